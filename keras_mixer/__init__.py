@@ -1,0 +1,18 @@
+"""MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601) for Keras 3 and TensorFlow.
+
+Names load on first use, so that `import keras_mixer` and `keras-mixer --help` are quick; `__init__.pyi` lists them.
+The layers register themselves for deserialization as soon as Keras is imported, before or after this package, so
+that `keras.models.load_model` reads a saved Mixer after a plain `import keras_mixer`.
+"""
+
+import importlib
+
+import lazy_loader
+import wrapt
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+@wrapt.when_imported("keras")
+def _register_layers(_keras):
+    importlib.import_module("keras_mixer.layers")

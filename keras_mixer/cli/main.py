@@ -1,0 +1,76 @@
+"""The group `keras-mixer`: finds a sub-command, runs it, and turns errors into one line and an exit status."""
+
+import importlib
+import os
+import sys
+
+import click
+
+# Name -> one line of help. The module `keras_mixer.cli.<name>` with its `command` is imported only when it runs.
+COMMANDS = {
+    "train": "Train or fine-tune a model by a recipe.",
+    "evaluate": "Measure the accuracy of a trained model.",
+    "predict": "Classify image files.",
+    "export": "Write SavedModel, LiteRT and other artefacts, and measure what each costs.",
+    "serve": "Answer TF Serving's REST and gRPC on this machine, for development.",
+    "weights": "List, download and verify the published weights.",
+}
+
+BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
+
+
+class _LazyGroup(click.Group):
+    """Knows its sub-commands by name and help line, and imports one only to run it."""
+
+    def list_commands(self, ctx):
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name):
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"keras_mixer.cli.{name}").command
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keras_mixer")
+def keras_mixer_command():
+    """MLP-Mixer for Keras: train, evaluate, predict, export, serve.
+
+    Exit status: 0 success, 2 bad usage or bad input, 1 a fault. Set KERAS_MIXER_TRACEBACK=1 to see a fault's traceback.
+    """
+    # TensorFlow's start-up notices say nothing to a user of the command line.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs `keras-mixer` on `arguments` (the process's own by default) and exits with its status."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        status = keras_mixer_command.main(arguments, prog_name="keras-mixer", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return BAD_INPUT
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("KERAS_MIXER_TRACEBACK") == "1":
+            raise
+        bad_input = isinstance(error, (ValueError, OSError, ImportError))
+        kind = "Error" if bad_input else f"Fault ({type(error).__name__})"
+        click.echo(f"{kind}: {_one_line(error)}", err=True)
+        return BAD_INPUT if bad_input else FAULT
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

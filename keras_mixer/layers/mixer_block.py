@@ -1,0 +1,76 @@
+"""One Mixer layer: token mixing, then channel mixing, each normalised before and skipped around."""
+
+import keras
+
+from keras_mixer.layers.checks import positive_integer, rate_below_one
+from keras_mixer.layers.mixing import ChannelMixing, TokenMixing
+from keras_mixer.layers.stochastic_depth import StochasticDepth
+
+LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class MixerBlock(keras.layers.Layer):
+    """One Mixer layer, equation 1 of the paper: `U = X + tokens(LN(X))`, `Y = U + channels(LN(U))`.
+
+    Args:
+        tokens_mlp_dim: Hidden units of the token-mixing MLP, D_S in the paper.
+        channels_mlp_dim: Hidden units of the channel-mixing MLP, D_C in the paper.
+        stochastic_depth: Pair of probabilities with which the token-mixing and the channel-mixing branch are dropped
+            for a sample while training, each in [0, 1).
+        dropout: Dropout rate inside both MLPs, in [0, 1).
+
+    Input and output shape: `(batch, tokens, channels)`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> keras_mixer.layers.MixerBlock(tokens_mlp_dim=64, channels_mlp_dim=128)(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 32)
+    """
+
+    def __init__(
+        self,
+        tokens_mlp_dim: int,
+        channels_mlp_dim: int,
+        stochastic_depth: tuple[float, float] = (0.0, 0.0),
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.tokens_mlp_dim = positive_integer("tokens_mlp_dim", tokens_mlp_dim)
+        self.channels_mlp_dim = positive_integer("channels_mlp_dim", channels_mlp_dim)
+        self.stochastic_depth = tuple(rate_below_one("stochastic_depth", rate) for rate in stochastic_depth)
+        self.dropout = rate_below_one("dropout", dropout)
+
+    def build(self, input_shape):
+        norm = {"epsilon": LAYER_NORM_EPSILON, "dtype": self.dtype_policy}
+        mixing = {"dropout": self.dropout, "dtype": self.dtype_policy}
+        drop_tokens, drop_channels = self.stochastic_depth
+        self.layer_norm_0 = keras.layers.LayerNormalization(name="LayerNorm_0", **norm)
+        self.token_mixing = TokenMixing(self.tokens_mlp_dim, name="token_mixing", **mixing)
+        self.stochastic_depth_0 = StochasticDepth(drop_tokens, name="StochasticDepth_0", dtype=self.dtype_policy)
+        self.layer_norm_1 = keras.layers.LayerNormalization(name="LayerNorm_1", **norm)
+        self.channel_mixing = ChannelMixing(self.channels_mlp_dim, name="channel_mixing", **mixing)
+        self.stochastic_depth_1 = StochasticDepth(drop_channels, name="StochasticDepth_1", dtype=self.dtype_policy)
+        for layer in (self.layer_norm_0, self.token_mixing, self.layer_norm_1, self.channel_mixing):
+            layer.build(input_shape)
+
+    def call(self, inputs, training=None):
+        branch = self.token_mixing(self.layer_norm_0(inputs), training=training)
+        tokens = inputs + self.stochastic_depth_0(branch, training=training)
+        branch = self.channel_mixing(self.layer_norm_1(tokens), training=training)
+        return tokens + self.stochastic_depth_1(branch, training=training)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "tokens_mlp_dim": self.tokens_mlp_dim,
+            "channels_mlp_dim": self.channels_mlp_dim,
+            "stochastic_depth": self.stochastic_depth,
+            "dropout": self.dropout,
+        }

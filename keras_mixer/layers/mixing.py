@@ -1,0 +1,113 @@
+"""The two MLPs of a Mixer layer: one mixes tokens, the other mixes channels (equation 1 of the paper)."""
+
+import keras
+from keras import ops
+
+from keras_mixer.layers.checks import positive_integer, rate_below_one
+
+
+class _MixingMLP(keras.layers.Layer):
+    """Dense, GELU, Dense along one axis of a table of tokens by channels.
+
+    Both products are taken as 2-D products of all other axes by the mixed one: every backend runs those at the speed
+    of its matrix product, with bias and activation fused.
+    """
+
+    def __init__(self, mlp_dim: int, dropout: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
+        self.dropout = rate_below_one("dropout", dropout)
+
+    def _build_mlp(self, width: int) -> None:
+        """Builds the MLP that maps `width` values to `mlp_dim` hidden units and back."""
+        # LeCun normal kernels and zero biases, as the reference implementation initialises them.
+        dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
+        self.dense_0 = keras.layers.Dense(self.mlp_dim, name="Dense_0", **dense)
+        self.dense_1 = keras.layers.Dense(width, name="Dense_1", **dense)
+        self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
+        self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
+        self.dense_0.build((None, width))
+        self.dense_1.build((None, self.mlp_dim))
+
+    def _mlp(self, rows, training):
+        """Applies the MLP to rows of shape `(n, width)`."""
+        # The published weights were trained with the tanh form of GELU, which is not Keras's default.
+        hidden = ops.gelu(self.dense_0(rows), approximate=True)
+        hidden = self.dropout_0(hidden, training=training)
+        return self.dropout_1(self.dense_1(hidden), training=training)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "mlp_dim": self.mlp_dim, "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class TokenMixing(_MixingMLP):
+    """Mixes information across tokens, each channel on its own with the same MLP.
+
+    Computes `(W2 gelu(W1 X^T^T))` for a table X of tokens by channels: the MLP runs over each column. The number of
+    tokens must be static, for the weights depend on it. Section 2 of the paper.
+
+    Args:
+        mlp_dim: Hidden units of the MLP, D_S in the paper.
+        dropout: Dropout rate after the activation and after the MLP, in [0, 1).
+
+    Input and output shape: `(batch, tokens, channels)`.
+
+    Raises:
+        ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
+
+    Example:
+        >>> keras_mixer.layers.TokenMixing(mlp_dim=64)(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 32)
+    """
+
+    def build(self, input_shape):
+        _, self._tokens, self._channels = _static_table("TokenMixing", input_shape)
+        self._build_mlp(self._tokens)
+
+    def call(self, inputs, training=None):
+        columns = ops.transpose(inputs, (0, 2, 1))  # (batch, channels, tokens)
+        mixed = self._mlp(ops.reshape(columns, (-1, self._tokens)), training)
+        mixed = ops.reshape(mixed, (-1, self._channels, self._tokens))
+        return ops.transpose(mixed, (0, 2, 1))  # (batch, tokens, channels)
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class ChannelMixing(_MixingMLP):
+    """Mixes information across channels, each token on its own with the same MLP.
+
+    Computes `W4 gelu(W3 x)` for each row x of a table of tokens by channels. Section 2 of the paper.
+
+    Args:
+        mlp_dim: Hidden units of the MLP, D_C in the paper.
+        dropout: Dropout rate after the activation and after the MLP, in [0, 1).
+
+    Input and output shape: `(batch, tokens, channels)`.
+
+    Raises:
+        ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
+
+    Example:
+        >>> keras_mixer.layers.ChannelMixing(mlp_dim=128)(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 32)
+    """
+
+    def build(self, input_shape):
+        _, self._tokens, self._channels = _static_table("ChannelMixing", input_shape)
+        self._build_mlp(self._channels)
+
+    def call(self, inputs, training=None):
+        mixed = self._mlp(ops.reshape(inputs, (-1, self._channels)), training)
+        return ops.reshape(mixed, (-1, self._tokens, self._channels))
+
+
+def _static_table(layer: str, input_shape) -> tuple:
+    if len(input_shape) != 3 or None in input_shape[1:]:
+        raise ValueError(
+            f"{layer} expects an input of shape (batch, tokens, channels) with static tokens and channels, "
+            f"but got {tuple(input_shape)}. Give the model a static image size."
+        )
+    return tuple(input_shape)

@@ -1,0 +1,85 @@
+"""The stem: cuts an image into patches and projects each to a token."""
+
+import keras
+from keras import ops
+
+from keras_mixer.layers.checks import pair_of_positive_integers, positive_integer
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class PatchEmbedding(keras.layers.Layer):
+    """Cuts an image into non-overlapping patches and projects each linearly to `hidden_dim` channels.
+
+    The same function as a convolution whose kernel and stride are the patch, written as one matrix product. Tokens come
+    in raster order: row by row from the top left. Section 2 of the paper, "per-patch fully-connected".
+
+    Args:
+        hidden_dim: Channels of a token, C in the paper.
+        patch_size: Pixels of a patch, an integer or a pair (height, width); P in the paper.
+
+    Input shape: `(batch, height, width, image_channels)`.
+    Output shape: `(batch, tokens, hidden_dim)` with `tokens = (height / patch height) * (width / patch width)`.
+
+    Raises:
+        ValueError: If an argument is not positive, the image size is not static, or the patch does not divide it.
+
+    Example:
+        >>> keras_mixer.layers.PatchEmbedding(hidden_dim=32, patch_size=8)(keras.ops.ones((2, 64, 48, 3))).shape
+        (2, 48, 32)
+    """
+
+    def __init__(self, hidden_dim: int, patch_size: int | tuple[int, int], **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim = positive_integer("hidden_dim", hidden_dim)
+        self.patch_size = pair_of_positive_integers("patch_size", patch_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches per column and per row of the image, known once the layer is built."""
+        return self._grid
+
+    def build(self, input_shape):
+        self._grid = self._grid_of(input_shape)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(*self.patch_size, input_shape[-1], self.hidden_dim),
+            initializer="lecun_normal",
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.hidden_dim,), initializer="zeros")
+
+    def call(self, images):
+        (rows, columns), (patch_height, patch_width) = self._grid, self.patch_size
+        image_channels = self.kernel.shape[2]
+        # Only two of the six axes change places, so four suffice, which every runtime transposes fast.
+        strips = ops.reshape(images, (-1, patch_height, columns, patch_width * image_channels))
+        patches = ops.transpose(strips, (0, 2, 1, 3))  # (batch * rows, columns, patch_height, patch_width * channels)
+        patches = ops.reshape(patches, (-1, patch_height * patch_width * image_channels))
+        kernel = ops.reshape(self.kernel, (patches.shape[-1], self.hidden_dim))
+        tokens = ops.add(ops.matmul(patches, kernel), self.bias)
+        return ops.reshape(tokens, (-1, rows * columns, self.hidden_dim))
+
+    def compute_output_shape(self, input_shape):
+        rows, columns = self._grid_of(input_shape)
+        return (input_shape[0], rows * columns, self.hidden_dim)
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_dim": self.hidden_dim, "patch_size": self.patch_size}
+
+    def _grid_of(self, input_shape) -> tuple[int, int]:
+        if len(input_shape) != 4 or None in input_shape[1:]:
+            raise ValueError(
+                "A Mixer needs images of one static size, (batch, height, width, channels), for its token-mixing "
+                f"weights depend on the number of patches; got {tuple(input_shape)}. "
+                "Pass `input_shape=(height, width, channels)`."
+            )
+        height, width = input_shape[1:3]
+        patch_height, patch_width = self.patch_size
+        if height % patch_height or width % patch_width:
+            nearest = tuple(
+                max(1, round(side / patch)) * patch for side, patch in zip((height, width), self.patch_size)
+            )
+            raise ValueError(
+                f"The image size must be a multiple of the patch size, but {height} x {width} pixels are not of "
+                f"patches of {patch_height} x {patch_width}. The nearest size that works is {nearest[0]} x {nearest[1]}."
+            )
+        return height // patch_height, width // patch_width

@@ -1,0 +1,5 @@
+"""Architectures, one file each: block, then model, then its table of variants."""
+
+from keras_mixer.models.mixer import VARIANTS, Mixer, MixerVariant
+
+__all__ = ["VARIANTS", "Mixer", "MixerVariant"]

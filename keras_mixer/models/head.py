@@ -1,0 +1,39 @@
+"""The end that every architecture shares: tokens, their pooled features, or class scores."""
+
+import keras
+
+from keras_mixer.layers.checks import positive_integer
+
+_POOLING = {"avg": keras.layers.GlobalAveragePooling1D, "max": keras.layers.GlobalMaxPooling1D}
+
+
+def classifier(tokens, *, include_top: bool, classes: int, classifier_activation, pooling: str | None):
+    """Ends a model in class scores, pooled features or the tokens themselves.
+
+    Args:
+        tokens: Normalised tokens, `(batch, tokens, channels)`.
+        include_top: Whether to end in class scores: the mean over tokens and a linear head that starts at zero.
+        classes: Classes of the head.
+        classifier_activation: Activation of the head; None for logits.
+        pooling: Without the head: None, "avg" or "max".
+
+    Returns:
+        Scores `(batch, classes)`, features `(batch, channels)` or the tokens.
+
+    Raises:
+        ValueError: If `pooling` is unknown or `classes` is not positive.
+    """
+    if pooling is not None and pooling not in _POOLING:
+        raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
+    if not include_top:
+        return tokens if pooling is None else _POOLING[pooling](name="pre_logits")(tokens)
+    features = _POOLING["avg"](name="pre_logits")(tokens)
+    # Scores and the loss on them need float32 even when the body computes in half precision.
+    at_least_float32 = keras.backend.result_type(features.dtype, "float32")
+    return keras.layers.Dense(
+        positive_integer("classes", classes),
+        activation=classifier_activation,
+        kernel_initializer="zeros",
+        dtype=at_least_float32,
+        name="head",
+    )(features)

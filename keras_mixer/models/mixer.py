@@ -1,0 +1,120 @@
+"""MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601): the model and the table of its variants."""
+
+import dataclasses
+
+import keras
+
+from keras_mixer.layers import MixerBlock, PatchEmbedding
+from keras_mixer.layers.checks import positive_integer, rate_below_one
+from keras_mixer.layers.mixer_block import LAYER_NORM_EPSILON
+from keras_mixer.models.head import classifier
+
+
+def Mixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+    *,
+    num_blocks: int,
+    patch_size: int | tuple[int, int],
+    hidden_dim: int,
+    tokens_mlp_dim: int,
+    channels_mlp_dim: int,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    input_tensor=None,
+    include_top: bool = True,
+    classes: int = 1000,
+    classifier_activation="softmax",
+    pooling: str | None = None,
+    stochastic_depth: float = 0.0,
+    dropout: float = 0.0,
+    name: str = "mixer",
+) -> keras.Model:
+    """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and its siblings also load published ones.
+
+    Figure 1 and section 2 of the paper: patches, each projected to a token; `num_blocks` Mixer layers; LayerNorm; the
+    mean over tokens; a linear head. The layers are named as in the official checkpoints: `stem`, `MixerBlock_0` and
+    on, `pre_head_layer_norm`, `head`, so that `model.get_layer("MixerBlock_3").output` is the table of tokens after the
+    fourth block.
+
+    Args:
+        num_blocks: Number of Mixer layers.
+        patch_size: Pixels of a patch, an integer or a pair (height, width).
+        hidden_dim: Channels of a token, C in the paper.
+        tokens_mlp_dim: Hidden units of each token-mixing MLP, D_S in the paper.
+        channels_mlp_dim: Hidden units of each channel-mixing MLP, D_C in the paper.
+        input_shape: Image shape (height, width, channels), each side a multiple of the patch.
+        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
+        include_top: Whether to end in the classification head.
+        classes: Classes of the head.
+        classifier_activation: Activation of the head; None for logits.
+        pooling: Without the head: None for the normalised tokens, "avg" for their mean (the pre-logits), "max" for
+            their maximum.
+        stochastic_depth: Probability of dropping the last MLP for a sample while training, in [0, 1); it rises
+            linearly from 0 at the first MLP.
+        dropout: Dropout rate inside the MLPs, in [0, 1).
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images `(batch, height, width, channels)` in [-1, 1] to class scores
+        `(batch, classes)`, pre-logits `(batch, hidden_dim)` or tokens `(batch, tokens, hidden_dim)`. The head
+        computes in float32 at least, whatever the dtype policy of the body.
+
+    Raises:
+        ValueError: If an argument is out of range or the patch does not divide the image.
+
+    Example:
+        >>> model = keras_mixer.Mixer(
+        ...     num_blocks=2, patch_size=4, hidden_dim=32, tokens_mlp_dim=16, channels_mlp_dim=64,
+        ...     input_shape=(32, 32, 3), classes=10)
+        >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
+        (1, 10)
+    """
+    num_blocks = positive_integer("num_blocks", num_blocks)
+    rates = _linear_rates(2 * num_blocks, rate_below_one("stochastic_depth", stochastic_depth))
+
+    images = keras.Input(shape=input_shape, name="images") if input_tensor is None else input_tensor
+    tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    for index in range(num_blocks):
+        tokens = MixerBlock(
+            tokens_mlp_dim,
+            channels_mlp_dim,
+            stochastic_depth=(rates[2 * index], rates[2 * index + 1]),
+            dropout=dropout,
+            name=f"MixerBlock_{index}",
+        )(tokens)
+    tokens = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="pre_head_layer_norm")(tokens)
+    outputs = classifier(
+        tokens,
+        include_top=include_top,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        pooling=pooling,
+    )
+    return keras.Model(images, outputs, name=name)
+
+
+def _linear_rates(count: int, last: float) -> list[float]:
+    """Rates that rise linearly from 0 at the first of `count` branches to `last` at the last."""
+    return [last * index / (count - 1) for index in range(count)]
+
+
+@dataclasses.dataclass(frozen=True)
+class MixerVariant:
+    """The size of a Mixer, in the terms of table 1 of the paper."""
+
+    num_blocks: int
+    patch_size: int
+    hidden_dim: int
+    tokens_mlp_dim: int
+    channels_mlp_dim: int
+
+
+# Table 1 of the paper; S/8 is not in it but among the released weights (sharpness-aware training).
+VARIANTS = {
+    "mixer_s32": MixerVariant(8, 32, 512, 256, 2048),
+    "mixer_s16": MixerVariant(8, 16, 512, 256, 2048),
+    "mixer_s8": MixerVariant(8, 8, 512, 256, 2048),
+    "mixer_b32": MixerVariant(12, 32, 768, 384, 3072),
+    "mixer_b16": MixerVariant(12, 16, 768, 384, 3072),
+    "mixer_l32": MixerVariant(24, 32, 1024, 512, 4096),
+    "mixer_l16": MixerVariant(24, 16, 1024, 512, 4096),
+    "mixer_h14": MixerVariant(32, 14, 1280, 640, 5120),
+}
