@@ -5,6 +5,7 @@ import keras
 from keras_mixer.layers.checks import positive_integer, rate_below_one
 from keras_mixer.layers.mixing import ChannelMixing, TokenMixing
 from keras_mixer.layers.stochastic_depth import StochasticDepth
+from keras_mixer.layers.token_axes import TokenAxes
 
 LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
 
@@ -29,6 +30,11 @@ class MixerBlock(keras.layers.Layer):
         >>> keras_mixer.layers.MixerBlock(tokens_mlp_dim=64, channels_mlp_dim=128)(keras.ops.ones((2, 16, 32))).shape
         (2, 16, 32)
     """
+
+    token_axes: TokenAxes = {  # noqa: RUF012 - never changed
+        f"token_mixing/{name}": roles for name, roles in TokenMixing.token_axes.items()
+    }
+    hidden_arguments = ("tokens_mlp_dim",)
 
     def __init__(
         self,

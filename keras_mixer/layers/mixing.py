@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mixer.layers.checks import positive_integer, rate_below_one
+from keras_mixer.layers.token_axes import HIDDEN, TOKENS_IN, TOKENS_OUT, TokenAxes
 
 
 class _MixingMLP(keras.layers.Layer):
@@ -63,6 +64,14 @@ class TokenMixing(_MixingMLP):
         >>> keras_mixer.layers.TokenMixing(mlp_dim=64)(keras.ops.ones((2, 16, 32))).shape
         (2, 16, 32)
     """
+
+    token_axes: TokenAxes = {  # noqa: RUF012 - never changed
+        "Dense_0/kernel": (TOKENS_IN, HIDDEN),
+        "Dense_0/bias": (HIDDEN,),
+        "Dense_1/kernel": (HIDDEN, TOKENS_OUT),
+        "Dense_1/bias": (TOKENS_OUT,),
+    }
+    hidden_arguments = ("mlp_dim",)
 
     def build(self, input_shape):
         _, self._tokens, self._channels = _static_table("TokenMixing", input_shape)

@@ -75,11 +75,11 @@ class PatchEmbedding(keras.layers.Layer):
         height, width = input_shape[1:3]
         patch_height, patch_width = self.patch_size
         if height % patch_height or width % patch_width:
-            nearest = tuple(
-                max(1, round(side / patch)) * patch for side, patch in zip((height, width), self.patch_size)
-            )
+            fits = [
+                max(1, round(side / patch)) * patch for side, patch in ((height, patch_height), (width, patch_width))
+            ]
             raise ValueError(
                 f"The image size must be a multiple of the patch size, but {height} x {width} pixels are not of "
-                f"patches of {patch_height} x {patch_width}. The nearest size that works is {nearest[0]} x {nearest[1]}."
+                f"patches of {patch_height} x {patch_width}. The nearest size that works is {fits[0]} x {fits[1]}."
             )
         return height // patch_height, width // patch_width

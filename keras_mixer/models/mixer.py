@@ -71,6 +71,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     rates = _linear_rates(2 * num_blocks, rate_below_one("stochastic_depth", stochastic_depth))
 
     images = keras.Input(shape=input_shape, name="images") if input_tensor is None else input_tensor
+    inputs = keras.utils.get_source_inputs(images)
     tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index in range(num_blocks):
         tokens = MixerBlock(
@@ -88,7 +89,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         classifier_activation=classifier_activation,
         pooling=pooling,
     )
-    return keras.Model(images, outputs, name=name)
+    return keras.Model(inputs, outputs, name=name)
 
 
 def _linear_rates(count: int, last: float) -> list[float]:

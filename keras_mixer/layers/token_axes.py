@@ -1,0 +1,14 @@
+"""What each axis of a weight over tokens stands for: change of resolution and permutation read it from the layers.
+
+A layer whose weights depend on the number of tokens offers two attributes; every other layer needs none of this.
+
+- `token_axes`: relative name of each such weight -> the role of each of its axes, one of the constants below.
+- `hidden_arguments`: names of the constructor's arguments that count `HIDDEN` units, which grow with the image when
+  each part of it gets hidden units of its own.
+"""
+
+TOKENS_IN = "tokens_in"  # one entry per token that is read: a map over the image, summed over
+TOKENS_OUT = "tokens_out"  # one entry per token that is written
+HIDDEN = "hidden"  # one entry per hidden unit of an MLP over tokens
+
+TokenAxes = dict[str, tuple[str, ...]]

@@ -1,0 +1,65 @@
+"""The shape of the package itself: what it imports, and what importing it costs."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def test_imports_point_one_way():
+    lint = pathlib.Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = None  # import tensorflow now raises ImportError
+import numpy as np
+import keras_mixer, keras
+model = keras_mixer.Mixer(num_blocks=1, patch_size=4, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8,
+                          input_shape=(8, 8, 3), classes=3)
+model.save(sys.argv[1])
+assert keras.models.load_model(sys.argv[1]).predict(np.zeros((2, 8, 8, 3)), verbose=0).shape == (2, 3)
+keras_mixer.layers, keras_mixer.models, keras_mixer.weights, keras_mixer.visualization, keras_mixer.MixerS32
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_works_without_tensorflow(backend, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, str(tmp_path / "model.keras")],
+        env={"KERAS_BACKEND": backend, "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("order", ["import keras_mixer, keras", "import keras, keras_mixer"])
+def test_a_saved_model_loads_after_a_plain_import(order, tmp_path):
+    script = (
+        "import sys, keras_mixer\n"
+        "model = keras_mixer.Mixer(num_blocks=1, patch_size=4, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8,"
+        " input_shape=(8, 8, 3), classes=3)\n"
+        "model.save(sys.argv[1])\n"
+    )
+    path = str(tmp_path / "model.keras")
+    environment = {"KERAS_BACKEND": "jax", "PATH": "", "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script, path], env=environment, check=True, capture_output=True)
+    load = f"import sys\n{order}\nkeras.models.load_model(sys.argv[1])"
+    result = subprocess.run([sys.executable, "-c", load, path], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_plain_import_and_help_load_no_framework():
+    script = (
+        "import sys, keras_mixer, keras_mixer.cli\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
