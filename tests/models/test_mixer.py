@@ -134,11 +134,11 @@ def test_summary_has_one_row_per_block():
 
 
 BUILD_HUGE_14 = """
-import dataclasses, resource, keras_mixer
+import dataclasses, pathlib, re, keras_mixer
 from keras_mixer.models import VARIANTS
 tiny = keras_mixer.Mixer(num_blocks=1, patch_size=4, hidden_dim=8, tokens_mlp_dim=6, channels_mlp_dim=12,
                          input_shape=(8, 8, 3))  # the framework's own memory
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 before = peak()
 model = keras_mixer.Mixer(**dataclasses.asdict(VARIANTS["mixer_h14"]))
 print(model.count_params(), peak() - before)
