@@ -1,0 +1,55 @@
+"""Files and folders that appear whole or not at all, though someone may be reading where they are written."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a path to write to beside `path`, and moves it there once the block ends without an error.
+
+    The partial file keeps the suffix of `path`, by which some writers choose their format.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(base: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder in `base`, on the same file system, whose name no server takes for a version; gone at the end."""
+    base.mkdir(parents=True, exist_ok=True)
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=base))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def published_as_next_version(complete: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
+    """Moves a complete folder to the next version number in `base`, in one step.
+
+    Another process may take a number between the look and the move: the next one is tried then.
+    """
+    while True:
+        target = base / str(max(versions(base), default=0) + 1)
+        try:
+            complete.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+        else:
+            return target
+
+
+def versions(base: pathlib.Path) -> list[int]:
+    """The version numbers in a model's base folder, in order."""
+    return sorted(int(entry.name) for entry in base.iterdir() if entry.name.isdecimal())
