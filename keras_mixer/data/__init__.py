@@ -1,1 +1,19 @@
-"""TODO."""
+"""From datasets to batches: sources, preprocessing, augmentation, and the card of a trained model."""
+
+from keras_mixer.data.card import ModelCard, load_model
+from keras_mixer.data.corrupt import CorruptImages, CorruptImagesError
+from keras_mixer.data.evaluation_batches import evaluation_batches
+from keras_mixer.data.preprocessing import Preprocessing
+from keras_mixer.data.sources import DatasetSpec, Source, load
+
+__all__ = [
+    "CorruptImages",
+    "CorruptImagesError",
+    "DatasetSpec",
+    "ModelCard",
+    "Preprocessing",
+    "Source",
+    "evaluation_batches",
+    "load",
+    "load_model",
+]

@@ -1,0 +1,117 @@
+"""The card of a trained model: what its outputs mean and how its inputs are made, beside the weights on disk."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import keras
+
+from keras_mixer.data.fields import from_mapping
+from keras_mixer.data.preprocessing import Preprocessing
+from keras_mixer.data.sources import DatasetSpec
+
+MODEL_FILE = "model.keras"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What is needed to use a classifier beyond its weights.
+
+    Attributes:
+        name: Name of the model.
+        class_names: Names of the classes, in the order of the outputs.
+        preprocessing: How an image becomes an input.
+        dataset: The split the model is evaluated on; None if there is none.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    dataset: DatasetSpec | None = None
+
+    def to_json(self) -> str:
+        """The card as an indented JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is not JSON, or a field is unknown, missing or out of range.
+        """
+        values = json.loads(text)
+        if isinstance(values, dict):
+            if "preprocessing" in values:
+                values["preprocessing"] = from_mapping(Preprocessing, values["preprocessing"])
+            if values.get("dataset") is not None:
+                values["dataset"] = from_mapping(DatasetSpec, values["dataset"])
+        return from_mapping(cls, values)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the card to `path`, whole or not at all."""
+        path = pathlib.Path(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(self.to_json() + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "ModelCard":
+        """Reads a card file.
+
+        Raises:
+            ValueError: If the file is no card, naming the file.
+            OSError: If it cannot be read.
+        """
+        try:
+            return cls.from_json(pathlib.Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not a model card: {error}") from error
+
+
+def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
+    """Loads a trained model and its card.
+
+    Args:
+        path: A run folder with `model.keras` and `model.json`, or a `.keras` file with its card beside it
+            (`name.json` for `name.keras`).
+
+    Returns:
+        The model and its card.
+
+    Raises:
+        ValueError: If the model or its card is missing or unreadable, or if they do not fit each other, saying which
+            file was expected.
+
+    Example:
+        >>> model, card = keras_mixer.data.load_model("runs/digits")
+        >>> card.class_names[int(model.predict(images).argmax())]
+    """
+    given = pathlib.Path(path).expanduser()
+    model_path = given / MODEL_FILE if given.is_dir() else given
+    if model_path.suffix != ".keras":
+        raise ValueError(
+            f"A model is a run folder with {MODEL_FILE}, or a .keras file, but got {given}"
+            f"{'' if given.exists() else ', which does not exist'}."
+        )
+    card_path = model_path.with_suffix(".json")
+    for expected in (model_path, card_path):
+        if not expected.is_file():
+            raise ValueError(f"{expected} does not exist. A model is a .keras file with its card (.json) beside it.")
+    card = ModelCard.load(card_path)
+    try:
+        model = keras.models.load_model(model_path, compile=False)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ValueError(f"{model_path} cannot be read as a Keras model: {error}") from error
+    _check_fit(model, card, model_path)
+    return model, card
+
+
+def _check_fit(model: keras.Model, card: ModelCard, path: pathlib.Path) -> None:
+    expected_input, expected_outputs = card.preprocessing.input_shape, len(card.class_names)
+    if tuple(model.input_shape[1:]) != expected_input or model.output_shape[-1] != expected_outputs:
+        raise ValueError(
+            f"{path} does not fit its card: the model maps {tuple(model.input_shape[1:])} to {model.output_shape[-1]} "
+            f"classes, the card says {expected_input} and {expected_outputs}."
+        )

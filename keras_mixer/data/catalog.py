@@ -1,0 +1,99 @@
+"""Sources of TensorFlow Datasets, read without decoding the images."""
+
+import contextlib
+import functools
+import sys
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from keras_mixer.data.digits import prepared_digits
+from keras_mixer.data.sources import DatasetSpec, Source
+
+
+class TfdsSource(Source):
+    """A split of a TFDS dataset that has one image and one class label per example."""
+
+    def __init__(self, spec: DatasetSpec):
+        self.builder = _builder(spec)
+        features = self.builder.info.features
+        self._image_key, self._label_key = _keys(spec, self.builder.info)
+        shape = features[self._image_key].shape
+        super().__init__(
+            spec,
+            class_names=tuple(features[self._label_key].names),
+            image_shape=None if None in shape else tuple(shape),
+        )
+        splits = self.builder.info.splits
+        if splits:
+            try:
+                splits[spec.split]
+            except (KeyError, ValueError) as error:
+                raise ValueError(
+                    f"{spec.name} has no split {spec.split!r}; it has {', '.join(splits)}, and expressions of them "
+                    f"such as 'train[:90%]'."
+                ) from error
+
+    @functools.cached_property
+    def num_examples(self) -> int:
+        splits = self.builder.info.splits
+        if splits and splits[self.spec.split].num_examples:
+            return splits[self.spec.split].num_examples
+        # A dataset whose description lacks the sizes has to be counted.
+        return int(self.examples().reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
+
+    def examples(self) -> tf.data.Dataset:
+        wanted = {self._image_key: True, self._label_key: True}
+        records = self.builder.as_dataset(
+            split=self.spec.split,
+            decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
+            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=False),
+            shuffle_files=False,
+        )
+        return records.enumerate().map(
+            lambda index, record: {
+                "image": record[self._image_key],
+                "label": tf.cast(record[self._label_key], tf.int64),
+                "index": index,
+            }
+        )
+
+
+def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
+    if spec.name == "digits":
+        return prepared_digits(spec.data_dir)
+    try:
+        builder = tfds.builder(spec.name, data_dir=spec.data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). A folder of images is written with a path "
+            f"separator, such as ./{spec.name}."
+        ) from error
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # TFDS reports there, and standard output is for results
+            builder.download_and_prepare()
+    except Exception as error:  # whatever a dataset's own preparation raises
+        raise ValueError(
+            f"{spec.name} is not prepared in {builder.data_dir} and could not be downloaded: "
+            f"{type(error).__name__}: {_first_line(error)} Name the folder that holds it with data_dir."
+        ) from error
+    return builder
+
+
+def _keys(spec: DatasetSpec, info: tfds.core.DatasetInfo) -> tuple[str, str]:
+    """The names of the image and of the label feature."""
+    image_key, label_key = info.supervised_keys if info.supervised_keys else ("image", "label")
+    label_key = spec.label_key or label_key
+    labels = [name for name, feature in info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    if image_key not in info.features or not isinstance(info.features[image_key], tfds.features.Image):
+        raise ValueError(f"{spec.name} has no image feature {image_key!r}; it has {', '.join(info.features)}.")
+    if label_key not in labels:
+        raise ValueError(
+            f"{label_key!r} of {spec.name} is not one class label per image; set label_key to one of: "
+            f"{', '.join(labels) or 'none'}."
+        )
+    return image_key, label_key
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,107 @@
+"""Images that cannot be read: skipped and counted up to a limit, then a clear stop; never silently."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from keras_mixer.data.sources import Source
+
+
+class CorruptImagesError(ValueError):
+    """More images than allowed could not be read."""
+
+
+class CorruptImages:
+    """Counts the unreadable images as batches are made, each image once however often it is met.
+
+    Attributes:
+        limit: Number of different images that may be unreadable.
+        found: Where they are, in the order they were met.
+
+    Example:
+        >>> corrupt = CorruptImages(limit=10)
+        >>> batches = keras_mixer.data.evaluation_batches(source, preprocessing, 64, corrupt=corrupt)
+        >>> with corrupt.explained():
+        ...     model.evaluate(batches)
+        >>> print(f"{corrupt.count} images could not be read")
+    """
+
+    def __init__(self, limit: int = 0):
+        if limit < 0:
+            raise ValueError(f"`limit` is a number of images, but got {limit!r}.")
+        self.limit = limit
+        self.found: list[str] = []
+
+    @property
+    def count(self) -> int:
+        """Number of different images that could not be read so far."""
+        return len(self.found)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether more than `limit` images could not be read."""
+        return self.count > self.limit
+
+    def message(self) -> str:
+        """One line that says how many images could not be read, and which, the first three by name."""
+        named = ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
+        return (
+            f"{self.count} image{'s' if self.count > 1 else ''} could not be read, and {self.limit} may be: {named}. "
+            f"Mend or remove them, or allow more."
+        )
+
+    def note(self, index: int, source: Source) -> None:
+        """Counts example `index` of `source`.
+
+        Raises:
+            CorruptImagesError: If it is one more than allowed.
+        """
+        location = source.location(int(index))
+        if location not in self.found:
+            self.found.append(location)
+        if self.exceeded:
+            raise CorruptImagesError(self.message())
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns TensorFlow's error of a pipeline that this counter stopped into a `CorruptImagesError`."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self.exceeded:
+                raise CorruptImagesError(self.message()) from error
+            raise
+
+    def count_unreadable(self, batch: dict[str, tf.Tensor], source: Source) -> dict[str, tf.Tensor]:
+        """Counts the examples of a batch whose `readable` is false; a map function of tf.data."""
+
+        def note(indices):
+            for index in indices:
+                self.note(index, source)
+            return True
+
+        readable = batch["readable"]
+        noted = tf.cond(
+            tf.reduce_all(readable),
+            lambda: True,
+            lambda: tf.ensure_shape(tf.numpy_function(note, [tf.boolean_mask(batch["index"], ~readable)], tf.bool), ()),
+        )
+        with tf.control_dependencies([noted]):
+            return {name: tf.identity(value) for name, value in batch.items()}
+
+
+def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherwise: tf.Tensor):
+    """`function(value)` if it succeeds, else `otherwise`: a `try` inside a graph.
+
+    Args:
+        function: Map function; any error of its operations counts as failure.
+        value: Its argument.
+        otherwise: Stands in for the result; its shape fits the function's.
+
+    Returns:
+        The result, and a bool scalar that says whether `function` succeeded.
+    """
+    succeeded = tf.data.Dataset.from_tensors(value).map(lambda argument: (function(argument), True)).ignore_errors()
+    failed = tf.data.Dataset.from_tensors((otherwise, False))
+    return succeeded.concatenate(failed).take(1).get_single_element()

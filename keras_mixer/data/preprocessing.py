@@ -1,0 +1,129 @@
+"""From the bytes of an image file to the input of a model, without randomness: the evaluation side of section 3."""
+
+import dataclasses
+import json
+
+import tensorflow as tf
+
+from keras_mixer.data.fields import from_mapping
+
+RESIZE_MODES = ("crop", "direct")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
+
+# Evaluation at 224 px resizes the shorter side to 256 first; other resolutions keep the proportion.
+CROP_MARGIN = 256 / 224
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What a model expects of its input images, and the TensorFlow operations that make it so.
+
+    Every method works on tensors, eagerly, inside `tf.data` and inside a `tf.function` that is exported.
+
+    Attributes:
+        image_size: Height and width of the model's input, in pixels.
+        channels: 3 for RGB, 1 for grey. Files of the other kind are converted on decoding.
+        resize: "crop" scales the image until its centre crop of `image_size` leaves a margin (for a square size: the
+            shorter side becomes `image_size * 256 / 224`), as the paper evaluates ImageNet; "direct" stretches the
+            whole image to `image_size`, as it does for the transfer of table 2.
+        interpolation: A method of `tf.image.resize`; always antialiased.
+        mean: Subtracted from pixels on the [0, 1] scale; one number, or one per channel.
+        std: Divides what is left. The default mean and std of 0.5 give [-1, 1]; 0 and 1 give [0, 1].
+
+    Raises:
+        ValueError: If a value is out of range, naming it.
+
+    Example:
+        >>> preprocessing = keras_mixer.data.Preprocessing(image_size=(32, 32))
+        >>> encoded = tf.io.encode_png(tf.fill((48, 64, 3), tf.constant(255, tf.uint8)))
+        >>> float(tf.reduce_min(preprocessing(encoded)))
+        1.0
+    """
+
+    image_size: tuple[int, int] = (224, 224)
+    channels: int = 3
+    resize: str = "crop"
+    interpolation: str = "bilinear"
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.5
+
+    def __post_init__(self):
+        size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
+        if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
+            raise ValueError(f"`image_size` is a pair of pixels (height, width), but got {self.image_size!r}.")
+        object.__setattr__(self, "image_size", size)
+        if self.channels not in (1, 3):
+            raise ValueError(f"`channels` is 3 (RGB) or 1 (grey), but got {self.channels!r}.")
+        if self.resize not in RESIZE_MODES:
+            raise ValueError(f"`resize` is one of {', '.join(RESIZE_MODES)}, but got {self.resize!r}.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"`interpolation` is one of {', '.join(INTERPOLATIONS)}, but got {self.interpolation!r}.")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != self.channels:
+                raise ValueError(f"`{name}` is one number or one per channel ({self.channels}), but got {value!r}.")
+        if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
+            raise ValueError(f"`std` divides the pixels and must be positive, but got {self.std!r}.")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The model's input shape (height, width, channels)."""
+        return (*self.image_size, self.channels)
+
+    def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Encoded bytes, a scalar string, to the model's input: float32 `(height, width, channels)`."""
+        return self.apply(self.decode(encoded))
+
+    def decode(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Decodes a JPEG, PNG, GIF (first frame) or BMP to uint8 `(any height, any width, channels)`.
+
+        An orientation in EXIF data is not applied, and transparency is dropped.
+
+        Raises:
+            tf.errors.InvalidArgumentError: When the operation runs, if the bytes are no such image.
+        """
+        # One operation reads all four formats. The accurate inverse DCT is what PIL and other servers use.
+        image = tf.io.decode_jpeg(encoded, channels=self.channels, dct_method="INTEGER_ACCURATE")
+        return tf.ensure_shape(image, (None, None, self.channels))
+
+    def apply(self, image: tf.Tensor) -> tf.Tensor:
+        """A decoded image with values in [0, 255], any size and real dtype, to the model's input."""
+        return self.normalize(self.fit(image))
+
+    def fit(self, image: tf.Tensor) -> tf.Tensor:
+        """Resizes (and crops) an image to float32 `(*image_size, channels)`, values still in [0, 255]."""
+        height, width = self.image_size
+        if self.resize == "direct":
+            fitted = self.resample(image, self.image_size)
+        else:
+            size = tf.cast(tf.shape(image)[:2], tf.float32)
+            scale = tf.reduce_max(tf.constant(self.image_size, tf.float32) * CROP_MARGIN / size)
+            # Rounding may not undercut the crop.
+            resized = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), self.image_size)
+            top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
+            fitted = self.resample(image, resized)[top : top + height, left : left + width]
+        return tf.ensure_shape(fitted, self.input_shape)
+
+    def resample(self, image: tf.Tensor, size) -> tf.Tensor:
+        """Resizes to `size` with this interpolation, float32 in [0, 255]."""
+        resized = tf.image.resize(image, size, method=self.interpolation, antialias=True)
+        # Cubic and Lanczos kernels overshoot at edges.
+        return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)
+
+    def normalize(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Scales `(..., channels)` from [0, 255] to the model's range, float32."""
+        mean, std = tf.constant(self.mean, tf.float32), tf.constant(self.std, tf.float32)
+        return (tf.cast(pixels, tf.float32) - 255.0 * mean) / (255.0 * std)
+
+    def to_json(self) -> str:
+        """This preprocessing as a JSON object."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Preprocessing":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is not JSON, or a field is unknown or out of range.
+        """
+        return from_mapping(cls, json.loads(text))

@@ -1,0 +1,106 @@
+"""Where labelled images come from: a TFDS dataset, a folder of image files, or the embedded digits."""
+
+import abc
+import dataclasses
+import os
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """How to find a split of a dataset again.
+
+    Attributes:
+        name: A TFDS name ("cifar10", "imagenet2012", "cifar10_corrupted/fog_3"), the embedded "digits", or a folder
+            in the layout of `tfds.folder_dataset.ImageFolder` (`folder/split/class/image.jpg`). A folder is written
+            with a path separator: "./flowers", "/data/flowers".
+        split: A TFDS split expression: "train", "train[:90%]", "train[10%:]+validation". Folders take it as well.
+        data_dir: Where TFDS datasets are stored; None for TFDS's own default. Of no meaning for a folder.
+        label_key: The feature that holds the label, where a TFDS dataset has several; None for its usual one.
+    """
+
+    name: str
+    split: str = "train"
+    data_dir: str | None = None
+    label_key: str | None = None
+
+    def __post_init__(self):
+        for field in ("name", "split"):
+            if not isinstance(getattr(self, field), str) or not getattr(self, field):
+                raise ValueError(f"`{field}` of a dataset is a text, but got {getattr(self, field)!r}.")
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether `name` is a folder of images rather than a TFDS name."""
+        path = os.path.expanduser(self.name)
+        return os.path.isabs(path) or path.startswith(".") or (os.sep in path and os.path.isdir(path))
+
+
+class Source(abc.ABC):
+    """Encoded images with integer labels, in an order that never changes.
+
+    Attributes:
+        spec: Where it came from; `load(source.spec)` gives it again.
+        class_names: Names of the classes; label i is `class_names[i]`.
+        image_shape: (height, width, channels) that all images share, or None where it is not known beforehand.
+    """
+
+    def __init__(self, spec: DatasetSpec, class_names: tuple[str, ...], image_shape: tuple[int, int, int] | None):
+        self.spec = spec
+        self.class_names = class_names
+        self.image_shape = image_shape
+
+    @property
+    @abc.abstractmethod
+    def num_examples(self) -> int:
+        """Number of examples in the split."""
+
+    @abc.abstractmethod
+    def examples(self) -> tf.data.Dataset:
+        """All examples once, in their fixed order.
+
+        Returns:
+            A dataset of `{"image": encoded bytes (string scalar), "label": int64 scalar, "index": int64 scalar}`;
+            `index` counts from 0.
+        """
+
+    def location(self, index: int) -> str:
+        """Says where example `index` is, for messages."""
+        return f"example {index} of {self.spec.name}, split {self.spec.split}"
+
+
+def load(
+    dataset: DatasetSpec | str, split: str | None = None, data_dir: str | None = None, label_key: str | None = None
+) -> Source:
+    """Opens a split of a dataset; the embedded digits are prepared on first use, other TFDS datasets downloaded.
+
+    Args:
+        dataset: A specification, or the name for one (see `DatasetSpec`).
+        split: Split expression; with a specification it replaces the specification's. "train" by default.
+        data_dir: Where TFDS datasets are stored.
+        label_key: The feature that holds the label.
+
+    Returns:
+        The source.
+
+    Raises:
+        ValueError: If there is no such dataset, split or label, saying which there are; or if it can be neither found
+            nor downloaded.
+
+    Example:
+        >>> source = keras_mixer.data.load("digits", split="test")
+        >>> source.num_examples, len(source.class_names)
+        (360, 10)
+    """
+    spec = dataset if isinstance(dataset, DatasetSpec) else DatasetSpec(dataset)
+    given = {"split": split, "data_dir": data_dir, "label_key": label_key}
+    spec = dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})
+    # Imported here, for both modules build on the classes above.
+    if spec.is_folder:
+        from keras_mixer.data.folder import FolderSource
+
+        return FolderSource(spec)
+    from keras_mixer.data.catalog import TfdsSource
+
+    return TfdsSource(spec)
