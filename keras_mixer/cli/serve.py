@@ -1,0 +1,134 @@
+"""`keras-mixer serve`: TF Serving's wire on this machine, for development."""
+
+import logging
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+
+@click.command("serve")
+@click.argument("base_paths", nargs=-1, type=click.Path(path_type=Path), metavar="BASE_PATH...")
+@click.option("--name", help="The model's name in the address; by default the folder's.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--rest-port", default=8501, show_default=True, help="REST port; 0 takes a free one.")
+@click.option("--port", type=int, help="gRPC port, 8500 by default; 0 takes a free one.")
+@click.option("--no-grpc", is_flag=True, help="Serve REST only.")
+@click.option("--versions", default="latest", show_default=True, help="latest, all, or numbers such as 1,3.")
+@click.option("--label", "labels", multiple=True, metavar="LABEL=VERSION", help="Name a version; may be repeated.")
+@click.option("--model-config-file", type=click.Path(path_type=Path), help="TF Serving's models.config.")
+@click.option("--batching-parameters-file", type=click.Path(path_type=Path), help="TF Serving's batching parameters.")
+@click.option("--no-batching", is_flag=True, help="Run every request by itself.")
+@click.option("--max-batch-size", type=int, help="Most rows of one batch, 32 by default.")
+@click.option("--batch-timeout-micros", type=int, help="How long a request waits for company, 1000 by default.")
+@click.option("--max-body-mb", default=32.0, show_default=True, help="Largest request body, in MiB.")
+@click.option("--max-image-megapixels", default=32.0, show_default=True, help="Largest image that is decoded.")
+@click.option("--poll-seconds", default=1.0, show_default=True, help="How often new versions are looked for.")
+def command(base_paths, **options):
+    """Answers TF Serving's REST and gRPC for the SavedModels of BASE_PATH, such as saved_models/digits.
+
+    BASE_PATH holds numbered version folders; new ones are loaded as they appear. This server is for development: for
+    production take TF Serving, KServe or Ray Serve, which read the same folders.
+    """
+    from keras_mixer.serving import Limits, Server
+
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    logging.getLogger("keras_mixer.serving").setLevel(logging.INFO)
+    server = Server(
+        _models(base_paths, options),
+        host=options["host"],
+        rest_port=options["rest_port"],
+        port=_grpc_port(options["port"], options["no_grpc"]),
+        batching=_batching(options),
+        limits=Limits(
+            max_body_bytes=int(options["max_body_mb"] * 2**20),
+            max_image_pixels=int(options["max_image_megapixels"] * 1e6),
+        ),
+        poll_seconds=options["poll_seconds"],
+    )
+    stop = threading.Event()
+    # A second signal finds the default handler, and ends the process at once.
+    before = {number: signal.signal(number, _once(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with server:
+            _announce(server)
+            stop.wait()
+            click.echo("Stopping: requests in flight are answered first.", err=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _once(stop: threading.Event):
+    def handle(number, _frame):
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    return handle
+
+
+def _announce(server) -> None:
+    for model in server.models:
+        click.echo(f"REST  {server.url}/v1/models/{model.name}:predict")
+    if server.port is not None:
+        click.echo(f"gRPC  {server.grpc_target}")
+    click.echo("For development only; for production take TF Serving, KServe or Ray Serve. Ctrl-C stops.")
+
+
+def _models(base_paths, options) -> list:
+    from keras_mixer.serving import ModelConfig, read_model_config
+
+    single = {key: options[key] for key in ("name", "labels") if options[key]}
+    if options["model_config_file"] is not None:
+        if base_paths or single or options["versions"] != "latest":
+            raise click.UsageError("--model-config-file names the models, their versions and labels by itself.")
+        return read_model_config(options["model_config_file"])
+    if not base_paths:
+        raise click.UsageError("Name a model's base path, such as saved_models/digits.")
+    if single and len(base_paths) > 1:
+        raise click.UsageError("--name and --label are for one BASE_PATH; use --model-config-file for several.")
+    labels = dict(_label(text) for text in options["labels"])
+    return [ModelConfig(path, options["name"] or "", _versions(options["versions"]), labels) for path in base_paths]
+
+
+def _label(text: str) -> tuple[str, int]:
+    label, _, version = text.partition("=")
+    if not version.isdecimal():
+        raise click.UsageError(f"--label takes LABEL=VERSION, such as stable=1, but got {text!r}.")
+    return label, int(version)
+
+
+def _versions(text: str):
+    if text in ("latest", "all"):
+        return text
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise click.UsageError(f"--versions takes latest, all or numbers such as 1,3, but got {text!r}.") from None
+
+
+def _batching(options):
+    from keras_mixer.serving import Batching, read_batching_parameters
+
+    given = {key: options[key] for key in ("max_batch_size", "batch_timeout_micros") if options[key] is not None}
+    file = options["batching_parameters_file"]
+    if sum((options["no_batching"], file is not None, bool(given))) > 1:
+        raise click.UsageError("--no-batching, --batching-parameters-file and single options exclude each other.")
+    if options["no_batching"]:
+        return None
+    return read_batching_parameters(file) if file is not None else Batching(**given)
+
+
+def _grpc_port(port: int | None, no_grpc: bool) -> int | None:
+    if no_grpc:
+        if port is not None:
+            raise click.UsageError("--port and --no-grpc exclude each other.")
+        return None
+    from keras_mixer.serving.errors import INSTALL_STUBS
+    from keras_mixer.serving.grpc_server import stubs_installed
+
+    if port is None and not stubs_installed():
+        click.echo(f"No gRPC: tensorflow-serving-api is not installed ({INSTALL_STUBS}).", err=True)
+        return None
+    return 8500 if port is None else port

@@ -1,0 +1,71 @@
+"""Counters for Prometheus, under TF Serving's names where it has them."""
+
+from keras_mixer.serving.errors import INSTALL_SERVE, need
+
+PATH = "/monitoring/prometheus/metrics"
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_MICROSECONDS = tuple(500 * 2**power for power in range(16))  # half a millisecond to 16 seconds
+
+
+class Metrics:
+    """One server's metrics, in a registry of their own: several servers may share a process.
+
+    The request counter ends in `_total`, as the client library has it; TF Serving's does not.
+    """
+
+    def __init__(self):
+        try:
+            import prometheus_client
+        except ImportError:
+            raise need(INSTALL_SERVE, "prometheus_client", "The server") from None
+
+        self._registry = prometheus_client.CollectorRegistry()
+        self._requests = prometheus_client.Counter(
+            ":tensorflow:serving:request_count",
+            "Requests by model and status.",
+            ["model_name", "status"],
+            registry=self._registry,
+        )
+        self._latency = prometheus_client.Histogram(
+            ":tensorflow:serving:request_latency",
+            "Time of a successful request in the server, in microseconds.",
+            ["model_name", "API", "entrypoint"],
+            buckets=_MICROSECONDS,
+            registry=self._registry,
+        )
+        self._batches = prometheus_client.Histogram(
+            ":tensorflow:serving:batching_session:processed_batch_size",
+            "Rows of the batches that ran, without padding.",
+            ["model_name"],
+            buckets=_SIZES,
+            registry=self._registry,
+        )
+        self._versions = prometheus_client.Gauge(
+            "keras_mixer_serving_version",
+            "1 for each version that answers requests.",
+            ["model_name", "version"],
+            registry=self._registry,
+        )
+
+    def request(self, model: str, entrypoint: str, status: str, seconds: float) -> None:
+        """Records one predict request; `model` is a served one or empty, so that clients cannot add names."""
+        self._requests.labels(model, status).inc()
+        if status == "OK":
+            self._latency.labels(model, "predict", entrypoint).observe(seconds * 1e6)
+
+    def batch(self, model: str, rows: int) -> None:
+        """Records one batch."""
+        self._batches.labels(model).observe(rows)
+
+    def version(self, model: str, version: int, available: bool) -> None:
+        """Records that a version begins or ends to answer."""
+        if available:
+            self._versions.labels(model, str(version)).set(1)
+        else:
+            self._versions.remove(model, str(version))
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus reads."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)

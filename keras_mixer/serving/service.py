@@ -1,0 +1,99 @@
+"""One prediction, whatever the protocol: find the version, read the inputs, check them, run them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_mixer.serving.batching import Batcher
+from keras_mixer.serving.config import Limits
+from keras_mixer.serving.errors import RequestError
+from keras_mixer.serving.manager import ModelManager
+from keras_mixer.serving.metrics import Metrics
+from keras_mixer.serving.servable import Signature
+
+# Below this many bytes a request is read on the event loop: handing it to a thread would take longer.
+_INLINE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model a request names: the highest version, unless a version or a label is given."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+class PredictService:
+    """What REST and gRPC both call. To be used on one event loop.
+
+    Args:
+        manager: The models.
+        batcher: Runs the checked inputs.
+        metrics: Where requests are recorded.
+        limits: What a request may cost.
+    """
+
+    def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
+        self.manager, self.metrics, self.limits = manager, metrics, limits
+        self._batcher = batcher
+        # Large bodies are read one at a time: JSON takes many times its size in memory.
+        self._reading = asyncio.Lock()
+
+    async def predict(
+        self,
+        spec: ModelSpec,
+        signature_name: str,
+        read: Callable[[Signature], Mapping[str, np.ndarray]],
+        *,
+        size: int,
+        entrypoint: str,
+    ) -> tuple[int, Signature, dict[str, np.ndarray]]:
+        """Answers one request.
+
+        Args:
+            spec: The model.
+            signature_name: Empty for the default signature.
+            read: Gives the request's inputs, knowing the signature; may take long for a large request.
+            size: The request's bytes.
+            entrypoint: "REST" or "GRPC".
+
+        Returns:
+            The version that answered, the signature, and its outputs.
+
+        Raises:
+            RequestError: For every fault of the request or the model.
+        """
+        start = time.perf_counter()
+        status = "INTERNAL"
+        # A signature that is missing has a status of its own in each protocol of TF Serving.
+        missing = "INVALID_ARGUMENT" if entrypoint == "REST" else "FAILED_PRECONDITION"
+
+        def checked(signature: Signature) -> Mapping[str, np.ndarray]:
+            inputs = read(signature)
+            signature.check(inputs, self.limits.max_image_pixels)
+            return inputs
+
+        try:
+            with self.manager.use(spec.name, spec.version, spec.label) as servable:
+                signature = servable.signature(signature_name, missing=missing)
+                inputs = await self.offload(size, checked, signature)
+                outputs = await self._batcher.run(servable, signature, inputs)
+            status = "OK"
+            return servable.version, signature, outputs
+        except RequestError as error:
+            status = error.code
+            raise
+        finally:
+            known = spec.name if self.manager.known(spec.name) else ""
+            self.metrics.request(known, entrypoint, status, time.perf_counter() - start)
+
+    async def offload(self, size: int, function: Callable, *arguments):
+        """Calls `function`, on a thread when `size` bytes would hold up the event loop."""
+        if size < _INLINE_BYTES:
+            return function(*arguments)
+        async with self._reading:
+            return await asyncio.to_thread(function, *arguments)
