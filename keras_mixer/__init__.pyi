@@ -1,3 +1,14 @@
 from . import layers as layers
 from . import models as models
+from . import weights as weights
+from .applications import MixerB16 as MixerB16
+from .applications import MixerB32 as MixerB32
+from .applications import MixerH14 as MixerH14
+from .applications import MixerL16 as MixerL16
+from .applications import MixerL32 as MixerL32
+from .applications import MixerS8 as MixerS8
+from .applications import MixerS16 as MixerS16
+from .applications import MixerS32 as MixerS32
 from .models.mixer import Mixer as Mixer
+from .weights.class_names import decode_predictions as decode_predictions
+from .weights.preprocessing import preprocess_input as preprocess_input

@@ -10,5 +10,6 @@ A layer whose weights depend on the number of tokens offers two attributes; ever
 TOKENS_IN = "tokens_in"  # one entry per token that is read: a map over the image, summed over
 TOKENS_OUT = "tokens_out"  # one entry per token that is written
 HIDDEN = "hidden"  # one entry per hidden unit of an MLP over tokens
+OTHER = "other"  # anything else, as one entry per channel
 
 TokenAxes = dict[str, tuple[str, ...]]

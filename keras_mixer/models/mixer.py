@@ -72,6 +72,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
 
     images = keras.Input(shape=input_shape, name="images") if input_tensor is None else input_tensor
     inputs = keras.utils.get_source_inputs(images)
+    inputs = inputs[0] if len(inputs) == 1 else inputs  # a list of one would ask for lists of images
     tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index in range(num_blocks):
         tokens = MixerBlock(

@@ -1,0 +1,175 @@
+"""The variants of MLP-Mixer with their published weights, behind the signature of `keras.applications`."""
+
+import dataclasses
+import logging
+import math
+import os
+from pathlib import Path
+
+import keras
+
+from keras_mixer.models import VARIANTS, Mixer
+from keras_mixer.weights.cache import download
+from keras_mixer.weights.fit_to_grid import square_grid
+from keras_mixer.weights.grids import parts_between
+from keras_mixer.weights.inspection import CheckpointSizes, sizes_of
+from keras_mixer.weights.loading import is_path, load
+from keras_mixer.weights.registry import InputPreprocessing, available, find
+
+_log = logging.getLogger(__name__)
+
+_DOC = """Builds {title}, with random, published or your own weights.
+
+    {sizes}
+
+    Args:
+        include_top: Whether to end in the classification head.
+        weights: None for random weights; the name of a published set, {published}; or the path of a checkpoint, see
+            `keras_mixer.weights.load`.
+        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
+        input_shape: Image shape (height, width, channels); None for that of the weights, else (224, 224, 3). Weights
+            of another resolution are taken to this one as by `keras_mixer.weights.change_resolution`.
+        pooling: Without the head: None for the normalised tokens, "avg" for their mean, "max" for their maximum.
+        classes: Classes of the head; None for those of the weights, else 1,000. With another number than the weights
+            have, the body is loaded and the head starts fresh, which a log line says.
+        classifier_activation: Activation of the head; None for logits.
+        stochastic_depth: Probability of dropping the last MLP for a sample while training, rising linearly from 0.
+        dropout: Dropout rate inside the MLPs.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model`; its attribute `preprocessing` says how its weights want their images, for
+        `keras_mixer.preprocess_input`.
+
+    Raises:
+        ValueError: If an argument is out of range, the set is unknown, or the checkpoint does not fit.
+        OSError: If the weights cannot be read or fetched.
+
+    Example:
+        >>> model = keras_mixer.{constructor}(weights=None, classes=10)
+    """
+
+
+def _constructor(variant: str, title: str):
+    """Makes the constructor of one row of `VARIANTS`, with a signature and a docstring of its own."""
+
+    def construct(
+        include_top: bool = True,
+        weights: str | os.PathLike | None = None,
+        input_tensor=None,
+        input_shape: tuple[int, int, int] | None = None,
+        pooling: str | None = None,
+        classes: int | None = None,
+        classifier_activation="softmax",
+        stochastic_depth: float = 0.0,
+        dropout: float = 0.0,
+        name: str = variant,
+    ) -> keras.Model:
+        sizes = dataclasses.asdict(VARIANTS[variant])
+        input_shape = _static_shape(input_shape, input_tensor)
+        path, preprocessing = _checkpoint(variant, weights)
+        stored = sizes_of(path) if path else CheckpointSizes()
+        trained_at = _image_size(weights, preprocessing, stored, input_shape, sizes["patch_size"])
+        if input_shape is None:
+            input_shape = (*trained_at, 3)
+        if stored.tokens_mlp_dim:
+            growth = _growth(trained_at, input_shape[:2], sizes["patch_size"])
+            sizes["tokens_mlp_dim"] = stored.tokens_mlp_dim * growth
+        classes = classes if classes is not None else stored.classes or 1_000
+        model = Mixer(
+            **sizes,
+            input_shape=input_shape,
+            input_tensor=input_tensor,
+            include_top=include_top,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            pooling=pooling,
+            stochastic_depth=stochastic_depth,
+            dropout=dropout,
+            name=name,
+        )
+        if path:
+            _load(model, path, stored, trained_at, classes if include_top else None)
+        model.preprocessing = dataclasses.replace(preprocessing, image_size=(input_shape[0], input_shape[1]))
+        return model
+
+    name = title.replace("-", "").replace("/", "")
+    construct.__name__ = construct.__qualname__ = name
+    construct.__doc__ = _DOC.format(title=title, sizes=_sizes(variant), published=_published(variant), constructor=name)
+    return construct
+
+
+def _sizes(variant: str) -> str:
+    row = VARIANTS[variant]
+    return (
+        f"{row.num_blocks} blocks, patches of {row.patch_size} x {row.patch_size} pixels, {row.hidden_dim} channels, "
+        f"MLPs of {row.tokens_mlp_dim} and {row.channels_mlp_dim} units."
+    )
+
+
+def _published(variant: str) -> str:
+    names = ", ".join(f'"{entry.name}"' for entry in available(variant))
+    return f"one of {names}" if names else "of which this variant has none"
+
+
+def _checkpoint(variant: str, weights) -> tuple[Path | None, InputPreprocessing]:
+    """Returns the file that `weights` names, None for random weights, and the preprocessing that it wants."""
+    if weights is None:
+        return None, InputPreprocessing()
+    if is_path(weights):
+        return Path(weights), InputPreprocessing()
+    return download(variant, weights), find(variant, weights).preprocessing
+
+
+def _image_size(weights, preprocessing, stored, input_shape, patch_size: int) -> tuple[int, int]:
+    """Returns the height and width in pixels that the weights were trained at, as far as anything tells."""
+    if stored.tokens is None or not is_path(weights):
+        return preprocessing.image_size
+    if input_shape and math.prod(side // patch_size for side in input_shape[:2]) == stored.tokens:
+        return tuple(input_shape[:2])
+    rows, columns = square_grid(stored.tokens)
+    return rows * patch_size, columns * patch_size
+
+
+def _growth(old: tuple[int, int], new: tuple[int, int], patch_size: int) -> int:
+    """Returns how many times more hidden units the token MLPs need at the new image size."""
+    if any(side % patch_size for side in new):
+        return 1  # the model says what is wrong
+    parts = parts_between(old, new)
+    return math.prod(parts) if parts else 1
+
+
+def _load(model, path: Path, stored: CheckpointSizes, trained_at: tuple[int, int], classes: int | None) -> None:
+    """Loads all that the model and the file share: a head of other classes stays fresh."""
+    fresh_head = stored.classes not in (None, classes)
+    if fresh_head and classes is not None:
+        _log.warning(
+            "%s: the head for %d classes starts fresh, for that in %s has %d.",
+            *(model.name, classes, path, stored.classes),
+        )
+    load(model, path, skip=("head",) if fresh_head else (), resize=trained_at)
+
+
+def _static_shape(input_shape, input_tensor) -> tuple[int, int, int] | None:
+    """Returns the image shape that the caller fixes, None where the weights may decide."""
+    if input_tensor is not None:
+        shape = tuple(input_tensor.shape[1:])
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise ValueError(f"`input_shape` is {tuple(input_shape)}, but `input_tensor` has images of shape {shape}.")
+        input_shape = shape
+    if input_shape is not None and (len(input_shape) != 3 or not all(isinstance(side, int) for side in input_shape)):
+        raise ValueError(
+            "A Mixer needs images of one static size: `input_shape` must be (height, width, channels), "
+            f"but got {tuple(input_shape)}."
+        )
+    return input_shape
+
+
+MixerS32 = _constructor("mixer_s32", "Mixer-S/32")
+MixerS16 = _constructor("mixer_s16", "Mixer-S/16")
+MixerS8 = _constructor("mixer_s8", "Mixer-S/8")
+MixerB32 = _constructor("mixer_b32", "Mixer-B/32")
+MixerB16 = _constructor("mixer_b16", "Mixer-B/16")
+MixerL32 = _constructor("mixer_l32", "Mixer-L/32")
+MixerL16 = _constructor("mixer_l16", "Mixer-L/16")
+MixerH14 = _constructor("mixer_h14", "Mixer-H/14")

@@ -1,0 +1,6 @@
+"""Published weights: registry, download, readers of foreign checkpoints, strict loading, change of resolution."""
+
+import lazy_loader
+
+# On first use, so that listing and downloading do not wait for Keras.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

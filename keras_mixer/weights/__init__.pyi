@@ -1,0 +1,10 @@
+from .cache import download as download
+from .class_names import decode_predictions as decode_predictions
+from .loading import load as load
+from .permutation import permute as permute
+from .preprocessing import preprocess_input as preprocess_input
+from .registry import InputPreprocessing as InputPreprocessing
+from .registry import WeightSet as WeightSet
+from .registry import available as available
+from .resolution import change_resolution as change_resolution
+from .saving import save_npz as save_npz

@@ -1,0 +1,80 @@
+"""The cache of published files, whose contents are checked at every use."""
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from keras_mixer.weights.download import digest_path, fetch, write_digest
+from keras_mixer.weights.registry import WeightSet, find
+
+_log = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """The folder `keras_mixer` in Keras's own cache: in `KERAS_HOME`, or `~/.keras`."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "keras_mixer"
+
+
+def cached_path(entry: WeightSet) -> Path:
+    """Where the file of a published set lies in the cache, or would."""
+    return cache_directory() / entry.file_name
+
+
+def download(variant: str, name: str) -> Path:
+    """Returns the cached file of a published set; fetches it first if it is not there.
+
+    Args:
+        variant: Name as "mixer_b16".
+        name: Name of the set, as "imagenet21k".
+
+    Returns:
+        The path of a file whose sha256 is the recorded one.
+
+    Raises:
+        ValueError: If no such set was published, or the cached file has changed since it was fetched.
+        OSError: If it cannot be fetched.
+
+    Example:
+        >>> keras_mixer.weights.download("mixer_b16", "imagenet21k")
+        PosixPath('/home/me/.keras/keras_mixer/mixer_b16-imagenet21k.npz')
+    """
+    entry = find(variant, name)
+    return cached_file(entry.url, entry.file_name)
+
+
+def cached_file(url: str, name: str) -> Path:
+    """Returns the cached file `name`, checked against its recorded sha256; fetches `url` first if it is not there."""
+    path = cache_directory() / name
+    if path.is_file():
+        verify(path)
+    else:
+        fetch(url, path)
+    return path
+
+
+def verify(path: Path) -> str:
+    """Checks a cached file against its recorded sha256, which it records at the first sight of a hand-fetched file.
+
+    Returns:
+        The sha256, in hexadecimal digits.
+
+    Raises:
+        ValueError: If the file or the record has changed.
+        OSError: If one cannot be read.
+    """
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    record = digest_path(path)
+    if not record.exists():
+        _log.warning("%s was not fetched by keras_mixer: recording its sha256 %s.", path, digest)
+        write_digest(path, digest)
+        return digest
+    recorded = record.read_text(errors="replace").split(maxsplit=1)[:1]
+    if recorded != [digest]:
+        raise ValueError(
+            f"{path} has changed since it was fetched: its sha256 is {digest}, but {record.name} says "
+            f"{recorded[0] if recorded else 'nothing'}. Delete both files to fetch it again."
+        )
+    return digest

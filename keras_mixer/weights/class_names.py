@@ -1,0 +1,72 @@
+"""Names of the classes that the published heads know, and the best of a model's predictions by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from keras_mixer.weights.cache import cached_file
+
+# Class number -> (WordNet id, name), for both label sets as they are published.
+_IMAGENET_1K = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+_IMAGENET_21K_IDS = "https://storage.googleapis.com/bit_models/imagenet21k_wordnet_ids.txt"
+_IMAGENET_21K_LEMMAS = "https://storage.googleapis.com/bit_models/imagenet21k_wordnet_lemmas.txt"
+
+
+def decode_predictions(probabilities, top: int = 5) -> list[list[tuple[str, str, float]]]:
+    """Names the best classes of each prediction.
+
+    The names are fetched once into the Keras cache.
+
+    Args:
+        probabilities: Scores of shape `(batch, 1000)` or `(batch, 21843)`.
+        top: How many classes of each prediction, best first.
+
+    Returns:
+        For each prediction, `top` triples (WordNet id, name, score).
+
+    Raises:
+        ValueError: If the shape is another, `top` is out of range, or the file of names is damaged.
+        OSError: If the names are not in the cache and cannot be fetched.
+
+    Example:
+        >>> keras_mixer.decode_predictions(model.predict(images), top=1)
+        [[('n02123045', 'tabby', 0.93)]]
+    """
+    from keras import ops
+
+    scores = ops.convert_to_numpy(probabilities)
+    readers = {1_000: _imagenet_1k, 21_843: _imagenet_21k}
+    if scores.ndim != 2 or scores.shape[1] not in readers:
+        raise ValueError(
+            "`decode_predictions` names the classes of ImageNet-1k and ImageNet-21k: it expects scores of shape "
+            f"(batch, 1000) or (batch, 21843), but got {scores.shape}."
+        )
+    if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
+        raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
+    names = readers[scores.shape[1]]()
+    # Stable, so that of equal scores the lower class number comes first.
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    return [[(*names[index], float(row[index])) for index in order] for row, order in zip(scores, best, strict=True)]
+
+
+def _imagenet_1k() -> list[tuple[str, str]]:
+    path = cached_file(_IMAGENET_1K, "imagenet_class_index.json")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        return [(str(index[str(number)][0]), str(index[str(number)][1])) for number in range(1_000)]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is not the index of the 1,000 classes: delete it to fetch it again.") from error
+
+
+def _imagenet_21k() -> list[tuple[str, str]]:
+    ids = _lines(cached_file(_IMAGENET_21K_IDS, "imagenet21k_wordnet_ids.txt"))
+    lemmas = _lines(cached_file(_IMAGENET_21K_LEMMAS, "imagenet21k_wordnet_lemmas.txt"))
+    return list(zip(ids, lemmas, strict=True))
+
+
+def _lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if len(lines) != 21_843:
+        raise ValueError(f"{path} has {len(lines)} lines instead of 21,843: delete it to fetch it again.")
+    return lines

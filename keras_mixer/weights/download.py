@@ -1,0 +1,172 @@
+"""Fetches a published file into the cache: whole, checked and under its final name, or not at all."""
+
+import base64
+import contextlib
+import hashlib
+import ipaddress
+import os
+import re
+import tempfile
+import urllib.parse
+from pathlib import Path
+
+MIRROR_VARIABLE = "KERAS_MIXER_WEIGHTS_BASE_URL"
+
+_CHUNK = 1 << 20  # bytes
+_TIMEOUT = (10, 60)  # seconds to connect, and between two packets
+
+
+def published_or_mirrored(url: str) -> str:
+    """Returns `url`, or its place on the mirror: the mirror's address takes the place of `https://host`.
+
+    Raises:
+        ValueError: If the mirror is neither https nor plain http on this machine.
+    """
+    mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
+    if not mirror:
+        return url
+    parts = urllib.parse.urlsplit(mirror)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ValueError(
+            f"{MIRROR_VARIABLE} must be an https address, or plain http on this machine, but is {mirror!r}."
+        )
+    return mirror + urllib.parse.urlsplit(url).path
+
+
+def fetch(url: str, path: Path) -> str:
+    """Downloads `url` to `path` and returns its sha256.
+
+    The transfer goes to a file of its own beside `path`, is checked against what the server says of it (length, and
+    the md5 of `x-goog-hash` or the sha256 of the Hugging Face hub where given), and takes its final name in one step.
+    An interrupted transfer leaves nothing; two processes at once each bring a whole file.
+
+    Raises:
+        OSError: If the file cannot be fetched or does not arrive as the server has it. The message names the address,
+            the place where a file fetched by hand goes, and the variable that points at a mirror.
+        ValueError: If the mirror's address is not acceptable.
+    """
+    import requests
+
+    address = published_or_mirrored(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            digest = _transfer(address, file, path.name)
+            file.flush()
+            os.fsync(file.fileno())
+        write_digest(path, digest)
+        os.replace(temporary, path)
+    except requests.RequestException as error:
+        raise OSError(
+            f"Could not download {address} ({_reason(error)}). Fetch it by hand to {path}, or set {MIRROR_VARIABLE} "
+            "to a mirror."
+        ) from error
+    except _BadTransferError as error:
+        raise OSError(
+            f"The download of {address} went wrong: {error}. Try again, fetch it by hand to {path}, or set "
+            f"{MIRROR_VARIABLE} to a mirror."
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    return digest
+
+
+def digest_path(path: Path) -> Path:
+    """Where the sha256 of `path` is recorded, in the format of `sha256sum`."""
+    return path.with_name(path.name + ".sha256")
+
+
+def write_digest(path: Path, digest: str) -> None:
+    """Records the sha256 of `path`, in one step."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".sha256")
+    with os.fdopen(handle, "w") as file:
+        file.write(f"{digest}  {path.name}\n")
+    os.replace(temporary, digest_path(path))
+
+
+class _BadTransferError(Exception):
+    """The bytes that arrived are not those that the server announced."""
+
+
+def _transfer(address: str, file, label: str) -> str:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from urllib3.util import Retry
+
+    retry = Retry(connect=1, read=2, status=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504))
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with requests.Session() as session, contextlib.ExitStack() as stack:
+        session.mount("https://", HTTPAdapter(max_retries=retry))
+        session.mount("http://", HTTPAdapter(max_retries=retry))
+        # A compressed transfer would make the announced length and hash those of other bytes.
+        response = stack.enter_context(
+            session.get(address, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
+        )
+        _refuse_insecure(address, response)
+        response.raise_for_status()
+        length = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+        progress = stack.enter_context(
+            Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        )
+        task = progress.add_task(label, total=length)
+        hashes = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+        received = 0
+        for chunk in response.iter_content(_CHUNK):
+            file.write(chunk)
+            received += len(chunk)
+            for hash_ in hashes.values():
+                hash_.update(chunk)
+            progress.advance(task, len(chunk))
+        if length is not None and received != length:
+            raise _BadTransferError(f"{length} bytes were announced and {received} came")
+        for name, announced in _announced_hashes(response).items():
+            if hashes[name].hexdigest() != announced:
+                raise _BadTransferError(
+                    f"its {name} should be {announced}, but that of the bytes received is {hashes[name].hexdigest()}"
+                )
+    return hashes["sha256"].hexdigest()
+
+
+def _announced_hashes(response) -> dict[str, str]:
+    hashes = {}
+    md5 = re.search(r"md5=([A-Za-z0-9+/]{22}==)", response.headers.get("x-goog-hash", ""))
+    if md5:
+        hashes["md5"] = base64.b64decode(md5[1]).hex()
+    # The hub announces a large file's sha256 on the answer that redirects to its storage.
+    for answer in (*response.history, response):
+        sha256 = re.fullmatch(r'"?([0-9a-f]{64})"?', answer.headers.get("x-linked-etag", ""))
+        if sha256:
+            hashes["sha256"] = sha256[1]
+    return hashes
+
+
+def _refuse_insecure(address: str, response) -> None:
+    if address.startswith("https://"):
+        for answer in (*response.history, response):
+            if not answer.url.startswith("https://"):
+                raise _BadTransferError(f"it was redirected to {answer.url}, which is not https")
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause in one short phrase: requests wraps the system's reason several times."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the server answered {response.status_code} {response.reason}"
+    cause: BaseException = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    return str(cause) or type(cause).__name__

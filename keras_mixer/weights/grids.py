@@ -1,0 +1,87 @@
+"""Weights over a grid of tokens, taken to another grid."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_mixer.layers.token_axes import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT
+
+Grid = tuple[int, int]  # rows and columns of tokens
+
+
+def parts_between(old: Grid, new: Grid) -> Grid | None:
+    """Returns how many times `old` fits into `new` along each axis, or None if not a whole number of times."""
+    if new[0] % old[0] or new[1] % old[1]:
+        return None
+    return new[0] // old[0], new[1] // old[1]
+
+
+def tokens_of_part(old: Grid, parts: Grid, part: Grid) -> np.ndarray:
+    """Returns which tokens of the grown grid lie in one part, in raster order within the part.
+
+    Tokens are in raster order over the whole image, so that the tokens of a part are not neighbours in the list.
+
+    Returns:
+        Indices of shape `(old rows * old columns,)`.
+    """
+    rows = part[0] * old[0] + np.arange(old[0])
+    columns = part[1] * old[1] + np.arange(old[1])
+    return (rows[:, None] * (parts[1] * old[1]) + columns).ravel()
+
+
+def block_diagonal(weight: np.ndarray, roles: Sequence[str], old: Grid, parts: Grid) -> np.ndarray:
+    """Gives each part of a grown image a copy of `weight` and hidden units of its own (appendix C of the paper).
+
+    Args:
+        weight: A weight or bias at the old grid.
+        roles: Role of each of its axes, see `keras_mixer.layers.token_axes`.
+        old: Grid that the weight was trained at.
+        parts: How many times it fits into the new grid along each axis.
+
+    Returns:
+        The weight at the new grid: each axis of tokens or hidden units `parts[0] * parts[1]` times as long, zero where
+        two parts would meet.
+    """
+    count = parts[0] * parts[1]
+    axes = list(zip(roles, weight.shape, strict=True))
+    grown = np.zeros([length * (1 if role == OTHER else count) for role, length in axes], weight.dtype)
+    for index in range(count):
+        tokens = tokens_of_part(old, parts, divmod(index, parts[1]))
+        places = []
+        for role, length in axes:
+            if role in (TOKENS_IN, TOKENS_OUT):
+                places.append(tokens)
+            else:
+                places.append(np.arange(length) + (index * length if role == HIDDEN else 0))
+        grown[np.ix_(*places)] = weight
+    return grown
+
+
+def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> np.ndarray:
+    """Resamples `weight` as images along each of its token axes, antialiased; hidden units stay as they are.
+
+    Maps over the tokens that are read are scaled by old tokens / new tokens: they are summed over the image, and the
+    sum should not grow with the number of tokens. This is not from the paper.
+
+    Returns:
+        The weight at the new grid, of its own dtype.
+    """
+    result = weight.astype("float64")
+    for axis, role in enumerate(roles):
+        if role in (HIDDEN, OTHER):
+            continue
+        scale = math.prod(old) / math.prod(new) if role == TOKENS_IN else 1.0
+        maps = np.moveaxis(result, axis, 0)
+        maps = maps.reshape(*old, *maps.shape[1:])  # (rows, columns, ...)
+        maps = np.einsum("yr,xc,rc...->yx...", _resize(old[0], new[0]), _resize(old[1], new[1]), maps, optimize=True)
+        result = np.moveaxis(scale * maps.reshape(math.prod(new), *maps.shape[2:]), 0, axis)
+    return result.astype(weight.dtype)
+
+
+def _resize(old: int, new: int) -> np.ndarray:
+    """Returns the matrix `(new, old)` of a one-dimensional linear resize, whose triangle widens when shrinking."""
+    reach = max(1.0, old / new)  # in old samples
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    weights = np.maximum(0.0, 1.0 - np.abs(centres[:, None] - np.arange(old)) / reach)
+    return weights / weights.sum(axis=1, keepdims=True)

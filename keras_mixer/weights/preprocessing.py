@@ -1,0 +1,30 @@
+"""The preprocessing of published weights, on images that are already of the model's size."""
+
+import numpy as np
+
+from keras_mixer.weights.registry import InputPreprocessing
+
+
+def preprocess_input(images, preprocessing: InputPreprocessing | None = None):
+    """Takes pixels from [0, 255] to what the weights were trained on, [-1, 1] unless told otherwise.
+
+    Args:
+        images: Array or tensor of any shape, integer or floating, values in [0, 255].
+        preprocessing: That of a set of weights, which a model loaded from one carries as `model.preprocessing`: sets
+            named `miil` want [0, 1]. None for [-1, 1].
+
+    Returns:
+        float32 NumPy array for a NumPy array or list, else a tensor of the backend; of the same shape.
+
+    Example:
+        >>> keras_mixer.preprocess_input(np.array([0, 255]))
+        array([-1.,  1.], dtype=float32)
+    """
+    preprocessing = preprocessing or InputPreprocessing()
+    if isinstance(images, (np.ndarray, list, tuple, int, float)):
+        scaled = np.asarray(images, "float32") / np.float32(255.0)
+    else:
+        from keras import ops
+
+        scaled = ops.cast(images, "float32") / 255.0
+    return (scaled - preprocessing.mean) / preprocessing.std

@@ -1,0 +1,88 @@
+"""Takes a model to another image size (appendix C of the paper)."""
+
+import keras
+import numpy as np
+
+from keras_mixer.layers.checks import pair_of_positive_integers
+from keras_mixer.weights.grids import block_diagonal, parts_between, resample
+from keras_mixer.weights.naming import named_weights
+from keras_mixer.weights.token_weights import grid_of, stem_of, token_axes
+
+_METHODS = ("auto", "block_diagonal", "resample")
+
+
+def change_resolution(model, image_size: int | tuple[int, int], method: str = "auto") -> keras.Model:
+    """Returns a new model for images of another size, with the weights of `model`.
+
+    If the new grid of patches is a whole number of times the old one along each axis, the token MLPs become
+    block-diagonal, as in appendix C of the paper: the image falls into `K_h x K_w` parts, each of which is treated as
+    the old model treats a whole image, by hidden units of its own (`tokens_mlp_dim` grows `K_h * K_w` times). The new
+    logits are then the mean of the old model's logits on the parts. For any other size, smaller ones included, the
+    paper says nothing; here each hidden unit's map over the tokens is resampled as an image with antialiasing, and
+    `tokens_mlp_dim` stays.
+
+    Args:
+        model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.
+        image_size: Pixels (height, width), or one integer for both; a multiple of the patch.
+        method: "auto" as above; "block_diagonal" or "resample" for one of the two.
+
+    Returns:
+        A new model, not compiled, of the same names, head, dtype policies and other settings.
+
+    Raises:
+        ValueError: If the patch does not divide `image_size`, `method` is unknown, or "block_diagonal" is asked for
+            a size that is not a whole number of times the old one.
+
+    Example:
+        >>> model = keras_mixer.MixerB16(weights="imagenet21k")
+        >>> keras_mixer.weights.change_resolution(model, 448).input_shape
+        (None, 448, 448, 3)
+    """
+    if method not in _METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, but got {method!r}.")
+    height, width = pair_of_positive_integers("image_size", image_size)
+    stem = stem_of(model)
+    old, new = stem.grid, grid_of(stem, (height, width))
+    parts = None if method == "resample" else parts_between(old, new)
+    if method == "block_diagonal" and parts is None:
+        raise ValueError(
+            f"Block-diagonal weights need a whole number of old images in the new one, but the grid of patches goes "
+            f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
+        )
+
+    def at_new_size(weight: np.ndarray, roles) -> np.ndarray:
+        if parts is not None:
+            return block_diagonal(weight, roles, old, parts)
+        return resample(weight, roles, old, new)
+
+    growth = parts[0] * parts[1] if parts else 1
+    changed = _rebuilt(model, (height, width), growth)
+    copy_weights(model, changed, token_axes(model), at_new_size)
+    return changed
+
+
+def copy_weights(model, to, axes, change) -> None:
+    """Assigns every weight of `model` to its namesake in `to`, those named in `axes` changed by `change`."""
+    targets = named_weights(to)
+    for name, variable in named_weights(model).items():
+        values = keras.ops.convert_to_numpy(variable)
+        if name in axes:
+            values = change(values, axes[name])
+        targets[name].assign(values)
+
+
+def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
+    """Builds `model` anew on another input, its token MLPs with `growth` times the hidden units."""
+    (images,) = model.inputs
+    inputs = keras.Input(shape=(*image_size, images.shape[-1]), name=images.name, dtype=images.dtype)
+    inputs = keras.tree.pack_sequence_as(model.input, [inputs])
+
+    def renew(layer):
+        config = layer.get_config()
+        for argument in getattr(layer, "hidden_arguments", ()):
+            config[argument] *= growth
+        return type(layer).from_config(config)
+
+    renewed = keras.models.clone_model(model, input_tensors=inputs, clone_function=renew)
+    renewed.name = model.name
+    return renewed

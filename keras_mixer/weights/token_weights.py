@@ -1,0 +1,36 @@
+"""Finds the weights of a model that depend on its grid of tokens, whatever the architecture."""
+
+from keras_mixer.weights.grids import Grid
+
+
+def token_axes(model) -> dict[str, tuple[str, ...]]:
+    """Returns the roles of the axes of every token-dependent weight, by official name."""
+    return {
+        f"{layer.name}/{name}": roles
+        for layer in model.layers
+        for name, roles in getattr(layer, "token_axes", {}).items()
+    }
+
+
+def stem_of(model):
+    """Returns the layer that cuts the model's images into patches.
+
+    Raises:
+        ValueError: If the model has none, or several.
+    """
+    stems = [layer for layer in model.layers if hasattr(layer, "patch_size") and hasattr(layer, "grid")]
+    if len(stems) != 1:
+        raise ValueError(
+            f"Expected a model with one layer that cuts images into patches, but {model.name!r} has {len(stems)}."
+        )
+    return stems[0]
+
+
+def grid_of(stem, image_size: tuple[int, int]) -> Grid:
+    """Returns the rows and columns of patches in an image.
+
+    Raises:
+        ValueError: If the patch does not divide the image.
+    """
+    stem.compute_output_shape((None, *image_size, stem.kernel.shape[2]))  # raises where the patch does not fit
+    return image_size[0] // stem.patch_size[0], image_size[1] // stem.patch_size[1]
