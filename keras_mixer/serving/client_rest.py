@@ -20,10 +20,10 @@ _RETRIED = (502, 503, 504)
 class _Retry(Retry):
     """Retries lost connections and unavailable servers, but not a time-out: its time is spent."""
 
-    def increment(self, method=None, url=None, response=None, error=None, **context):
+    def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
         if isinstance(error, ReadTimeoutError):
             raise error
-        return super().increment(method, url, response, error, **context)
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 class RestTransport:
@@ -87,8 +87,8 @@ class RestTransport:
         except requests.JSONDecodeError:
             document = None
         if response.status_code != 200:
-            error = document.get("error") if isinstance(document, dict) else None
-            raise ServingError(str(error or response.reason or response.text[:200]), response.status_code)
+            message = document.get("error") if isinstance(document, dict) else None
+            raise ServingError(str(message or response.reason or response.text[:200]), response.status_code)
         if not isinstance(document, dict):
             raise ServingError(f"{self._address} answered something other than a JSON object: is it a TF Serving?")
         return document

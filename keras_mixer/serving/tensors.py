@@ -11,8 +11,15 @@ import numpy as np
 from keras_mixer.serving.errors import RequestError, invalid
 
 # The JSON types that each kind of NumPy dtype is read from; strings are object arrays of bytes.
-_LEAVES = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}, "O": {str, dict}}
-_JSON_NAMES = {int: "integer", float: "decimal", bool: "boolean", str: "string", dict: "object", type(None): "null"}
+_LEAVES: dict[str, set[type]] = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}, "O": {str, dict}}
+_JSON_NAMES: dict[type, str] = {
+    int: "integer",
+    float: "decimal",
+    bool: "boolean",
+    str: "string",
+    dict: "object",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True)
