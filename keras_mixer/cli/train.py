@@ -1,0 +1,79 @@
+"""`keras-mixer train`: trains or fine-tunes a model by a recipe."""
+
+import os
+from pathlib import Path
+
+import click
+
+from keras_mixer.cli.output import json_option, show
+
+
+@click.command()
+@click.option("--recipe", "recipe_name", required=True, help="Name of a recipe, or the recipe.json of a run.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
+@click.option("--dataset", help="TFDS name, or a folder train/CLASS/IMAGE with a path separator: ./flowers.")
+@click.option("--data-dir", help="Where TFDS finds and keeps its datasets.")
+@click.option("--weights", help="Where to start: a published set such as imagenet21k, a checkpoint or a run folder.")
+@click.option("--image-size", type=int, help="Side of the square input, in pixels; weights are taken to it.")
+@click.option("--strategy", help="Devices: auto, default, mirrored, multi_worker, tpu, data_parallel.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field: optimizer.learning_rate=0.01."
+)
+@click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid and name the best.")
+@click.option("--restart", is_flag=True, help="Delete what an earlier run left in the output folder.")
+@click.option("--show-recipe", is_flag=True, help="Print the resolved recipe and stop.")
+@json_option
+def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json, **shortcuts):
+    r"""Train or fine-tune a model by a recipe; run the same command again to go on after an interruption.
+
+    \b
+    keras-mixer train --recipe digits --output runs/digits
+    keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pets --set batch_size=128
+    """
+    recipe = _resolve(recipe_name, settings, **shortcuts)
+    if show_recipe:
+        click.echo(recipe.to_json(), nl=False)
+        return
+    from keras_mixer.training import train
+    from keras_mixer.training.sweep import sweep as train_each
+
+    options = {"restart": restart, "progress": not as_json}
+    results = train_each(recipe, output, **options) if sweep else [train(recipe, output, **options)]
+    show([_row(result) for result in results], title=f"Trained by {recipe.name}", as_json=as_json)
+
+
+def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy):
+    from keras_mixer.training import recipes
+    from keras_mixer.training.recipe import Recipe
+
+    if name.endswith(".json") or os.sep in name:
+        recipe = Recipe.from_json(Path(name).read_text(encoding="utf-8"))
+    else:
+        recipe = recipes.get(name)
+    changes = {}
+    for setting in settings:
+        field, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes FIELD=VALUE, but got {setting!r}.")
+        changes[field] = value
+    shortcuts = {
+        "data.dataset": dataset,
+        "data.data_dir": data_dir,
+        "model.weights": weights,
+        "model.image_size": None if image_size is None else f"[{image_size}, {image_size}]",
+        "execution.strategy": strategy,
+    }
+    changes |= {field: value for field, value in shortcuts.items() if value is not None}
+    return recipe.override(changes)
+
+
+def _row(result) -> dict:
+    return {
+        "run": str(result.folder),
+        "accuracy": result.accuracy,
+        "loss": result.loss,
+        "steps": result.steps,
+        "parameters": result.parameters,
+        "seconds": round(result.seconds, 1),
+        "learning rate": result.learning_rate,
+    }

@@ -1,0 +1,12 @@
+from . import recipes as recipes
+from .callbacks import TrainingDivergedError as TrainingDivergedError
+from .network import classifier_of as classifier_of
+from .network import initial_network as initial_network
+from .optimizers import SGD as SGD
+from .optimizers import AdamW as AdamW
+from .recipe import Recipe as Recipe
+from .run import TrainingResult as TrainingResult
+from .run import train as train
+from .schedules import WarmupDecay as WarmupDecay
+from .step import training_model as training_model
+from .sweep import sweep as sweep

@@ -1,0 +1,99 @@
+"""The data of a recipe: sources, the training stream from any step, and evaluation batches."""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from keras_mixer.data import DatasetSpec, ModelCard, Preprocessing, Source, evaluation_batches, load
+from keras_mixer.training.distribution import Distribution
+from keras_mixer.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Datasets:
+    """The training and evaluation data of a run, and the lengths that follow from them.
+
+    Attributes:
+        recipe: The recipe.
+        distribution: The devices.
+        train_source: The labelled training images.
+        eval_source: The labelled evaluation images.
+        preprocessing: What the model expects.
+    """
+
+    recipe: Recipe
+    distribution: Distribution
+    train_source: Source
+    eval_source: Source
+    preprocessing: Preprocessing
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs."""
+        return self.train_source.class_names
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Updates in which as many examples are seen as the training split has."""
+        return self.train_source.num_examples / self.recipe.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole run."""
+        schedule = self.recipe.schedule
+        if schedule.epochs is None:
+            return schedule.steps or 0
+        return max(1, round(schedule.epochs * self.steps_per_epoch))
+
+    @property
+    def period(self) -> int:
+        """Updates between two evaluations; several steps per execution come out even."""
+        wanted = self.recipe.eval_steps or max(1, round(self.steps_per_epoch))
+        together = self.recipe.execution.steps_per_execution
+        return min(-(-wanted // together) * together, self.total_steps)
+
+    @functools.cached_property
+    def fingerprint(self) -> dict:
+        """What must stay as it is for a run to go on: as JSON."""
+        return {"examples": self.train_source.num_examples, "classes": list(self.class_names)}
+
+    def card(self, name: str) -> ModelCard:
+        """The card of a model trained on this data."""
+        return ModelCard(
+            name=name, class_names=self.class_names, preprocessing=self.preprocessing, dataset=self.eval_source.spec
+        )
+
+    def training(self, start: int) -> tf.data.Dataset:
+        """The endless stream of global batches, from the batch of update `start` on."""
+        recipe, classes = self.recipe, len(self.class_names)
+
+        def decode(example):
+            return self.preprocessing(example["image"]), tf.one_hot(example["label"], classes)
+
+        examples = self.train_source.examples().map(decode, num_parallel_calls=tf.data.AUTOTUNE).cache()
+        examples = examples.shuffle(recipe.data.shuffle_buffer, seed=recipe.seed).repeat()
+        return examples.skip(start * recipe.batch_size).batch(recipe.batch_size, drop_remainder=True).prefetch(2)
+
+    def evaluation(self) -> tf.data.Dataset:
+        """Evaluation batches `(images, one-hot labels, weights)`, all of one size: what is added has weight 0."""
+        return evaluation_batches(
+            self.eval_source, self.preprocessing, self.recipe.eval_batch_size, one_hot=True, pad=True
+        )
+
+
+def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
+    """Opens the sources of a recipe.
+
+    Raises:
+        ValueError: If a dataset, split or label does not exist, or training and evaluation differ in their classes.
+    """
+    data, model = recipe.data, recipe.model
+    spec = DatasetSpec(data.dataset, data.train_split, data.data_dir, data.label_key)
+    train_source = load(spec)
+    eval_source = load(dataclasses.replace(spec, split=data.eval_split))
+    preprocessing = Preprocessing(image_size=model.image_size, channels=model.channels, resize=data.resize)
+    datasets = Datasets(recipe, distribution, train_source, eval_source, preprocessing)
+    if train_source.num_examples < 1 or datasets.total_steps < 1:
+        raise ValueError(f"{data.dataset} has no examples in {data.train_split!r}: there is nothing to train on.")
+    return datasets

@@ -1,0 +1,184 @@
+"""Which devices a run uses: TPUs, several GPUs, several hosts, or whatever there is."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """The devices of a run.
+
+    Attributes:
+        name: One of `STRATEGIES`, never "auto".
+        strategy: The `tf.distribute` strategy, or None where Keras needs none.
+        replicas: Devices that share a batch.
+        workers: Processes that share a batch.
+        worker: Index of this process; process 0 writes checkpoints.
+        accelerated: Whether the devices are GPUs or TPUs.
+    """
+
+    name: str
+    strategy: Any = None
+    replicas: int = 1
+    workers: int = 1
+    worker: int = 0
+    accelerated: bool = False
+
+    def scope(self) -> contextlib.AbstractContextManager:
+        """The context in which models, optimizers and metrics must be made."""
+        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """The context of a whole run: on the JAX backend it sets the distribution and unsets it at the end."""
+        if self.name != "data_parallel":
+            yield
+            return
+        before = keras.distribution.distribution()
+        devices = keras.distribution.list_devices()
+        # tf.data batches hold the whole global batch: one process feeds all devices.
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(before)
+
+    def check_batch(self, name: str, batch_size: int, micro_batches: int = 1) -> None:
+        """Raises ValueError if a batch does not give every device the same number of examples."""
+        if batch_size % (self.replicas * micro_batches):
+            parts = f" in {micro_batches} parts" if micro_batches > 1 else ""
+            raise ValueError(
+                f"{name}={batch_size} must give each of {self.replicas} devices the same number of examples{parts}: "
+                f"choose a multiple of {self.replicas * micro_batches}."
+            )
+
+    def compile_options(self, jit_compile: bool | None) -> dict[str, bool]:
+        """Chooses what XLA compiles.
+
+        Args:
+            jit_compile: The recipe's wish; None for the choice by device: GPUs gain, while on CPUs XLA is slower than
+                the graph in bfloat16.
+
+        Returns:
+            `whole_step`, for `compile(jit_compile=)`, and `gradients`, for strategies whose step XLA cannot compile
+            as a whole, since the sum over replicas stands in its middle.
+        """
+        wanted = self.accelerated if jit_compile is None else jit_compile
+        if keras.backend.backend() == "jax":
+            return {"whole_step": True, "gradients": False}  # JAX without compilation is no option
+        if self.name == "tpu":
+            return {"whole_step": False, "gradients": False}  # TPUStrategy compiles what it runs
+        several = self.strategy is not None
+        return {"whole_step": wanted and not several, "gradients": wanted and several}
+
+
+def choose(strategy: str = "auto") -> Distribution:
+    """Finds the devices and returns how to use them.
+
+    On the TensorFlow backend "auto" takes a TPU if one answers, then the cluster of `TF_CONFIG`, then several GPUs,
+    else the one device there is. On the JAX backend it takes all devices.
+
+    Args:
+        strategy: One of "auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel" (JAX backend).
+
+    Raises:
+        ValueError: If the name is unknown, or does not go with the backend or the environment.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"execution.strategy must be one of {', '.join(STRATEGIES)}, but got {strategy!r}.")
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return _jax(strategy)
+    if backend != "tensorflow":
+        raise ValueError(
+            f"Training runs on the TensorFlow and JAX backends of Keras, but KERAS_BACKEND is {backend!r}."
+        )
+    return _tensorflow(strategy)
+
+
+def _jax(strategy: str) -> Distribution:
+    import jax
+
+    if strategy not in ("auto", "default", "data_parallel"):
+        raise ValueError(
+            f"The JAX backend has the strategies default and data_parallel, but got {strategy!r}. Set "
+            f"KERAS_BACKEND=tensorflow for the others."
+        )
+    devices = keras.distribution.list_devices()
+    accelerated = jax.default_backend() != "cpu"
+    if strategy == "default" or (strategy == "auto" and len(devices) == 1):
+        return Distribution("default", accelerated=accelerated)
+    return Distribution("data_parallel", replicas=len(devices), accelerated=accelerated)
+
+
+def _tensorflow(strategy: str) -> Distribution:
+    import tensorflow as tf
+
+    if strategy == "data_parallel":
+        raise ValueError(
+            "The strategy data_parallel is of the JAX backend: set KERAS_BACKEND=jax, or use mirrored, multi_worker "
+            "or tpu."
+        )
+    if strategy == "tpu" or (strategy == "auto" and _has_tpu()):
+        return _tpu()
+    if strategy == "multi_worker" or (strategy == "auto" and len(_cluster().get("worker", ())) > 1):
+        if not _cluster():
+            raise ValueError(
+                "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
+            )
+        made = tf.distribute.MultiWorkerMirroredStrategy()
+        resolver = made.cluster_resolver
+        workers = len(_cluster()["worker"])
+        return _several("multi_worker", made, workers=workers, worker=resolver.task_id or 0)
+    gpus = tf.config.list_logical_devices("GPU")
+    if strategy == "mirrored" or (strategy == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return _several("mirrored", tf.distribute.MirroredStrategy([device.name for device in devices]))
+    return Distribution("default", accelerated=bool(gpus))
+
+
+def _several(name: str, strategy, workers: int = 1, worker: int = 0) -> Distribution:
+    import tensorflow as tf
+
+    accelerated = bool(tf.config.list_logical_devices("GPU"))
+    return Distribution(name, strategy, strategy.num_replicas_in_sync, workers, worker, accelerated)
+
+
+def _cluster() -> dict:
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        return json.loads(text).get("cluster", {}) if text else {}
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG must be a JSON object with `cluster` and `task`, but it is {text!r}.") from error
+
+
+def _has_tpu() -> bool:
+    """Whether this machine holds a TPU or is told of one; asking the resolver elsewhere would wait for a network."""
+    import tensorflow as tf
+
+    named = any(name in os.environ for name in ("TPU_NAME", "COLAB_TPU_ADDR", "TPU_WORKER_HOSTNAMES"))
+    return named or bool(tf.config.list_physical_devices("TPU"))
+
+
+def _tpu() -> Distribution:
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (ValueError, KeyError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"No TPU answers: {error} On the TPU's own host TensorFlow needs `pip install 'keras_mixer[tpu]'`; or "
+            f"train with KERAS_BACKEND=jax."
+        ) from error
+    return Distribution("tpu", strategy, strategy.num_replicas_in_sync, accelerated=True)

@@ -1,0 +1,233 @@
+"""What a training recipe is: frozen dataclasses, their JSON, and overrides by dotted names."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """The network. Either a variant's name or the five sizes of `keras_mixer.Mixer`."""
+
+    variant: str | None = None  # of keras_mixer.models.mixer.VARIANTS
+    num_blocks: int | None = None
+    patch_size: int | None = None
+    hidden_dim: int | None = None
+    tokens_mlp_dim: int | None = None
+    channels_mlp_dim: int | None = None
+    image_size: tuple[int, int] = (224, 224)  # (height, width), pixels
+    channels: int = 3
+    stochastic_depth: float = 0.0  # probability of dropping the last MLP; rises linearly from 0 at the first
+    dropout: float = 0.0
+    weights: str | None = None  # a published set or a path to start from; None: random
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec:
+    """Where images come from: a TFDS name, `digits`, or a folder of images."""
+
+    dataset: str = "digits"  # a folder is written with a path separator: ./flowers
+    train_split: str = "train"
+    eval_split: str = "test"
+    data_dir: str | None = None  # of TFDS
+    label_key: str | None = None  # the feature that holds the label, where a dataset has several
+    resize: str = "crop"  # at evaluation: "crop" or "direct"
+    shuffle_buffer: int = 10_000  # examples
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationSpec:
+    """What happens to a training image."""
+
+    crop: str = "inception"  # "inception", "pad" (zero padding of an eighth, then a random crop) or "none"
+    flip: bool = True
+    randaugment_layers: int = 0
+    randaugment_magnitude: float = 0.0  # on the scale of the AutoAugment code
+    mixup: float = 0.0  # p of Beta(p, p); 0: off
+    cutmix: float = 0.0  # likewise
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSpec:
+    """The optimizer. `weight_decay` is decoupled, multiplied by the scheduled rate, and acts on kernels alone."""
+
+    name: str = "adamw"  # "adamw" or "sgd"
+    learning_rate: float = 0.001  # the peak
+    weight_decay: float = 0.0
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    momentum: float = 0.9  # of "sgd"
+    global_clipnorm: float | None = 1.0  # on the gradient of the global batch; None: off
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleSpec:
+    """How long the run is and how the learning rate moves. Exactly one of `epochs` and `steps` is set."""
+
+    epochs: float | None = None  # passes over the training split
+    steps: int | None = None  # updates
+    warmup_steps: int = 0  # of linear warmup
+    decay: str = "linear"  # "linear", "cosine" or "constant"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionSpec:
+    """How a device runs the recipe: none of it changes what is learned, beyond rounding."""
+
+    precision: str = "float32"  # a Keras dtype policy; head and loss are float32 at least
+    micro_batches: int = 1  # parts that a batch is taken in, where it does not fit
+    steps_per_execution: int = 1
+    jit_compile: bool | None = None  # None: on for GPUs and TPUs, off for CPUs
+    strategy: str = "auto"  # see keras_mixer.training.distribution
+    checkpoint_steps: int = 1000  # updates between two checkpoints
+    checkpoints_kept: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A whole training run. Equal recipes and equal data give equal weights."""
+
+    name: str
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    augmentation: AugmentationSpec = AugmentationSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    execution: ExecutionSpec = ExecutionSpec()
+    batch_size: int = 4096  # examples of all devices together
+    eval_batch_size: int = 256
+    eval_steps: int | None = None  # updates between two evaluations; None: about one pass over the training split
+    label_smoothing: float = 0.0
+    ema_momentum: float | None = None  # of a moving average of the weights, used for evaluation and the saved model
+    learning_rate_grid: tuple[float, ...] = ()  # the rates to try with `sweep`
+    seed: int = 0
+
+    def __post_init__(self):
+        if (self.schedule.epochs is None) == (self.schedule.steps is None):
+            raise ValueError(
+                f"Exactly one of schedule.epochs and schedule.steps must be set, but got {self.schedule.epochs} and "
+                f"{self.schedule.steps}. Set the other one to null."
+            )
+        if self.batch_size % self.execution.micro_batches:
+            raise ValueError(
+                f"execution.micro_batches must divide batch_size={self.batch_size}, but got "
+                f"{self.execution.micro_batches}."
+            )
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Names the fields in which the other recipe would learn something else."""
+        mine, theirs = (
+            _flat(dataclasses.asdict(dataclasses.replace(recipe, execution=_learned(recipe.execution))))
+            for recipe in (self, other)
+        )
+        return [name for name in mine if mine[name] != theirs[name]]
+
+    def to_json(self) -> str:
+        """Writes the recipe as JSON that `Recipe.from_json` reads back as an equal recipe."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Reads a recipe.
+
+        Raises:
+            ValueError: If the text is not JSON, names an unknown field, lacks `name`, or holds a value of a wrong
+                type.
+        """
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"A recipe is a JSON object, but this is no JSON: {error}.") from None
+        return _read(cls, fields, "")
+
+    def override(self, changes: Mapping[str, str]) -> "Recipe":
+        """Returns the recipe with fields replaced.
+
+        Args:
+            changes: Dotted name to value as text, such as `{"optimizer.learning_rate": "0.01"}`: JSON, or a bare
+                string.
+
+        Raises:
+            ValueError: If a name is unknown (the known ones are listed) or a value does not fit its type.
+
+        Example:
+            >>> keras_mixer.training.recipes.get("digits").override({"schedule.epochs": "2"}).schedule.epochs
+            2.0
+        """
+        fields = dataclasses.asdict(self)
+        for name, text in changes.items():
+            *path, last = name.split(".")
+            place: Any = fields
+            for part in path:
+                place = place.get(part) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
+                raise ValueError(f"Unknown recipe field {name!r}. Known fields: {', '.join(_flat(fields))}.")
+            place[last] = _parse(text)
+        return _read(type(self), fields, "")
+
+
+def _parse(text: str):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None if text == "None" else text
+
+
+def _flat(fields: dict, prefix: str = "") -> dict:
+    """Nested fields by dotted name."""
+    flat: dict = {}
+    for name, value in fields.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _learned(execution: ExecutionSpec) -> ExecutionSpec:
+    """Only the precision of the execution changes what is learned."""
+    return ExecutionSpec(precision=execution.precision)
+
+
+def _read(cls, fields, prefix: str):
+    """Builds a dataclass from a JSON object, checking names and types."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"{prefix.rstrip('.') or 'A recipe'} must be a JSON object, but got {fields!r}.")
+    types_ = typing.get_type_hints(cls)
+    unknown = sorted(set(fields) - set(types_))
+    if unknown:
+        raise ValueError(
+            f"Unknown recipe fields {[prefix + name for name in unknown]}. Known: {[prefix + name for name in types_]}."
+        )
+    missing = [field.name for field in dataclasses.fields(cls) if field.name not in fields and _required(field)]
+    if missing:
+        raise ValueError(f"The recipe lacks {[prefix + name for name in missing]}.")
+    return cls(**{name: _value(types_[name], value, prefix + name) for name, value in fields.items()})
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _value(type_, value, name: str):
+    if dataclasses.is_dataclass(type_):
+        return _read(type_, value, name + ".")
+    if isinstance(type_, types.UnionType):
+        if value is None and type(None) in type_.__args__:
+            return None
+        return _value(next(kind for kind in type_.__args__ if kind is not type(None)), value, name)
+    if typing.get_origin(type_) is tuple:
+        kinds = typing.get_args(type_)
+        if not isinstance(value, (list, tuple)) or (kinds[-1] is not ... and len(value) != len(kinds)):
+            raise ValueError(f"{name} must be a list such as {_example(kinds)}, but got {value!r}.")
+        return tuple(_value(kinds[0], item, name) for item in value)
+    if type_ is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
+        raise ValueError(f"{name} must be of type {type_.__name__}, but got {value!r}.")
+    return value
+
+
+def _example(kinds) -> str:
+    return "[224, 224]" if kinds[0] is int else "[0.003, 0.01]"

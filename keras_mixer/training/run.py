@@ -1,0 +1,235 @@
+"""A training run: from a recipe to a folder with the model, its card and its history; killed and continued at will."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+import keras
+
+from keras_mixer.data import ModelCard
+from keras_mixer.training.callbacks import Checkpointing, Clock, Evaluation, StopOnNaN, averaged_weights, evaluate
+from keras_mixer.training.checkpoints import CheckpointStore, restore
+from keras_mixer.training.datasets import Datasets, open_datasets
+from keras_mixer.training.distribution import Distribution, choose
+from keras_mixer.training.history import draw_curves, write_csv
+from keras_mixer.training.network import classifier_of, dtype_policy, initial_network
+from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.step import training_model
+
+RECIPE_FILE, MODEL_FILE, CARD_FILE = "recipe.json", "model.keras", "model.json"
+HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What a run came to.
+
+    Attributes:
+        folder: The run folder.
+        steps: Updates made.
+        accuracy: On the evaluation split, in [0, 1].
+        loss: Cross-entropy there.
+        parameters: Of the model.
+        seconds: Spent training, earlier processes of the run included.
+        learning_rate: The peak.
+        history: One row per period, as in history.csv.
+    """
+
+    folder: pathlib.Path
+    steps: int
+    accuracy: float
+    loss: float
+    parameters: int
+    seconds: float
+    learning_rate: float
+    history: tuple[dict, ...]
+
+
+def train(
+    recipe: Recipe, output: str | os.PathLike, *, restart: bool = False, progress: bool = False
+) -> TrainingResult:
+    """Trains by `recipe`, or goes on where an earlier call with the same recipe and folder stopped.
+
+    The folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard logs
+    and checkpoints. A run that was killed at any moment goes on from its last checkpoint, with the same batches,
+    masks and rates as if nothing had happened. Ctrl-C and SIGTERM save a checkpoint first.
+
+    Args:
+        recipe: What to do, as from `keras_mixer.training.recipes.get`.
+        output: The run folder, made if need be.
+        restart: Whether to delete what another or an earlier run left in the folder.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        Accuracy, time and history.
+
+    Raises:
+        ValueError: If the recipe and the data or devices do not go together, or the folder holds another recipe's run.
+        OSError: If the folder cannot be written.
+        TrainingDivergedError: If the loss is no longer finite.
+        KeyboardInterrupt: After a checkpoint, if interrupted.
+
+    Example:
+        >>> recipe = keras_mixer.training.recipes.get("digits")
+        >>> keras_mixer.training.train(recipe, "runs/digits").accuracy > 0.97
+        True
+    """
+    folder = pathlib.Path(output)
+    distribution = choose(recipe.execution.strategy)
+    distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
+    distribution.check_batch("eval_batch_size", recipe.eval_batch_size)
+    if distribution.worker == 0:
+        _claim(folder, recipe, restart)
+    datasets = open_datasets(recipe, distribution)
+    with distribution.active(), dtype_policy(recipe.execution.precision):
+        keras.utils.set_random_seed(recipe.seed)
+        with distribution.scope():
+            network = initial_network(recipe.model, len(datasets.class_names), recipe.name)
+            model = training_model(network, recipe, datasets.total_steps, distribution)
+        rows, seconds = _fit(model, recipe, datasets, distribution, folder, progress)
+        measured = evaluate(model, datasets.evaluation())
+        if distribution.worker == 0:
+            with averaged_weights(model):
+                finished = classifier_of(network)
+            _save(finished, datasets.card(recipe.name), folder)
+            draw_curves(rows, folder / CURVES_FILE, recipe.name)
+    return TrainingResult(
+        folder=folder,
+        steps=datasets.total_steps,
+        accuracy=measured["accuracy"],
+        loss=measured["cross_entropy"],
+        parameters=model.count_params(),
+        seconds=seconds,
+        learning_rate=recipe.optimizer.learning_rate,
+        history=tuple(rows),
+    )
+
+
+def _fit(
+    model: keras.Model,
+    recipe: Recipe,
+    datasets: Datasets,
+    distribution: Distribution,
+    folder: pathlib.Path,
+    progress: bool,
+) -> tuple[list[dict], float]:
+    """Trains from the last checkpoint, if there is one, to the end; returns the history and the time spent."""
+    store = CheckpointStore(folder / CHECKPOINTS, recipe.execution.checkpoints_kept)
+    step, rows, seconds, metrics = _restore(model, store, datasets)
+    clock = Clock(step, seconds)
+    guard = StopOnNaN(clock, store)
+
+    def notes() -> dict:
+        return {"rows": rows, "seconds": clock.seconds, "data": datasets.fingerprint}
+
+    writes = distribution.worker == 0
+    evaluation = Evaluation(datasets.evaluation(), clock, datasets.steps_per_epoch, rows, metrics)
+    with contextlib.ExitStack() as stack:
+        saver = stack.enter_context(
+            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes, writes=writes)
+        )
+        # The clock comes first, for the others read it; evaluation before those that show or log what it measures.
+        callbacks: list[keras.callbacks.Callback] = [clock, guard, saver, evaluation]
+        if writes:
+            callbacks.append(_History(rows, folder / HISTORY_FILE))
+            callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
+            if progress:
+                from keras_mixer.training.progress import ProgressBar
+
+                callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
+        for start, stop in segments(step, datasets.total_steps, datasets.period):
+            length = min(stop - start, datasets.period)
+            _set_steps_per_execution(model, recipe.execution.steps_per_execution, length)
+            model.fit(
+                datasets.training(start),
+                steps_per_epoch=length,
+                initial_epoch=start // datasets.period,
+                epochs=-(-stop // datasets.period),
+                callbacks=callbacks,
+                shuffle=False,  # the stream is shuffled
+                verbose=0,
+            )
+        saver.save()
+    return rows, clock.seconds
+
+
+def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
+    """Cuts the steps from `step` to `total` into calls of `fit` whose periods are of one length each.
+
+    The rest of a period that was cut short comes first, whole periods follow, and what is left over comes last.
+
+    Example:
+        >>> list(segments(7, 34, 10))
+        [(7, 10), (10, 30), (30, 34)]
+    """
+    while step < total:
+        whole = total // period * period
+        stop = whole if step % period == 0 and step < whole else min((step // period + 1) * period, total)
+        yield step, stop
+        step = stop
+
+
+def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> None:
+    """Runs several steps per call where they come out even, else one."""
+    model.steps_per_execution = wanted if length % wanted == 0 else 1
+    model.make_train_function(force=True)
+
+
+def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> tuple[int, list[dict], float, dict]:
+    found = store.load_newest()
+    if found is None:
+        return 0, [], 0.0, {}
+    step, arrays, notes = found
+    if notes["data"] != datasets.fingerprint:
+        raise ValueError(
+            f"The run in {store.folder.parent} was trained on other data: it began with {notes['data']}, now there is "
+            f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
+        )
+    restore(model, arrays)
+    cut_short = step % datasets.period != 0
+    return step, notes["rows"], notes["seconds"], arrays if cut_short else {}
+
+
+def _save(model: keras.Model, card: ModelCard, folder: pathlib.Path) -> None:
+    """Writes the model and its card, each whole or not at all."""
+    partial = folder / f"partial.{MODEL_FILE}"
+    model.save(partial)
+    os.replace(partial, folder / MODEL_FILE)
+    card.save(folder / CARD_FILE)
+
+
+def _claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
+    """Makes the folder this recipe's, or refuses."""
+    recipe_file = folder / RECIPE_FILE
+    if recipe_file.exists() and not restart:
+        other = Recipe.from_json(recipe_file.read_text(encoding="utf-8"))
+        differing = recipe.differences(other)
+        if differing:
+            raise ValueError(
+                f"{folder} holds the run of another recipe, which differs in {', '.join(differing)}. Choose another "
+                f"output folder, or delete that run with restart (--restart)."
+            )
+    if restart:
+        for name in (RECIPE_FILE, MODEL_FILE, CARD_FILE, HISTORY_FILE, CURVES_FILE):
+            (folder / name).unlink(missing_ok=True)
+        for name in (LOGS, CHECKPOINTS):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".partial.{RECIPE_FILE}"
+    partial.write_text(recipe.to_json(), encoding="utf-8")
+    os.replace(partial, recipe_file)
+
+
+class _History(keras.callbacks.Callback):
+    """Writes the history after each period."""
+
+    def __init__(self, rows: list[dict], path: pathlib.Path):
+        super().__init__()
+        self._rows = rows
+        self._path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        write_csv(self._rows, self._path)

@@ -1,0 +1,109 @@
+"""The training step on the TensorFlow backend: one step for one device, several, several hosts and TPUs."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+
+class TensorFlowTrainingModel(keras.Model):
+    """A model whose `fit` runs under every `tf.distribute` strategy, with the weights that one device would give.
+
+    It shares the layers of the model it wraps. Beside Keras's own step it
+    - takes the batch in `micro_batches` parts and applies the mean of their gradients once, for batches that do not
+      fit in memory;
+    - compiles forward and backward pass with XLA under strategies whose whole step XLA cannot compile, for the sum
+      over replicas stands in its middle;
+    - runs `steps_per_execution` steps in one graph under every strategy;
+    - fits under `MultiWorkerMirroredStrategy`.
+
+    Args:
+        model: A functional model, made in the scope of the strategy.
+        micro_batches: Parts of each replica's batch; it must divide that batch.
+        compile_gradients: Whether XLA compiles forward and backward pass on their own.
+    """
+
+    def __init__(self, model: keras.Model, micro_batches: int = 1, compile_gradients: bool = False, **kwargs):
+        super().__init__(inputs=model.inputs, outputs=model.outputs, name=model.name, **kwargs)
+        self.train_function: Callable | None = None
+        self.micro_batches = micro_batches
+        self.compile_gradients = compile_gradients
+
+    def train_step(self, data):
+        images, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        gradients_of = self._accumulated_gradients if self.micro_batches > 1 else self._gradients
+        if self.compile_gradients:
+            gradients_of = tf.function(gradients_of, jit_compile=True)
+        loss, scores, gradients = gradients_of(images, targets)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        # Each replica's share is a mean over its own part: divided by the replicas, their sum is the global mean.
+        self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
+        self._loss_tracker.update_state(loss, sample_weight=tf.cast(tf.shape(images)[0], loss.dtype))
+        return self.compute_metrics(images, targets, scores)
+
+    def _gradients(self, images, targets):
+        """Returns the mean loss of a replica's batch, the scores and the gradients."""
+        with tf.GradientTape() as tape:
+            scores = self(images, training=True)
+            loss = tf.reduce_mean(self.loss.call(targets, scores))
+        return loss, scores, tape.gradient(loss, self.trainable_variables)
+
+    def _accumulated_gradients(self, images, targets):
+        """Does the same in `micro_batches` parts, one after the other, so that only one part's activations live."""
+        parts = self.micro_batches
+        per_part = images.shape[0] // parts
+        images, targets = _split(images, parts), _split(targets, parts)
+        classes = self.outputs[0].shape[-1]
+        all_scores = tf.TensorArray(tf.float32, parts, element_shape=(per_part, classes))
+        sums = [tf.zeros(variable.shape, variable.dtype) for variable in self.trainable_variables]
+
+        def add_part(part, loss_sum, all_scores, sums):
+            loss, scores, gradients = self._gradients(images[part], targets[part])
+            sums = [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
+            return part + 1, loss_sum + loss, all_scores.write(part, scores), sums
+
+        _, loss_sum, all_scores, sums = tf.while_loop(
+            lambda part, *_: part < parts, add_part, (0, 0.0, all_scores, sums), parallel_iterations=1
+        )
+        scores = tf.reshape(tf.transpose(all_scores.stack(), (1, 0, 2)), (per_part * parts, classes))
+        return loss_sum / parts, scores, [total / parts for total in sums]
+
+    def make_train_function(self, force=False):
+        if self.train_function is not None and not force:
+            return
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync == 1 or self.run_eagerly:
+            super().make_train_function(force=force)
+            return
+
+        def one_step(iterator):
+            logs = strategy.run(self.train_step, args=(next(iterator),))
+            # Metrics are already sums over the replicas: any replica's value is the value.
+            return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
+
+        @tf.function(reduce_retracing=True)
+        def several_steps(iterator):
+            for _ in tf.range(self.steps_per_execution - 1):
+                one_step(iterator)
+            return one_step(iterator)
+
+        self.train_function = several_steps
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds loss and metrics from the declared shapes, before `fit` asks.
+
+        Keras would take a batch off the distributed iterator and average it over the replicas, which fails across
+        workers and costs the stream its first batch.
+        """
+        if self._distribute_strategy is None:
+            return
+        images = keras.KerasTensor((1, *self.inputs[0].shape[1:]), self.inputs[0].dtype)
+        targets = keras.KerasTensor((1, *self.outputs[0].shape[1:]), "float32")
+        with self.distribute_strategy.scope():
+            self._symbolic_build(data_batch=(images, targets, None))
+
+
+def _split(batch, parts: int):
+    """Splits (batch, ...) to (parts, batch / parts, ...); example i goes to part i mod parts."""
+    batch = tf.reshape(batch, (batch.shape[0] // parts, parts, *batch.shape[1:]))
+    return tf.transpose(batch, (1, 0, *range(2, batch.shape.rank)))
