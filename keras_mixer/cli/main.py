@@ -6,7 +6,7 @@ import sys
 
 import click
 
-# Name -> one line of help. The module `keras_mixer.cli.<name>` with its `command` is imported only when it runs.
+# Name -> one line of help. The module `keras_mixer.cli.<name>`, dashes as underscores, is imported only when it runs.
 COMMANDS = {
     "train": "Train or fine-tune a model by a recipe.",
     "evaluate": "Measure the accuracy of a trained model.",
@@ -14,6 +14,7 @@ COMMANDS = {
     "export": "Write SavedModel, LiteRT and other artefacts, and measure what each costs.",
     "serve": "Answer TF Serving's REST and gRPC on this machine, for development.",
     "weights": "List, download and verify the published weights.",
+    "tpu-check": "Compile a training step for a TPU that is not here: memory, FLOPs, largest batch.",
 }
 
 BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
@@ -28,7 +29,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx, name):
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"keras_mixer.cli.{name}").command
+        return importlib.import_module(f"keras_mixer.cli.{name.replace('-', '_')}").command
 
     def format_commands(self, ctx, formatter):
         with formatter.section("Commands"):
