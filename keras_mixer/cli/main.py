@@ -1,6 +1,7 @@
 """The group `keras-mixer`: finds a sub-command, runs it, and turns errors into one line and an exit status."""
 
 import importlib
+import logging
 import os
 import sys
 
@@ -45,6 +46,7 @@ def keras_mixer_command():
     """
     # TensorFlow's start-up notices say nothing to a user of the command line.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def main(arguments: list[str] | None = None) -> None:
