@@ -1,0 +1,104 @@
+"""`keras-mixer weights`: the published weights, in the registry and in the cache."""
+
+import click
+
+from keras_mixer.cli.output import json_option, show
+
+
+@click.group()
+def command():
+    """List, download and verify the published weights.
+
+    They are kept in the folder keras_mixer of Keras's own cache (~/.keras, or KERAS_HOME).
+    KERAS_MIXER_WEIGHTS_BASE_URL names a mirror to fetch them from.
+    """
+
+
+@command.command("list")
+@click.option("--variant", help="Only the sets of this variant, as mixer_b16.")
+@json_option
+def list_(variant, as_json):
+    """List every published set of weights."""
+    from keras_mixer.weights.cache import cached_path
+
+    rows = []
+    for entry in _sets(variant, None):
+        path = cached_path(entry)
+        row = {
+            "variant": entry.variant,
+            "set": entry.name,
+            "classes": entry.classes,
+            "input": "[0, 1]" if entry.preprocessing.mean == 0 else "[-1, 1]",
+            "licence": entry.licence,
+            "cached": path.is_file(),
+        }
+        if as_json:
+            row |= {"url": entry.url, "path": str(path), "source": entry.source, "note": entry.note}
+        rows.append(row)
+    show(rows, title="Published weights (--json also gives sources and notes)", as_json=as_json)
+
+
+@command.command()
+@click.argument("variant")
+@click.argument("name", metavar="SET")
+@json_option
+def download(variant, name, as_json):
+    """Fetch the SET of VARIANT into the cache, as mixer_b16 imagenet21k."""
+    from keras_mixer.weights.cache import download as fetch
+    from keras_mixer.weights.cache import verify as sha256_of
+    from keras_mixer.weights.registry import find
+
+    entry = find(variant, name)
+    path = fetch(variant, name)
+    if entry.note:
+        click.echo(f"Note: {entry.note}", err=True)
+    row = {"variant": variant, "set": name, "bytes": path.stat().st_size, "sha256": sha256_of(path), "path": str(path)}
+    show([row], as_json=as_json)
+
+
+@command.command()
+@click.argument("variant", required=False)
+@click.argument("name", metavar="[SET]", required=False)
+@json_option
+def verify(variant, name, as_json):
+    """Check cached files: recorded sha256, contents, classes.
+
+    Without arguments all that are in the cache; exit status 2 if one is not as it should be.
+    """
+    from keras_mixer.weights.cache import cached_path
+    from keras_mixer.weights.verification import check_cached
+
+    rows, failures = [], []
+    for entry in _sets(variant, name):
+        path = cached_path(entry)
+        if not path.is_file() and name is None:
+            continue
+        row = {"variant": entry.variant, "set": entry.name, "status": "ok", "values": None, "path": str(path)}
+        try:
+            row["values"] = check_cached(entry)
+        except FileNotFoundError:
+            row["status"] = "not downloaded"
+            failures.append(f"{path} is not there")
+        except (ValueError, OSError) as error:
+            row["status"] = "failed"
+            failures.append(str(error))
+        rows.append(row)
+    if rows or as_json:
+        show(rows, as_json=as_json)
+    else:
+        click.echo("Nothing is in the cache.")
+    if failures:
+        raise ValueError(" ".join(failures))
+
+
+def _sets(variant, name):
+    """Returns the published sets of a variant and name, of all where None; an unknown one is an error."""
+    from keras_mixer.weights.registry import available, find
+
+    if name is not None:
+        return [find(variant, name)]
+    entries = available(variant)
+    if not entries:
+        known = ", ".join(sorted({entry.variant for entry in available()}))
+        raise ValueError(f"No weights of {variant!r} were published; those of {known} were.")
+    return entries

@@ -1,0 +1,59 @@
+import re
+
+import pytest
+
+from keras_mixer import weights
+from keras_mixer.models import VARIANTS
+from keras_mixer.weights.registry import find
+
+# The sets that the official repository publishes.
+OFFICIAL = {
+    "imagenet1k": {"B_16", "L_16"},
+    "imagenet21k": {"B_16", "L_16"},
+    "sam": {"B_16", "B_32"},
+    "gsam": {"B_16", "B_32", "S_16", "S_32", "S_8"},
+}
+
+
+def test_the_official_sets_are_complete():
+    files = {}
+    for entry in weights.available():
+        match = re.fullmatch(
+            r"https://storage\.googleapis\.com/mixer_models/(\w+)/Mixer-([SBLH]_\d+)\.npz", entry.url
+        )
+        if match:
+            assert match[1] == entry.name
+            assert entry.variant == "mixer_" + match[2].replace("_", "").lower()
+            files.setdefault(match[1], set()).add(match[2])
+    assert files == OFFICIAL
+
+
+def test_every_entry_is_usable_and_says_where_it_comes_from():
+    entries = weights.available()
+    assert len({entry.file_name for entry in entries}) == len(entries)
+    for entry in entries:
+        assert entry.variant in VARIANTS
+        assert entry.url.startswith("https://")
+        assert entry.source
+        assert entry.licence
+        assert entry.preprocessing.image_size == (224, 224)
+        assert entry.classes == (21_843 if "21k" in entry.name and "miil" not in entry.name else entry.classes)
+        assert (entry.preprocessing.mean, entry.preprocessing.std) == ((0, 1) if "miil" in entry.name else (0.5, 0.5))
+
+
+def test_what_users_must_know_is_noted():
+    assert all("broken" in entry.note for entry in weights.available() if entry.name == "gsam")
+    # The hub's name claims a fine-tuning that did not happen.
+    misnamed = [entry for entry in weights.available() if "goog_in21k_ft_in1k" in entry.url]
+    assert {entry.variant for entry in misnamed} == {"mixer_b16", "mixer_l16"}
+    for entry in misnamed:
+        assert entry.name == "imagenet1k_timm"
+        assert "from scratch" in entry.note
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match="imagenet1k, imagenet21k, sam, gsam"):
+        find("mixer_b16", "imagenet")
+    with pytest.raises(ValueError, match="mixer_b16"):
+        find("mixer_h14", "imagenet21k")
+    assert weights.available("mixer_h14") == []
