@@ -1,0 +1,16 @@
+"""The erf form of GELU, which the siblings of Mixer were trained with."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+def gelu_erf(x):
+    """Returns `x * Phi(x)`, with the normal distribution function Phi by way of erf.
+
+    The same as `keras.activations.gelu`, but written with erf instead of erfc: ONNX has no erfc, and LiteRT fuses
+    either into its built-in GELU.
+    """
+    return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
