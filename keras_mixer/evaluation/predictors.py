@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
+import keras
 import numpy as np
 
 INPUT_SIGNATURE = "serving_default"
@@ -27,9 +28,24 @@ class Predictor:
     size: int | None = None
 
 
-def keras_predictor(model) -> Predictor:
+def keras_predictor(model: keras.Model) -> Predictor:
     """Wraps a `keras.Model` that maps one tensor of images to one tensor of scores."""
+    model = on_one_tensor(model)
     return Predictor("keras", lambda images: np.asarray(model.predict_on_batch(images), np.float32))
+
+
+def on_one_tensor(model: keras.Model) -> keras.Model:
+    """Returns a functional model as a function of one tensor; Keras warns where one built on a list is given that.
+
+    Raises:
+        ValueError: If the model has several inputs or outputs.
+    """
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            f"Expected a model of one input and one output, but {model.name!r} has {len(model.inputs)} and "
+            f"{len(model.outputs)}."
+        )
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def open_artefact(path: str | pathlib.Path, *, threads: int | None = None) -> Predictor:

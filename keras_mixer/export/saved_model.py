@@ -7,8 +7,10 @@ import keras
 import tensorflow as tf
 
 from keras_mixer.data import ModelCard
+from keras_mixer.evaluation import on_one_tensor
 from keras_mixer.export.decoding import decode_batch
 from keras_mixer.export.files import published_as_next_version, scratch_folder
+from keras_mixer.export.warmup import write_warm_up_requests
 
 TOP_K = 5
 LABELS_FILE, CARD_FILE = "labels.txt", "model.json"
@@ -26,7 +28,8 @@ def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelC
     - `features`: `images` to `features` `(batch, channels)`, what the head of the model sees.
 
     Scores are what the model gives: probabilities if it ends in softmax, else logits. `assets/` holds the class names
-    (`labels.txt`, one in each line) and the model's card (`model.json`).
+    (`labels.txt`, one in each line) and the model's card (`model.json`); `assets.extra/` a request for each of the
+    first two signatures, which TF Serving runs before it lets traffic in.
 
     Args:
         model: A functional model of one input and one output.
@@ -41,6 +44,7 @@ def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelC
         ValueError: If the card does not fit the model, or a class name holds a line break.
         OSError: If `base` cannot be written.
     """
+    model = on_one_tensor(model)
     _check(model, card)
     base = pathlib.Path(base)
     with scratch_folder(base) as scratch:
@@ -50,6 +54,7 @@ def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelC
         servable = _Servable(model, card, [labels, card_file])
         signatures = {name: getattr(servable, name) for name in ("serving_default", "serving_bytes", "features")}
         tf.saved_model.save(servable, str(scratch / "model"), signatures=signatures)
+        write_warm_up_requests(scratch / "model", base.name, card.preprocessing)
         return published_as_next_version(scratch / "model", base)
 
 
@@ -62,7 +67,7 @@ class _Servable(tf.Module):
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
         images = tf.TensorSpec((None, *card.preprocessing.input_shape), tf.float32, name="images")
         image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        features = keras.Model(model.inputs, _head_input(model))
+        features = keras.Model(model.inputs[0], _head_input(model))
         class_names = tf.constant(card.class_names)
         top_k = min(TOP_K, len(card.class_names))
 

@@ -1,0 +1,34 @@
+"""The options by which a command is given another split than the one that a model's card names."""
+
+import dataclasses
+
+import click
+
+
+def dataset_options(function):
+    """Adds `--dataset`, `--split`, `--data-dir` and `--limit` to a command."""
+    options = (
+        click.option("--dataset", metavar="NAME", help="TFDS name, or folder of images, instead of the card's."),
+        click.option("--split", metavar="SPLIT", help="Split of it, such as test or train[:10%]."),
+        click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS datasets are stored."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N images alone."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def specification(card, dataset: str | None, split: str | None, data_dir: str | None):
+    """The card's dataset with what was given in its place; None if there is neither.
+
+    Raises:
+        ValueError: If a split or a data folder is given for no dataset.
+    """
+    from keras_mixer.data import DatasetSpec
+
+    given = {key: value for key, value in {"split": split, "data_dir": data_dir}.items() if value is not None}
+    if dataset is not None:
+        return DatasetSpec(dataset, **given)
+    if card.dataset is None and given:
+        raise ValueError(f"The card of {card.name!r} names no dataset: give --dataset too.")
+    return card.dataset and dataclasses.replace(card.dataset, **given)

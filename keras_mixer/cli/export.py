@@ -1,0 +1,102 @@
+"""`keras-mixer export`: artefacts for servers, phones and other runtimes, with a report of what each costs."""
+
+import click
+
+from keras_mixer.cli.dataset_options import dataset_options, specification
+from keras_mixer.cli.output import json_option, show
+
+# The names in keras_mixer.export.FORMATS, repeated so that --help need not import TensorFlow.
+FORMAT_NAMES = (
+    *("saved_model", "litert", "litert_float16", "litert_dynamic_int8", "litert_int8"),
+    *("onnx", "openvino"),
+)
+BREACH = 1
+
+
+class _SeveralFormats(click.Command):
+    """Reads `--formats a b c` as `--formats a --formats b --formats c`, which is all that Click knows."""
+
+    def parse_args(self, ctx, args):
+        spread, in_formats = [], False
+        for argument in args:
+            if in_formats and argument in FORMAT_NAMES and spread[-1] != "--formats":
+                spread.append("--formats")
+            elif argument not in FORMAT_NAMES:
+                in_formats = argument == "--formats"
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
+@click.command(cls=_SeveralFormats)
+@click.argument("run", type=click.Path(exists=True))
+@click.option(
+    "--formats",
+    multiple=True,
+    type=click.Choice(FORMAT_NAMES),
+    default=("saved_model", "litert"),
+    show_default=True,
+    help="One or more, separated by spaces.",
+)
+@click.option(
+    "--output", type=click.Path(file_okay=False), default="saved_models", show_default=True, help="Parent of NAME."
+)
+@click.option("--name", help="Name of the model, by which a server knows it; the card's by default.")
+@click.option("--serving", is_flag=True, help="Also write NAME-serving: all that TF Serving needs to run it.")
+@dataset_options
+@json_option
+@click.pass_context
+def command(context, run, formats, output, name, serving, dataset, split, data_dir, limit, as_json):
+    """Write SavedModel, LiteRT and other artefacts of a trained model, and measure what each costs.
+
+    RUN is a run folder or a .keras file with its card. Everything goes to OUTPUT/NAME, laid out as a TF Serving model
+    base path: a SavedModel takes the next version number there. Each artefact is measured on the split that the card
+    names, or on another one; the results are printed and written to report.json. An artefact that loses more accuracy
+    than its format may is named, stays where it is, and makes the exit status 1.
+    """
+    import dataclasses
+    import pathlib
+
+    from keras_mixer.data import load_model
+    from keras_mixer.export import export, write_serving_bundle
+    from keras_mixer.export.serving_files import check_model_name
+
+    if serving and "saved_model" not in formats:
+        raise ValueError("--serving is about the SavedModel: add saved_model to --formats.")
+    model, card = load_model(run)
+    name = check_model_name(name or card.name)
+    folder = pathlib.Path(output) / name
+    report = export(
+        model,
+        dataclasses.replace(card, name=name),
+        folder,
+        formats,
+        dataset=specification(card, dataset, split, data_dir),
+        limit=limit,
+        progress=lambda line: click.echo(f"{line} ...", err=True),
+    )
+    rows = [dataclasses.asdict(row) for row in report.rows]
+    title = f"{folder}, measured on {report.examples:,} images of {report.dataset}, split {report.split}"
+    show(rows if as_json else [_row(row) for row in report.rows], title=title, as_json=as_json)
+    if serving:
+        bundle = write_serving_bundle(folder, folder.with_name(f"{name}-serving"))
+        click.echo(f"TF Serving bundle: {bundle} (start with its README.md)", err=True)
+    for breach in report.breaches:
+        click.echo(f"Error: in {folder}, {breach}", err=True)
+    context.exit(BREACH if report.breaches else 0)
+
+
+def _row(row) -> dict:
+    return {
+        "artefact": row.artefact,
+        "file": row.file or "-",
+        "MB": None if row.bytes is None else row.bytes / 1e6,
+        "ms": row.milliseconds,
+        "images/s": row.images_per_second,
+        "top-1 %": 100 * row.top1,
+        "top-5 %": 100 * row.top5,
+        "agreement %": None if row.agreement is None else 100 * row.agreement,
+        "score diff": row.largest_score_difference,
+        "logit diff": row.largest_logit_difference,
+        "drop": row.drop,
+        "limit": row.limit,
+    }

@@ -1,0 +1,37 @@
+"""A trained classifier found on disk in any of its forms, with the card that says what its scores mean."""
+
+import os
+import pathlib
+
+from keras_mixer.data import ModelCard, load_model
+from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, open_artefact
+
+CARD_FILE = "model.json"
+
+
+def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> tuple[Predictor, ModelCard]:
+    """Opens a run folder, a `.keras` file, or anything that `keras-mixer export` wrote.
+
+    Args:
+        path: A run folder or `.keras` file with its card; a SavedModel with its card among the assets, or a folder of
+            its versions; a `.tflite`, `.onnx` or `.xml` file with `model.json` beside it.
+        threads: CPU threads of the runtime; None for its own choice.
+
+    Returns:
+        The classifier and its card.
+
+    Raises:
+        ValueError: If there is no model or no card there, saying what was expected.
+        ImportError: If the runtime is not installed.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.suffix == ".keras" or (path / "model.keras").is_file():
+        model, card = load_model(path)
+        return keras_predictor(model), card
+    if path.is_dir():
+        path = newest_version(path)
+    predictor = open_artefact(path, threads=threads)
+    card_path = path / "assets" / CARD_FILE if path.is_dir() else path.with_name(CARD_FILE)
+    if not card_path.is_file():
+        raise ValueError(f"{path} has no card: expected {card_path}, as `keras-mixer export` writes it.")
+    return predictor, ModelCard.load(card_path)

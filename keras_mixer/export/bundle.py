@@ -1,0 +1,87 @@
+"""A folder that holds all that TF Serving needs to serve a model: versions, configuration, manifests, instructions."""
+
+import os
+import pathlib
+import shutil
+
+from keras_mixer.data import ModelCard
+from keras_mixer.export.bundle_readme import bundle_readme
+from keras_mixer.export.files import scratch_folder, versions, written_whole
+from keras_mixer.export.manifests import compose, dockerfile, image_name, kubernetes
+from keras_mixer.export.saved_model import CARD_FILE
+from keras_mixer.export.serving_files import (
+    batching_parameters,
+    check_model_name,
+    labels_of,
+    models_config,
+    monitoring_config,
+)
+
+
+def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> pathlib.Path:
+    """Writes, or brings up to date, a TF Serving bundle of the newest versions of a model.
+
+    The newest version is labelled `canary` and the one before it `stable`; a single version is both. Versions that the
+    bundle holds already stay. The configuration is written after the versions it names are in place, for a server may
+    be reading the bundle.
+
+    Args:
+        base: The model's folder of numbered SavedModels, as `export_saved_model` writes it. Its name is the model's.
+        bundle: The folder to write.
+
+    Returns:
+        `bundle`.
+
+    Raises:
+        ValueError: If `base` holds no version, or its name cannot be a model's.
+        ImportError: If PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("Writing manifests needs PyYAML: pip install pyyaml") from error
+    base, bundle = pathlib.Path(base), pathlib.Path(bundle)
+    name = check_model_name(base.name)
+    found = versions(base) if base.is_dir() else []
+    if not found:
+        raise ValueError(f"{base} holds no version of a SavedModel: export one first.")
+    labels = labels_of(found)
+    models = bundle / "models" / name
+    for version in sorted(set(labels.values())):
+        _copy_version(base / str(version), models)
+
+    newest = models / str(labels["canary"])
+    card = ModelCard.load(newest / "assets" / CARD_FILE)
+    megabytes = sum(file.stat().st_size for file in models.rglob("*") if file.is_file()) // 2**20
+    image = image_name(name, labels["canary"])
+    texts = {
+        "batching_parameters.txt": batching_parameters(),
+        "monitoring.config": monitoring_config(),
+        "Dockerfile": dockerfile(),
+        "README.md": bundle_readme(name, labels, image, card.preprocessing.input_shape),
+        "compose.yaml": yaml.safe_dump(compose(name), sort_keys=False),
+        "models.config": models_config(name, labels),
+    }
+    for file, manifest in kubernetes(name, labels["canary"], megabytes).items():
+        texts[f"kubernetes/{file}"] = yaml.safe_dump(manifest, sort_keys=False)
+    for file, text in texts.items():
+        with written_whole(bundle / file) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return bundle
+
+
+def _copy_version(version: pathlib.Path, models: pathlib.Path) -> None:
+    """Copies a version unless it is there, by hard links where the file system has them: a SavedModel never changes."""
+    target = models / version.name
+    if target.exists():
+        return
+    with scratch_folder(models) as scratch:
+        shutil.copytree(version, scratch / version.name, copy_function=_link_or_copy)
+        (scratch / version.name).rename(target)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

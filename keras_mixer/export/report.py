@@ -1,0 +1,160 @@
+"""What each artefact of an export costs: size, time, and accuracy against the Keras model."""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_mixer.evaluation import (
+    Accuracy,
+    EvaluationSplit,
+    Latency,
+    Predictor,
+    measure,
+    measure_latency,
+)
+from keras_mixer.export.files import written_whole
+from keras_mixer.export.formats import FORMATS
+
+REPORT_FILE = "report.json"
+REFERENCE = "keras"
+_RUNTIMES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnxruntime", "openvino")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One artefact; shares are between 0 and 1, points are hundredths.
+
+    Attributes:
+        artefact: Its format, or "keras" for the model that it was made from.
+        file: Its path in the model's folder; None for the Keras model.
+        bytes: Its size; None for the Keras model.
+        milliseconds: Median time of one image.
+        images_per_second: The same as a rate.
+        top1: Share of the split's images whose label has the highest score.
+        top5: Share whose label is among the five highest.
+        agreement: Share with the same best class as the Keras model.
+        largest_score_difference: To the Keras model, over all images and classes.
+        largest_logit_difference: The same of logits (see `keras_mixer.evaluation.Accuracy`).
+        not_finite: Images with a score that is NaN or infinite.
+        drop: Points of top-1 accuracy lost against the Keras model.
+        limit: Points that the format may lose.
+    """
+
+    artefact: str
+    file: str | None
+    bytes: int | None
+    milliseconds: float
+    images_per_second: float
+    top1: float
+    top5: float
+    agreement: float | None = None
+    largest_score_difference: float | None = None
+    largest_logit_difference: float | None = None
+    not_finite: int = 0
+    drop: float | None = None
+    limit: float | None = None
+
+    @property
+    def within_limit(self) -> bool:
+        """Whether the artefact keeps its limit, and every score is a number."""
+        return self.not_finite == 0 and (self.drop is None or self.limit is None or self.drop <= self.limit + 1e-9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The measurements of an export.
+
+    Attributes:
+        model: Name of the model.
+        dataset: Name of the dataset that it was measured on.
+        split: Its split.
+        examples: Number of images measured.
+        machine: Processor type and versions of the runtimes.
+        rows: The Keras model, then each artefact.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    examples: int
+    machine: Mapping[str, str]
+    rows: tuple[Row, ...]
+
+    @property
+    def breaches(self) -> list[str]:
+        """One line for each artefact that loses more than it may."""
+        return [
+            f"{row.file} ({row.artefact}) loses {row.drop:.2f} points of accuracy; its limit is {row.limit:g}."
+            + (f" {row.not_finite} images get scores that are no numbers." if row.not_finite else "")
+            for row in self.rows
+            if not row.within_limit
+        ]
+
+    def save(self, folder: pathlib.Path) -> pathlib.Path:
+        """Writes `report.json` into `folder`."""
+        path = folder / REPORT_FILE
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        return path
+
+
+def measured(
+    model: str, reference: Predictor, artefacts: Mapping[str, Predictor], split: EvaluationSplit, folder: pathlib.Path
+) -> Report:
+    """Measures artefacts against the Keras model that they were made from.
+
+    Args:
+        model: Name of the model.
+        reference: The Keras model.
+        artefacts: Artefacts by format.
+        split: The labelled images to measure on.
+        folder: The model's folder, which the report names files from.
+
+    Raises:
+        ValueError: If the split holds no images, or an artefact scores other classes.
+    """
+    predictors = {REFERENCE: reference, **artefacts}
+    accuracies = measure(predictors, split)
+    first_images, _ = next(iter(split))
+    latencies = measure_latency(predictors, np.asarray(first_images)[:1])
+    rows = tuple(
+        _row(name, predictor, accuracies[name], accuracies[REFERENCE], latencies[name], folder)
+        for name, predictor in predictors.items()
+    )
+    spec = split.source.spec
+    return Report(model, spec.name, spec.split, accuracies[REFERENCE].examples, _machine(), rows)
+
+
+def _row(
+    name: str, predictor: Predictor, accuracy: Accuracy, reference: Accuracy, latency: Latency, folder: pathlib.Path
+) -> Row:
+    return Row(
+        artefact=name,
+        file=None if predictor.path is None else str(predictor.path.relative_to(folder)),
+        bytes=predictor.size,
+        milliseconds=latency.milliseconds,
+        images_per_second=latency.images_per_second,
+        top1=accuracy.top1,
+        top5=accuracy.top5,
+        agreement=accuracy.agreement,
+        largest_score_difference=accuracy.largest_score_difference,
+        largest_logit_difference=accuracy.largest_logit_difference,
+        not_finite=accuracy.not_finite,
+        drop=None if name == REFERENCE else 100.0 * (reference.top1 - accuracy.top1),
+        limit=FORMATS[name].limit if name in FORMATS else None,
+    )
+
+
+def _machine() -> dict[str, str]:
+    versions = {"processor": platform.machine(), "python": platform.python_version()}
+    for package in _RUNTIMES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
