@@ -1,12 +1,15 @@
 """From datasets to batches: sources, preprocessing, augmentation, and the card of a trained model."""
 
+from keras_mixer.data.augmentation import Augmentation
 from keras_mixer.data.card import ModelCard, load_model
 from keras_mixer.data.corrupt import CorruptImages, CorruptImagesError
 from keras_mixer.data.evaluation_batches import evaluation_batches
 from keras_mixer.data.preprocessing import Preprocessing
 from keras_mixer.data.sources import DatasetSpec, Source, load
+from keras_mixer.data.training_batches import training_batches
 
 __all__ = [
+    "Augmentation",
     "CorruptImages",
     "CorruptImagesError",
     "DatasetSpec",
@@ -16,4 +19,5 @@ __all__ = [
     "evaluation_batches",
     "load",
     "load_model",
+    "training_batches",
 ]

@@ -1,6 +1,7 @@
 """Sources of TensorFlow Datasets, read without decoding the images."""
 
 import contextlib
+import copy
 import functools
 import sys
 
@@ -19,6 +20,7 @@ class TfdsSource(Source):
         features = self.builder.info.features
         self._image_key, self._label_key = _keys(spec, self.builder.info)
         shape = features[self._image_key].shape
+        self._read: str | tfds.core.ReadInstruction = spec.split
         super().__init__(
             spec,
             class_names=tuple(features[self._label_key].names),
@@ -37,15 +39,15 @@ class TfdsSource(Source):
     @functools.cached_property
     def num_examples(self) -> int:
         splits = self.builder.info.splits
-        if splits and splits[self.spec.split].num_examples:
-            return splits[self.spec.split].num_examples
+        if splits and splits[self._read].num_examples:
+            return splits[self._read].num_examples
         # A dataset whose description lacks the sizes has to be counted.
         return int(self.examples().reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
     def examples(self) -> tf.data.Dataset:
         wanted = {self._image_key: True, self._label_key: True}
         records = self.builder.as_dataset(
-            split=self.spec.split,
+            split=self._read,
             decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
             read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=False),
             shuffle_files=False,
@@ -57,6 +59,14 @@ class TfdsSource(Source):
                 "index": index,
             }
         )
+
+    def part(self, num_parts: int, index: int) -> "TfdsSource":
+        if num_parts == 1:
+            return self
+        part = copy.copy(self)
+        part.__dict__.pop("num_examples", None)
+        part._read = tfds.even_splits(self.spec.split, num_parts, drop_remainder=False)[index]
+        return part
 
 
 def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:

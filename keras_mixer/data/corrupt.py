@@ -102,6 +102,7 @@ def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherw
     Returns:
         The result, and a bool scalar that says whether `function` succeeded.
     """
-    succeeded = tf.data.Dataset.from_tensors(value).map(lambda argument: (function(argument), True)).ignore_errors()
+    tried = tf.autograph.experimental.do_not_convert(lambda argument: (function(argument), True))
+    succeeded = tf.data.Dataset.from_tensors(value).map(tried).ignore_errors()
     failed = tf.data.Dataset.from_tensors((otherwise, False))
     return succeeded.concatenate(failed).take(1).get_single_element()

@@ -65,6 +65,12 @@ class Source(abc.ABC):
             `index` counts from 0.
         """
 
+    def part(self, num_parts: int, index: int) -> "Source":
+        """One of `num_parts` parts of about equal size that together hold every example once."""
+        if num_parts == 1:
+            return self
+        raise NotImplementedError(f"{type(self).__name__} is not read in parts.")
+
     def location(self, index: int) -> str:
         """Says where example `index` is, for messages."""
         return f"example {index} of {self.spec.name}, split {self.spec.split}"

@@ -1,0 +1,92 @@
+"""Random access to the examples of a source, so that a shuffled stream can start anywhere at no cost."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mixer.data.corrupt import CorruptImages, attempt
+from keras_mixer.data.folder import FolderSource
+from keras_mixer.data.preprocessing import Preprocessing
+from keras_mixer.data.sources import Source
+
+# Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
+MEMORY_LIMIT = 512 * 2**20
+_PROBED = 16  # images whose size says whether the rest of a folder is worth decoding
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomAccess:
+    """Examples by number.
+
+    Attributes:
+        size: Number of examples.
+        fetch: From an int64 scalar in [0, size) to `{"image", "label", "index"}`, the image encoded or as uint8.
+    """
+
+    size: int
+    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
+    """The fastest random access that a source allows, or None if it can only be read in order.
+
+    A small source of equally large images is decoded into memory once; its unreadable images are counted and left out
+    at that time. A folder of other images is read file by file.
+    """
+    shape = source.image_shape
+    if shape is None and isinstance(source, FolderSource):
+        shape = _common_shape(source, preprocessing)
+    if shape is not None and source.num_examples * shape[0] * shape[1] * preprocessing.channels <= MEMORY_LIMIT:
+        decoded = _decode_all(source, preprocessing, (*shape[:2], preprocessing.channels), corrupt)
+        if decoded is not None:
+            return decoded
+    if isinstance(source, FolderSource):
+        paths, labels = tf.constant(source.paths), tf.constant(source.labels)
+        return RandomAccess(
+            source.num_examples,
+            lambda index: {"image": tf.io.read_file(paths[index]), "label": labels[index], "index": index},
+        )
+    return None
+
+
+def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> RandomAccess | None:
+    """Decodes everything; None if an image has another shape."""
+    examples = source.examples().map(
+        lambda example: {
+            **example,
+            "image": attempt(preprocessing.decode, example["image"], tf.zeros(shape, tf.uint8)),
+        },
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    images = np.empty((source.num_examples, *shape), np.uint8)
+    labels: list[int] = []
+    indices: list[int] = []
+    for example in examples.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        image, readable = example["image"]
+        if not readable:
+            corrupt.note(example["index"], source)
+        elif image.shape != shape:
+            return None
+        else:
+            images[len(labels)] = image
+            labels.append(example["label"])
+            indices.append(example["index"])
+    if not labels:
+        raise ValueError(f"No image of {source.spec.name}, split {source.spec.split}, can be read.")
+    pixels, classes, origins = tf.constant(images[: len(labels)]), tf.constant(labels), tf.constant(indices)
+    return RandomAccess(
+        len(labels), lambda index: {"image": pixels[index], "label": classes[index], "index": origins[index]}
+    )
+
+
+def _common_shape(source: FolderSource, preprocessing: Preprocessing):
+    """The shape of the first readable images of a folder if they agree, else None."""
+    shapes = set()
+    for example in source.examples().take(_PROBED):
+        try:
+            shapes.add(tuple(preprocessing.decode(example["image"]).shape))
+        except tf.errors.InvalidArgumentError:
+            continue  # counted when it is met again
+    return shapes.pop() if len(shapes) == 1 else None
