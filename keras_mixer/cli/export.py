@@ -86,17 +86,18 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
 
 
 def _row(row) -> dict:
+    # Few digits and short names: eighty columns hold the table. report.json has all digits, the files and the limits.
     return {
         "artefact": row.artefact,
-        "file": row.file or "-",
-        "MB": None if row.bytes is None else row.bytes / 1e6,
-        "ms": row.milliseconds,
-        "images/s": row.images_per_second,
+        "MB": None if row.bytes is None else float(f"{row.bytes / 1e6:.3g}"),
+        "ms": float(f"{row.milliseconds:.3g}"),
+        "img/s": round(row.images_per_second),
         "top-1 %": 100 * row.top1,
-        "top-5 %": 100 * row.top5,
-        "agreement %": None if row.agreement is None else 100 * row.agreement,
-        "score diff": row.largest_score_difference,
-        "logit diff": row.largest_logit_difference,
-        "drop": row.drop,
-        "limit": row.limit,
+        "agree %": None if row.agreement is None else 100 * row.agreement,
+        "score diff": _one_digit(row.largest_score_difference),
+        "logit diff": _one_digit(row.largest_logit_difference),
     }
+
+
+def _one_digit(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.1g}")

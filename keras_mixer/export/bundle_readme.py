@@ -45,7 +45,7 @@ An image file, JPEG or PNG of any size, is decoded, resized and scaled on the se
 
 ```sh
 IMAGE=$(base64 < image.png | tr -d '\\n')
-echo '{{"signature_name": "serving_bytes",' "\"instances\": [{{\"image_bytes\": {{\"b64\": \"$IMAGE\"}}}}]}}" |
+echo '{{"signature_name": "serving_bytes",' "\\"instances\\": [{{\\"image_bytes\\": {{\\"b64\\": \\"$IMAGE\\"}}}}]}}" |
   curl --data @- http://localhost:{rest}/v1/models/{name}:predict
 ```
 

@@ -7,6 +7,7 @@ from keras_mixer.export.serving_files import METRICS_PATH, MODELS_FOLDER
 IMAGE = "tensorflow/serving:2.20.0"
 CONFIG_FOLDER = "/config"
 GRPC_PORT, REST_PORT = 8500, 8501
+PORTS = {"grpc": GRPC_PORT, "rest": REST_PORT}
 
 ARGUMENTS = [
     f"--model_config_file={CONFIG_FOLDER}/models.config",
@@ -25,7 +26,7 @@ def compose(name: str) -> dict:
     server = {
         "image": IMAGE,
         "command": ARGUMENTS,
-        "ports": [f"127.0.0.1:{port}:{port}" for port in (GRPC_PORT, REST_PORT)],
+        "ports": [f"127.0.0.1:{port}:{port}" for port in PORTS.values()],
         # The folder is mounted, not its files: a replaced file would stay invisible behind its own mount.
         "volumes": [f"./models:{MODELS_FOLDER}:ro", f".:{CONFIG_FOLDER}:ro"],
         # The REST port opens once every model is loaded. The image has no curl.
@@ -66,7 +67,7 @@ def kubernetes(name: str, version: int, megabytes: int) -> dict[str, dict]:
         "image": image_name(name, version),
         "imagePullPolicy": "IfNotPresent",
         "args": ARGUMENTS,
-        "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "rest", "containerPort": REST_PORT}],
+        "ports": [{"name": port, "containerPort": number} for port, number in PORTS.items()],
         # A large model takes minutes to load and warm up; until then the pod gets no requests and is not restarted.
         "startupProbe": {**model_status, "periodSeconds": 5, "failureThreshold": 120},
         "readinessProbe": {**model_status, "periodSeconds": 5},
@@ -96,9 +97,7 @@ def kubernetes(name: str, version: int, megabytes: int) -> dict[str, dict]:
             },
         },
     }
-    ports = [
-        {"name": port["name"], "port": port["containerPort"], "targetPort": port["name"]} for port in container["ports"]
-    ]
+    ports = [{"name": port, "port": number, "targetPort": port} for port, number in PORTS.items()]
     service = {
         "apiVersion": "v1",
         "kind": "Service",
