@@ -17,7 +17,8 @@ class _SeveralFormats(click.Command):
     """Reads `--formats a b c` as `--formats a --formats b --formats c`, which is all that Click knows."""
 
     def parse_args(self, ctx, args):
-        spread, in_formats = [], False
+        spread: list[str] = []
+        in_formats = False
         for argument in args:
             if in_formats and argument in FORMAT_NAMES and spread[-1] != "--formats":
                 spread.append("--formats")
@@ -88,7 +89,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
 def _row(row) -> dict:
     # Few digits and short names: eighty columns hold the table. report.json has all digits, the files and the limits.
     return {
-        "artefact": row.artefact,
+        "artefact": row.artefact.replace("_", " "),
         "MB": None if row.bytes is None else float(f"{row.bytes / 1e6:.3g}"),
         "ms": float(f"{row.milliseconds:.3g}"),
         "img/s": round(row.images_per_second),
