@@ -7,7 +7,7 @@ from keras_mixer.layers.checks import positive_integer, rate_below_one
 from keras_mixer.layers.token_axes import HIDDEN, TOKENS_IN, TOKENS_OUT, TokenAxes
 
 
-class _MixingMLP(keras.layers.Layer):
+class MixingMLP(keras.layers.Layer):
     """Dense, GELU, Dense along one axis of a table of tokens by channels.
 
     Both products are taken as 2-D products of all other axes by the mixed one: every backend runs those at the speed
@@ -19,16 +19,19 @@ class _MixingMLP(keras.layers.Layer):
         self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
         self.dropout = rate_below_one("dropout", dropout)
 
-    def _build_mlp(self, width: int) -> None:
-        """Builds the MLP that maps `width` values to `mlp_dim` hidden units and back."""
+    def _build_mlp(self, width: int, width_out: int) -> None:
+        """Builds the MLP that maps `width` values to `mlp_dim` hidden units and those to `width_out` values."""
         # LeCun normal kernels and zero biases, as the reference implementation initialises them.
         dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
         self.dense_0 = keras.layers.Dense(self.mlp_dim, name="Dense_0", **dense)
-        self.dense_1 = keras.layers.Dense(width, name="Dense_1", **dense)
-        self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
-        self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
+        self.dense_1 = keras.layers.Dense(width_out, name="Dense_1", **dense)
         self.dense_0.build((None, width))
         self.dense_1.build((None, self.mlp_dim))
+        self._build_dropout()
+
+    def _build_dropout(self) -> None:
+        self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
+        self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
 
     def _mlp(self, rows, training):
         """Applies the MLP to rows of shape `(n, width)`."""
@@ -45,7 +48,7 @@ class _MixingMLP(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class TokenMixing(_MixingMLP):
+class TokenMixing(MixingMLP):
     """Mixes information across tokens, each channel on its own with the same MLP.
 
     Computes `(W2 gelu(W1 X^T^T))` for a table X of tokens by channels: the MLP runs over each column. The number of
@@ -54,8 +57,10 @@ class TokenMixing(_MixingMLP):
     Args:
         mlp_dim: Hidden units of the MLP, D_S in the paper.
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
+        tokens: Tokens that come out; None for as many as go in.
 
-    Input and output shape: `(batch, tokens, channels)`.
+    Input shape: `(batch, tokens in, channels)`.
+    Output shape: `(batch, tokens out, channels)`.
 
     Raises:
         ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
@@ -73,19 +78,30 @@ class TokenMixing(_MixingMLP):
     }
     hidden_arguments = ("mlp_dim",)
 
+    def __init__(self, mlp_dim: int, dropout: float = 0.0, tokens: int | None = None, **kwargs):
+        super().__init__(mlp_dim, dropout, **kwargs)
+        self.tokens = None if tokens is None else positive_integer("tokens", tokens)
+
     def build(self, input_shape):
-        _, self._tokens, self._channels = _static_table("TokenMixing", input_shape)
-        self._build_mlp(self._tokens)
+        _, self._tokens, self._channels = static_table("TokenMixing", input_shape)
+        self._tokens_out = self.tokens or self._tokens
+        self._build_mlp(self._tokens, self._tokens_out)
 
     def call(self, inputs, training=None):
         columns = ops.transpose(inputs, (0, 2, 1))  # (batch, channels, tokens)
         mixed = self._mlp(ops.reshape(columns, (-1, self._tokens)), training)
-        mixed = ops.reshape(mixed, (-1, self._channels, self._tokens))
-        return ops.transpose(mixed, (0, 2, 1))  # (batch, tokens, channels)
+        mixed = ops.reshape(mixed, (-1, self._channels, self._tokens_out))
+        return ops.transpose(mixed, (0, 2, 1))  # (batch, tokens out, channels)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.tokens or input_shape[1], input_shape[2])
+
+    def get_config(self):
+        return {**super().get_config(), "tokens": self.tokens}
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class ChannelMixing(_MixingMLP):
+class ChannelMixing(MixingMLP):
     """Mixes information across channels, each token on its own with the same MLP.
 
     Computes `W4 gelu(W3 x)` for each row x of a table of tokens by channels. Section 2 of the paper.
@@ -105,15 +121,20 @@ class ChannelMixing(_MixingMLP):
     """
 
     def build(self, input_shape):
-        _, self._tokens, self._channels = _static_table("ChannelMixing", input_shape)
-        self._build_mlp(self._channels)
+        _, self._tokens, self._channels = static_table("ChannelMixing", input_shape)
+        self._build_mlp(self._channels, self._channels)
 
     def call(self, inputs, training=None):
         mixed = self._mlp(ops.reshape(inputs, (-1, self._channels)), training)
         return ops.reshape(mixed, (-1, self._tokens, self._channels))
 
 
-def _static_table(layer: str, input_shape) -> tuple:
+def static_table(layer: str, input_shape) -> tuple:
+    """Returns the shape of a table of tokens by channels.
+
+    Raises:
+        ValueError: If it is none, or if tokens or channels are not static.
+    """
     if len(input_shape) != 3 or None in input_shape[1:]:
         raise ValueError(
             f"{layer} expects an input of shape (batch, tokens, channels) with static tokens and channels, "

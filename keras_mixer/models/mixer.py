@@ -1,6 +1,8 @@
 """MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601): the model and the table of its variants."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 
 import keras
 
@@ -25,6 +27,10 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     pooling: str | None = None,
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    untied: bool = False,
+    channel_groups: int = 1,
+    grouping: str = "concat",
+    tokens: Sequence[int] | None = None,
     name: str = "mixer",
 ) -> keras.Model:
     """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and its siblings also load published ones.
@@ -50,6 +56,13 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         stochastic_depth: Probability of dropping the last MLP for a sample while training, in [0, 1); it rises
             linearly from 0 at the first MLP.
         dropout: Dropout rate inside the MLPs, in [0, 1).
+        untied: Whether every channel has token-mixing MLPs of its own, see `keras_mixer.layers.UntiedTokenMixing`.
+        channel_groups: Channels that a token-mixing MLP sees at once, see `keras_mixer.layers.GroupedTokenMixing`.
+        grouping: How those are joined: "concat" or "project".
+        tokens: A pyramid: the number of tokens that each block puts out, never more than it takes in, as
+            `(64, 64, 16, 16)` for four blocks on 64 patches. None keeps all. The residual path of a block that
+            reduces is a learned linear map over tokens, see `keras_mixer.layers.TokenShortcut`. The paper saw much
+            less training time at little loss on JFT-300M, and could not transfer it to ImageNet.
         name: Name of the model.
 
     Returns:
@@ -58,7 +71,8 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         computes in float32 at least, whatever the dtype policy of the body.
 
     Raises:
-        ValueError: If an argument is out of range or the patch does not divide the image.
+        ValueError: If an argument is out of range, the patch does not divide the image, or arguments exclude each
+            other.
 
     Example:
         >>> model = keras_mixer.Mixer(
@@ -73,18 +87,22 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     images = keras.Input(shape=input_shape, name="images") if input_tensor is None else input_tensor
     inputs = keras.utils.get_source_inputs(images)
     inputs = inputs[0] if len(inputs) == 1 else inputs  # a list of one would ask for lists of images
-    tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
-    for index in range(num_blocks):
-        tokens = MixerBlock(
+    table = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    for index, tokens_out in enumerate(_tokens_of_blocks(tokens, num_blocks, table.shape[1])):
+        table = MixerBlock(
             tokens_mlp_dim,
             channels_mlp_dim,
             stochastic_depth=(rates[2 * index], rates[2 * index + 1]),
             dropout=dropout,
+            untied=untied,
+            channel_groups=channel_groups,
+            grouping=grouping,
+            tokens=tokens_out,
             name=f"MixerBlock_{index}",
-        )(tokens)
-    tokens = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="pre_head_layer_norm")(tokens)
+        )(table)
+    table = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="pre_head_layer_norm")(table)
     outputs = classifier(
-        tokens,
+        table,
         include_top=include_top,
         classes=classes,
         classifier_activation=classifier_activation,
@@ -96,6 +114,19 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
 def _linear_rates(count: int, last: float) -> list[float]:
     """Rates that rise linearly from 0 at the first of `count` branches to `last` at the last."""
     return [last * index / (count - 1) for index in range(count)]
+
+
+def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: int) -> Sequence[int | None]:
+    """Tokens that each block puts out; None for as many as it takes in."""
+    if tokens is None:
+        return [None] * num_blocks
+    counts = [positive_integer("tokens", count) for count in tokens]
+    if len(counts) != num_blocks or any(after > before for before, after in itertools.pairwise([patches, *counts])):
+        raise ValueError(
+            f"`tokens` says how many tokens each block puts out: {num_blocks} numbers for {num_blocks} blocks, none "
+            f"above the one before it, the first at most {patches}, the patches of the image; got {tuple(tokens)}."
+        )
+    return counts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,13 @@ CASES = {
     "TokenMixing": (lambda: layers.TokenMixing(6, dropout=0.1, name="layer"), (2, 4, 8), (2, 4, 8)),
     "ChannelMixing": (lambda: layers.ChannelMixing(6, dropout=0.1, name="layer"), (2, 4, 8), (2, 4, 8)),
     "MixerBlock": (lambda: layers.MixerBlock(6, 12, (0.1, 0.2), dropout=0.1, name="layer"), (2, 4, 8), (2, 4, 8)),
+    "UntiedTokenMixing": (lambda: layers.UntiedTokenMixing(6, dropout=0.1, name="layer"), (2, 4, 8), (2, 4, 8)),
+    "GroupedTokenMixing": (
+        lambda: layers.GroupedTokenMixing(6, 4, "project", dropout=0.1, tokens=3, name="layer"),
+        (2, 4, 8),
+        (2, 3, 8),
+    ),
+    "TokenShortcut": (lambda: layers.TokenShortcut(3, name="layer"), (2, 4, 8), (2, 3, 8)),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.3, seed=1, name="layer"), (2, 4, 8), (2, 4, 8)),
     "PatchEmbedding": (lambda: layers.PatchEmbedding(8, (2, 4), name="layer"), (2, 6, 8, 3), (2, 6, 8)),
 }
