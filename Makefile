@@ -1,0 +1,51 @@
+# `make demo` and `make test` are the whole story; both build .venv on first use.
+PYTHON ?= python3
+# The CPU build installs faster and behaves the same; TENSORFLOW=tensorflow takes the one with GPU support.
+TENSORFLOW ?= tensorflow-cpu
+BIN := .venv/bin
+# The suite runs on this many processes.
+JOBS ?= 2
+
+.PHONY: demo test lint test-tensorflow test-jax test-torch test-environments clean
+
+demo: .venv/.demo
+	$(BIN)/keras-mixer train --recipe digits --output runs/digits --overwrite
+	$(BIN)/keras-mixer evaluate runs/digits --sheet runs/digits/predictions.png
+	$(BIN)/keras-mixer predict --model runs/digits tests/data/digits/*.png
+	rm -rf saved_models/digits
+	$(BIN)/keras-mixer export runs/digits --formats saved_model litert --output saved_models --name digits
+	@echo "Pictures: runs/digits/curves.png (learning curves), runs/digits/predictions.png (wrong ones in red)."
+
+test: lint test-tensorflow test-jax test-torch
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test-tensorflow: .venv/.test
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) -m "not environments"
+
+# The model wing, on the other backends of Keras.
+test-jax test-torch: test-%: .venv/.test
+	KERAS_BACKEND=$* $(BIN)/pytest -n $(JOBS) -m backends tests/layers tests/models tests/weights tests/test_applications.py
+
+# Other TensorFlow versions, in virtual environments that these tests build.
+test-environments: .venv/.test
+	$(BIN)/pytest -m environments
+
+.venv/.demo: pyproject.toml | .venv
+	$(BIN)/pip install --quiet --editable ".[$(TENSORFLOW)]"
+	touch $@
+
+.venv/.test: pyproject.toml | .venv
+	$(BIN)/pip install --quiet --editable ".[$(TENSORFLOW),dev]"
+	touch $@ .venv/.demo
+
+.venv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+
+clean:
+	rm -rf .venv runs build dist *.egg-info
