@@ -5,8 +5,19 @@ import functools
 
 import tensorflow as tf
 
-from keras_mixer.data import DatasetSpec, ModelCard, Preprocessing, Source, evaluation_batches, load
+from keras_mixer.data import (
+    Augmentation,
+    CorruptImages,
+    DatasetSpec,
+    ModelCard,
+    Preprocessing,
+    Source,
+    evaluation_batches,
+    load,
+    training_batches,
+)
 from keras_mixer.training.distribution import Distribution
+from keras_mixer.training.network import pixel_range
 from keras_mixer.training.recipe import Recipe
 
 
@@ -20,6 +31,7 @@ class Datasets:
         train_source: The labelled training images.
         eval_source: The labelled evaluation images.
         preprocessing: What the model expects.
+        corrupt: Counts the training images that cannot be read.
     """
 
     recipe: Recipe
@@ -27,6 +39,7 @@ class Datasets:
     train_source: Source
     eval_source: Source
     preprocessing: Preprocessing
+    corrupt: CorruptImages
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -65,15 +78,18 @@ class Datasets:
         )
 
     def training(self, start: int) -> tf.data.Dataset:
-        """The endless stream of global batches, from the batch of update `start` on."""
-        recipe, classes = self.recipe, len(self.class_names)
-
-        def decode(example):
-            return self.preprocessing(example["image"]), tf.one_hot(example["label"], classes)
-
-        examples = self.train_source.examples().map(decode, num_parallel_calls=tf.data.AUTOTUNE).cache()
-        examples = examples.shuffle(recipe.data.shuffle_buffer, seed=recipe.seed).repeat()
-        return examples.skip(start * recipe.batch_size).batch(recipe.batch_size, drop_remainder=True).prefetch(2)
+        """The endless stream of batches from that of update `start` on; of several processes, this one's share."""
+        return training_batches(
+            self.train_source,
+            self.preprocessing,
+            Augmentation(**dataclasses.asdict(self.recipe.augmentation)),
+            self.recipe.batch_size,
+            seed=self.recipe.seed,
+            start_step=start,
+            num_shards=self.distribution.workers,
+            shard_index=self.distribution.worker,
+            corrupt=self.corrupt,
+        )
 
     def evaluation(self) -> tf.data.Dataset:
         """Evaluation batches `(images, one-hot labels, weights)`, all of one size: what is added has weight 0."""
@@ -92,8 +108,11 @@ def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
     spec = DatasetSpec(data.dataset, data.train_split, data.data_dir, data.label_key)
     train_source = load(spec)
     eval_source = load(dataclasses.replace(spec, split=data.eval_split))
-    preprocessing = Preprocessing(image_size=model.image_size, channels=model.channels, resize=data.resize)
-    datasets = Datasets(recipe, distribution, train_source, eval_source, preprocessing)
+    mean, std = pixel_range(model)
+    preprocessing = Preprocessing(model.image_size, model.channels, data.resize, mean=mean, std=std)
+    datasets = Datasets(
+        recipe, distribution, train_source, eval_source, preprocessing, CorruptImages(data.corrupt_limit)
+    )
     if train_source.num_examples < 1 or datasets.total_steps < 1:
         raise ValueError(f"{data.dataset} has no examples in {data.train_split!r}: there is nothing to train on.")
     return datasets

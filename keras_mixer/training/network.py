@@ -1,19 +1,29 @@
-"""The network of a recipe: made for training with logits, finished as a classifier with probabilities."""
+"""The network of a recipe: random or from weights, made for training with logits, finished with probabilities."""
 
 import contextlib
+import dataclasses
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
+from keras_mixer import applications
+from keras_mixer.layers import MixerBlock
 from keras_mixer.models.mixer import VARIANTS, Mixer
 from keras_mixer.training.recipe import ModelSpec
+from keras_mixer.weights.loading import is_path, load
+from keras_mixer.weights.registry import find
 
 _SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
 
 
 def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     """Builds the network that training starts from: random, or with the weights that the recipe names.
+
+    Weights of another resolution are taken to the recipe's as by `keras_mixer.weights.change_resolution`; a head of
+    another number of classes starts fresh. A run folder or a `.keras` file brings its own architecture, which the
+    recipe must then not name.
 
     Args:
         spec: The network of a recipe.
@@ -26,35 +36,59 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     Raises:
         ValueError: If the variant is unknown, if neither or both of a variant and sizes are given, or if the weights
             do not fit.
+        OSError: If the weights cannot be read or fetched.
     """
+    if is_saved_model(spec.weights):
+        return _from_saved_model(spec, classes, name)
+    arguments: dict[str, Any] = {
+        "input_shape": (*spec.image_size, spec.channels),
+        "classes": classes,
+        "classifier_activation": None,
+        "stochastic_depth": spec.stochastic_depth,
+        "dropout": spec.dropout,
+        "name": name,
+    }
     network_sizes: dict[str, Any] = sizes(spec)
-    network = Mixer(
-        **network_sizes,
-        input_shape=(*spec.image_size, spec.channels),
-        classes=classes,
-        classifier_activation=None,
-        stochastic_depth=spec.stochastic_depth,
-        dropout=spec.dropout,
-        name=name,
-    )
+    if spec.weights is not None and spec.variant is not None:
+        construct = getattr(applications, "Mixer" + spec.variant.removeprefix("mixer_").upper())
+        return construct(weights=spec.weights, **arguments)
+    network = Mixer(**network_sizes, **arguments)
     if spec.weights is not None:
-        from keras_mixer.weights import load
-
-        load(network, spec.weights, skip=("head",), resize=True)
+        load(network, spec.weights, resize=True)
     return network
+
+
+def is_saved_model(weights: str | None) -> bool:
+    """Whether `weights` names a run folder or a `.keras` file, which bring their own architecture."""
+    return weights is not None and (weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file())
+
+
+def pixel_range(spec: ModelSpec) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+    """Returns the mean and standard deviation, on a [0, 1] scale, with which the recipe's weights want their pixels."""
+    if spec.weights is not None and is_saved_model(spec.weights):
+        from keras_mixer.data import load_model
+
+        preprocessing = load_model(spec.weights)[1].preprocessing
+        return preprocessing.mean, preprocessing.std
+    if spec.weights is not None and spec.variant is not None and not is_path(spec.weights):
+        published = find(spec.variant, spec.weights).preprocessing
+        return published.mean, published.std
+    return 0.5, 0.5  # [-1, 1], as the paper
 
 
 def sizes(spec: ModelSpec) -> dict[str, int]:
     """Returns the five sizes of the network by the names that `keras_mixer.Mixer` gives them."""
-    given = {size: getattr(spec, size) for size in _SIZES}
+    given = _named_sizes(spec)
     if spec.variant is not None:
-        named = [size for size, value in given.items() if value is not None]
-        if named:
-            raise ValueError(f"The variant {spec.variant} has its own {named}: leave them out, or set variant to null.")
+        if given:
+            raise ValueError(
+                f"The variant {spec.variant} has its own {', '.join(given)}: leave them out, or set model.variant to "
+                f"null."
+            )
         if spec.variant not in VARIANTS:
             raise ValueError(f"Unknown variant {spec.variant!r}. Known variants: {', '.join(VARIANTS)}.")
-        given = {size: getattr(VARIANTS[spec.variant], size) for size in _SIZES}
-    missing = [size for size, value in given.items() if value is None]
+        return dataclasses.asdict(VARIANTS[spec.variant])
+    missing = [size for size in _SIZES if size not in given]
     if missing:
         raise ValueError(f"A model without a variant needs {', '.join(_SIZES)}; missing: {', '.join(missing)}.")
     return given
@@ -63,17 +97,11 @@ def sizes(spec: ModelSpec) -> dict[str, int]:
 def classifier_of(network: keras.Model) -> keras.Model:
     """Returns a copy of a trained network that computes in float32 and gives probabilities."""
 
-    def copy(layer):
-        config = layer.get_config()
-        config["dtype"] = "float32"
-        if layer.name == "head":
-            config["activation"] = "softmax"
-        return type(layer).from_config(config)
+    def finished(layer) -> dict:
+        return {"activation": "softmax"} if layer.name == "head" else {}
 
     with dtype_policy("float32"):
-        classifier = keras.models.clone_model(network, clone_function=copy)
-    classifier.set_weights(network.get_weights())
-    return classifier
+        return _copy(network, finished, network.name)
 
 
 @contextlib.contextmanager
@@ -85,3 +113,54 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _named_sizes(spec: ModelSpec) -> dict[str, int]:
+    return {size: getattr(spec, size) for size in _SIZES if getattr(spec, size) is not None}
+
+
+def _from_saved_model(spec: ModelSpec, classes: int, name: str) -> keras.Model:
+    from keras_mixer.data import load_model
+    from keras_mixer.weights import change_resolution
+
+    if spec.variant is not None or _named_sizes(spec):
+        raise ValueError(
+            f"{spec.weights} brings its own architecture: set model.variant and the sizes of the recipe to null."
+        )
+    saved, card = load_model(str(spec.weights))
+    if card.preprocessing.channels != spec.channels:
+        raise ValueError(
+            f"{spec.weights} takes images of {card.preprocessing.channels} channels, but model.channels is "
+            f"{spec.channels}."
+        )
+    if tuple(saved.input_shape[1:3]) != tuple(spec.image_size):
+        saved = change_resolution(saved, spec.image_size)
+    blocks = [layer.name for layer in saved.layers if isinstance(layer, MixerBlock)]
+
+    def for_training(layer) -> dict:
+        if layer.name == "head":
+            return {"activation": None, "units": classes}
+        if layer.name in blocks:
+            # As `keras_mixer.Mixer` sets them: rising linearly over all the MLPs.
+            first, last = 2 * blocks.index(layer.name), 2 * len(blocks) - 1
+            rates = tuple(spec.stochastic_depth * place / last for place in (first, first + 1))
+            return {"stochastic_depth": rates, "dropout": spec.dropout}
+        return {}
+
+    return _copy(saved, for_training, name)
+
+
+def _copy(model: keras.Model, changes, name: str) -> keras.Model:
+    """Copies a model with changed configurations under the current dtype policy, and the weights that still fit."""
+
+    def rebuilt(layer):
+        # The head computes in float32 at least, as `keras_mixer.Mixer` makes it.
+        dtype = "float32" if layer.name == "head" else keras.config.dtype_policy().name
+        return type(layer).from_config({**layer.get_config(), "dtype": dtype, **changes(layer)})
+
+    copied = keras.models.clone_model(model, clone_function=rebuilt)
+    copied.name = name
+    for old, new in zip(model.layers, copied.layers, strict=True):
+        if [weight.shape for weight in old.weights] == [weight.shape for weight in new.weights]:
+            new.set_weights(old.get_weights())
+    return copied

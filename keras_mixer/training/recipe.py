@@ -35,17 +35,18 @@ class DataSpec:
     data_dir: str | None = None  # of TFDS
     label_key: str | None = None  # the feature that holds the label, where a dataset has several
     resize: str = "crop"  # at evaluation: "crop" or "direct"
-    shuffle_buffer: int = 10_000  # examples
+    corrupt_limit: int = 0  # training images that may be unreadable; they are skipped and counted
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationSpec:
     """What happens to a training image."""
 
-    crop: str = "inception"  # "inception", "pad" (zero padding of an eighth, then a random crop) or "none"
+    crop: str = "inception"  # "inception", "pad" (a random shift) or "none"
+    crop_padding: int = 4  # greatest shift of "pad", in pixels of the model's input
     flip: bool = True
     randaugment_layers: int = 0
-    randaugment_magnitude: float = 0.0  # on the scale of the AutoAugment code
+    randaugment_magnitude: float = 10.0  # on the scale of the AutoAugment code
     mixup: float = 0.0  # p of Beta(p, p); 0: off
     cutmix: float = 0.0  # likewise
 

@@ -57,11 +57,11 @@ def _pretraining(name: str, variant: str, data: DataSpec, augmentation: Augmenta
     )
 
 
-IMAGENET = DataSpec(dataset="imagenet2012", eval_split="validation", shuffle_buffer=250_000)
+IMAGENET = DataSpec(dataset="imagenet2012", eval_split="validation")
 # Not among the datasets that TFDS can fetch: a folder of images, given by `--dataset FOLDER`.
-IMAGENET21K = DataSpec(dataset="./imagenet21k", eval_split="validation", shuffle_buffer=250_000)
+IMAGENET21K = DataSpec(dataset="./imagenet21k", eval_split="validation")
 # JFT-300M is not public: the recipe holds for any folder of images that stands in for it.
-JFT = DataSpec(dataset="./jft", eval_split="validation", shuffle_buffer=250_000)
+JFT = DataSpec(dataset="./jft", eval_split="validation")
 
 
 @_recipe
@@ -194,7 +194,7 @@ def finetune_cifar10() -> Recipe:
 
     Hardware: TPUv3 in the paper. Command: `keras-mixer train --recipe finetune_cifar10 --output runs/finetune`.
     """
-    return _finetuning("finetune_cifar10", DataSpec(dataset="cifar10", shuffle_buffer=50_000), 10_000, SMALL_GRID)
+    return _finetuning("finetune_cifar10", DataSpec(dataset="cifar10"), 10_000, SMALL_GRID)
 
 
 @_recipe
@@ -203,7 +203,7 @@ def finetune_cifar100() -> Recipe:
 
     Hardware: TPUv3 in the paper. Command: `keras-mixer train --recipe finetune_cifar100 --output runs/finetune`.
     """
-    return _finetuning("finetune_cifar100", DataSpec(dataset="cifar100", shuffle_buffer=50_000), 10_000, SMALL_GRID)
+    return _finetuning("finetune_cifar100", DataSpec(dataset="cifar100"), 10_000, SMALL_GRID)
 
 
 @_recipe
@@ -232,7 +232,7 @@ def finetune_vtab() -> Recipe:
     The others: `--dataset NAME`. The protocol resizes without keeping the aspect and neither crops nor flips.
     Hardware: TPUv3 in the paper. Command: `keras-mixer train --recipe finetune_vtab --output runs/finetune`.
     """
-    data = DataSpec(dataset="caltech101", train_split="train[:1000]", resize="direct", shuffle_buffer=1_000)
+    data = DataSpec(dataset="caltech101", train_split="train[:1000]", resize="direct")
     recipe = _finetuning("finetune_vtab", data, 2_500, (0.01,))
     return replace(recipe, augmentation=AugmentationSpec(crop="none", flip=False))
 
@@ -255,7 +255,7 @@ def cifar10() -> Recipe:
             image_size=(32, 32),
             stochastic_depth=0.1,
         ),
-        data=DataSpec(dataset="cifar10", resize="direct", shuffle_buffer=50_000),
+        data=DataSpec(dataset="cifar10", resize="direct"),
         augmentation=AugmentationSpec(
             crop="pad", flip=True, randaugment_layers=2, randaugment_magnitude=9.0, mixup=0.2
         ),
@@ -284,7 +284,7 @@ def digits() -> Recipe:
             image_size=(32, 32),
             channels=1,
         ),
-        data=DataSpec(dataset="digits", resize="direct", shuffle_buffer=2_000),
+        data=DataSpec(dataset="digits", resize="direct"),
         augmentation=AugmentationSpec(crop="pad", flip=False),
         optimizer=OptimizerSpec(name="adamw", learning_rate=0.002, weight_decay=0.1, global_clipnorm=1.0),
         schedule=ScheduleSpec(epochs=40.0, warmup_steps=50, decay="cosine"),
