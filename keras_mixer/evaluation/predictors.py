@@ -102,7 +102,10 @@ def _litert(path: pathlib.Path, threads: int | None) -> Predictor:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ImportError("Running a .tflite file needs LiteRT: pip install ai-edge-litert") from error
-    interpreter = Interpreter(str(path), num_threads=threads)
+    try:
+        interpreter = Interpreter(str(path), num_threads=threads)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"LiteRT cannot load {path}: {error}") from error
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     dynamic = source["shape_signature"][0] == -1
 

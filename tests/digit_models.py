@@ -1,0 +1,53 @@
+"""Small classifiers of the embedded digits, for tests of what happens to a model after training."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+import keras_mixer
+from keras_mixer.data import DatasetSpec, ModelCard, Preprocessing, evaluation_batches, load
+
+PREPROCESSING = Preprocessing(image_size=(8, 8), channels=1, resize="direct")
+
+
+def untrained(classifier_activation="softmax") -> keras.Model:
+    """A Mixer with random weights everywhere, so that its scores differ from image to image."""
+    keras.utils.set_random_seed(1)
+    model = keras_mixer.Mixer(
+        num_blocks=2,
+        patch_size=2,
+        hidden_dim=32,
+        tokens_mlp_dim=16,
+        channels_mlp_dim=64,
+        input_shape=(8, 8, 1),
+        classes=10,
+        classifier_activation=classifier_activation,
+    )
+    model.get_layer("head").set_weights([np.random.normal(size=(32, 10)), np.random.normal(size=10)])
+    return model
+
+
+def trained(data_dir: pathlib.Path) -> keras.Model:
+    """The same Mixer after fifteen epochs, some seconds."""
+    model = untrained()
+    batches = evaluation_batches(load("digits", "train", str(data_dir)), PREPROCESSING, 64)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(batches.map(lambda images, labels, _: (images, labels)).cache().shuffle(30, seed=0), epochs=15, verbose=0)
+    return model
+
+
+def card(data_dir: pathlib.Path) -> ModelCard:
+    return ModelCard("digits", tuple("0123456789"), PREPROCESSING, DatasetSpec("digits", "test", str(data_dir)))
+
+
+def write_run(folder: pathlib.Path, model: keras.Model | None = None) -> pathlib.Path:
+    """A run folder as training leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (model or untrained()).save(folder / "model.keras")
+    card(folder.parent).save(folder / "model.json")
+    return folder
+
+
+def random_images(count: int) -> np.ndarray:
+    return np.random.default_rng(2).uniform(-1, 1, (count, 8, 8, 1)).astype(np.float32)

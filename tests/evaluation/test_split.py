@@ -1,0 +1,42 @@
+import dataclasses
+
+import digit_models
+import numpy as np
+import pytest
+
+from keras_mixer.data import DatasetSpec
+from keras_mixer.evaluation import EvaluationSplit
+
+
+def labels(split):
+    return np.concatenate([batch_labels for _, batch_labels in split])
+
+
+def test_reads_the_cards_split_in_the_same_order_each_time(folder):
+    split = EvaluationSplit(digit_models.card(folder), batch_size=100)
+    assert [len(images) for images, _ in split] == [100, 100, 100, 60]
+    np.testing.assert_array_equal(labels(split), labels(split))
+
+
+def test_a_limit_reads_the_first_images(folder):
+    card = digit_models.card(folder)
+    split = EvaluationSplit(card, batch_size=32, limit=50)
+    assert split.num_examples == 50
+    np.testing.assert_array_equal(labels(split), labels(EvaluationSplit(card))[:50])
+
+
+def test_another_split_takes_the_place_of_the_cards(folder):
+    spec = DatasetSpec("digits", "train[:20]", str(folder))
+    assert EvaluationSplit(digit_models.card(folder), spec).num_examples == 20
+
+
+def test_a_card_without_a_dataset_needs_one(folder):
+    card = dataclasses.replace(digit_models.card(folder), dataset=None)
+    with pytest.raises(ValueError, match="names no dataset"):
+        EvaluationSplit(card)
+
+
+def test_other_classes_are_an_error(folder):
+    card = dataclasses.replace(digit_models.card(folder), class_names=("cat", "dog"))
+    with pytest.raises(ValueError, match=r"10 \(0, 1, 2, ...\) instead of 2 \(cat, dog\)"):
+        EvaluationSplit(card)
