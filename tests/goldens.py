@@ -22,9 +22,9 @@ def answers(name="tiny"):
         return file["images"], file["logits"], file["features"]
 
 
-def mixer(name="tiny", **arguments):
+def mixer(golden="tiny", **arguments):
     """A Mixer of random weights in the sizes of a golden checkpoint."""
-    with np.load(FOLDER / f"official_{name}_io.npz") as file:
+    with np.load(FOLDER / f"official_{golden}_io.npz") as file:
         side, patch_size, num_blocks, hidden_dim, tokens_mlp_dim, channels_mlp_dim, classes = map(int, file["config"])
     sizes = dict(
         num_blocks=num_blocks,

@@ -33,7 +33,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
-    def do_GET(self):  # noqa: N802 - the name that http.server calls
+    def do_GET(self):
         server = self.server
         server.requests.append(self.path)
         faults = server.faults.get(self.path)

@@ -59,23 +59,26 @@ def block_diagonal(weight: np.ndarray, roles: Sequence[str], old: Grid, parts: G
 
 
 def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> np.ndarray:
-    """Resamples `weight` as images along each of its token axes, antialiased; hidden units stay as they are.
+    """Resamples the maps in `weight` as images, antialiased; hidden units stay as they are.
 
-    Maps over the tokens that are read are scaled by old tokens / new tokens: they are summed over the image, and the
-    sum should not grow with the number of tokens. This is not from the paper.
+    The layer then does what the old one did between two changes of size: it shrinks (or enlarges) the map of each
+    channel to the old grid, applies the old weights, and takes the result to the new grid. A map over the tokens that
+    are read therefore keeps its sum, and one over the tokens that are written its height. This is not from the paper.
 
     Returns:
         The weight at the new grid, of its own dtype.
     """
+    to_old = [_resize(length, to) for length, to in zip(new, old, strict=True)]
+    to_new = [_resize(length, to) for length, to in zip(old, new, strict=True)]
     result = weight.astype("float64")
     for axis, role in enumerate(roles):
         if role in (HIDDEN, OTHER):
             continue
-        scale = math.prod(old) / math.prod(new) if role == TOKENS_IN else 1.0
+        rows, columns = (matrix.T for matrix in to_old) if role == TOKENS_IN else to_new
         maps = np.moveaxis(result, axis, 0)
         maps = maps.reshape(*old, *maps.shape[1:])  # (rows, columns, ...)
-        maps = np.einsum("yr,xc,rc...->yx...", _resize(old[0], new[0]), _resize(old[1], new[1]), maps, optimize=True)
-        result = np.moveaxis(scale * maps.reshape(math.prod(new), *maps.shape[2:]), 0, axis)
+        maps = np.einsum("yr,xc,rc...->yx...", rows, columns, maps, optimize=True)
+        result = np.moveaxis(maps.reshape(math.prod(new), *maps.shape[2:]), 0, axis)
     return result.astype(weight.dtype)
 
 

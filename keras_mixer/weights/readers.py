@@ -48,7 +48,7 @@ def open_checkpoint(path: str | os.PathLike) -> Iterator[Arrays]:
 
 def is_checkpoint_name(name: str) -> bool:
     """Whether a name ends like a checkpoint file."""
-    return any(name.endswith(suffix) for suffix in _READERS)
+    return name.endswith((*_READERS, *_PICKLES))
 
 
 @contextlib.contextmanager
@@ -158,11 +158,21 @@ _READERS: dict[str, Callable] = {
     ".keras": _keras,
 }
 
+_PICKLES = (".pth", ".pt", ".pth.tar", ".bin", ".pkl", ".pickle", ".ckpt")
+
 
 def _reader_of(path: Path) -> Callable:
     for suffix, reader in _READERS.items():
         if path.name.endswith(suffix):
             return reader
+    if path.name.endswith(_PICKLES):
+        raise ValueError(
+            f"{path} is a pickle, which can run any code when it is read: this package never reads one. Convert it "
+            'with PyTorch, which reads weights alone from it: `state = torch.load("'
+            f'{path.name}", map_location="cpu", weights_only=True)`, take `state["model"]` or `state["state_dict"]` '
+            "where it has one, then `safetensors.torch.save_file({key: value.contiguous() for key, value in "
+            f'state.items()}}, "{path.stem}.safetensors")`.'
+        )
     raise ValueError(f"{path} is not a checkpoint: its name should end in one of {', '.join(_READERS)}.")
 
 

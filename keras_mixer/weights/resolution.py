@@ -18,8 +18,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     block-diagonal, as in appendix C of the paper: the image falls into `K_h x K_w` parts, each of which is treated as
     the old model treats a whole image, by hidden units of its own (`tokens_mlp_dim` grows `K_h * K_w` times). The new
     logits are then the mean of the old model's logits on the parts. For any other size, smaller ones included, the
-    paper says nothing; here each hidden unit's map over the tokens is resampled as an image with antialiasing, and
-    `tokens_mlp_dim` stays.
+    paper says nothing; here the maps over tokens of each hidden unit are resampled as images with antialiasing, so
+    that a token MLP acts as before on the map of each channel brought to the old size, and `tokens_mlp_dim` stays.
 
     Args:
         model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.

@@ -18,9 +18,7 @@ OFFICIAL = {
 def test_the_official_sets_are_complete():
     files = {}
     for entry in weights.available():
-        match = re.fullmatch(
-            r"https://storage\.googleapis\.com/mixer_models/(\w+)/Mixer-([SBLH]_\d+)\.npz", entry.url
-        )
+        match = re.fullmatch(r"https://storage\.googleapis\.com/mixer_models/(\w+)/Mixer-([SBLH]_\d+)\.npz", entry.url)
         if match:
             assert match[1] == entry.name
             assert entry.variant == "mixer_" + match[2].replace("_", "").lower()

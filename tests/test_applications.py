@@ -1,0 +1,175 @@
+import inspect
+import logging
+
+import goldens
+import keras
+import mirror
+import numpy as np
+import pytest
+
+import keras_mixer
+from keras_mixer import weights
+from keras_mixer.models import VARIANTS
+
+S32 = "/mixer_models/gsam/Mixer-S_32.npz"
+CONSTRUCTORS = {
+    "mixer_s32": "MixerS32",
+    "mixer_s16": "MixerS16",
+    "mixer_s8": "MixerS8",
+    "mixer_b32": "MixerB32",
+    "mixer_b16": "MixerB16",
+    "mixer_l32": "MixerL32",
+    "mixer_l16": "MixerL16",
+    "mixer_h14": "MixerH14",
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A full S/32 in a mirror, as the official repository publishes it: its arrays, its path, and the mirror's address.
+
+    The values are random, for the published ones cannot be part of the tests.
+    """
+    folder = tmp_path_factory.mktemp("published")
+    rng = np.random.default_rng(0)
+    model = keras_mixer.MixerS32()
+    model.set_weights([rng.normal(0, 0.02, w.shape).astype("float32") for w in model.get_weights()])
+    weights.save_npz(model, folder / "s32.npz")
+    patcher = pytest.MonkeyPatch()
+    with mirror.running() as server:
+        server.files[S32] = (folder / "s32.npz").read_bytes()
+        patcher.setenv("KERAS_HOME", str(folder / "keras_home"))
+        patcher.setenv("KERAS_MIXER_WEIGHTS_BASE_URL", server.url)
+        yield goldens.snapshot(model), folder / "s32.npz", server
+    patcher.undo()
+
+
+def noise(*shape):
+    return np.random.default_rng(5).uniform(-1, 1, shape).astype("float32")
+
+
+def test_every_variant_has_a_constructor_with_the_signature_of_keras_applications():
+    assert set(CONSTRUCTORS) == set(VARIANTS)
+    theirs = list(inspect.signature(keras.applications.ResNet50).parameters)
+    for variant, name in CONSTRUCTORS.items():
+        constructor = getattr(keras_mixer, name)
+        assert name in dir(keras_mixer)
+        parameters = inspect.signature(constructor).parameters
+        # Theirs in their order; ours stand before `name`, which comes last in both.
+        assert [p for p in parameters if p not in ("stochastic_depth", "dropout")] == theirs
+        assert parameters["name"].default == variant
+        assert parameters["weights"].default is None
+        assert constructor.__name__ == name
+        assert f"keras_mixer.{name}(" in constructor.__doc__
+        for entry in weights.available(variant):
+            assert f'"{entry.name}"' in constructor.__doc__
+
+
+@pytest.mark.parametrize("variant", ["mixer_s16"])
+def test_a_constructor_builds_its_row_of_the_table(variant):
+    model = getattr(keras_mixer, CONSTRUCTORS[variant])(classes=10)
+    row = VARIANTS[variant]
+    assert model.name == variant
+    assert model.input_shape == (None, 224, 224, 3)
+    assert model.output_shape == (None, 10)
+    assert model.get_layer("stem").patch_size == (row.patch_size, row.patch_size)
+    block = model.get_layer(f"MixerBlock_{row.num_blocks - 1}")
+    assert (block.tokens_mlp_dim, block.channels_mlp_dim) == (row.tokens_mlp_dim, row.channels_mlp_dim)
+
+
+@pytest.mark.backends
+def test_a_published_set_is_fetched_and_loaded(published):
+    values, _, server = published
+    model = keras_mixer.MixerS32(weights="gsam")
+    assert goldens.same(goldens.snapshot(model), values)
+    assert model.output_shape == (None, 1000)
+    assert model.preprocessing == weights.available("mixer_s32")[0].preprocessing
+    again = keras_mixer.MixerS32(weights="gsam", classifier_activation=None)
+    images = noise(1, 224, 224, 3)
+    logits = goldens.outputs(again, images)
+    exponentials = np.exp(logits - logits.max())
+    np.testing.assert_allclose(goldens.outputs(model, images), exponentials / exponentials.sum(), atol=1e-6)
+    assert server.requests.count(S32) == 1
+
+
+def test_other_classes_keep_the_body_and_start_a_fresh_head(published, caplog):
+    values, path, _ = published
+    with caplog.at_level(logging.WARNING):
+        model = keras_mixer.MixerS32(weights=path, classes=7)
+    assert "head for 7 classes starts fresh" in caplog.text
+    assert model.output_shape == (None, 7)
+    assert goldens.same(goldens.snapshot(model)[:-2], values[:-2])
+    assert not np.any(goldens.snapshot(model)[-2])
+    caplog.clear()
+    keras_mixer.MixerS32(weights=path, classes=1000)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("pooling", "shape"), [(None, (None, 49, 512)), ("avg", (None, 512)), ("max", (None, 512))])
+def test_without_the_top_the_body_loads_and_nobody_speaks_of_the_head(published, caplog, pooling, shape):
+    values, path, _ = published
+    model = keras_mixer.MixerS32(include_top=False, weights=str(path), pooling=pooling)
+    assert model.output_shape == shape
+    assert goldens.same(goldens.snapshot(model), values[:-2])
+    assert caplog.text == ""
+
+
+def test_another_input_shape_goes_through_the_change_of_resolution(published):
+    _, path, _ = published
+    small = keras_mixer.MixerS32(weights=path, classifier_activation=None)
+    for size in ((448, 224), (160, 192)):
+        direct = keras_mixer.MixerS32(weights=path, input_shape=(*size, 3), classifier_activation=None)
+        assert direct.preprocessing.image_size == size
+        assert goldens.same(goldens.snapshot(direct), goldens.snapshot(weights.change_resolution(small, size)))
+
+
+def test_a_checkpoint_of_a_changed_model_is_recognised(published, tmp_path):
+    _, path, _ = published
+    larger = keras_mixer.MixerS32(weights=path, input_shape=(448, 224, 3), include_top=False)
+    weights.save_npz(larger, tmp_path / "larger.npz")
+    again = keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=(448, 224, 3), include_top=False)
+    assert goldens.same(goldens.snapshot(again), goldens.snapshot(larger))
+    with pytest.raises(ValueError, match="98 tokens are no square grid"):
+        keras_mixer.MixerS32(weights=tmp_path / "larger.npz", include_top=False)
+    with pytest.raises(ValueError, match="missing: head/kernel, head/bias"):
+        keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=(448, 224, 3))
+
+
+def test_a_model_on_top_of_a_tensor(published):
+    values, path, _ = published
+    pixels = keras.Input((224, 224, 3), name="pixels")
+    model = keras_mixer.MixerS32(weights=path, input_tensor=keras_mixer.preprocess_input(pixels), include_top=False)
+    assert goldens.same(goldens.snapshot(model), values[:-2])
+    images = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3))
+    plain = keras_mixer.MixerS32(weights=path, include_top=False)
+    expected = goldens.outputs(plain, keras_mixer.preprocess_input(images))
+    np.testing.assert_allclose(goldens.outputs(model, images.astype("float32")), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="`input_tensor` has images of shape"):
+        keras_mixer.MixerS32(input_tensor=pixels, input_shape=(448, 448, 3))
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+def test_files_of_keras_itself(published, name, tmp_path):
+    values, path, _ = published
+    model = keras_mixer.MixerS32(weights=path)
+    model.save(tmp_path / name) if name.endswith("keras") else model.save_weights(tmp_path / name)
+    assert goldens.same(goldens.snapshot(keras_mixer.MixerS32(weights=tmp_path / name)), values)
+
+
+def test_errors_say_what_is_known(published, tmp_path):
+    _, path, _ = published
+    with pytest.raises(ValueError, match="imagenet1k, imagenet21k, sam, gsam"):
+        keras_mixer.MixerB16(weights="imagenet")
+    with pytest.raises(ValueError, match="mixer_h14"):
+        keras_mixer.MixerH14(weights="imagenet21k")
+    with pytest.raises(FileNotFoundError, match=r"missing\.npz"):
+        keras_mixer.MixerS32(weights=tmp_path / "missing.npz")
+    with pytest.raises(ValueError, match="does not fit"):
+        keras_mixer.MixerS16(weights=path)
+    with pytest.raises(ValueError, match="multiple of the patch size"):
+        keras_mixer.MixerS32(weights=path, input_shape=(230, 224, 3))
+    for shape in ((None, None, 3), (224, 224)):
+        with pytest.raises(ValueError, match="static size"):
+            keras_mixer.MixerS32(weights=path, input_shape=shape)
+    with pytest.raises(ValueError, match="got True"):
+        keras_mixer.MixerS32(weights=True)

@@ -1,0 +1,304 @@
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import goldens
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from keras_mixer import weights
+
+
+@pytest.fixture(scope="module")
+def untouched():
+    """A model that many tests fail to load into, and its weights."""
+    model = goldens.mixer()
+    return model, goldens.snapshot(model)
+
+
+def official_arrays(path=goldens.TINY):
+    with np.load(path) as file:
+        return dict(file)
+
+
+def write(path, arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("layout", goldens.LAYOUTS)
+def test_logits_of_the_reference_from_every_foreign_layout(layout):
+    images, logits, features = goldens.answers()
+    model = goldens.mixer()
+    weights.load(model, goldens.LAYOUTS[layout])
+    assert goldens.relative_error(goldens.outputs(model, images), logits) < 1e-5
+    pooled = keras.Model(model.input, model.get_layer("pre_logits").output)
+    assert goldens.relative_error(goldens.outputs(pooled, images), features) < 1e-5
+
+
+@pytest.mark.backends
+def test_logits_of_the_reference_with_another_patch():
+    images, logits, _ = goldens.answers("rect")
+    model = goldens.mixer("rect")
+    weights.load(model, goldens.FOLDER / "official_rect_params.npz")
+    assert goldens.relative_error(goldens.outputs(model, images), logits) < 1e-5
+
+
+SAVE_ALL_FORMATS = """
+import sys, goldens
+from keras_mixer import weights
+model = goldens.mixer(stochastic_depth=0.1, dropout=0.1)
+weights.load(model, goldens.TINY)
+model.compile("adam", "mse")
+model.optimizer.build(model.trainable_variables)
+model.save(sys.argv[1] + "/model.keras")
+model.save_weights(sys.argv[1] + "/model.weights.h5")
+weights.save_npz(model, sys.argv[1] + "/model.npz")
+"""
+
+
+@pytest.mark.backends
+def test_weights_saved_on_another_backend_load_here(tmp_path):
+    other = "torch" if keras.backend.backend() == "jax" else "jax"
+    environment = os.environ | {"KERAS_BACKEND": other, "PYTHONPATH": str(goldens.FOLDER.parent.parent)}
+    subprocess.run([sys.executable, "-c", SAVE_ALL_FORMATS, tmp_path], env=environment, check=True)
+    images, logits, _ = goldens.answers()
+    for name in ("model.keras", "model.weights.h5", "model.npz"):
+        model = goldens.mixer()
+        weights.load(model, tmp_path / name)
+        assert goldens.relative_error(goldens.outputs(model, images), logits) < 1e-5
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float16"])
+def test_half_precision_models_load_what_their_variables_hold(policy):
+    keras.config.set_dtype_policy(policy)
+    model = goldens.mixer()
+    weights.load(model, goldens.TINY)
+    keras.config.set_dtype_policy("float32")
+    reference = goldens.mixer()
+    weights.load(reference, goldens.TINY)
+    for variable, expected in zip(model.weights, reference.weights, strict=True):
+        exact = keras.ops.convert_to_numpy(keras.ops.cast(expected, variable.dtype))
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), exact)
+
+
+def test_a_set_name_is_a_file_of_the_models_variant(server):
+    server.files["/mixer_models/gsam/Mixer-S_32.npz"] = goldens.TINY.read_bytes()
+    model = goldens.mixer(num_blocks=8, patch_size=32, hidden_dim=512, channels_mlp_dim=2048, classes=5)
+    with pytest.raises(ValueError, match=r"mixer_s32-gsam\.npz does not fit"):
+        weights.load(model, "gsam")
+    with pytest.raises(ValueError, match="Published ones: gsam"):
+        weights.load(model, "imagenet21k")
+    with pytest.raises(ValueError, match="sizes of no published variant"):
+        weights.load(goldens.mixer(), "gsam")
+
+
+def test_skip_leaves_a_part_as_it_is_in_model_and_file(tmp_path):
+    arrays = official_arrays()
+    model = goldens.mixer(classes=9)
+    before = goldens.snapshot(model)
+    with pytest.raises(ValueError, match=r'head/kernel.*skip=\("head",\)'):
+        weights.load(model, goldens.TINY)
+    assert goldens.same(goldens.snapshot(model), before)
+    weights.load(model, goldens.TINY, skip=("head",))
+    after = goldens.snapshot(model)
+    assert goldens.same(after[-2:], before[-2:])
+    np.testing.assert_array_equal(after[0], arrays["stem/kernel"])
+    body = {name: array for name, array in arrays.items() if not name.startswith("head/")}
+    weights.load(goldens.mixer(include_top=False), write(tmp_path / "body.npz", body))
+    with pytest.raises(ValueError, match="heads"):
+        weights.load(model, goldens.TINY, skip=("heads",))
+    with pytest.raises(ValueError, match="sequence of names"):
+        weights.load(model, goldens.TINY, skip="head")
+
+
+def replaced(name, change):
+    def edit(arrays):
+        arrays[name] = change(arrays[name])
+
+    return edit
+
+
+def with_value(value):
+    def change(array):
+        array = array.copy()
+        array.flat[3] = value
+        return array
+
+    return change
+
+
+BAD_CONTENTS = {
+    "missing key": (lambda arrays: arrays.pop("stem/bias"), r"missing: stem/bias\."),
+    "extra key": (lambda arrays: arrays.update(extra=np.ones(3, "float32")), r"unexpected: extra\."),
+    "wrong shape": (replaced("head/bias", lambda a: a[:-1]), r"head/bias \(4,\) instead of \(5,\)"),
+    "wrong rank": (replaced("stem/bias", lambda a: a[0]), r"stem/bias \(\) instead of \(24,\)"),
+    "NaN": (replaced("stem/kernel", with_value(np.nan)), "stem/kernel that are not finite"),
+    "Inf": (replaced("pre_head_layer_norm/bias", with_value(-np.inf)), "not finite"),
+    "beyond float32": (replaced("stem/bias", lambda a: a.astype("float64") + 1e300), "not finite in float32"),
+    "integers": (replaced("head/bias", lambda a: a.astype("int32")), "another dtype: head/bias int32"),
+    "complex": (replaced("head/bias", lambda a: a.astype("complex64")), "head/bias complex64"),
+    "text": (replaced("head/bias", lambda a: a.astype("U4")), "another dtype: head/bias"),
+    "twice": (lambda arrays: arrays.update({"embedding/bias": arrays["stem/bias"]}), "stem/bias twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BAD_CONTENTS)
+def test_a_file_that_does_not_fit_changes_nothing(fault, tmp_path, untouched):
+    edit, message = BAD_CONTENTS[fault]
+    arrays = official_arrays()
+    edit(arrays)
+    model, before = untouched
+    with pytest.raises(ValueError, match=message):
+        weights.load(model, write(tmp_path / "bad.npz", arrays))
+    assert goldens.same(goldens.snapshot(model), before)
+
+
+def test_all_that_is_wrong_is_listed_together(tmp_path, untouched):
+    arrays = official_arrays()
+    del arrays["stem/bias"]
+    arrays["extra"] = np.ones(3, "float32")
+    arrays["head/bias"] = np.ones(7, "float32")
+    arrays["head/kernel"] = arrays["head/kernel"].astype("int64")
+    with pytest.raises(
+        ValueError, match=r"missing: stem/bias; unexpected: extra; .*head/bias \(7,\).*head/kernel int64"
+    ):
+        weights.load(untouched[0], write(tmp_path / "bad.npz", arrays))
+
+
+@pytest.mark.parametrize("layout", goldens.LAYOUTS)
+def test_another_resolution_points_at_the_way_out(layout):
+    with pytest.raises(ValueError, match=r"another resolution.*resize=True.*change_resolution"):
+        weights.load(goldens.mixer(input_shape=(64, 64, 3)), goldens.LAYOUTS[layout])
+
+
+def test_safetensors_of_half_precision_and_of_integers(tmp_path):
+    import ml_dtypes
+
+    arrays = load_file(goldens.LAYOUTS["timm"])
+    halves = {name: array.astype(ml_dtypes.bfloat16) for name, array in arrays.items()}
+    save_file(halves, tmp_path / "half.safetensors")
+    model = goldens.mixer()
+    weights.load(model, tmp_path / "half.safetensors")
+    kernel = halves["stem.proj.weight"].astype("float32").transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(goldens.snapshot(model)[0], kernel)
+    save_file(arrays | {"head.bias": np.ones(5, "int32")}, tmp_path / "integer.safetensors")
+    with pytest.raises(ValueError, match="head/bias I32"):
+        weights.load(model, tmp_path / "integer.safetensors")
+
+
+class Bomb:
+    """Would write a file if it were ever unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_pickle_is_never_read(tmp_path, untouched):
+    arrays = official_arrays()
+    arrays["head/bias"] = np.array([Bomb(tmp_path / "unpickled")] * 5, dtype=object)
+    np.savez(tmp_path / "objects.npz", **arrays)
+    with pytest.raises(ValueError, match="Python objects, which are never read"):
+        weights.load(untouched[0], tmp_path / "objects.npz")
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Bomb(tmp_path / "unpickled")))
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        weights.load(untouched[0], tmp_path / "pickle.npz")
+    assert not (tmp_path / "unpickled").exists()
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.safetensors", "x.weights.h5", "x.keras"])
+def test_files_that_are_something_else(name, tmp_path, untouched):
+    path = tmp_path / name
+    model, _ = untouched
+    for content in (b"", b"<html>404</html>", bytes(1000)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable checkpoint"):
+            weights.load(model, path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "no arrays")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        weights.load(model, path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        weights.load(model, path)
+
+
+def test_sources_that_are_no_checkpoint(tmp_path, untouched):
+    with pytest.raises(ValueError, match=r"\.npz, \.safetensors, \.weights\.h5, \.keras"):
+        weights.load(untouched[0], tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match="got 3"):
+        weights.load(untouched[0], 3)
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(FileNotFoundError, match="no checkpoint file"):
+        weights.load(untouched[0], tmp_path / "folder.npz")
+
+
+def with_header(array, **changes):
+    """The bytes of an `.npy` file whose header lies."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": array.shape} | changes
+    text = (repr(header) + "\n").encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + array.tobytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"shape": (10**12,)}, {"shape": (2**70, 2**70)}, {"shape": (-5,)}, {"shape": "x"}, {"descr": "|O"}, {"descr": 7}],
+)
+@pytest.mark.parametrize("resize", [False, True])
+def test_lying_headers(changes, resize, tmp_path, untouched):
+    for name in ("head/bias", "MixerBlock_0/token_mixing/Dense_1/bias"):
+        arrays = official_arrays()
+        lie = arrays.pop(name)
+        path = write(tmp_path / "lie.npz", arrays)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(name + ".npy", with_header(lie, **changes))
+        with pytest.raises(ValueError, match=r"lie\.npz|damaged"):
+            weights.load(untouched[0], path, resize=resize)
+
+
+def test_a_token_axis_that_unpacks_to_gigabytes_is_refused(tmp_path, untouched):
+    side = 20_000  # tokens per side: kernels of 18 GiB
+    arrays = official_arrays()
+    lies = {}
+    for name in arrays:
+        if "token_mixing" in name and not name.endswith("Dense_0/bias"):
+            shape = tuple(side * side if length == 16 else length for length in arrays[name].shape)
+            lies[name] = with_header(arrays[name], shape=shape)
+    path = write(tmp_path / "bomb.npz", {name: array for name, array in arrays.items() if name not in lies})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in lies.items():
+            archive.writestr(name + ".npy", content)
+    with pytest.raises(ValueError, match="damaged"):
+        weights.load(untouched[0], path, resize=True)
+
+
+def test_a_safetensors_header_that_lies(tmp_path, untouched):
+    header = json.dumps({"stem.proj.bias": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
+    path = tmp_path / "lie.safetensors"
+    for content in (len(header).to_bytes(8, "little") + header + bytes(96), (2**60).to_bytes(8, "little") + bytes(96)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable checkpoint"):
+            weights.load(untouched[0], path)
+
+
+def test_links_out_of_an_h5_file_are_not_followed(tmp_path):
+    import h5py
+
+    model = goldens.mixer()
+    model.save_weights(tmp_path / "good.weights.h5")
+    model.save_weights(tmp_path / "link.weights.h5")
+    with h5py.File(tmp_path / "link.weights.h5", "r+") as file:
+        del file["layers/dense/vars/1"]
+        file["layers/dense/vars/1"] = h5py.ExternalLink(tmp_path / "good.weights.h5", "layers/dense/vars/1")
+    with pytest.raises(ValueError, match="is a link"):
+        weights.load(model, tmp_path / "link.weights.h5")

@@ -1,0 +1,57 @@
+import goldens
+import numpy as np
+import pytest
+
+from keras_mixer import weights
+
+
+def permuted_images(images, patch, patch_permutation, pixel_permutation):
+    """Builds permuted images pixel by pixel, from the definition."""
+    (patch_height, patch_width), columns = patch, images.shape[2] // patch[1]
+    result = np.empty_like(images)
+    for place, origin in enumerate(patch_permutation):
+        for pixel, pixel_origin in enumerate(pixel_permutation):
+            to = _position(place, pixel, patch_height, patch_width, columns)
+            result[:, *to] = images[:, *_position(origin, pixel_origin, patch_height, patch_width, columns)]
+    return result
+
+
+def _position(place, pixel, patch_height, patch_width, columns):
+    row, column = divmod(place, columns)
+    inner_row, inner_column = divmod(pixel, patch_width)
+    return row * patch_height + inner_row, column * patch_width + inner_column
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("which", ["patches", "pixels", "both"])
+def test_logits_are_unchanged(which):
+    images, logits, _ = goldens.answers()
+    model = goldens.mixer()
+    weights.load(model, goldens.TINY)
+    rng = np.random.default_rng(7)
+    patches = rng.permutation(16) if which != "pixels" else np.arange(16)
+    pixels = rng.permutation(64) if which != "patches" else np.arange(64)
+    shuffled = permuted_images(images, (8, 8), patches, pixels)
+    permuted = weights.permute(
+        model, patches if which != "pixels" else None, list(pixels) if which != "patches" else None
+    )
+    assert goldens.relative_error(goldens.outputs(permuted, shuffled), logits) < 1e-5
+    assert goldens.relative_error(goldens.outputs(model, shuffled), logits) > 1e-2
+    assert goldens.relative_error(goldens.outputs(model, images), logits) < 1e-5
+
+
+def test_tokens_come_in_the_permuted_order_also_of_a_non_square_image():
+    model = goldens.mixer(input_shape=(16, 24, 3), patch_size=(4, 8), include_top=False)
+    rng = np.random.default_rng(7)
+    model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    images = rng.uniform(-1, 1, (2, 16, 24, 3)).astype("float32")
+    patches, pixels = rng.permutation(12), rng.permutation(32)
+    shuffled = permuted_images(images, (4, 8), patches, pixels)
+    tokens = goldens.outputs(weights.permute(model, patches, pixels), shuffled)
+    np.testing.assert_allclose(tokens, goldens.outputs(model, images)[:, patches], atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [[0] * 16, list(range(15)), np.arange(16) + 1, np.arange(16) / 2, "reverse"])
+def test_what_is_no_permutation_is_refused(bad):
+    with pytest.raises(ValueError, match="0 to 15"):
+        weights.permute(goldens.mixer(), patch_permutation=bad)

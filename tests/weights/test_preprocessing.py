@@ -1,0 +1,40 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_mixer
+from keras_mixer import weights
+
+PIXELS = np.array([[0, 51, 127.5, 255]])
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int32", "float16"])
+def test_pixels_become_minus_one_to_one(dtype):
+    pixels = PIXELS.astype(dtype)
+    expected = (pixels.astype("float64") / 127.5 - 1).astype("float32")
+    result = keras_mixer.preprocess_input(pixels)
+    assert isinstance(result, np.ndarray)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+    tensor = keras_mixer.preprocess_input(keras.ops.convert_to_tensor(pixels))
+    assert keras.ops.is_tensor(tensor)
+    assert keras.backend.standardize_dtype(tensor.dtype) == "float32"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(tensor), expected, atol=1e-6)
+
+
+def test_miil_sets_want_zero_to_one():
+    (entry,) = [entry for entry in weights.available() if entry.name == "imagenet1k_miil"]
+    np.testing.assert_allclose(keras_mixer.preprocess_input(PIXELS, entry.preprocessing), [[0, 0.2, 0.5, 1]], atol=1e-6)
+
+
+def test_the_images_given_stay_as_they_were():
+    images = PIXELS.astype("float32")
+    keras_mixer.preprocess_input(images)
+    np.testing.assert_array_equal(images, PIXELS)
+
+
+def test_it_is_a_part_of_a_functional_model():
+    images = keras.Input((4,))
+    model = keras.Model(images, keras_mixer.preprocess_input(images))
+    np.testing.assert_allclose(model.predict(PIXELS, verbose=0), PIXELS / 127.5 - 1, atol=1e-6)
