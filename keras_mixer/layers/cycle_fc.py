@@ -43,7 +43,8 @@ class CycleFC(keras.layers.Layer):
     def build(self, input_shape):
         if len(input_shape) != 4:
             raise ValueError(
-                f"CycleFC expects a feature map of shape (batch, height, width, channels), but got {tuple(input_shape)}."
+                "CycleFC expects a feature map of shape (batch, height, width, channels), "
+                f"but got {tuple(input_shape)}."
             )
         channels = input_shape[-1]
         self.kernel = self.add_weight(

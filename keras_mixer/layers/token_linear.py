@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.mixing import static_table
 from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT, TokenAxes
 
 
@@ -35,12 +36,7 @@ class TokenLinear(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):
-        if len(input_shape) != 3 or None in input_shape[1:]:
-            raise ValueError(
-                "TokenLinear expects an input of shape (batch, tokens, channels) with static tokens and channels, "
-                f"but got {tuple(input_shape)}. Give the model a static image size."
-            )
-        _, self._tokens, self._channels = input_shape
+        _, self._tokens, self._channels = static_table("TokenLinear", input_shape)
         self.kernel = self.add_weight(
             name="kernel", shape=(self._tokens, self._tokens), initializer=self.kernel_initializer
         )

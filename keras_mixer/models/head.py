@@ -4,14 +4,18 @@ import keras
 
 from keras_mixer.layers.checks import positive_integer
 
-_POOLING = {"avg": keras.layers.GlobalAveragePooling1D, "max": keras.layers.GlobalMaxPooling1D}
+# By the rank of what is pooled: tokens, or a feature map that keeps the image's two axes.
+_POOLING = {
+    3: {"avg": keras.layers.GlobalAveragePooling1D, "max": keras.layers.GlobalMaxPooling1D},
+    4: {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D},
+}
 
 
 def classifier(tokens, *, include_top: bool, classes: int, classifier_activation, pooling: str | None):
     """Ends a model in class scores, pooled features or the tokens themselves.
 
     Args:
-        tokens: Normalised tokens, `(batch, tokens, channels)`.
+        tokens: Normalised tokens, `(batch, tokens, channels)`, or a feature map `(batch, rows, columns, channels)`.
         include_top: Whether to end in class scores: the mean over tokens and a linear head that starts at zero.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
@@ -23,11 +27,12 @@ def classifier(tokens, *, include_top: bool, classes: int, classifier_activation
     Raises:
         ValueError: If `pooling` is unknown or `classes` is not positive.
     """
-    if pooling is not None and pooling not in _POOLING:
+    poolings = _POOLING[len(tokens.shape)]
+    if pooling is not None and pooling not in poolings:
         raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
     if not include_top:
-        return tokens if pooling is None else _POOLING[pooling](name="pre_logits")(tokens)
-    features = _POOLING["avg"](name="pre_logits")(tokens)
+        return tokens if pooling is None else poolings[pooling](name="pre_logits")(tokens)
+    features = poolings["avg"](name="pre_logits")(tokens)
     # Scores and the loss on them need float32 even when the body computes in half precision.
     at_least_float32 = keras.backend.result_type(features.dtype, "float32")
     return keras.layers.Dense(

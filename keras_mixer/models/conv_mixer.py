@@ -1,0 +1,136 @@
+"""ConvMixer (Trockman and Kolter, 2022, arXiv 2201.09792): the block, the model and the table of its variants."""
+
+import dataclasses
+
+import keras
+
+from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.gelu import gelu_erf
+from keras_mixer.models.head import classifier
+from keras_mixer.models.images import image_input
+from keras_mixer.models.residual import linear_rates, residual
+
+_BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}  # of the published weights; Keras's defaults are 1e-3 and 0.99
+
+
+def _activated(features, activation, name: str):
+    """Activation, then BatchNorm: the order of the paper."""
+    features = keras.layers.Activation(activation, name=f"{name}_activation")(features)
+    return keras.layers.BatchNormalization(**_BATCH_NORM, name=f"{name}_norm")(features)
+
+
+def _block(features, *, kernel_size: int, activation, rate: float, dropout: float, name: str):
+    """One layer, equations 2 and 3: a depthwise convolution with a skip, then a pointwise convolution without."""
+    # Keras takes all channels for the fan-in of a depthwise kernel; each sum runs over one channel.
+    reach = keras.initializers.RandomUniform(-1 / kernel_size, 1 / kernel_size)
+    branch = keras.layers.DepthwiseConv2D(
+        kernel_size, padding="same", depthwise_initializer=reach, name=f"{name}_depthwise"
+    )(features)
+    branch = _activated(branch, activation, f"{name}_depthwise")
+    features = residual(features, branch, rate, name)
+    features = keras.layers.Conv2D(features.shape[-1], 1, kernel_initializer="lecun_normal", name=f"{name}_pointwise")(
+        features
+    )
+    features = _activated(features, activation, f"{name}_pointwise")
+    return keras.layers.Dropout(dropout, name=f"{name}_dropout")(features) if dropout else features
+
+
+def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+    *,
+    hidden_dim: int,
+    num_blocks: int,
+    kernel_size: int,
+    patch_size: int,
+    activation="gelu",
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    input_tensor=None,
+    include_top: bool = True,
+    classes: int = 1000,
+    classifier_activation="softmax",
+    pooling: str | None = None,
+    stochastic_depth: float = 0.0,
+    dropout: float = 0.0,
+    name: str = "conv_mixer",
+) -> keras.Model:
+    """Builds a ConvMixer with random weights; `keras_mixer.ConvMixer768x32` and its siblings build published sizes.
+
+    Mixer's separation with convolutions: a depthwise one of large kernel mixes places, a pointwise one channels. No
+    weight depends on the size of the image, which may be any after building.
+
+    Args:
+        hidden_dim: Channels, h in the paper.
+        num_blocks: Number of layers, d in the paper.
+        kernel_size: Pixels of the depthwise kernel, k in the paper.
+        patch_size: Pixels of a patch, p in the paper.
+        activation: "gelu" for its erf form, or any other activation of Keras.
+        input_shape: Image shape (height, width, channels); None for a side of any length.
+        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
+        include_top: Whether to end in the classification head.
+        classes: Classes of the head.
+        classifier_activation: Activation of the head; None for logits.
+        pooling: Without the head: None for the feature map, "avg" for its mean, "max" for its maximum.
+        stochastic_depth: Probability of dropping the last depthwise branch for a sample while training, in [0, 1); it
+            rises linearly from 0 at the first block.
+        dropout: Dropout rate after each block, in [0, 1).
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images `(batch, height, width, channels)`, normalised by ImageNet's mean and
+        deviation for the published weights, to class scores `(batch, classes)`, pooled features `(batch, hidden_dim)`
+        or the feature map `(batch, rows, columns, hidden_dim)`. Pixels beyond the last whole patch are not read.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> model = keras_mixer.ConvMixer(hidden_dim=32, num_blocks=2, kernel_size=5, patch_size=4, classes=10)
+        >>> model(keras.ops.zeros((1, 32, 48, 3))).shape
+        (1, 10)
+    """
+    num_blocks = positive_integer("num_blocks", num_blocks)
+    kernel_size = positive_integer("kernel_size", kernel_size)
+    rates = linear_rates(num_blocks, stochastic_depth)
+    activation = gelu_erf if activation == "gelu" else keras.activations.get(activation)
+
+    images, inputs = image_input(input_shape, input_tensor)
+    patches = {"strides": positive_integer("patch_size", patch_size), "kernel_initializer": "lecun_normal"}
+    features = keras.layers.Conv2D(positive_integer("hidden_dim", hidden_dim), patch_size, **patches, name="stem")(
+        images
+    )
+    features = _activated(features, activation, "stem")
+    for index in range(num_blocks):
+        features = _block(
+            features,
+            kernel_size=kernel_size,
+            activation=activation,
+            rate=rates[index],
+            dropout=dropout,
+            name=f"block_{index}",
+        )
+    outputs = classifier(
+        features,
+        include_top=include_top,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        pooling=pooling,
+    )
+    return keras.Model(inputs, outputs, name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvMixerVariant:
+    """The size of a ConvMixer, in the terms of table 1 of the paper."""
+
+    hidden_dim: int
+    num_blocks: int
+    kernel_size: int
+    patch_size: int
+    activation: str = "gelu"
+
+
+# Table 1 of the paper and the authors' code.
+CONV_MIXER_VARIANTS = {
+    "conv_mixer_1536_20": ConvMixerVariant(1536, 20, 9, 7),
+    "conv_mixer_768_32": ConvMixerVariant(768, 32, 7, 7, activation="relu"),
+    "conv_mixer_1024_20": ConvMixerVariant(1024, 20, 9, 14),
+}

@@ -1,0 +1,112 @@
+"""gMLP (Liu et al., 2021, arXiv 2105.08050): the block, the model and the table of its variants."""
+
+import dataclasses
+
+import keras
+
+from keras_mixer.layers import PatchEmbedding, SpatialGatingUnit
+from keras_mixer.layers.channel_dense import ChannelDense
+from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.gelu import gelu_erf
+from keras_mixer.layers.mixer_block import LAYER_NORM_EPSILON
+from keras_mixer.models.head import classifier
+from keras_mixer.models.images import image_input
+from keras_mixer.models.residual import linear_rates, residual
+
+
+def _block(tokens, *, mlp_dim: int, rate: float, dropout: float, name: str):
+    """One layer, equation 1: `Z = gelu(LN(X) U)`, `Y = X + s(Z) V` with the spatial gating unit s."""
+    branch = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"{name}_norm")(tokens)
+    branch = ChannelDense(mlp_dim, activation=gelu_erf, name=f"{name}_dense_0")(branch)
+    branch = keras.layers.Dropout(dropout, name=f"{name}_dropout_0")(branch)
+    branch = SpatialGatingUnit(name=f"{name}_gate")(branch)  # halves the channels
+    branch = ChannelDense(tokens.shape[-1], name=f"{name}_dense_1")(branch)
+    branch = keras.layers.Dropout(dropout, name=f"{name}_dropout_1")(branch)
+    return residual(tokens, branch, rate, name)
+
+
+def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+    *,
+    num_blocks: int,
+    patch_size: int | tuple[int, int],
+    hidden_dim: int,
+    mlp_ratio: float = 6,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    input_tensor=None,
+    include_top: bool = True,
+    classes: int = 1000,
+    classifier_activation="softmax",
+    pooling: str | None = None,
+    stochastic_depth: float = 0.0,
+    dropout: float = 0.0,
+    name: str = "g_mlp",
+) -> keras.Model:
+    """Builds a gMLP with random weights; `keras_mixer.GMLPS` and its siblings build the published sizes.
+
+    One MLP over channels in each block, whose hidden units pass a spatial gating unit: half of them, mixed across
+    tokens, multiply the other half. The gates are 1 at the start, and a block is then a plain MLP.
+
+    Args:
+        num_blocks: Number of layers.
+        patch_size: Pixels of a patch, an integer or a pair (height, width).
+        hidden_dim: Channels of a token.
+        mlp_ratio: Hidden units before the gating per channel; `hidden_dim * mlp_ratio` must be even.
+        input_shape: Image shape (height, width, channels), each side a multiple of the patch.
+        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
+        include_top: Whether to end in the classification head.
+        classes: Classes of the head.
+        classifier_activation: Activation of the head; None for logits.
+        pooling: Without the head: None for the tokens, "avg" for their mean, "max" for their maximum.
+        stochastic_depth: Probability of dropping the last block's branch for a sample while training, in [0, 1); it
+            rises linearly from 0 at the first block.
+        dropout: Dropout rate after the activation and after the second projection, in [0, 1).
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images `(batch, height, width, channels)` in [-1, 1] to class scores
+        `(batch, classes)`, pooled features `(batch, hidden_dim)` or tokens `(batch, tokens, hidden_dim)`.
+
+    Raises:
+        ValueError: If an argument is out of range or the patch does not divide the image.
+
+    Example:
+        >>> model = keras_mixer.GMLP(
+        ...     num_blocks=2, patch_size=4, hidden_dim=32, input_shape=(32, 32, 3), classes=10)
+        >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
+        (1, 10)
+    """
+    num_blocks = positive_integer("num_blocks", num_blocks)
+    rates = linear_rates(num_blocks, stochastic_depth)
+
+    images, inputs = image_input(input_shape, input_tensor)
+    tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    for index in range(num_blocks):
+        tokens = _block(
+            tokens, mlp_dim=int(hidden_dim * mlp_ratio), rate=rates[index], dropout=dropout, name=f"block_{index}"
+        )
+    tokens = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="pre_head_layer_norm")(tokens)
+    outputs = classifier(
+        tokens,
+        include_top=include_top,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        pooling=pooling,
+    )
+    return keras.Model(inputs, outputs, name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class GMLPVariant:
+    """The size of a gMLP, in the terms of table 1 of the paper."""
+
+    num_blocks: int
+    patch_size: int
+    hidden_dim: int
+    mlp_ratio: float = 6
+
+
+G_MLP_VARIANTS = {
+    "g_mlp_ti": GMLPVariant(30, 16, 128),
+    "g_mlp_s": GMLPVariant(30, 16, 256),
+    "g_mlp_b": GMLPVariant(30, 16, 512),
+}
