@@ -1,0 +1,38 @@
+"""Measures the Mixers of several packages side by side and writes the table.
+
+python -m benchmarks.speed cpu      # benchmarks/speed_cpu.md; peers get environments of their own
+python -m benchmarks.speed gpu      # benchmarks/speed_gpu.md; JAX, Flax, PyTorch and timm in this interpreter
+python -m benchmarks.speed smoke    # seconds of work, to check the harness
+"""
+
+import pathlib
+
+import click
+
+from benchmarks.speed import rows, table
+from benchmarks.speed.harness import measure
+
+PLANS = {"cpu": (rows.cpu_rows, 15), "gpu": (rows.gpu_rows, 10), "smoke": (rows.smoke_rows, 5)}
+
+
+@click.command(help=__doc__)
+@click.argument("plan", type=click.Choice(list(PLANS)))
+@click.option("--rounds", type=click.IntRange(1), help="Steps timed of each row.")
+@click.option(
+    "--environments", type=click.Path(path_type=pathlib.Path), help="Folder to keep the peers' environments in."
+)
+@click.option("--only", help="Only rows whose label, dtype or task contains this.")
+@click.option("--output", type=click.Path(path_type=pathlib.Path), help="Markdown file to write.")
+def main(plan, rounds, environments, only, output):
+    make_rows, default_rounds = PLANS[plan]
+    chosen = [row for row in make_rows() if not only or only in f"{row.label} {row.dtype} {row.task}"]
+    measurements = measure(chosen, rounds or default_rounds, environments)
+    report = table.markdown(measurements, f"python -m benchmarks.speed {plan}", table.machine())
+    output = output or pathlib.Path(__file__).parent.parent / f"speed_{plan}.md"
+    output.write_text(report)
+    click.echo(report)
+    click.echo(f"Written to {output}.")
+
+
+if __name__ == "__main__":
+    main()

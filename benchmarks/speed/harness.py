@@ -1,0 +1,130 @@
+"""Starts a worker for each row and lets them take turns, so that a slow minute of the machine hits all alike."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+
+from rich.progress import Progress
+
+from benchmarks.speed.rows import ENVIRONMENTS, Row
+from benchmarks.speed.sizes import flops_per_image
+
+WORKER = pathlib.Path(__file__).with_name("worker.py")
+
+
+@dataclasses.dataclass
+class Measurement:
+    """What was measured of one row; `error` says why it was not."""
+
+    row: Row
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    matmul_flops: list[float] = dataclasses.field(default_factory=list)
+    versions: dict = dataclasses.field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        """Median over the rounds."""
+        return self.row.batch / statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Half the range between the quartiles, as a share of the median."""
+        if len(self.seconds) < 4:
+            return 0.0
+        first, _, third = statistics.quantiles(self.seconds, n=4)
+        return (third - first) / 2 / statistics.median(self.seconds)
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the products per second."""
+        return self.images_per_second * flops_per_image(self.row.variant, self.row.task)
+
+    @property
+    def of_peak(self) -> float | None:
+        """Share of the matmul rate that the same process reached between its steps."""
+        return self.flops / statistics.median(self.matmul_flops) if self.matmul_flops else None
+
+
+def measure(rows: list[Row], rounds: int, environments: pathlib.Path | None) -> list[Measurement]:
+    """Measures rows in turn, `rounds` times over.
+
+    Args:
+        rows: What to measure.
+        rounds: Steps timed of each row.
+        environments: Folder of the peers' virtual environments, made where missing; None to keep nothing.
+    """
+    measurements = [Measurement(row) for row in rows]
+    with contextlib.ExitStack() as stack:
+        folder = environments or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bar = stack.enter_context(Progress(transient=True))
+        starting = bar.add_task("Starting workers", total=len(rows))
+        workers = []
+        for measurement in measurements:
+            workers.append(_start(measurement, folder, stack))
+            bar.advance(starting)
+        task = bar.add_task("Measuring", total=rounds * len(rows))
+        for _ in range(rounds):
+            for measurement, worker in zip(measurements, workers, strict=True):
+                if measurement.error is None:
+                    _one_step(measurement, worker)
+                bar.advance(task)
+    return measurements
+
+
+def _start(measurement: Measurement, folder: pathlib.Path, stack: contextlib.ExitStack) -> subprocess.Popen | None:
+    row = measurement.row
+    try:
+        python = sys.executable if row.environment == "project" else _environment(row.environment, folder)
+    except (OSError, subprocess.CalledProcessError) as error:
+        measurement.error = f"environment {row.environment!r} could not be made: {error}"
+        return None
+    worker = subprocess.Popen(
+        [str(python), str(WORKER), json.dumps(dataclasses.asdict(row))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=WORKER.parent.parent.parent,
+    )
+    stack.callback(worker.kill)
+    answer = _answer(worker)
+    measurement.error, measurement.versions = answer.get("error"), answer.get("versions", {})
+    return worker
+
+
+def _one_step(measurement: Measurement, worker: subprocess.Popen) -> None:
+    worker.stdin.write("step\n")
+    worker.stdin.flush()
+    answer = _answer(worker)
+    if "error" in answer:
+        measurement.error = answer["error"]
+        return
+    measurement.seconds.append(answer["seconds"])
+    if answer["matmul_flops"]:
+        measurement.matmul_flops.append(answer["matmul_flops"])
+
+
+def _answer(worker: subprocess.Popen) -> dict:
+    line = worker.stdout.readline()
+    return json.loads(line) if line else {"error": f"the worker ended with status {worker.wait()}"}
+
+
+def _environment(name: str, folder: pathlib.Path) -> pathlib.Path:
+    python = folder / name / "bin" / "python"
+    done = folder / name / "complete"
+    if not done.exists():
+        requirements, without_dependencies = ENVIRONMENTS[name]
+        venv.create(folder / name, with_pip=True, clear=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, *requirements], check=True, capture_output=True)
+        if without_dependencies:
+            subprocess.run([*pip, "--no-deps", *without_dependencies], check=True, capture_output=True)
+        done.touch()
+    return python

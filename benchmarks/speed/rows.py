@@ -1,0 +1,91 @@
+"""What is compared: each row is one implementation doing one job, run by a worker in an environment of its own."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        label: What the table calls it.
+        worker: Module of `benchmarks/speed/workers` that runs it.
+        environment: Key of `ENVIRONMENTS`; "project" is the interpreter that runs the benchmark.
+        dtype: "float32" or "bfloat16"; for LiteRT also "dynamic int8" and "full int8".
+        task: "inference" or "training".
+        variant: Name of the Mixer, as in `keras_mixer.models.VARIANTS`.
+        batch: Images per step.
+        options: Whatever else the worker wants to know.
+    """
+
+    label: str
+    worker: str
+    environment: str = "project"
+    dtype: str = "float32"
+    task: str = "inference"
+    variant: str = "mixer_b16"
+    batch: int = 8
+    options: dict = dataclasses.field(default_factory=dict)
+
+
+# Requirements of the peers' environments. Peers are installed without dependencies where those would pull gigabytes
+# that the measured path does not use.
+ENVIRONMENTS = {
+    "timm": (
+        ["torch==2.13.0", "numpy", "pyyaml", "huggingface_hub", "safetensors", "pillow"],
+        ["timm==1.0.31", "torchvision==0.28.0"],
+    ),
+    "flax": (["flax", "jax", "optax"], []),
+    "kecam": (["tensorflow-cpu==2.15.*", "keras==2.15.*", "kecam==1.4.3"], []),
+}
+
+
+def cpu_rows() -> list[Row]:
+    """The comparison of `benchmarks/speed_cpu.md`."""
+    rows = []
+    for dtype in ("float32", "bfloat16"):
+        rows += [
+            Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", dtype=dtype),
+            Row("plain Keras layers, Dense and Permute", "plain_keras", dtype=dtype),
+            Row("timm, eager", "timm_torch", "timm", dtype=dtype),
+            Row("timm, compiled", "timm_torch", "timm", dtype=dtype, options={"compile": True}),
+            Row("Flax, jit", "flax_jax", "flax", dtype=dtype),
+            Row("keras_mixer under OpenVINO", "openvino_runtime", dtype=dtype),
+        ]
+    rows.append(Row("kecam (TensorFlow 2.15)", "kecam_tensorflow", "kecam"))
+    rows += [
+        Row("keras_mixer under LiteRT", "litert", dtype=dtype, batch=1)
+        for dtype in ("float32", "dynamic int8", "full int8")
+    ]
+    for dtype in ("float32", "bfloat16"):
+        training = {"task": "training", "variant": "mixer_s16", "batch": 16, "dtype": dtype}
+        rows += [
+            Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", **training),
+            Row("timm, eager", "timm_torch", "timm", **training),
+            Row("timm, compiled", "timm_torch", "timm", options={"compile": True}, **training),
+        ]
+    return rows
+
+
+def gpu_rows() -> list[Row]:
+    """The comparison of `benchmarks/speed_gpu.md`; every worker runs in the project's own interpreter."""
+    rows = []
+    for variant in ("mixer_b16", "mixer_l16"):
+        for task, batch in (("inference", 256), ("training", 128)):
+            job = {"task": task, "variant": variant, "batch": batch, "dtype": "bfloat16"}
+            device = {"device": "gpu"}
+            rows += [
+                Row("keras_mixer (JAX)", "keras_mixer_jax", options=device, **job),
+                Row("timm, compiled", "timm_torch", options={"compile": True, **device}, **job),
+                Row("Flax, jit", "flax_jax", options=device, **job),
+            ]
+    return rows
+
+
+def smoke_rows() -> list[Row]:
+    """Seconds of work on a tiny model, to check the harness itself."""
+    return [
+        Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", variant="tiny", batch=2),
+        Row("plain Keras layers, Dense and Permute", "plain_keras", variant="tiny", batch=2),
+        Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", variant="tiny", batch=2, task="training"),
+    ]

@@ -1,0 +1,35 @@
+"""The package's Mixer on TensorFlow."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import tensorflow as tf
+from sizes import CLASSES, SIZES
+from workers.tensorflow_steps import inference, matmul_flops, training
+
+import keras_mixer
+
+
+def build(row):
+    """A Mixer of the row's size, with weights held in the compute type when they are not trained."""
+    half = {"inference": "bfloat16", "training": "mixed_bfloat16"}
+    keras.config.set_dtype_policy("float32" if row["dtype"] == "float32" else half[row["task"]])
+    blocks, patch, hidden, tokens_mlp, channels_mlp, image = SIZES[row["variant"]]
+    return keras_mixer.Mixer(
+        num_blocks=blocks,
+        patch_size=patch,
+        hidden_dim=hidden,
+        tokens_mlp_dim=tokens_mlp,
+        channels_mlp_dim=channels_mlp,
+        input_shape=(image, image, 3),
+        classes=CLASSES,
+        classifier_activation=None,
+    )
+
+
+def prepare(row):
+    """The step of the row and the matmul rate beside it."""
+    make_step = inference if row["task"] == "inference" else training
+    return make_step(build(row), row), matmul_flops(tf.as_dtype(row["dtype"]))

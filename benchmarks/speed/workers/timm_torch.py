@@ -1,0 +1,74 @@
+"""timm's Mixer on PyTorch, eager or under torch.compile, on the CPU or a GPU."""
+
+import torch
+from sizes import CLASSES, SIZES
+
+PEAK_SIDE = 8192
+
+
+def prepare(row):
+    """The step of the row; on a GPU also the matmul rate, timed by CUDA events."""
+    timm = _import_timm()
+    gpu = row["options"].get("device") == "gpu"
+    device = torch.device("cuda" if gpu else "cpu")
+    half = row["dtype"] == "bfloat16"
+    side = SIZES[row["variant"]][-1]
+    model = timm.create_model(f"{row['variant']}_224").to(device)
+    images = torch.randn(row["batch"], 3, side, side, device=device)
+    clock = _device_seconds if gpu else lambda step: step()
+    if row["task"] == "inference":
+        # Weights and images in bfloat16: faster here than autocast, which would cast the weights at every step.
+        dtype = torch.bfloat16 if half else torch.float32
+        model, images = model.eval().to(dtype), images.to(dtype)
+        forward = torch.compile(model) if row["options"].get("compile") else model
+
+        def run():
+            with torch.inference_mode():
+                forward(images)
+    else:
+        run = _training(model.train(), images, half, row["options"].get("compile"))
+    return lambda: clock(run), _matmul_flops(device) if gpu else None
+
+
+def _training(model, images, half, compiled):
+    labels = torch.randint(0, CLASSES, (len(images),), device=images.device)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.1, fused=images.is_cuda)
+    forward = torch.compile(model) if compiled else model
+
+    def run():
+        optimizer.zero_grad()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            logits = forward(images)
+        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return run
+
+
+def _device_seconds(step) -> float:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    step()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def _matmul_flops(device):
+    left, right = (torch.randn(PEAK_SIDE, PEAK_SIDE, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return lambda: 2.0 * PEAK_SIDE**3 / min(_device_seconds(lambda: left @ right) for _ in range(3))
+
+
+def _import_timm():
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):
+        # The CUDA build of torchvision, beside a CPU build of PyTorch, lacks the operators that its import asks for.
+        # A Mixer needs none of them: declared, they satisfy the import.
+        _import_timm.library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            _import_timm.library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import timm
+
+    return timm

@@ -1,0 +1,42 @@
+"""The benchmark harness runs and writes its table; how fast anything is, no test says."""
+
+import re
+import subprocess
+import sys
+
+from benchmarks.speed.rows import ENVIRONMENTS, cpu_rows, gpu_rows
+from benchmarks.speed.sizes import SIZES, flops_per_image
+
+
+def test_smoke_run_writes_the_table(tmp_path):
+    report = tmp_path / "speed.md"
+    command = [sys.executable, "-m", "benchmarks.speed", "smoke", "--rounds", "2", "--output", str(report)]
+    subprocess.run(command, check=True, capture_output=True)
+    text = report.read_text()
+    rows = [line for line in text.splitlines() if re.match(r"\| (inference|training) \|", line)]
+    assert len(rows) == 3
+    for row in rows:
+        images_per_second, spread, flops, share = row.strip("| ").split(" | ")[-4:]
+        assert float(images_per_second.replace(",", "")) > 0
+        assert spread.endswith("%")
+        assert float(share) > 0, flops
+    assert "Matmul peak, float32" in text
+    assert "Not measured" not in text
+
+
+def test_every_row_has_a_worker_and_an_environment():
+    from pathlib import Path
+
+    import benchmarks.speed
+
+    workers = {path.stem for path in (Path(benchmarks.speed.__file__).parent / "workers").glob("*.py")}
+    for row in [*cpu_rows(), *gpu_rows()]:
+        assert row.worker in workers
+        assert row.environment in {"project", *ENVIRONMENTS}
+        assert row.variant in SIZES
+
+
+def test_flops_are_the_published_multiply_adds():
+    """Table 3 of the paper gives no MAdds; the usual count of B/16 is 12.6 G and of S/16 3.8 G multiply-adds."""
+    assert round(flops_per_image("mixer_b16", "inference") / 2e9, 1) == 12.6
+    assert round(flops_per_image("mixer_s16", "inference") / 2e9, 1) == 3.8
