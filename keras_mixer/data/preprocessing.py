@@ -75,14 +75,14 @@ class Preprocessing:
         return self.apply(self.decode(encoded))
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Decodes a JPEG, PNG, GIF (first frame) or BMP to uint8 `(any height, any width, channels)`.
+        """Decodes a JPEG, PNG or GIF (its first frame) to uint8 `(any height, any width, channels)`.
 
         An orientation in EXIF data is not applied, and transparency is dropped.
 
         Raises:
             tf.errors.InvalidArgumentError: When the operation runs, if the bytes are no such image.
         """
-        # One operation reads all four formats. The accurate inverse DCT is what PIL and other servers use.
+        # One operation reads all three formats. The accurate inverse DCT is what PIL and other servers use.
         image = tf.io.decode_jpeg(encoded, channels=self.channels, dct_method="INTEGER_ACCURATE")
         return tf.ensure_shape(image, (None, None, self.channels))
 

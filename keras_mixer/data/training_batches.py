@@ -55,7 +55,7 @@ def training_batches(
         possibly mixed, float32 `(batch_size / num_shards, classes)`, with static shapes.
 
     Raises:
-        ValueError: If the batch does not divide by the shards, or has no pairs to mix.
+        ValueError: If a number is out of range, the shards do not divide the batch, or there are no pairs to mix.
 
     Example:
         >>> source = keras_mixer.data.load("digits", split="train")
@@ -64,6 +64,9 @@ def training_batches(
         >>> batches = keras_mixer.data.training_batches(source, preprocessing, augmentation, 64, seed=0)
         >>> model.fit(batches, steps_per_epoch=source.num_examples // 64, epochs=10)
     """
+    for name, value in {"seed": seed, "start_step": start_step}.items():
+        if not 0 <= value < 2**31:
+            raise ValueError(f"`{name}` is a number from 0 to 2**31 - 1, but got {value!r}.")
     corrupt = CorruptImages() if corrupt is None else corrupt
     local = _local_batch(batch_size, num_shards, shard_index, augmentation)
 

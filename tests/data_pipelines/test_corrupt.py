@@ -1,0 +1,98 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from keras_mixer import data
+
+SMALL = data.Preprocessing(image_size=16)
+
+
+@pytest.fixture
+def damaged(image_folder):
+    """The folder with two of its twelve training images destroyed: one cut short, one of another kind."""
+    source = data.load(str(image_folder))
+    cut, other = (pathlib.Path(source.paths[index]) for index in (1, 8))
+    cut.write_bytes(cut.read_bytes()[:200])
+    other.write_text("no image at all")
+    return source, {str(cut), str(other)}
+
+
+def test_evaluation_gives_them_no_weight_and_counts_them(damaged):
+    source, paths = damaged
+    corrupt = data.CorruptImages(limit=2)
+    batches = list(data.evaluation_batches(source, SMALL, 5, corrupt=corrupt).as_numpy_iterator())
+    weights = np.concatenate([weights for _, _, weights in batches])
+    assert list(np.flatnonzero(weights == 0)) == [1, 8]
+    assert corrupt.count == 2
+    assert set(corrupt.found) == paths
+    list(data.evaluation_batches(source, SMALL, 5, corrupt=corrupt))
+    assert corrupt.count == 2  # each image once
+
+
+def test_training_puts_the_next_example_in_their_place(damaged):
+    source, paths = damaged
+
+    def stream(start_step=0):
+        corrupt = data.CorruptImages(limit=2)
+        batches = data.training_batches(
+            source, SMALL, data.Augmentation(), 6, seed=3, start_step=start_step, corrupt=corrupt
+        )
+        return list(batches.take(8 - start_step).as_numpy_iterator()), corrupt
+
+    whole, corrupt = stream()
+    assert set(corrupt.found) == paths
+    for images, labels in whole:
+        # Brightness tells the image and with it the label; the destroyed ones are 2 and 5 of their classes.
+        brightness = np.round((images.mean(axis=(1, 2, 3)) + 1) * 127.5 / 15)
+        np.testing.assert_array_equal(brightness % 2, labels.argmax(axis=1))
+    again, _ = stream(start_step=5)
+    for (images, labels), (other_images, other_labels) in zip(whole[5:], again, strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def test_one_more_than_the_limit_stops(damaged):
+    source, paths = damaged
+    for batches in (
+        lambda corrupt: data.evaluation_batches(source, SMALL, 5, corrupt=corrupt),
+        lambda corrupt: data.training_batches(source, SMALL, data.Augmentation(), 6, seed=3, corrupt=corrupt).take(8),
+    ):
+        corrupt = data.CorruptImages(limit=1)
+        with pytest.raises(data.CorruptImagesError, match=r"2 images could not be read, and 1 may be:") as caught:
+            with corrupt.explained():
+                list(batches(corrupt))
+        assert all(path in str(caught.value) for path in paths)
+        assert "\n" not in str(caught.value)
+
+
+def test_none_is_allowed_without_a_counter(damaged):
+    source, _ = damaged
+    with pytest.raises(Exception, match="1 image could not be read, and 0 may be"):
+        list(data.evaluation_batches(source, SMALL, 5))
+
+
+def test_images_kept_in_memory_are_left_out(image_folder):
+    for path in image_folder.glob("train/*/*.jpg"):
+        if int(path.stem) % 3:
+            path.unlink()  # the others are of one size: a folder of four images
+    source = data.load(str(image_folder))
+    pathlib.Path(source.paths[2]).write_bytes(b"\xff\xd8\xff")
+    corrupt = data.CorruptImages(limit=1)
+    batches = data.training_batches(source, SMALL, data.Augmentation(), 3, seed=0, corrupt=corrupt)
+    assert corrupt.found == [source.paths[2]]
+    for images, _ in batches.take(4).as_numpy_iterator():
+        assert len({round(float(image.mean()), 3) for image in images}) == 3  # an epoch is the three others
+    with pytest.raises(data.CorruptImagesError, match="0 may be"):
+        data.training_batches(source, SMALL, data.Augmentation(), 3, seed=0)
+
+
+def test_other_errors_are_not_explained_away():
+    corrupt = data.CorruptImages(limit=1)
+    with pytest.raises(ZeroDivisionError), corrupt.explained():
+        1 / 0  # noqa: B018
+
+
+def test_bad_limit():
+    with pytest.raises(ValueError, match="`limit` is a number of images"):
+        data.CorruptImages(limit=-1)

@@ -1,0 +1,53 @@
+import pathlib
+
+import pytest
+import tensorflow_datasets as tfds
+
+from keras_mixer import data
+
+
+def test_reads_what_tfds_reads(image_folder):
+    builder = tfds.folder_dataset.ImageFolder(str(image_folder))
+    for split in ("train", "test"):
+        source = data.load(str(image_folder), split=split)
+        theirs = {(e["image/filename"].decode(), e["label"]) for e in tfds.as_numpy(builder.as_dataset(split=split))}
+        assert set(zip(source.paths, source.labels, strict=True)) == theirs
+        assert source.class_names == tuple(builder.info.features["label"].names)
+
+
+def test_examples(image_folder):
+    source = data.load(str(image_folder), split="test")
+    examples = list(source.examples().as_numpy_iterator())
+    assert [(e["index"], e["label"]) for e in examples] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    for example in examples:
+        assert example["image"] == pathlib.Path(source.location(example["index"])).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("split", "size"), [("train[:50%]", 6), ("train+test", 16), ("train[-3:]", 3), ("test[1:]", 3)]
+)
+def test_split_expressions(image_folder, split, size):
+    assert data.load(str(image_folder), split=split).num_examples == size
+
+
+def test_other_files_are_passed_over(image_folder):
+    (image_folder / "train" / "ant" / "notes.txt").write_text("not an image")
+    (image_folder / "README").write_text("not a split")
+    assert data.load(str(image_folder)).num_examples == 12
+
+
+def test_a_name_with_a_separator_is_a_folder(image_folder, monkeypatch):
+    monkeypatch.chdir(image_folder.parent)
+    for name in (f"./{image_folder.name}", f"{image_folder.name}/"):
+        assert data.load(name).num_examples == 12
+
+
+def test_errors(image_folder, tmp_path_factory):
+    with pytest.raises(ValueError, match="no split 'validation'; it has test, train"):
+        data.load(str(image_folder), split="validation")
+    with pytest.raises(ValueError, match="is empty"):
+        data.load(str(image_folder), split="train[:0]")
+    with pytest.raises(ValueError, match="is not a folder"):
+        data.load("./nowhere")
+    with pytest.raises(ValueError, match=r"holds no images.*train/CLASS/IMAGE.jpg"):
+        data.load(str(tmp_path_factory.mktemp("empty")))

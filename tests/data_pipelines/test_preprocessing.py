@@ -1,0 +1,114 @@
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from keras_mixer.data import Preprocessing
+
+
+def pillow(image):
+    return PIL.Image.fromarray(image)
+
+
+def test_direct_resize_is_pillows(photograph, encoded):
+    result = Preprocessing(image_size=(16, 24), resize="direct")(encoded(photograph)).numpy()
+    expected = np.asarray(pillow(photograph).resize((24, 16), PIL.Image.Resampling.BILINEAR), np.float32)
+    assert result.shape == (16, 24, 3)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected / 127.5 - 1, atol=1.01 / 127.5)  # Pillow rounds to whole levels
+
+
+def test_crop_scales_the_shorter_side_to_eight_sevenths(photograph, encoded):
+    result = Preprocessing(image_size=28)(encoded(photograph)).numpy()
+    # 45 x 60: the shorter side becomes 28 * 256 / 224 = 32, the longer 42.67.
+    resized = np.asarray(pillow(photograph).resize((43, 32), PIL.Image.Resampling.BILINEAR), np.float32)
+    np.testing.assert_allclose(result, resized[2:30, 7:35] / 127.5 - 1, atol=1.01 / 127.5)
+
+
+def test_crop_of_224_goes_through_256(encoded):
+    wide = np.zeros((512, 1024, 3), np.uint8)
+    wide[:, 496:528] = 255  # 16 px wide after halving, in the middle
+    result = Preprocessing(image_size=224)(encoded(wide)).numpy()
+    assert result.shape == (224, 224, 3)
+    assert (result[0, :, 0] > 0).sum() == 16
+    assert (result[0, 104:120, 0] > 0).all()
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "area", "nearest", "lanczos3"])
+def test_every_interpolation_stays_in_range(photograph, interpolation, encoded):
+    result = Preprocessing(image_size=31, resize="direct", interpolation=interpolation)(encoded(photograph)).numpy()
+    assert -1 <= result.min() < result.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "low", "high"),
+    [(0.5, 0.5, -1, 1), (0.0, 1.0, 0, 1), ((0.5, 0.25, 0.0), (0.5, 0.25, 1.0), None, None)],
+)
+def test_scale(mean, std, low, high):
+    pixels = np.array([[0, 0, 0], [255, 255, 255], [51, 102, 153]], np.uint8)
+    result = Preprocessing(mean=mean, std=std).normalize(pixels).numpy()
+    np.testing.assert_allclose(result, (pixels / 255 - np.array(mean)) / np.array(std), atol=1e-6)
+    if low is not None:
+        assert result.min() == low
+        assert result.max() == high
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF"])
+def test_decodes_formats_without_loss(photograph, file_format, encoded):
+    image = np.asarray(pillow(photograph).quantize(32).convert("RGB"))
+    assert (Preprocessing().decode(encoded(image, file_format)).numpy() == image).all()
+
+
+def test_decodes_jpegs_like_pillow(photograph, encoded):
+    content = encoded(photograph, "JPEG", quality=90)
+    expected = np.asarray(PIL.Image.open(io.BytesIO(content)))
+    assert (Preprocessing().decode(content).numpy() == expected).all()
+
+
+def test_converts_colour_to_grey_and_back(photograph, encoded):
+    grey = Preprocessing(channels=1).decode(encoded(photograph, "JPEG", quality=95)).numpy()
+    assert grey.shape == (45, 60, 1)
+    np.testing.assert_allclose(grey[..., 0], np.asarray(pillow(photograph).convert("L")), atol=4)
+    colour = Preprocessing(channels=3).decode(encoded(photograph[..., :1])).numpy()
+    assert (colour == photograph[..., :1]).all()
+
+
+def test_works_inside_a_function_of_unknown_sizes(photograph, encoded):
+    preprocessing = Preprocessing(image_size=16)
+    function = tf.function(preprocessing, input_signature=[tf.TensorSpec((), tf.string)])
+    assert function.get_concrete_function().output_shapes == (16, 16, 3)
+    np.testing.assert_allclose(function(encoded(photograph)), preprocessing(encoded(photograph)), atol=1e-6)
+
+
+def test_json_round_trip():
+    preprocessing = Preprocessing(image_size=(32, 48), channels=3, resize="direct", mean=(0.1, 0.2, 0.3), std=0.25)
+    assert Preprocessing.from_json(preprocessing.to_json()) == preprocessing
+    assert preprocessing.input_shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('{"image_sizes": 3}', "unknown: .'image_sizes'."), ("[]", "JSON object"), ("{", "Expecting property name")],
+)
+def test_bad_json(text, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image_size": 0}, "pair of pixels"),
+        ({"image_size": (8, 8, 3)}, "pair of pixels"),
+        ({"channels": 4}, "3 .RGB. or 1 .grey., but got 4"),
+        ({"resize": "squash"}, "crop, direct, but got 'squash'"),
+        ({"interpolation": "cubic"}, "bicubic"),
+        ({"mean": (0.5, 0.5)}, "one per channel"),
+        ({"std": 0.0}, "must be positive"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**arguments)

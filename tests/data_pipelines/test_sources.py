@@ -1,0 +1,85 @@
+import dataclasses
+import json
+
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from keras_mixer import data
+
+
+def test_examples_are_encoded_and_numbered(data_dir):
+    source = data.load("digits", split="test", data_dir=data_dir)
+    examples = list(source.examples().as_numpy_iterator())
+    assert [example["index"] for example in examples] == list(range(360))
+    assert all(example["image"].startswith(b"\x89PNG") for example in examples)
+    assert source.class_names == tuple("0123456789")
+    assert source.image_shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize(("split", "size"), [("train[:90%]", 1293), ("train+test", 1797), ("train[100:200]", 100)])
+def test_split_expressions(data_dir, split, size):
+    source = data.load("digits", split=split, data_dir=data_dir)
+    assert source.num_examples == size == len(list(source.examples()))
+
+
+def test_a_specification_finds_the_source_again(data_dir):
+    source = data.load("digits", split="test", data_dir=data_dir)
+    spec = data.DatasetSpec(**json.loads(json.dumps(dataclasses.asdict(source.spec))))
+    again = data.load(spec)
+    assert [e["label"] for e in again.examples().as_numpy_iterator()] == [
+        e["label"] for e in source.examples().as_numpy_iterator()
+    ]
+    assert data.load(spec, split="train").num_examples == 1437
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "shape"),
+    [
+        ("cifar10", 10, (32, 32, 3)),
+        ("cifar100", 100, (32, 32, 3)),
+        ("imagenet2012", 1000, None),
+        ("oxford_flowers102", 102, None),
+        ("oxford_iiit_pet", 37, None),
+    ],
+)
+def test_any_tfds_name(tmp_path, name, classes, shape):
+    with tfds.testing.mock_data(num_examples=3):
+        source = data.load(name, data_dir=str(tmp_path))
+        assert (source.num_examples, len(source.class_names), source.image_shape) == (3, classes, shape)
+        for example in source.examples():
+            decoded = tf.io.decode_image(example["image"], channels=3)
+            assert decoded.dtype == tf.uint8
+            assert 0 <= int(example["label"]) < classes
+
+
+def test_parts_hold_everything_once(data_dir):
+    source = data.load("digits", split="train", data_dir=data_dir)
+    parts = [source.part(4, index) for index in range(4)]
+    assert sorted(part.num_examples for part in parts) == [359, 359, 359, 360]
+    images = [example["image"] for part in parts for example in part.examples().as_numpy_iterator()]
+    assert sorted(images) == sorted(example["image"] for example in source.examples().as_numpy_iterator())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dataset": "no_such_dataset"}, "no TFDS dataset 'no_such_dataset'.*./no_such_dataset"),
+        ({"dataset": "digits", "split": "validation"}, "no split 'validation'; it has train, test"),
+        ({"dataset": "digits", "split": "train[:"}, "no split"),
+        ({"dataset": "digits", "label_key": "image"}, "label_key to one of: label"),
+        ({"dataset": ""}, "`name` of a dataset is a text"),
+    ],
+)
+def test_bad_names(data_dir, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(data_dir=data_dir, **arguments)
+
+
+def test_another_label(tmp_path):
+    with tfds.testing.mock_data(num_examples=3):
+        source = data.load("cifar100", data_dir=str(tmp_path), label_key="coarse_label")
+        assert len(source.class_names) == 20
+        assert all(example["label"] < 20 for example in source.examples())
+        with pytest.raises(ValueError, match=r"set label_key to one of: .*coarse_label"):
+            data.load("cifar100", data_dir=str(tmp_path), label_key="fine")

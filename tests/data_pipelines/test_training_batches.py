@@ -1,0 +1,154 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from keras_mixer import data
+
+DIGITS = data.Preprocessing(image_size=8, channels=1, resize="direct")
+PLAIN = data.Augmentation(crop="none", flip=False)
+EVERYTHING = data.Augmentation(crop="pad", crop_padding=1, randaugment_layers=1, mixup=0.3, cutmix=0.5)
+SMALL = data.Preprocessing(image_size=16)
+
+
+@pytest.fixture
+def digits(data_dir):
+    return data.load("digits", split="test", data_dir=data_dir)  # 360 examples
+
+
+def take(count, source, preprocessing=DIGITS, augmentation=PLAIN, batch_size=32, seed=1, **options):
+    batches = data.training_batches(source, preprocessing, augmentation, batch_size, seed=seed, **options)
+    return list(batches.take(count).as_numpy_iterator())
+
+
+def same(first, second):
+    assert len(first) == len(second)
+    for (images, labels), (other_images, other_labels) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def keys(batches):
+    return [image.tobytes() for images, _ in batches for image in images]
+
+
+def test_static_shapes(digits):
+    spec = data.training_batches(digits, DIGITS, EVERYTHING, 32, seed=0).element_spec
+    assert [(part.shape, part.dtype) for part in spec] == [((32, 8, 8, 1), tf.float32), ((32, 10), tf.float32)]
+
+
+def test_every_example_once_per_epoch_with_its_label(digits):
+    batches = take(18, digits, batch_size=40)  # two epochs
+    expected = {
+        DIGITS(example["image"]).numpy().tobytes(): example["label"]
+        for example in digits.examples().as_numpy_iterator()
+    }
+    first, second = keys(batches[:9]), keys(batches[9:])
+    assert sorted(first) == sorted(second) == sorted(expected)
+    assert first != second
+    labels = np.concatenate([labels.argmax(axis=1) for _, labels in batches])
+    assert [expected[key] for key in first + second] == list(labels)
+
+
+def test_the_order_is_shuffled(digits):
+    order = [example["label"] for example in digits.examples().as_numpy_iterator()]
+    labels = np.concatenate([labels.argmax(axis=1) for _, labels in take(9, digits, batch_size=40)])
+    assert 0.05 < np.mean(labels == order) < 0.2  # ten classes agree one time in ten by chance
+
+
+@pytest.mark.parametrize("start_step", [1, 11, 23])  # 11 * 32 is just before the end of the first epoch
+def test_starts_anywhere(digits, start_step):
+    whole = take(26, digits, augmentation=EVERYTHING)
+    same(take(26 - start_step, digits, augmentation=EVERYTHING, start_step=start_step), whole[start_step:])
+
+
+def test_seeds_differ_and_global_seeds_do_not_matter(digits):
+    first = take(3, digits, augmentation=EVERYTHING)
+    tf.random.set_seed(123)
+    same(take(3, digits, augmentation=EVERYTHING), first)
+    assert set(keys(first)).isdisjoint(keys(take(3, digits, augmentation=EVERYTHING, seed=2)))
+
+
+def test_shards_are_the_parts_of_the_batch(digits):
+    whole = take(13, digits, augmentation=EVERYTHING)
+    shards = [take(13, digits, augmentation=EVERYTHING, num_shards=4, shard_index=index) for index in range(4)]
+    joined = [tuple(np.concatenate(parts) for parts in zip(*step, strict=True)) for step in zip(*shards, strict=True)]
+    same(joined, whole)
+
+
+def test_the_values_are_the_models(digits):
+    images, labels = zip(*take(4, digits, augmentation=EVERYTHING), strict=True)
+    assert np.min(images) == -1
+    assert np.max(images) == 1
+    np.testing.assert_allclose(np.sum(labels, axis=-1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["imagenet2012", "cifar10"])
+def test_sources_that_are_read_in_order_or_kept(tmp_path, name):
+    augmentation = data.Augmentation(randaugment_layers=2, randaugment_magnitude=15, mixup=0.5)
+    with tfds.testing.mock_data(num_examples=20):
+        source = data.load(name, data_dir=str(tmp_path))
+        whole = take(8, source, SMALL, augmentation, 8)
+        tf.random.set_seed(99)
+        same(take(3, source, SMALL, augmentation, 8, start_step=5), whole[5:])  # 40 examples on, in the third epoch
+        assert set(keys(whole)).isdisjoint(keys(take(1, source, SMALL, augmentation, 8, seed=7)))
+
+
+def test_a_source_read_in_order_gives_every_example_once_per_epoch(tmp_path):
+    with tfds.testing.mock_data(num_examples=20):
+        source = data.load("imagenet2012", data_dir=str(tmp_path))
+        batches = take(8, source, SMALL, PLAIN, 5)
+        expected = sorted(
+            np.round(SMALL.fit(SMALL.decode(example["image"]))).astype(np.uint8).tobytes()
+            for example in source.examples().as_numpy_iterator()
+        )
+    levels = [np.round((images + 1) * 127.5).astype(np.uint8) for images, _ in batches]
+    epochs = [[image.tobytes() for images in part for image in images] for part in (levels[:4], levels[4:])]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == expected
+    assert epochs[0] != epochs[1]
+
+
+def test_a_folder_of_several_sizes(image_folder):
+    source = data.load(str(image_folder))
+    whole = take(7, source, SMALL, data.Augmentation(), 4)
+    same(take(3, source, SMALL, data.Augmentation(), 4, start_step=4), whole[4:])
+    # Each image has one brightness: sixteen in steps of 15, so crop and flip cannot hide which it is.
+    brightness = [round((float(image.mean()) + 1) * 127.5 / 15) for images, _ in whole[:3] for image in images]
+    assert sorted(brightness) == list(range(12))
+    labels = np.concatenate([labels.argmax(axis=1) for _, labels in whole[:3]])
+    assert [number % 2 for number in brightness] == list(labels)
+
+
+def test_batches_reach_keras(digits):
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    batches = data.training_batches(digits, DIGITS, PLAIN, 36, seed=0)
+    history = model.fit(batches, steps_per_epoch=10, epochs=2, verbose=0).history["loss"]
+    assert history[1] < history[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 30, "num_shards": 4}, "batch of 30 cannot be shared by 4 shards"),
+        ({"num_shards": 2, "shard_index": 2}, "numbered from 0"),
+        ({"batch_size": 6, "num_shards": 2, "augmentation": EVERYTHING}, "mix pairs.*Take an even number"),
+        ({"batch_size": 0}, "batch of 0"),
+        ({"seed": -1}, "`seed`"),
+        ({"start_step": -1}, "`start_step`"),
+    ],
+)
+def test_bad_arguments(digits, options, message):
+    with pytest.raises(ValueError, match=message):
+        take(1, digits, **options)
+
+
+def test_an_epoch_may_end_inside_a_batch(digits):
+    batches = take(12, digits, batch_size=100)  # 360 examples: epochs end within batches 3 and 7
+    epochs = [keys(batches)[start : start + 360] for start in (0, 360, 720)]
+    assert all(len(set(epoch)) == 360 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in itertools.chain(epochs)}) == 3
