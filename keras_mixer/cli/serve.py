@@ -21,7 +21,7 @@ import click
 @click.option("--batching-parameters-file", type=click.Path(path_type=Path), help="TF Serving's batching parameters.")
 @click.option("--no-batching", is_flag=True, help="Run every request by itself.")
 @click.option("--max-batch-size", type=int, help="Most rows of one batch, 32 by default.")
-@click.option("--batch-timeout-micros", type=int, help="How long a request waits for company, 1000 by default.")
+@click.option("--batch-timeout-micros", type=int, help="How long a request waits for company, 2000 by default.")
 @click.option("--max-body-mb", default=32.0, show_default=True, help="Largest request body, in MiB.")
 @click.option("--max-image-megapixels", default=32.0, show_default=True, help="Largest image that is decoded.")
 @click.option("--poll-seconds", default=1.0, show_default=True, help="How often new versions are looked for.")

@@ -37,9 +37,10 @@ class _Queue:
 class Batcher:
     """Runs checked requests in batches, on threads of its own. To be used on one event loop.
 
-    A batch leaves when it is full, or when its first request has waited for the time-out, as soon as a thread is
-    free; what arrives meanwhile joins the next one. A batch that fails is run again request by request, so that a
-    bad request harms only itself.
+    A batch leaves, as soon as a thread is free, when it is full, when it holds as many rows as have lately been
+    under way together (so that a lone client waits for nobody), or when its first request has waited for the
+    time-out. What arrives meanwhile joins the next one. A batch that fails is run again request by request, so that
+    a bad request harms only itself.
 
     Args:
         options: None runs every request by itself, one per processor at a time.
@@ -53,6 +54,8 @@ class Batcher:
         self._free = self._options.num_batch_threads
         self._threads = ThreadPoolExecutor(self._free, thread_name_prefix="keras_mixer_batch")
         self._queues: dict[tuple, _Queue] = {}
+        self._under_way = 0  # rows that wait or run
+        self._lately = 0.0  # the most rows under way of late; falls with every batch
 
     async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs for `inputs`, which the signature's `check` has passed.
@@ -86,11 +89,18 @@ class Batcher:
         wait = options.batch_timeout_micros / 1e6
         queue.tasks.append(_Task(inputs, rows, loop.time() + wait, result))
         queue.rows += rows
-        if queue.rows >= options.max_batch_size:
-            self._dispatch(loop)
+        self._under_way += rows
+        self._lately = max(self._lately, self._under_way)
+        if queue.rows >= self._enough:
+            loop.call_soon(self._dispatch, loop)  # what arrived together is enqueued first
         elif len(queue.tasks) == 1:
             loop.call_later(wait, self._dispatch, loop)
         return result
+
+    @property
+    def _enough(self) -> int:
+        """The rows for which a batch waits."""
+        return min(self._options.max_batch_size, round(self._lately))
 
     def _dispatch(self, loop) -> None:
         """Starts the batches that are due, the longest waiting first, while threads are free."""
@@ -100,7 +110,7 @@ class Batcher:
             due = [
                 (queue.tasks[0].due, key)
                 for key, queue in self._queues.items()
-                if queue.tasks[0].due <= now or queue.rows >= self._options.max_batch_size
+                if queue.tasks[0].due <= now or queue.rows >= self._enough
             ]
             if not due:
                 return
@@ -122,13 +132,17 @@ class Batcher:
         while queue.tasks and rows + queue.tasks[0].rows <= self._options.max_batch_size:
             task = queue.tasks.popleft()
             queue.rows -= task.rows
-            if not task.result.done():  # its caller may have gone
+            if task.result.done():  # its caller has gone
+                self._under_way -= task.rows
+            else:
                 batch.append(task)
                 rows += task.rows
         return batch
 
     def _finish(self, loop, batch: list[_Task], work: asyncio.Future) -> None:
         self._free += 1
+        self._under_way -= sum(task.rows for task in batch)
+        self._lately = max(self._under_way, 0.9 * self._lately)
         error = None if work.cancelled() else work.exception()
         results: Sequence = [error] * len(batch) if error else () if work.cancelled() else work.result()
         for task, result in zip(batch, results, strict=False):

@@ -51,7 +51,7 @@ class Batching:
 
     Args:
         max_batch_size: The most rows of one run; larger requests are split.
-        batch_timeout_micros: How long the first request of a batch waits for company, in microseconds.
+        batch_timeout_micros: How long the first request of a batch waits for company at most, in microseconds.
         allowed_batch_sizes: Batches are padded up to the next of these sizes: rising, the last `max_batch_size`.
             Empty: no padding.
         num_batch_threads: How many batches run at once.
@@ -62,7 +62,7 @@ class Batching:
     """
 
     max_batch_size: int = 32
-    batch_timeout_micros: int = 1000
+    batch_timeout_micros: int = 2000
     allowed_batch_sizes: tuple[int, ...] = ()
     num_batch_threads: int = 1
     max_enqueued_batches: int = 100

@@ -30,10 +30,10 @@ class Server:
         limits: What a request may cost.
         poll_seconds: How often the folders are looked at for new versions.
 
-    Raises (when it starts):
-        OSError: If a port is taken, or a folder or its versions are missing.
-        ValueError: If a model cannot be loaded, or the configuration contradicts itself.
-        ImportError: If a package of the extra `serve` is missing.
+    Raises:
+        ValueError: If a setting is out of range; when it starts, if a model cannot be loaded.
+        OSError: When it starts, if a port is taken, or a folder or its versions are missing.
+        ImportError: When it starts, if a package of the extra `serve` is missing.
 
     Example:
         >>> with keras_mixer.serving.Server("saved_models/digits", rest_port=0, port=None) as server:
@@ -58,6 +58,9 @@ class Server:
             raise ValueError("There is no model to serve: name at least one base path.")
         if not poll_seconds > 0:
             raise ValueError(f"poll_seconds must be greater than 0, but got {poll_seconds}.")
+        for number in (rest_port, port or 0):
+            if not 0 <= number <= 65535:
+                raise ValueError(f"A port is between 0 and 65535, but got {number}.")
         self.host, self.rest_port, self.port = host, rest_port, port
         self._batching, self._limits, self._poll_seconds = batching, limits, poll_seconds
         self._thread: threading.Thread | None = None
@@ -193,8 +196,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise OSError(f"The host {host!r} is not known: {error.strerror or error}.") from None
-    except OverflowError:
-        raise ValueError(f"A port is between 0 and 65535, but got {port}.") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -120,7 +120,8 @@ def to_json(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
     Raises:
         RequestError: If `rows` is asked for and the outputs do not share their first axis.
     """
-    if rows and len({array.shape[:1] for array in outputs.values()} | {()}) != 2:
+    sizes = {array.shape[:1] for array in outputs.values()}
+    if rows and (len(sizes) != 1 or () in sizes):
         raise invalid('The outputs do not share a batch axis: send columnar "inputs" instead of "instances".')
     # JSON has no NaN or infinity; TF Serving writes them all the same, as Python's own module does.
     finite = all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values())
@@ -143,7 +144,9 @@ def to_json(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
 def _writable(name: str, array: np.ndarray, as_list: bool):
     if array.dtype.kind == "O":
         return _strings(array.tolist(), binary=name.endswith("_bytes"))
-    return array.tolist() if as_list else np.ascontiguousarray(array)
+    if as_list:
+        return array.tolist()
+    return np.ascontiguousarray(array) if array.ndim else array[()]
 
 
 def _strings(value, binary: bool):

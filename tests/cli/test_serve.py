@@ -1,0 +1,87 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import requests
+import tensorflow as tf
+
+from keras_mixer.cli import main
+
+
+class _Double(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def __call__(self, x):
+        return {"y": 2 * x}
+
+
+@pytest.fixture(scope="module")
+def base_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "double"
+    model = _Double()
+    tf.saved_model.save(model, str(path / "1"), signatures={"serving_default": model.__call__})
+    return path
+
+
+def serve(*arguments):
+    command = [sys.executable, "-u", "-m", "keras_mixer", "serve", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_and_exits_with_0(base_path, end):
+    process = serve(base_path, "--name", "twice", "--label", "stable=1", "--rest-port", "0", "--port", "0")
+    try:
+        kind, address = process.stdout.readline().split()
+        assert kind == "REST"
+        assert address.startswith("http://127.0.0.1:")
+        assert address.endswith("/v1/models/twice:predict")
+        for path in (address, address.replace(":predict", "/labels/stable:predict")):
+            assert requests.post(path, json={"instances": [1.5]}, timeout=30).json() == {"predictions": [3.0]}
+        assert process.stdout.readline().startswith("gRPC  127.0.0.1:")
+        assert "development" in process.stdout.readline()
+        process.send_signal(end)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name a model's base path"),
+        (["absent"], "There is no folder"),
+        (["."], "has no versions"),
+        (["absent", "--label", "stable"], "--label takes LABEL=VERSION"),
+        (["absent", "--versions", "newest"], "--versions takes"),
+        (["absent", "--rest-port", "99999"], "between 0 and 65535"),
+        (["absent", "--no-batching", "--max-batch-size", "8"], "exclude each other"),
+        (["absent", "--no-grpc", "--port", "0"], "exclude each other"),
+        (["absent", "--max-batch-size", "0"], "max_batch_size must be 1 or more"),
+        (["absent", "--model-config-file", "models.config"], "--model-config-file names the models"),
+        (["--model-config-file", "models.config"], "There is no model configuration"),
+        (["one", "two", "--name", "three"], "for one BASE_PATH"),
+        (["one", "--batching-parameters-file", "absent"], "There is no batching configuration"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ports = [] if {"--rest-port", "--port", "--no-grpc"} & set(arguments) else ["--rest-port", "0", "--port", "0"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["serve", *arguments, *ports])
+    errors = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_a_port_in_use_is_told(base_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as exit_:
+        main(["serve", str(base_path), "--no-grpc", "--rest-port", str(taken.getsockname()[1])])
+    assert exit_.value.code == 2
+    assert "REST cannot listen" in capsys.readouterr().err

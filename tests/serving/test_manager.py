@@ -1,0 +1,161 @@
+import shutil
+
+import pytest
+import stand_in
+
+from keras_mixer.serving.config import ModelConfig
+from keras_mixer.serving.errors import RequestError
+from keras_mixer.serving.manager import ModelManager
+from keras_mixer.serving.metrics import Metrics
+
+
+@pytest.fixture
+def base_path(bundle, tmp_path):
+    """A folder of version 1; `add` copies a version into it in one step."""
+    path = tmp_path / "model"
+    path.mkdir()
+    add(bundle, path, 1)
+    return path
+
+
+def add(bundle, base_path, number, source=1):
+    hidden = base_path / f".{number}"
+    shutil.copytree(bundle / stand_in.NAME / str(source), hidden)
+    hidden.rename(base_path / str(number))
+
+
+def loaded(base_path, **config):
+    manager = ModelManager([ModelConfig(base_path, **config)], Metrics())
+    manager.load()
+    return manager
+
+
+def states(manager):
+    return {number: state for number, state, _ in manager.status("model")}
+
+
+def test_a_new_version_takes_over_and_the_old_one_ends(bundle, base_path):
+    manager = loaded(base_path)
+    add(bundle, base_path, 3)
+    manager.poll()
+    assert states(manager) == {3: "AVAILABLE", 1: "END"}
+    with manager.use("model") as servable:
+        assert servable.version == 3
+    with pytest.raises(RequestError, match="Servable not found"), manager.use("model", 1):
+        pass
+
+
+def test_a_version_in_use_is_not_unloaded(bundle, base_path):
+    manager = loaded(base_path)
+    images = stand_in.images(0, 1)
+    with manager.use("model") as servable:
+        add(bundle, base_path, 2)
+        manager.poll()
+        assert states(manager) == {2: "AVAILABLE", 1: "UNLOADING"}
+        assert servable.run("serving_default", {"images": images})["scores"].shape == (1, 4)
+        manager.poll()
+        assert states(manager)[1] == "UNLOADING"
+    manager.poll()
+    assert states(manager) == {2: "AVAILABLE", 1: "END"}
+
+
+def test_a_version_that_fails_leaves_the_old_one_in_service_until_it_is_mended(bundle, base_path):
+    manager = loaded(base_path)
+    broken = base_path / "2"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes(b"no SavedModel")
+    manager.poll()
+    manager.poll()
+    (failed, state, error), (old, old_state, _) = manager.status("model")
+    assert (failed, state, old, old_state) == (2, "END", 1, "AVAILABLE")
+    assert "not a SavedModel" in error
+    shutil.rmtree(broken)
+    add(bundle, base_path, 2)
+    manager.poll()
+    assert states(manager) == {2: "AVAILABLE", 1: "END"}
+
+
+def test_a_folder_without_a_saved_model_is_no_version_yet(base_path):
+    (base_path / "2").mkdir()
+    (base_path / "partial").mkdir()
+    assert states(loaded(base_path)) == {1: "AVAILABLE"}
+
+
+def test_folders_that_vanish_end_no_service(base_path):
+    manager = loaded(base_path)
+    base_path.rename(base_path.with_name("elsewhere"))
+    manager.poll()
+    assert states(manager) == {1: "AVAILABLE"}
+
+
+def test_policies_and_labels(bundle, base_path):
+    for number in (2, 3):
+        add(bundle, base_path, number)
+    assert states(loaded(base_path, versions="all")) == dict.fromkeys((3, 2, 1), "AVAILABLE")
+    assert states(loaded(base_path, versions=(1, 2))) == dict.fromkeys((2, 1), "AVAILABLE")
+    labelled = loaded(base_path, labels={"stable": 1})
+    assert states(labelled) == dict.fromkeys((3, 1), "AVAILABLE")
+    with labelled.use("model", label="stable") as servable:
+        assert servable.version == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"base_path": "absent"}, "There is no folder"),
+        ({"base_path": "empty"}, "has no versions"),
+        ({"base_path": "model", "versions": (7,)}, r"none of the versions \(7,\)"),
+        ({"base_path": "model", "labels": {"stable": 7}}, "names version 7"),
+        ({"base_path": "broken"}, "not a SavedModel"),
+    ],
+)
+def test_what_cannot_be_served_is_told_at_the_start(base_path, tmp_path, config, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"")
+    config["base_path"] = tmp_path / config["base_path"]
+    with pytest.raises((OSError, ValueError), match=message):
+        ModelManager([ModelConfig(**config)], Metrics()).load()
+
+
+def test_two_models_of_one_name(base_path):
+    with pytest.raises(ValueError, match="another name"):
+        ModelManager([ModelConfig(base_path), ModelConfig(base_path)], Metrics())
+
+
+def test_recorded_warm_up_requests_are_run(bundle, base_path):
+    import tensorflow as tf
+
+    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from keras_mixer.serving.servable import Servable
+    from keras_mixer.serving.warmup import warm_up
+
+    def record(signature, name, value):
+        log = prediction_log_pb2.PredictionLog()
+        request = log.predict_log.request
+        request.model_spec.signature_name = signature
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        return log.SerializeToString()
+
+    records = base_path / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    records.parent.mkdir()
+    with tf.io.TFRecordWriter(str(records)) as writer:
+        writer.write(record("", "images", stand_in.images(0, 2)))
+        writer.write(record("serving_bytes", "image_bytes", [stand_in.png(0)]))
+    assert warm_up(Servable("model", 1, base_path / "1")) == 2
+    with tf.io.TFRecordWriter(str(records)) as writer:
+        writer.write(record("serving_bytes", "image_bytes", [b"no image"]))
+    with pytest.raises(ValueError, match="Warm-up request 1"):
+        warm_up(Servable("model", 1, base_path / "1"))
+    with pytest.raises(ValueError, match="Warm-up request 1"):
+        loaded(base_path)
+
+
+def test_a_model_without_records_is_warmed_with_blank_requests(bundle):
+    from keras_mixer.serving.servable import Servable
+    from keras_mixer.serving.warmup import warm_up
+
+    servable = Servable("model", 1, bundle / stand_in.NAME / "1")
+    assert warm_up(servable, (1, 4)) == 2 * len(stand_in.SIGNATURES)

@@ -1,0 +1,227 @@
+"""What the embedded server does beyond TF Serving's wire: limits, reloading, starting and stopping."""
+
+import concurrent.futures
+import http.client
+import json
+import shutil
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import requests
+import stand_in
+from test_image_limits import png_header
+
+from keras_mixer import serving
+
+ONE = {"instances": stand_in.images(0, 1).tolist()}
+
+
+@pytest.fixture
+def address(embedded):
+    return f"{embedded.url}/v1/models/{stand_in.NAME}:predict"
+
+
+@pytest.fixture
+def base_path(bundle, tmp_path):
+    path = tmp_path / "model"
+    shutil.copytree(bundle / stand_in.NAME / "1", path / "1")
+    return path
+
+
+@pytest.mark.parametrize("token", ["NaN", "Infinity", "1e999", "1e39", "null"])
+def test_numbers_that_are_not_finite_are_refused(address, token):
+    body = json.dumps(ONE).replace("[[[[", f"[[[[{token}, ", 1).encode()
+    response = requests.post(address, data=body.replace(b", ", b",", 1), timeout=30)
+    assert response.status_code == 400
+    assert response.json()["error"]
+
+
+def test_nan_over_grpc_is_refused(embedded):
+    images = stand_in.images(0, 2)
+    images[1, 3, 3, 0] = np.nan
+    client = serving.Client(embedded.grpc_target, model=stand_in.NAME, protocol="grpc")
+    with pytest.raises(serving.ServingError, match="NaN or infinity"):
+        client.predict(images)
+
+
+def test_a_grpc_tensor_may_not_declare_more_than_it_could_hold(embedded):
+    grpc = pytest.importorskip("grpc")
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    request = predict_pb2.PredictRequest(model_spec={"name": stand_in.NAME})
+    tensor = request.inputs["images"]
+    tensor.dtype = 1
+    tensor.float_val.append(0.5)  # stands for every element
+    for size in (2**30, 8, 8, 3):
+        tensor.tensor_shape.dim.add(size=size)
+    with grpc.insecure_channel(embedded.grpc_target) as channel, pytest.raises(grpc.RpcError) as failure:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "declares a shape" in failure.value.details()
+
+
+def test_an_image_that_declares_too_many_pixels_is_not_decoded(embedded):
+    client = serving.Client(embedded.url, model=stand_in.NAME)
+    with pytest.raises(serving.ServingError, match="30000 x 30000 pixels"):
+        client.predict(png_header(30_000, 30_000))
+
+
+def test_a_body_that_declares_too_much_is_not_read(embedded):
+    connection = http.client.HTTPConnection(embedded.host, embedded.rest_port, timeout=10)
+    connection.putrequest("POST", f"/v1/models/{stand_in.NAME}:predict")
+    connection.putheader("Content-Length", str(200 * 2**20))
+    connection.endheaders(b"{")
+    response = connection.getresponse()
+    assert response.status == 413
+    assert "larger than the 4,194,304 bytes" in json.loads(response.read())["error"]
+    connection.close()
+
+
+def test_a_body_that_does_not_end_is_cut_off(embedded):
+    with socket.create_connection((embedded.host, embedded.rest_port), timeout=10) as connection:
+        path = f"/v1/models/{stand_in.NAME}:predict"
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
+        for _ in range(65):  # one more than the limit holds
+            connection.sendall(chunk)
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_slow_body_is_given_up(embedded):
+    with socket.create_connection((embedded.host, embedded.rest_port), timeout=10) as connection:
+        path = f"/v1/models/{stand_in.NAME}:predict"
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_a_connection_without_a_request_is_closed(bundle):
+    limits = serving.Limits(idle_timeout=0.3)
+    with (
+        serving.Server(bundle / stand_in.NAME, rest_port=0, port=None, limits=limits) as server,
+        socket.create_connection((server.host, server.rest_port), timeout=10) as connection,
+    ):
+        connection.sendall(b"POST / HTTP/1.1\r\nHost:")
+        assert connection.recv(100) == b""
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(embedded):
+    body = json.dumps(ONE).encode()
+    with socket.create_connection((embedded.host, embedded.rest_port), timeout=10) as connection:
+        head = f"POST /v1/models/{stand_in.NAME}:predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 400),
+        ("GET", "/v1/models/stand_in:predict", 400),
+        ("DELETE", "/v1/models/stand_in", 400),
+        ("POST", "/v1/models/stand_in:classify", 501),
+        ("POST", f"/v1/models/stand_in/versions/{'9' * 5000}:predict", 400),
+        ("GET", f"/v1/models/stand_in/versions/{2**63}", 400),
+        ("GET", "/v1/models/stand_in/labels/nothing", 400),
+        ("GET", "/v1/models/nobody/metadata", 404),
+    ],
+)
+def test_addresses_that_are_none(embedded, method, path, status):
+    response = requests.request(method, embedded.url + path, timeout=30)
+    assert response.status_code == status
+    assert list(response.json()) == ["error"]
+
+
+def test_a_version_switch_under_load_loses_no_request(bundle, base_path):
+    images = stand_in.images(0, 1)
+    expected = [stand_in.expected_scores(images, version)[0] for version in (1, 2)]
+    done = threading.Event()
+
+    def ask(address):
+        answers = []
+        with requests.Session() as session:
+            while not done.is_set():
+                response = session.post(address, json={"instances": images.tolist()}, timeout=30)
+                assert response.status_code == 200, response.text
+                scores = response.json()["predictions"][0]
+                answers.append([np.allclose(scores, one, atol=1e-6) for one in expected].index(True) + 1)
+        return answers
+
+    with (
+        serving.Server(base_path, rest_port=0, port=None, poll_seconds=0.1) as server,
+        concurrent.futures.ThreadPoolExecutor(4) as threads,
+    ):
+        address = f"{server.url}/v1/models/model:predict"
+        answers = [threads.submit(ask, address) for _ in range(4)]
+        try:
+            hidden = base_path / ".2"
+            shutil.copytree(bundle / stand_in.NAME / "2", hidden)
+            hidden.rename(base_path / "2")
+            wait_for(
+                lambda: (
+                    {"version": 1, "state": "END", "error": ""} in serving.Client(server.url, model="model").status()
+                )
+            )
+        finally:
+            done.set()
+        for versions in (future.result() for future in answers):
+            assert versions[-1] == 2
+            assert versions == sorted(versions)  # the old version never answers again
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_stopping_answers_what_is_in_flight(bundle):
+    # The batch waits for company longer than it takes to begin to stop.
+    batching = serving.Batching(batch_timeout_micros=1_500_000)
+    with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, batching=batching) as server:
+        client = serving.Client(server.url, model=stand_in.NAME)
+        grpc_client = serving.Client(server.grpc_target, model=stand_in.NAME, protocol="grpc")
+        image = stand_in.images(0, 1)
+        client.predict(np.repeat(image, 16, axis=0))  # from now on a batch waits for 14 rows or its time
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            answers = [threads.submit(one.predict, image) for one in (client, grpc_client)]
+            time.sleep(0.7)
+            assert not any(answer.done() for answer in answers)
+            server.stop()
+            assert [len(answer.result()) for answer in answers] == [1, 1]
+        with pytest.raises(serving.ServingError, match="cannot be reached"):
+            serving.Client(server.url, model=stand_in.NAME, retries=0).status()
+
+
+def test_a_server_can_start_again(bundle):
+    server = serving.Server(bundle / stand_in.NAME, rest_port=0, port=0)
+    for _ in range(2):
+        with server:
+            serving.Client(server.url, model=stand_in.NAME).wait_until_ready(5)
+            with pytest.raises(RuntimeError, match="runs already"):
+                server.start()
+    server.stop()
+
+
+@pytest.mark.parametrize("protocol", ["REST", "gRPC"])
+def test_a_port_that_is_in_use(bundle, protocol):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"rest_port": port, "port": None} if protocol == "REST" else {"rest_port": 0, "port": port}
+        with pytest.raises(OSError, match=f"{protocol} cannot listen on 127.0.0.1:{port}"):
+            serving.Server(bundle / stand_in.NAME, **ports).start()
+
+
+def test_a_host_that_is_not_known(bundle):
+    with pytest.raises(OSError, match="not known"):
+        serving.Server(bundle / stand_in.NAME, host="no.such.host.invalid", rest_port=0, port=None).start()
+
+
+def test_nothing_to_serve():
+    with pytest.raises(ValueError, match="no model to serve"):
+        serving.Server([])
