@@ -1,0 +1,176 @@
+"""Draws the pictures with Matplotlib, the same bytes for the same data."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from keras_mixer.visualization.feature_pca import FeaturePCA
+from keras_mixer.visualization.mosaic import mosaic
+from keras_mixer.visualization.token_units import UnitPairs
+
+FORMATS = (".png", ".svg")
+
+
+def draw_token_units(units: Mapping[str, tuple[np.ndarray, UnitPairs]], pairs_shown: int = 48, columns: int = 6):
+    """Draws the units of token-mixing MLPs in pairs, low frequencies first (figure 5 of the paper).
+
+    Args:
+        units: Title -> maps `(units, rows, columns)` and their pairs.
+        pairs_shown: Pairs of each, spread evenly over all frequencies where there are more.
+        columns: Pairs in a row.
+
+    Returns:
+        A `matplotlib.figure.Figure`. Red is positive, blue negative, each unit on its own scale.
+    """
+    panels = {}
+    for title, (maps, pairs) in units.items():
+        shown = np.unique(np.linspace(0, len(pairs.units) - 1, min(pairs_shown, len(pairs.units))).round().astype(int))
+        tiles = maps[pairs.units[shown].ravel()].astype("float64")
+        largest = np.abs(tiles).max(axis=(1, 2), keepdims=True)
+        across = min(columns, len(shown))
+        panels[title] = mosaic(tiles / np.where(largest > 0, largest, 1.0), columns=2 * across, paired=True)
+    return _panels(panels, cmap="RdBu_r", vmin=-1, vmax=1)
+
+
+def draw_stem_units(colours: np.ndarray, title: str = "stem", units_shown: int = 256):
+    """Draws the units of a stem (figure 7 of the paper).
+
+    Args:
+        colours: `(units, patch height, patch width, 3)` in [0, 1], see `stem_units`.
+        title: Title of the picture.
+        units_shown: Units drawn, spread evenly where there are more.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    shown = np.unique(np.linspace(0, len(colours) - 1, min(units_shown, len(colours))).round().astype(int))
+    picture = mosaic(colours[shown], columns=int(np.ceil(np.sqrt(len(shown)))))
+    return _panels({title: np.nan_to_num(picture, nan=1.0)})
+
+
+def draw_influence(image: np.ndarray, maps: np.ndarray, tokens: Sequence[int], title: str = ""):
+    """Draws the photo with the asked patch marked, over the patches that it listens to.
+
+    Args:
+        image: The image, `(height, width, channels)` in [-1, 1].
+        maps: Influences `(tokens, rows, columns)`, see `influence_maps`.
+        tokens: The token of each map.
+        title: Title of the picture.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    figure, axes = _grid_of_axes(2, len(tokens), image.shape[1] / image.shape[0], title)
+    rows, columns = maps.shape[1:]
+    for column, (token, influence) in enumerate(zip(tokens, maps, strict=True)):
+        row, place = divmod(token, columns)
+        axes[0][column].imshow(_displayable(image), extent=(0, columns, rows, 0), **_grey(image))
+        axes[1][column].imshow(influence, extent=(0, columns, rows, 0), cmap="viridis", vmin=0.0)
+        for axis in (axes[0][column], axes[1][column]):
+            axis.add_patch(_rectangle(place, row))
+        axes[0][column].set_title(f"token {token}", fontsize=9)
+    return figure
+
+
+def draw_feature_pca(images: np.ndarray, pca: FeaturePCA, title: str = ""):
+    """Draws images over their tokens' first three components as red, green and blue.
+
+    Args:
+        images: `(n, height, width, channels)` in [-1, 1].
+        pca: Their components, see `feature_pca`.
+        title: Title of the picture.
+
+    Returns:
+        A `matplotlib.figure.Figure`. A component spans its colour between the 1st and the 99th percentile.
+    """
+    maps = pca.maps[..., :3]
+    low, high = np.percentile(maps, [1, 99], axis=(0, 1, 2))
+    colours = np.clip((maps - low) / np.where(high > low, high - low, 1.0), 0, 1)
+    colours = np.pad(colours, [(0, 0)] * 3 + [(0, 3 - colours.shape[-1])])
+    shares = ", ".join(f"{100 * share:.0f} %" for share in pca.explained[:3])
+    figure, axes = _grid_of_axes(2, len(images), images.shape[2] / images.shape[1], f"{title} ({shares} of variance)")
+    for column, (image, tokens) in enumerate(zip(images, colours, strict=True)):
+        axes[0][column].imshow(_displayable(image), **_grey(image))
+        axes[1][column].imshow(tokens)
+    return figure
+
+
+def draw_occlusion(image: np.ndarray, saliency: np.ndarray, title: str = ""):
+    """Draws the photo beside how far the score falls where it is covered: red falls, blue rises.
+
+    Args:
+        image: `(height, width, channels)` in [-1, 1].
+        saliency: `(height, width)`, see `occlusion_saliency`.
+        title: Title of the picture.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    figure, axes = _grid_of_axes(1, 2, image.shape[1] / image.shape[0], title)
+    axes[0][0].imshow(_displayable(image), **_grey(image))
+    limit = max(float(np.abs(saliency).max()), 1e-12)
+    shown = axes[0][1].imshow(saliency, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(shown, ax=axes[0][1], label="fall of the score")
+    return figure
+
+
+def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
+    """Writes a figure as PNG or SVG, by the suffix of `path`; folders are made.
+
+    Raises:
+        ValueError: If the suffix is another one.
+    """
+    import matplotlib
+
+    path = pathlib.Path(path)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"A picture is written as {' or '.join(FORMATS)}, but got {path}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without dates and random identifiers the same picture is the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "keras_mixer"}):
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        figure.savefig(path, dpi=150, metadata=metadata)
+    return path
+
+
+def _panels(pictures: Mapping[str, np.ndarray], **imshow):
+    """One picture beside the next, with titles."""
+    height, width = np.max([picture.shape[:2] for picture in pictures.values()], axis=0)
+    figure, axes = _grid_of_axes(1, len(pictures), width / height, "", size=5.0)
+    for axis, (title, picture) in zip(axes[0], pictures.items(), strict=True):
+        axis.imshow(picture, interpolation="nearest", **imshow)
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def _grid_of_axes(rows: int, columns: int, aspect: float, title: str, size: float = 2.0):
+    # The object-oriented face: no global state, no window.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05)
+    figure = Figure(figsize=(columns * size * max(aspect, 0.4) + 0.4, rows * size + 0.6), layout=layout)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure, axes
+
+
+def _displayable(image: np.ndarray) -> np.ndarray:
+    pixels = np.clip((np.asarray(image, "float64") + 1.0) / 2.0, 0.0, 1.0)
+    return pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1)
+
+
+def _grey(image: np.ndarray) -> dict:
+    return {} if image.shape[-1] == 3 else {"cmap": "gray", "vmin": 0.0, "vmax": 1.0}
+
+
+def _rectangle(left: int, top: int):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((left, top), 1, 1, fill=False, edgecolor="red", linewidth=1.5)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_mixer import visualization
+from keras_mixer.visualization.mosaic import mosaic
+
+
+def test_mosaic_puts_tiles_in_rows_with_wider_gaps_between_pairs():
+    picture = mosaic(np.arange(1.0, 6.0)[:, None, None], columns=4, paired=True)
+    expected = np.full(picture.shape, np.nan)
+    expected[0, 0], expected[0, 2], expected[0, 6], expected[0, 8], expected[4, 0] = 1, 2, 3, 4, 5
+    np.testing.assert_array_equal(picture, expected)
+
+
+def units(count=6, grid=(4, 7)):
+    maps = np.random.default_rng(0).normal(size=(count, *grid))
+    return maps, visualization.pair_units(maps)
+
+
+RNG = np.random.default_rng(0)
+PHOTO = RNG.uniform(-1, 1, size=(12, 20, 3))
+PCA = visualization.FeaturePCA(RNG.normal(size=(2, 3, 5, 3)), np.array([0.6, 0.2, 0.1]))
+FIGURES = {
+    "stem_units": lambda: visualization.draw_stem_units(RNG.uniform(size=(10, 4, 4, 3))),
+    "influence": lambda: visualization.draw_influence(PHOTO, RNG.uniform(size=(2, 3, 5)), [0, 7], "block 0"),
+    "feature_pca": lambda: visualization.draw_feature_pca(np.stack([PHOTO, PHOTO[..., ::-1]]), PCA),
+    "grey_pca": lambda: visualization.draw_feature_pca(np.stack([PHOTO[..., :1]] * 2), PCA),
+    "occlusion": lambda: visualization.draw_occlusion(PHOTO, RNG.normal(size=(12, 20))),
+}
+
+
+@pytest.mark.parametrize("suffix", visualization.pictures.FORMATS)
+def test_the_same_data_gives_the_same_file(suffix, tmp_path):
+    first, second = (
+        visualization.save_figure(visualization.draw_token_units({"": units()}), tmp_path / "new" / f"{name}{suffix}")
+        for name in ("first", "second")
+    )
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["stem_units", "influence", "feature_pca", "grey_pca", "occlusion"])
+def test_every_picture_shows_something(name, tmp_path):
+    path = visualization.save_figure(FIGURES[name](), tmp_path / "picture.png")
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    assert (pixels != 255).any(axis=-1).mean() > 0.3  # of the area is covered
+
+
+def test_a_unit_and_its_inverse_are_drawn_in_opposite_colours(tmp_path):
+    """Of one pair of constant units, the left half of the picture is red and the right half blue."""
+    maps = np.stack([np.ones((4, 4)), -np.ones((4, 4))])
+    figure = visualization.draw_token_units({"": (maps, visualization.pair_units(maps))})
+    path = visualization.save_figure(figure, tmp_path / "pair.png")
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    red = (pixels[..., 0] - pixels[..., 2]) > 60
+    blue = (pixels[..., 2] - pixels[..., 0]) > 60
+    assert red.any()
+    assert blue.any()
+    assert np.nonzero(red)[1].max() < np.nonzero(blue)[1].min()
+
+
+def test_other_formats_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"\.png or \.svg, but got .*units\.bmp"):
+        visualization.save_figure(visualization.draw_token_units({"": units()}), tmp_path / "units.bmp")

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+import keras_mixer
+from keras_mixer import visualization
+
+pytestmark = pytest.mark.backends
+
+GRID = (6, 9)  # not square, so that rows and columns cannot be taken for one another
+WAVES = [(0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (2, 1), (1, 3), (3, 2)]  # cycles down and across the image
+
+
+def wave(down, across, phase=0.4):
+    rows, columns = np.mgrid[: GRID[0], : GRID[1]]
+    return np.sin(2 * np.pi * (down * rows / GRID[0] + across * columns / GRID[1]) + phase)
+
+
+@pytest.fixture
+def sinusoids():
+    """Each wave and its inverse at another scale, with a little noise, in shuffled order."""
+    rng = np.random.default_rng(0)
+    maps, partner = [], {}
+    for number, (down, across) in enumerate(WAVES):
+        maps += [wave(down, across), -2.5 * wave(down, across)]
+        partner[2 * number], partner[2 * number + 1] = 2 * number + 1, 2 * number
+    order = rng.permutation(len(maps))
+    place = {old: new for new, old in enumerate(order)}
+    maps = np.stack(maps)[order] + 0.01 * rng.normal(size=(len(maps), *GRID))
+    return maps, {place[a]: place[b] for a, b in partner.items()}
+
+
+def test_opposite_phases_are_paired(sinusoids):
+    maps, partner = sinusoids
+    pairs = visualization.pair_units(maps)
+    assert sorted(pairs.units.ravel()) == list(range(len(maps)))
+    assert pairs.unpaired is None
+    for one, other in pairs.units:
+        assert one < other
+        assert partner[one] == other
+    assert (pairs.opposition > 0.99).all()
+
+
+def test_pairs_come_low_frequencies_first(sinusoids):
+    maps, _ = sinusoids
+    pairs = visualization.pair_units(maps)
+    expected = sorted(np.hypot(down, across) for down, across in WAVES)
+    np.testing.assert_allclose(pairs.frequency, expected, atol=0.02)
+    assert (np.diff(pairs.frequency) >= 0).all()
+
+
+def test_the_pairing_is_the_same_every_time(sinusoids):
+    maps, _ = sinusoids
+    np.testing.assert_array_equal(visualization.pair_units(maps).units, visualization.pair_units(maps.copy()).units)
+
+
+def test_an_odd_unit_is_left_over():
+    maps = np.stack([wave(1, 0), wave(0, 2), -wave(1, 0)])
+    pairs = visualization.pair_units(maps)
+    assert pairs.units.tolist() == [[0, 2]]
+    assert pairs.unpaired == 1
+
+
+def test_units_without_weights_are_no_obstacle():
+    pairs = visualization.pair_units(np.zeros((4, *GRID)))
+    assert pairs.units.tolist() == [[0, 1], [2, 3]]
+    assert not pairs.frequency.any()
+
+
+@pytest.mark.parametrize("wanted", WAVES)
+def test_frequency_of_a_wave_is_its_cycles(wanted):
+    assert visualization.spatial_frequency(wave(*wanted)[None])[0] == pytest.approx(np.hypot(*wanted))
+
+
+def test_a_noisy_constant_is_of_low_frequency():
+    noisy = 1.0 + 0.05 * np.random.default_rng(0).normal(size=(1, *GRID))
+    assert visualization.spatial_frequency(noisy)[0] < 0.1
+
+
+def mixer(**arguments):
+    return keras_mixer.Mixer(
+        num_blocks=2, patch_size=(2, 3), hidden_dim=8, tokens_mlp_dim=5, channels_mlp_dim=12, input_shape=(8, 9, 3),
+        classes=4, **arguments,
+    )  # fmt: skip
+
+
+def test_units_are_the_columns_of_the_first_kernel():
+    model = mixer()
+    kernel = model.get_layer("MixerBlock_1").token_mixing.dense_0.kernel
+    kernel.assign(np.arange(12 * 5).reshape(12, 5))
+    maps = visualization.token_mixing_units(model, block=1)
+    assert maps.shape == (5, 4, 3)
+    for unit in range(5):
+        for row in range(4):
+            for column in range(3):
+                assert maps[unit, row, column] == (row * 3 + column) * 5 + unit
+    np.testing.assert_array_equal(visualization.token_mixing_units(model, block=-1), maps)
+
+
+@pytest.mark.parametrize("arguments", [dict(untied=True), dict(channel_groups=2)])
+def test_channels_with_kernels_of_their_own(arguments):
+    model = mixer(**arguments)
+    kernel = model.get_layer("MixerBlock_0").token_mixing.dense_0.kernel
+    values = np.random.default_rng(0).normal(size=kernel.shape).astype("float32")
+    kernel.assign(values)
+    maps = visualization.token_mixing_units(model, block=0, channel=1)
+    np.testing.assert_array_equal(maps, values[1].T.reshape(5, 4, 3))
+    with pytest.raises(ValueError, match="token-mixing kernels; got channel 8"):
+        visualization.token_mixing_units(model, block=0, channel=8)
+
+
+def test_tokens_of_a_pyramid_have_no_place_in_the_image():
+    model = mixer(tokens=(12, 6))
+    assert visualization.token_mixing_units(model, block=1).shape == (5, 4, 3)  # reads the patches, writes fewer
+    deeper = mixer(tokens=(6, 6))
+    with pytest.raises(ValueError, match="These 6 tokens are not the 4 x 3 patches"):
+        visualization.token_mixing_units(deeper, block=1)
+
+
+def test_a_block_that_is_not_there():
+    with pytest.raises(ValueError, match="has 2 Mixer blocks, counted from 0; got block 2"):
+        visualization.token_mixing_units(mixer(), block=2)
