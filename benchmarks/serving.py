@@ -4,8 +4,10 @@
     python benchmarks/serving.py --minutes 0.2 --seconds 2 --output -
 
 The server runs as `keras-mixer serve` in one process, the load in another, both on this machine's processors.
-The model is a Mixer with random weights of S/32's widths and depth at 64 px, exported by this package; the requests
-are REST calls of `serving_bytes` with one JPEG of 64 x 64 pixels each.
+The models are Mixers with random weights, exported by this package: `digits` has the sizes of the recipe of that name
+(32 px, 0.1 million parameters), `small` has S/32's depth and width at 64 px, with token MLPs in proportion to its 4
+tokens (18 million parameters). Requests are REST calls of `serving_bytes` with one JPEG of the model's size each.
+Memory and version switches are measured on `small`.
 """
 
 import base64
@@ -26,35 +28,48 @@ import click
 
 LOAD = Path(__file__).with_name("serving_load.py")
 CLIENTS = (1, 8, 32)
-IMAGE_SIZE = 64
+MODELS = {
+    "digits": {
+        "num_blocks": 4,
+        "patch_size": 4,
+        "hidden_dim": 64,
+        "tokens_mlp_dim": 32,
+        "channels_mlp_dim": 128,
+        "input_shape": (32, 32, 3),
+        "classes": 10,
+    },
+    "small": {
+        "num_blocks": 8,
+        "patch_size": 32,
+        "hidden_dim": 512,
+        "tokens_mlp_dim": 32,
+        "channels_mlp_dim": 2048,
+        "input_shape": (64, 64, 3),
+        "classes": 1000,
+    },
+}
 SETTINGS = {"batched": [], "unbatched": ["--no-batching"]}
 
 
-def export_model(base_path: Path) -> None:
+def export_model(name: str, folder: Path) -> tuple[Path, Path]:
+    """Writes a model and a request for it: the base path and the file of the request's body."""
+    import tensorflow as tf
+
     import keras_mixer
     from keras_mixer.data import ModelCard, Preprocessing
     from keras_mixer.export.saved_model import export_saved_model
 
-    model = keras_mixer.Mixer(
-        num_blocks=8,
-        patch_size=32,
-        hidden_dim=512,
-        tokens_mlp_dim=256,
-        channels_mlp_dim=2048,
-        input_shape=(IMAGE_SIZE, IMAGE_SIZE, 3),
-        classes=1000,
-    )
-    preprocessing = Preprocessing(image_size=(IMAGE_SIZE, IMAGE_SIZE), resize="direct")
-    export_saved_model(model, base_path, ModelCard("bench", tuple(map(str, range(1000))), preprocessing))
-
-
-def request_body() -> bytes:
-    import tensorflow as tf
-
-    pixels = tf.random.stateless_uniform((IMAGE_SIZE, IMAGE_SIZE, 3), (1, 2), 0, 256, tf.int32)
+    settings = MODELS[name]
+    height, width, channels = settings["input_shape"]
+    preprocessing = Preprocessing(image_size=(height, width), resize="direct")
+    card = ModelCard(name, tuple(map(str, range(settings["classes"]))), preprocessing)
+    export_saved_model(keras_mixer.Mixer(**settings), folder / name, card)
+    pixels = tf.random.stateless_uniform((height, width, channels), (1, 2), 0, 256, tf.int32)
     data = tf.io.encode_jpeg(tf.cast(pixels, tf.uint8)).numpy()
     instance = {"b64": base64.b64encode(data).decode()}
-    return json.dumps({"signature_name": "serving_bytes", "instances": [instance]}).encode()
+    body_file = folder / f"{name}.json"
+    body_file.write_text(json.dumps({"signature_name": "serving_bytes", "instances": [instance]}))
+    return folder / name, body_file
 
 
 @contextlib.contextmanager
@@ -89,15 +104,17 @@ def resident_mib(pid: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def throughput(base_path: Path, body_file: Path, seconds: float) -> list[dict]:
+def throughput(model: str, base_path: Path, body_file: Path, seconds: float) -> list[dict]:
     rows = []
     for name, options in SETTINGS.items():
         with server(base_path, *options) as (_, address):
             finish_load(start_load(address, body_file, 8, min(3.0, seconds)))
             for clients in CLIENTS:
                 row = finish_load(start_load(address, body_file, clients, seconds))
-                rows.append({"setting": name, **row})
-                click.echo(f"{name:10} {clients:3} clients {row['requests_per_second']:8.1f} requests/s", err=True)
+                rows.append({"model": model, "setting": name, **row})
+                click.echo(
+                    f"{model:8} {name:10} {clients:3} clients {row['requests_per_second']:8.1f} requests/s", err=True
+                )
     return rows
 
 
@@ -145,8 +162,11 @@ def report(rows: list[dict], switched: dict, grown: dict | None, minutes: float)
         return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
     tensorflow = next(d for d in ("tensorflow-cpu", "tensorflow") if _installed(d))
-    rate = {(row["setting"], row["clients"]): row["requests_per_second"] for row in rows}
-    gain = rate["batched", CLIENTS[-1]] / rate["unbatched", CLIENTS[-1]]
+    rate = {(row["model"], row["setting"], row["clients"]): row["requests_per_second"] for row in rows}
+    gains = [
+        f"{rate[model, 'batched', CLIENTS[-1]] / rate[model, 'unbatched', CLIENTS[-1]]:.1f} times on `{model}`"
+        for model in MODELS
+    ]
     lines = [
         "# The embedded server under load",
         "",
@@ -156,17 +176,17 @@ def report(rows: list[dict], switched: dict, grown: dict | None, minutes: float)
         f"- Machine: {_processor()}, {os.cpu_count()} processors, {platform.system()}; server and load share it.",
         f"- Versions: Python {platform.python_version()}, {versions(tensorflow, 'aiohttp', 'orjson', 'numpy')}.",
         "",
-        "| setting | clients | requests/s | p50 ms | p99 ms | errors |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| model | setting | clients | requests/s | p50 ms | p99 ms | errors |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         lines.append(
-            f"| {row['setting']} | {row['clients']} | {row['requests_per_second']:.0f} | {row['p50_ms']:.1f} "
-            f"| {row['p99_ms']:.1f} | {row['errors']} |"
+            f"| {row['model']} | {row['setting']} | {row['clients']} | {row['requests_per_second']:.0f} "
+            f"| {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['errors']} |"
         )
     lines += [
         "",
-        f"At {CLIENTS[-1]} clients, batching gives {gain:.1f} times the unbatched throughput.",
+        f"At {CLIENTS[-1]} clients, batching gives {' and '.join(gains)} of the unbatched throughput.",
         "",
         f"{switched['switches']} version switches under {switched['clients']} clients: "
         f"{switched['requests']} requests, {switched['errors']} lost or refused; p99 {switched['p99_ms']:.0f} ms.",
@@ -205,10 +225,10 @@ def _processor() -> str:
 def main(seconds: float, minutes: float, output: str):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with tempfile.TemporaryDirectory() as folder:
-        base_path, body_file = Path(folder, "bench"), Path(folder, "body.json")
-        export_model(base_path)
-        body_file.write_bytes(request_body())
-        rows = throughput(base_path, body_file, seconds)
+        rows = []
+        for model in MODELS:
+            base_path, body_file = export_model(model, Path(folder))
+            rows += throughput(model, base_path, body_file, seconds)
         switched = version_switch(base_path, body_file, seconds)
         grown = memory(base_path, body_file, minutes) if minutes else None
     text = report(rows, switched, grown, minutes)

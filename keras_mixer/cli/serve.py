@@ -28,7 +28,8 @@ import click
 def command(base_paths, **options):
     """Answers TF Serving's REST and gRPC for the SavedModels of BASE_PATH, such as saved_models/digits.
 
-    BASE_PATH holds numbered version folders; new ones are loaded as they appear. This server is for development: for
+    BASE_PATH holds numbered version folders; new ones are loaded as they appear. It may also be a bundle that
+    `keras-mixer export --serving` has written. This server is for development: for
     production take TF Serving, KServe or Ray Serve, which read the same folders.
     """
     from keras_mixer.serving import Limits, Server
@@ -73,12 +74,16 @@ def _announce(server) -> None:
         click.echo(f"REST  {server.url}/v1/models/{model.name}:predict")
     if server.port is not None:
         click.echo(f"gRPC  {server.grpc_target}")
+    if server.host not in ("127.0.0.1", "::1", "localhost"):
+        click.echo(f"Anyone who reaches {server.host} can use this server: it asks for no password.", err=True)
     click.echo("For development only; for production take TF Serving, KServe or Ray Serve. Ctrl-C stops.")
 
 
 def _models(base_paths, options) -> list:
     from keras_mixer.serving import ModelConfig, read_model_config
 
+    if len(base_paths) == 1 and (base_paths[0] / "models.config").is_file():
+        options["model_config_file"], base_paths = base_paths[0] / "models.config", ()
     single = {key: options[key] for key in ("name", "labels") if options[key]}
     if options["model_config_file"] is not None:
         if base_paths or single or options["versions"] != "latest":

@@ -85,3 +85,17 @@ def test_a_port_in_use_is_told(base_path, capsys):
         main(["serve", str(base_path), "--no-grpc", "--rest-port", str(taken.getsockname()[1])])
     assert exit_.value.code == 2
     assert "REST cannot listen" in capsys.readouterr().err
+
+
+def test_a_bundle_is_served_by_its_configuration(base_path, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+    (tmp_path / "models.config").write_text(
+        'model_config_list { config { name: "double" base_path: "/models/double" '
+        'version_labels { key: "stable" value: 7 } } }'
+    )
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "double").symlink_to(base_path)
+    with pytest.raises(SystemExit) as exit_:
+        main(["serve", str(tmp_path), "--rest-port", "0", "--port", "0"])
+    assert exit_.value.code == 2
+    assert "'stable' names version 7 of double, which is not served: these are: [1]" in capsys.readouterr().err

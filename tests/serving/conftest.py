@@ -10,6 +10,7 @@ import pytest
 import stand_in
 
 from keras_mixer import serving
+from keras_mixer.serving.grpc_server import stubs_installed
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +37,16 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def embedded(bundle):
-    models = serving.read_model_config(bundle / "models.config")
+    model = serving.ModelConfig(bundle / stand_in.NAME, versions=(1, 2), labels=stand_in.LABELS)
     limits = serving.Limits(max_body_bytes=4 * 2**20, read_timeout=1.0)
-    with serving.Server(models, rest_port=0, port=0, limits=limits) as server:
+    with serving.Server(model, rest_port=0, port=0 if stubs_installed() else None, limits=limits) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def grpc_stubs():
+    """What a test of gRPC needs."""
+    return pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
 
 
 @pytest.fixture(scope="session", params=["embedded", "tensorflow_serving"])
@@ -47,7 +54,7 @@ def wire(request):
     """Each conformance test runs against the embedded server, and against TF Serving wherever there is one."""
     if request.param == "embedded":
         server = request.getfixturevalue("embedded")
-        yield Wire(server.url, server.grpc_target)
+        yield Wire(server.url, server.grpc_target if stubs_installed() else "")
     elif url := os.environ.get("TF_SERVING_URL"):
         host = urlsplit(url).hostname
         yield Wire(url.rstrip("/"), os.environ.get("TF_SERVING_GRPC", f"{host}:8500"))

@@ -64,12 +64,12 @@ def test_settings_that_cannot_be_used(settings):
 
 
 @pytest.mark.parametrize(("protocol", "url"), [("rest", "127.0.0.1:8501"), ("grpc", "http://127.0.0.1:8500")])
-def test_an_address_of_the_wrong_kind(protocol, url):
+def test_an_address_of_the_wrong_kind(protocol, url, grpc_stubs):
     with pytest.raises(ValueError, match="address"):
         serving.Client(url, model="m", protocol=protocol)
 
 
-def test_the_server_s_own_words_are_told(embedded):
+def test_the_server_s_own_words_are_told(embedded, grpc_stubs):
     client = serving.Client(embedded.url, model="nobody")
     with pytest.raises(serving.ServingError, match=r"Servable not found for request: Latest\(nobody\)") as failure:
         client.predict(stand_in.png(0))
@@ -80,7 +80,7 @@ def test_the_server_s_own_words_are_told(embedded):
     assert failure.value.code == "NOT_FOUND"
 
 
-def test_a_server_that_cannot_be_reached(free_ports):
+def test_a_server_that_cannot_be_reached(free_ports, grpc_stubs):
     client = serving.Client(f"http://127.0.0.1:{free_ports[0]}", model="m", retries=0)
     with pytest.raises(serving.ServingError, match="cannot be reached") as failure:
         client.status()
@@ -99,7 +99,7 @@ def test_a_server_that_does_not_answer_in_time():
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_a_server_that_comes_up_late_is_waited_for(bundle, free_ports, protocol):
+def test_a_server_that_comes_up_late_is_waited_for(bundle, free_ports, protocol, grpc_stubs):
     rest_port, port = free_ports
     url = f"http://127.0.0.1:{rest_port}" if protocol == "rest" else f"127.0.0.1:{port}"
     client = serving.Client(url, model=stand_in.NAME, protocol=protocol, retries=4)

@@ -167,9 +167,9 @@ def test_metrics(wire):
 
 
 @pytest.fixture
-def channel(wire):
-    grpc = pytest.importorskip("grpc")
-    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+def channel(wire, grpc_stubs):
+    import grpc
+
     with grpc.insecure_channel(wire.grpc_target) as channel:
         yield channel
 
@@ -241,9 +241,9 @@ def test_grpc_metadata_and_status_agree_with_rest(wire, channel):
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_the_client(wire, protocol):
+def test_the_client(wire, protocol, request):
     if protocol == "grpc":
-        pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+        request.getfixturevalue("grpc_stubs")
     url = wire.url if protocol == "rest" else wire.grpc_target
     with serving.Client(url, model=stand_in.NAME, protocol=protocol, label="stable", batch_size=2) as client:
         arrays = [np.asarray(Image.open(io.BytesIO(data))) for data in FILES]

@@ -123,10 +123,8 @@ def test_two_models_of_one_name(base_path):
         ModelManager([ModelConfig(base_path), ModelConfig(base_path)], Metrics())
 
 
-def test_recorded_warm_up_requests_are_run(bundle, base_path):
+def test_recorded_warm_up_requests_are_run(base_path, grpc_stubs):
     import tensorflow as tf
-
-    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
     from tensorflow_serving.apis import prediction_log_pb2
 
     from keras_mixer.serving.servable import Servable

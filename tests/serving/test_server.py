@@ -39,7 +39,7 @@ def test_numbers_that_are_not_finite_are_refused(address, token):
     assert response.json()["error"]
 
 
-def test_nan_over_grpc_is_refused(embedded):
+def test_nan_over_grpc_is_refused(embedded, grpc_stubs):
     images = stand_in.images(0, 2)
     images[1, 3, 3, 0] = np.nan
     client = serving.Client(embedded.grpc_target, model=stand_in.NAME, protocol="grpc")
@@ -47,8 +47,8 @@ def test_nan_over_grpc_is_refused(embedded):
         client.predict(images)
 
 
-def test_a_grpc_tensor_may_not_declare_more_than_it_could_hold(embedded):
-    grpc = pytest.importorskip("grpc")
+def test_a_grpc_tensor_may_not_declare_more_than_it_could_hold(embedded, grpc_stubs):
+    import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     request = predict_pb2.PredictRequest(model_spec={"name": stand_in.NAME})
@@ -180,7 +180,7 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
-def test_stopping_answers_what_is_in_flight(bundle):
+def test_stopping_answers_what_is_in_flight(bundle, grpc_stubs):
     # The batch waits for company longer than it takes to begin to stop.
     batching = serving.Batching(batch_timeout_micros=1_500_000)
     with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, batching=batching) as server:
@@ -198,7 +198,7 @@ def test_stopping_answers_what_is_in_flight(bundle):
             serving.Client(server.url, model=stand_in.NAME, retries=0).status()
 
 
-def test_a_server_can_start_again(bundle):
+def test_a_server_can_start_again(bundle, grpc_stubs):
     server = serving.Server(bundle / stand_in.NAME, rest_port=0, port=0)
     for _ in range(2):
         with server:

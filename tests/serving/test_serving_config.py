@@ -63,8 +63,7 @@ def test_batching_parameters_that_are_none(tmp_path, text):
         serving.read_batching_parameters(file)
 
 
-def test_a_model_configuration_of_tf_serving(bundle, tmp_path):
-    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+def test_a_model_configuration_of_tf_serving(bundle, tmp_path, grpc_stubs):
     (model,) = serving.read_model_config(bundle / "models.config")
     assert (model.name, model.versions, model.labels) == (stand_in.NAME, (1, 2), stand_in.LABELS)
     # A container's path is found beside the file.
