@@ -8,6 +8,7 @@ import numpy as np
 import keras_mixer
 from keras_mixer.data import DatasetSpec, ModelCard, Preprocessing, evaluation_batches, load
 
+RIDGE = 1e-2
 PREPROCESSING = Preprocessing(image_size=(8, 8), channels=1, resize="direct")
 
 
@@ -28,12 +29,25 @@ def untrained(classifier_activation="softmax") -> keras.Model:
     return model
 
 
+def fitted(data_dir: pathlib.Path) -> keras.Model:
+    """The same Mixer with a head fitted to the training split, in a second; right on three images of four."""
+    model = untrained()
+    ((images, labels, _),) = evaluation_batches(load("digits", "train", str(data_dir)), PREPROCESSING, 2000)
+    features = keras.Model(model.inputs[0], model.get_layer("pre_logits").output).predict_on_batch(images.numpy())
+    design, targets = np.hstack([features, np.ones((len(features), 1))]), np.eye(10)[labels.numpy()] - 0.1
+    # Ridge regression: without it large weights of opposite sign would magnify every rounding error.
+    kernel = np.linalg.solve(design.T @ design + RIDGE * np.eye(design.shape[1]), design.T @ targets)
+    model.get_layer("head").set_weights([10 * kernel[:-1], 10 * kernel[-1]])
+    return model
+
+
 def trained(data_dir: pathlib.Path) -> keras.Model:
     """The same Mixer after fifteen epochs, some seconds."""
     model = untrained()
     batches = evaluation_batches(load("digits", "train", str(data_dir)), PREPROCESSING, 64)
     model.compile("adam", "sparse_categorical_crossentropy")
-    model.fit(batches.map(lambda images, labels, _: (images, labels)).cache().shuffle(30, seed=0), epochs=15, verbose=0)
+    batches = batches.map(lambda images, labels, _: (images, labels)).cache().shuffle(30, seed=0)
+    model.fit(batches, epochs=15, shuffle=False, verbose=0)
     return model
 
 

@@ -46,7 +46,7 @@ def export_litert(
         precision: "float32", "float16", "dynamic_int8" or "int8".
         samples: For "int8", batches of preprocessed images `(n, height, width, channels)` that look like what the model
             will see; one or two hundred images are enough.
-        batch_size: Images of one call; None for any number, which costs about 90 operations on shapes.
+        batch_size: Images of one call; None for any number, which costs a few reshapes.
 
     Returns:
         The path.

@@ -20,11 +20,8 @@ def decode(image_bytes):
 
 def encoded(mode: str, file_format: str, **options) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    image = Image.fromarray(pixels)
-    if mode == "I;16":
-        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
-    else:
-        image = image.convert(mode)
+    sixteen_bits = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    image = sixteen_bits if mode == "I;16" else Image.fromarray(pixels).convert(mode)
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()

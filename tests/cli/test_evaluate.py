@@ -1,0 +1,75 @@
+import json
+
+import digit_models
+import pytest
+
+from keras_mixer.cli.main import main
+from keras_mixer.export import export_litert
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    model = digit_models.fitted(folder)
+    run = digit_models.write_run(folder / "digits", model)
+    export_litert(model, run / "model.tflite")
+    return run
+
+
+def status(*arguments) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    return exit_.value.code
+
+
+def test_measures_a_run_on_its_own_split(run, capsys):
+    assert status("evaluate", run, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["examples"] == 360
+    assert row["top1"] > 0.6
+    assert len(row["per_class"]) == 10
+
+
+def test_shows_every_class(run, capsys):
+    assert status("evaluate", run) == 0
+    output = capsys.readouterr().out
+    assert "digits, split test" in output
+    assert output.count("│") > 2 * 10
+
+
+def test_several_models_are_compared_with_the_first(run, capsys):
+    assert status("evaluate", run, run / "model.tflite", "--limit", 100, "--json") == 0
+    reference, other = json.loads(capsys.readouterr().out)
+    assert reference["agreement"] is None
+    assert other["agreement"] == 1
+    assert other["largest_score_difference"] <= 1e-4
+
+
+def test_another_split_may_be_given(run, capsys):
+    assert status("evaluate", run, "--split", "train[:25]", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 25
+
+
+def test_draws_a_sheet_of_predictions(run, tmp_path):
+    assert status("evaluate", run, "--sheet", tmp_path / "pictures" / "sheet.png", "--limit", 60) == 0
+    assert (tmp_path / "pictures" / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--split", "nope"), "nope"),
+        (("--batch-size", "0"), "0 is not in the range"),
+        (("--sheet", "sheet.docx"), "not supported"),
+    ],
+)
+def test_bad_input_is_one_line(run, capsys, arguments, message):
+    assert status("evaluate", run, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_missing_model_is_bad_usage(capsys):
+    assert status("evaluate", "nowhere") == 2
+    assert "'nowhere' does not exist" in capsys.readouterr().err

@@ -1,0 +1,84 @@
+import dataclasses
+import json
+
+import digit_models
+import pytest
+import yaml
+
+from keras_mixer.cli import export as module
+from keras_mixer.cli.main import main
+from keras_mixer.export import FORMATS
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return digit_models.write_run(folder / "digits", digit_models.fitted(folder))
+
+
+def status(*arguments) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    return exit_.value.code
+
+
+def test_writes_and_measures_the_formats_that_follow(run, tmp_path, capsys):
+    assert status("export", run, "--formats", "saved_model", "litert", "--output", tmp_path, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["artefact"] for row in rows] == ["keras", "saved_model", "litert"]
+    assert rows[0]["top1"] > 0.6
+    assert rows[1]["largest_score_difference"] <= 1e-5
+    assert rows[2]["largest_score_difference"] <= 1e-4
+    assert (tmp_path / "digits/1/saved_model.pb").is_file()
+    assert (tmp_path / "digits/model.tflite").is_file()
+    assert json.loads((tmp_path / "digits/report.json").read_text())["rows"] == rows
+
+
+def test_formats_may_come_before_the_run(run, tmp_path, capsys):
+    assert status("export", "--formats", "litert", "litert_float16", run, "--output", tmp_path, "--limit", 20) == 0
+    assert "litert" in capsys.readouterr().out
+    assert (tmp_path / "digits/model_float16.tflite").is_file()
+
+
+def test_serving_writes_the_bundle_under_the_given_name(run, tmp_path):
+    arguments = ("--formats", "saved_model", "--output", tmp_path, "--name", "Seven_7", "--serving", "--limit", 20)
+    assert status("export", run, *arguments) == 0
+    bundle = tmp_path / "Seven_7-serving"
+    assert (bundle / "models/Seven_7/1/saved_model.pb").is_file()
+    deployment = yaml.safe_load((bundle / "kubernetes/deployment.yaml").read_text())
+    assert deployment["metadata"]["name"] == "seven-7-serving"
+
+
+def test_a_breach_names_the_artefact_keeps_it_and_is_a_fault(run, tmp_path, capsys, monkeypatch):
+    # No format loses this little: the limit is what is under test.
+    monkeypatch.setitem(FORMATS, "litert", dataclasses.replace(FORMATS["litert"], limit=-0.5))
+    assert status("export", run, "--formats", "litert", "--output", tmp_path, "--limit", 50) == 1
+    assert "model.tflite (litert) loses 0.00 points of accuracy; its limit is -0.5." in capsys.readouterr().err
+    assert (tmp_path / "digits/model.tflite").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--formats", "coreml"), "'coreml' is not one of 'saved_model', 'litert'"),
+        (("--formats", "litert", "--serving"), "add saved_model to --formats"),
+        (("--name", "../up"), "A model's name is"),
+        (("--split", "nope"), "nope"),
+        (("--dataset", "/nowhere"), "/nowhere is not a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(run, tmp_path, capsys, arguments, message):
+    assert status("export", run, "--output", tmp_path / "out", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_run_is_one_line(tmp_path, capsys):
+    assert status("export", tmp_path) == 2
+    assert "model.keras does not exist" in capsys.readouterr().err
+
+
+def test_the_names_are_those_of_the_formats():
+    assert tuple(FORMATS) == module.FORMAT_NAMES

@@ -1,0 +1,110 @@
+import dataclasses
+import json
+
+import digit_models
+import numpy as np
+import pytest
+
+from keras_mixer.data import DatasetSpec
+from keras_mixer.evaluation import Predictor
+from keras_mixer.export import FORMATS, export
+from keras_mixer.export import artefacts as module
+
+FEW = ("saved_model", "litert", "onnx")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tmp_path_factory.mktemp("saved_models") / "digits"
+
+
+@pytest.fixture(scope="module")
+def report(model, card, base):
+    return export(model, card, base, FEW)
+
+
+def test_artefacts_lie_where_the_report_says(report, base):
+    assert [row.artefact for row in report.rows] == ["keras", *FEW]
+    assert [row.file for row in report.rows] == [None, "1", "model.tflite", "model.onnx"]
+    assert sorted(path.name for path in base.iterdir()) == [
+        *("1", "model.json", "model.onnx", "model.tflite", "report.json")
+    ]
+    assert report.rows[2].bytes == (base / "model.tflite").stat().st_size
+
+
+def test_float_formats_agree_with_the_model_on_the_cards_split(report):
+    keras_row = report.rows[0]
+    assert (report.dataset, report.split, report.examples) == ("digits", "test", 360)
+    for row in report.rows[1:]:
+        assert (row.top1, row.top5, row.agreement, row.drop, row.limit) == (keras_row.top1, keras_row.top5, 1, 0, 0.1)
+        assert row.largest_score_difference < 1e-5
+        assert row.largest_logit_difference < 1e-4
+        assert row.milliseconds > 0
+    assert report.breaches == []
+
+
+def test_report_json_holds_the_same(report, base):
+    written = json.loads((base / "report.json").read_text())
+    assert written == json.loads(json.dumps(dataclasses.asdict(report)))
+    assert written["machine"]["keras"]
+
+
+def test_an_artefact_that_loses_too_much_is_named_and_kept(data_dir, card, tmp_path, monkeypatch):
+    opened = module.open_artefact
+
+    def damaged(path, threads):
+        predictor = opened(path, threads=threads)
+        return dataclasses.replace(predictor, scores=lambda images: -predictor.scores(images))
+
+    monkeypatch.setattr(module, "open_artefact", damaged)
+    report = export(digit_models.fitted(data_dir), card, tmp_path, ["litert"], limit=100)
+    (breach,) = report.breaches
+    assert breach.startswith("model.tflite (litert) loses ")
+    assert (tmp_path / "model.tflite").exists()
+    assert json.loads((tmp_path / "report.json").read_text())["rows"][1]["drop"] > 0.1
+
+
+def test_scores_that_are_no_numbers_are_a_breach_at_any_accuracy(model, card, tmp_path, monkeypatch):
+    never_right = Predictor("litert", lambda images: np.full((len(images), 10), np.nan), tmp_path / "model.tflite", 1)
+    monkeypatch.setattr(module, "open_artefact", lambda path, threads: never_right)
+    monkeypatch.setattr(module, "keras_predictor", lambda model: Predictor("keras", lambda x: np.eye(10)[[0] * len(x)]))
+    # The first images of the split that are no zeros: the model is never right either, so nothing is lost.
+    report = export(model, card, tmp_path, ["litert"], limit=1)
+    assert report.rows[1].drop == 0
+    assert "1 images get scores that are no numbers" in report.breaches[0]
+
+
+def test_a_second_export_adds_a_version_and_replaces_the_files(model, card, tmp_path):
+    for _ in range(2):
+        report = export(model, card, tmp_path, ["saved_model", "litert"], limit=10)
+    assert report.rows[1].file == "2"
+    assert (tmp_path / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.parametrize(
+    ("formats", "changes", "message"),
+    [
+        (["coreml"], {}, "The formats are saved_model, .* but got coreml"),
+        ([], {}, "but got none"),
+        (["saved_model"], {"dataset": None}, "names no dataset"),
+        (["saved_model"], {"dataset": DatasetSpec("digits", "nope")}, "nope"),
+    ],
+)
+def test_bad_input_is_an_error_before_anything_is_written(model, card, tmp_path, formats, changes, message):
+    with pytest.raises(ValueError, match=message):
+        export(model, dataclasses.replace(card, **changes), tmp_path / "out", formats)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_names_the_install_command(model, card, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'onnx needs onnx, tf2onnx, onnxruntime: pip install "keras_mixer\[onnx\]"'):
+        export(model, card, tmp_path / "out", ["saved_model", "onnx"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_limits_are_the_stated_ones():
+    limits = {name: form.limit for name, form in FORMATS.items()}
+    assert limits.pop("litert_dynamic_int8") == 0.3
+    assert limits.pop("litert_int8") == 0.5
+    assert set(limits.values()) == {0.1}

@@ -1,0 +1,158 @@
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+import tensorflow as tf
+import yaml
+
+from keras_mixer.export import write_serving_bundle
+from keras_mixer.export.serving_files import check_model_name, labels_of
+from keras_mixer.serving import read_batching_parameters, read_model_config
+
+
+@pytest.fixture(scope="module")
+def bundle(exported, tmp_path_factory):
+    base = tmp_path_factory.mktemp("models") / "digits"
+    shutil.copytree(exported, base)
+    shutil.copytree(base / "1", base / "2")
+    return write_serving_bundle(base, base.with_name("digits-serving"))
+
+
+def load_yaml(path: pathlib.Path):
+    return yaml.safe_load(path.read_text())
+
+
+def test_holds_every_file_and_nothing_else(bundle):
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        *("Dockerfile", "README.md", "batching_parameters.txt", "compose.yaml", "kubernetes"),
+        *("models", "models.config", "monitoring.config"),
+    ]
+    assert sorted(path.name for path in (bundle / "kubernetes").iterdir()) == [
+        *("deployment.yaml", "hpa.yaml", "service.yaml")
+    ]
+
+
+def test_the_labelled_versions_load(bundle):
+    for version in ("1", "2"):
+        loaded = tf.saved_model.load(str(bundle / "models" / "digits" / version))
+        assert "serving_bytes" in loaded.signatures
+        assert (bundle / "models" / "digits" / version / "assets.extra" / "tf_serving_warmup_requests").is_file()
+
+
+def test_the_official_proto_reads_models_config(bundle):
+    model_server_config_pb2 = pytest.importorskip(
+        "tensorflow_serving.config.model_server_config_pb2", reason="pip install --no-deps tensorflow-serving-api"
+    )
+    from google.protobuf import text_format
+
+    text = (bundle / "models.config").read_text()
+    (config,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert (config.name, config.base_path, config.model_platform) == ("digits", "/models/digits", "tensorflow")
+    assert list(config.model_version_policy.specific.versions) == [1, 2]
+    assert dict(config.version_labels) == {"stable": 1, "canary": 2}
+
+
+def test_the_embedded_server_reads_the_configuration(bundle):
+    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+    (config,) = read_model_config(bundle / "models.config")
+    assert config.base_path == bundle / "models" / "digits"
+    batching = read_batching_parameters(bundle / "batching_parameters.txt")
+    # TF Serving requires the largest allowed size to be the largest batch.
+    assert batching.allowed_batch_sizes[-1] == batching.max_batch_size == 32
+
+
+def test_monitoring_config_enables_prometheus(bundle):
+    assert re.fullmatch(
+        r'prometheus_config \{\s+enable: true\s+path: "/monitoring/prometheus/metrics"\s+\}\s*',
+        (bundle / "monitoring.config").read_text(),
+    )
+
+
+def test_compose_pins_the_server_and_mounts_what_its_arguments_name(bundle):
+    service = load_yaml(bundle / "compose.yaml")["services"]["serving"]
+    assert service["image"] == "tensorflow/serving:2.20.0"
+    mounts = dict(volume.split(":")[:2][::-1] for volume in service["volumes"])
+    assert mounts == {"/models": "./models", "/config": "."}
+    files = [argument.partition("=")[2] for argument in service["command"] if "_file=" in argument]
+    assert len(files) == 3
+    for file in files:
+        assert (bundle / pathlib.PurePosixPath(file).relative_to("/config")).is_file()
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_the_image_holds_what_its_arguments_name(bundle):
+    copies = [line.split()[1:] for line in (bundle / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
+    assert copies[0] == ["models", "/models"]
+    assert copies[1][-1] == "/config/"
+    assert all((bundle / source).exists() for source in copies[1][:-1])
+
+
+def test_the_manifests_fit_each_other(bundle):
+    deployment, service, autoscaler = (
+        load_yaml(bundle / "kubernetes" / name) for name in ("deployment.yaml", "service.yaml", "hpa.yaml")
+    )
+    template = deployment["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["image"] == "digits-serving:2"
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v1/models/digits", "port": "rest"}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"grpc": 8500, "rest": 8501}
+    assert {port["targetPort"]: port["port"] for port in service["spec"]["ports"]} == ports
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert autoscaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert "replicas" not in deployment["spec"]  # the autoscaler's business
+
+
+def test_the_readme_names_this_model_and_its_shell_is_well_formed(bundle):
+    text = (bundle / "README.md").read_text()
+    assert "{" + "name}" not in text
+    assert "http://localhost:8501/v1/models/digits:predict" in text
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        subprocess.run(["sh", "-n", "-c", block], check=True)
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        compile(block, "README.md", "exec")
+
+
+def test_a_new_version_becomes_the_canary_and_the_old_files_stay(exported, tmp_path):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    write_serving_bundle(base, bundle)
+    assert read_labels(bundle) == {"stable": 1, "canary": 1}
+    for version in ("2", "3"):
+        shutil.copytree(base / "1", base / version)
+        write_serving_bundle(base, bundle)
+    assert read_labels(bundle) == {"stable": 2, "canary": 3}
+    assert sorted(path.name for path in (bundle / "models" / "digits").iterdir()) == ["1", "2", "3"]
+
+
+def read_labels(bundle):
+    entries = re.findall(r'key: "(\w+)"\s+value: (\d+)', (bundle / "models.config").read_text())
+    return {label: int(version) for label, version in entries}
+
+
+def test_a_base_without_versions_is_an_error(tmp_path):
+    (tmp_path / "digits").mkdir()
+    for name in ("digits", "missing"):
+        with pytest.raises(ValueError, match="holds no version"):
+            write_serving_bundle(tmp_path / name, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["", "../digits", "a b", "a:predict", "-a", "a/b", "x" * 60, 'a"b'])
+def test_names_that_no_address_can_hold_are_errors(name):
+    with pytest.raises(ValueError, match="A model's name is"):
+        check_model_name(name)
+
+
+@pytest.mark.parametrize("name", ["digits", "mixer_b16", "Mixer-B.16", "7"])
+def test_usual_names_are_taken(name):
+    assert check_model_name(name) == name
+
+
+def test_labels_follow_the_two_newest_versions():
+    assert labels_of([4]) == {"stable": 4, "canary": 4}
+    assert labels_of([4, 7, 9]) == {"stable": 7, "canary": 9}
