@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from keras_mixer.serving.errors import INSTALL_STUBS, RequestError, invalid, need
+from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.servable import Signature
 from keras_mixer.serving.service import ModelSpec, PredictService
 
@@ -20,9 +20,12 @@ _log = logging.getLogger("keras_mixer.serving")
 
 def stubs_installed() -> bool:
     """Whether gRPC can be served."""
-    import importlib.util
-
-    return all(importlib.util.find_spec(name) for name in ("grpc", "tensorflow_serving"))
+    try:
+        import grpc  # noqa: F401
+        import tensorflow_serving  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def grpc_server(host: str, port: int, max_message_bytes: int):
@@ -48,15 +51,8 @@ def grpc_server(host: str, port: int, max_message_bytes: int):
 
 
 def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoop) -> None:
-    """Adds TF Serving's two services to a gRPC server; predictions run on `loop`.
-
-    Raises:
-        ImportError: If the stubs are not installed.
-    """
-    try:
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-    except ImportError:
-        raise need(INSTALL_STUBS, "tensorflow-serving-api", "gRPC") from None
+    """Adds TF Serving's two services to a gRPC server; predictions run on `loop`."""
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):  # noqa: N802

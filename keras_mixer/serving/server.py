@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from keras_mixer.serving.config import Batching, Limits, ModelConfig
-from keras_mixer.serving.errors import INSTALL_SERVE, need
+from keras_mixer.serving.errors import INSTALL_SERVE, INSTALL_STUBS, need
 
 _log = logging.getLogger("keras_mixer.serving")
 _BACKLOG = 512
@@ -90,10 +90,12 @@ class Server:
             import orjson  # noqa: F401
         except ImportError as error:
             raise need(INSTALL_SERVE, error.name or "aiohttp", "The server") from None
-        from keras_mixer.serving.grpc_server import grpc_server
+        from keras_mixer.serving.grpc_server import grpc_server, stubs_installed
         from keras_mixer.serving.manager import ModelManager
         from keras_mixer.serving.metrics import Metrics
 
+        if self.port is not None and not stubs_installed():
+            raise need(f"{INSTALL_STUBS}; or serve REST only", "tensorflow-serving-api", "gRPC")
         self._metrics = Metrics()
         sizes = (1, self._batching.max_batch_size) if self._batching else (1,)
         self._manager = ModelManager(self.models, self._metrics, sizes)

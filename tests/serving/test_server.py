@@ -5,6 +5,7 @@ import http.client
 import json
 import shutil
 import socket
+import sys
 import threading
 import time
 
@@ -225,3 +226,14 @@ def test_a_host_that_is_not_known(bundle):
 def test_nothing_to_serve():
     with pytest.raises(ValueError, match="no model to serve"):
         serving.Server([])
+
+
+@pytest.mark.parametrize("package", ["aiohttp", "orjson", "prometheus_client", "tensorflow_serving"])
+def test_a_missing_package_is_named_with_its_install_command(bundle, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match="which is not installed: pip install"):
+        serving.Server(bundle / stand_in.NAME, rest_port=0, port=0).start()
+    if package == "tensorflow_serving":
+        monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+        with pytest.raises(ImportError, match="pip install --no-deps tensorflow-serving-api"):
+            serving.Client("127.0.0.1:1", model="m", protocol="grpc")
