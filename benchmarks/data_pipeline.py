@@ -162,7 +162,8 @@ def report(rates: dict[str, list[float]], versions: dict[str, str], arguments) -
         "# Throughput of the data pipeline",
         "",
         f"Batches of {BATCH} at {SIZE} px, {LAYERS} layers of RandAugment (ours at magnitude {MAGNITUDE}, the others "
-        f"at their greatest); median, least and greatest of {arguments.repetitions} runs of {arguments.batches} batches.",
+        f"at their greatest); median, least and greatest of {arguments.repetitions} runs of "
+        f"{arguments.batches} batches.",
         "",
         "| case | images/s | least | greatest |",
         "|---|---|---|---|",

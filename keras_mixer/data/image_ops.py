@@ -89,7 +89,7 @@ def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
-    """Rotates about the centre, nearest neighbour."""
+    """Rotates counter-clockwise about the centre, nearest neighbour."""
     height, width, _ = image.shape
     radians = degrees * (math.pi / 180.0)
     cos, sin = tf.cos(radians), tf.sin(radians)

@@ -62,7 +62,7 @@ def training_batches(
         >>> preprocessing = keras_mixer.data.Preprocessing(image_size=(8, 8), channels=1, resize="direct")
         >>> augmentation = keras_mixer.data.Augmentation(crop="pad", crop_padding=1, flip=False, mixup=0.2)
         >>> batches = keras_mixer.data.training_batches(source, preprocessing, augmentation, 64, seed=0)
-        >>> model.fit(batches, steps_per_epoch=source.num_examples // 64, epochs=10)
+        >>> model.fit(batches, steps_per_epoch=source.num_examples // 64, epochs=10, shuffle=False)
     """
     for name, value in {"seed": seed, "start_step": start_step}.items():
         if not 0 <= value < 2**31:

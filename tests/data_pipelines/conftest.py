@@ -1,10 +1,18 @@
 import io
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
 
 from keras_mixer import data
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clean_keras_state():
+    """Once per module here, for hardly a test builds a model and clearing takes longer than most of them."""
+    yield
+    keras.utils.clear_session()
 
 
 @pytest.fixture(scope="session")

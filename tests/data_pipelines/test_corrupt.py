@@ -59,9 +59,9 @@ def test_one_more_than_the_limit_stops(damaged):
         lambda corrupt: data.training_batches(source, SMALL, data.Augmentation(), 6, seed=3, corrupt=corrupt).take(8),
     ):
         corrupt = data.CorruptImages(limit=1)
-        with pytest.raises(data.CorruptImagesError, match=r"2 images could not be read, and 1 may be:") as caught:
-            with corrupt.explained():
-                list(batches(corrupt))
+        message = r"2 images could not be read, and 1 may be:"
+        with pytest.raises(data.CorruptImagesError, match=message) as caught, corrupt.explained():
+            list(batches(corrupt))
         assert all(path in str(caught.value) for path in paths)
         assert "\n" not in str(caught.value)
 
