@@ -1,25 +1,56 @@
 """How good and how fast a classifier is, in any of its forms: Keras model, SavedModel, LiteRT, ONNX, OpenVINO."""
 
 from keras_mixer.evaluation.accuracy import Accuracy, measure
+from keras_mixer.evaluation.calibration import Calibration, calibration, confusion_matrix
 from keras_mixer.evaluation.classifiers import open_classifier
+from keras_mixer.evaluation.fewshot import FewShot, extract_features, feature_model, few_shot_probe
 from keras_mixer.evaluation.files import predict_file
+from keras_mixer.evaluation.invariance import Curve, invariance_experiment, permute_pixels, pixel_order
 from keras_mixer.evaluation.latency import Latency, measure_latency
 from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, on_one_tensor, open_artefact
+from keras_mixer.evaluation.real_labels import class_subset, measure_real, real_accuracy, real_batches
 from keras_mixer.evaluation.sheet import save_prediction_sheet
 from keras_mixer.evaluation.split import EvaluationSplit
+from keras_mixer.evaluation.throughput import (
+    Throughput,
+    framework_flops,
+    growth_exponent,
+    matmul_peak,
+    measure_throughput,
+)
 
 __all__ = [
     "Accuracy",
+    "Calibration",
+    "Curve",
     "EvaluationSplit",
+    "FewShot",
     "Latency",
     "Predictor",
+    "Throughput",
+    "calibration",
+    "class_subset",
+    "confusion_matrix",
+    "extract_features",
+    "feature_model",
+    "few_shot_probe",
+    "framework_flops",
+    "growth_exponent",
+    "invariance_experiment",
     "keras_predictor",
+    "matmul_peak",
     "measure",
     "measure_latency",
+    "measure_real",
+    "measure_throughput",
     "newest_version",
     "on_one_tensor",
     "open_artefact",
     "open_classifier",
+    "permute_pixels",
+    "pixel_order",
     "predict_file",
+    "real_accuracy",
+    "real_batches",
     "save_prediction_sheet",
 ]

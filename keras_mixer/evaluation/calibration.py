@@ -1,0 +1,78 @@
+"""Whether a classifier is as sure as it is right, and what it takes for what."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Confidence against accuracy, in bins of equal width.
+
+    Attributes:
+        error: Expected calibration error: mean distance of confidence and accuracy over bins, weighted by examples.
+        edges: Of the bins, `(bins + 1,)` from 0 to 1.
+        count: Examples in each bin.
+        confidence: Mean probability of the predicted class in each bin; NaN where it is empty.
+        accuracy: Share of examples predicted right in each bin; NaN where it is empty.
+    """
+
+    error: float
+    edges: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Calibration:
+    """Measures the expected calibration error (Guo et al., 2017, arXiv 1706.04599).
+
+    Args:
+        probabilities: `(n, classes)`, rows that sum to 1.
+        labels: Integer classes `(n,)`.
+        bins: Number of bins of confidence.
+
+    Returns:
+        The error and the bins. A confidence on an edge belongs to the bin below it.
+
+    Raises:
+        ValueError: If there is no example, or rows are no probabilities.
+
+    Example:
+        >>> keras_mixer.evaluation.calibration(model.predict(images), labels).error
+    """
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
+    if probabilities.ndim != 2 or not len(probabilities) or len(labels) != len(probabilities):
+        raise ValueError(f"Expected probabilities (n, classes) and n labels, but got {probabilities.shape}.")
+    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+        raise ValueError("Calibration needs probabilities that sum to 1: apply softmax to logits first.")
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        confidence = np.bincount(place, sure, bins) / count
+        accuracy = np.bincount(place, right, bins) / count
+    error = float(np.nansum(count * np.abs(confidence - accuracy)) / len(labels))
+    return Calibration(error, edges, count, confidence, accuracy)
+
+
+def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Counts how often each class (row) is predicted as each (column).
+
+    Args:
+        predictions: Predicted classes `(n,)`.
+        labels: True classes `(n,)`.
+        classes: Number of classes.
+
+    Returns:
+        Counts `(classes, classes)`.
+
+    Raises:
+        ValueError: If a class is out of range.
+    """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    for name, values in (("predictions", predictions), ("labels", labels)):
+        if len(values) and not 0 <= values.min() <= values.max() < classes:
+            raise ValueError(f"`{name}` go from {values.min()} to {values.max()}, but there are {classes} classes.")
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)

@@ -1,0 +1,126 @@
+"""Learning from permuted images: which architectures do not mind (section 3.5 and figure 4 of the paper)."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+
+ORDERS = ("original", "patches and pixels", "all pixels")
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """What one architecture reached on images of one order of pixels.
+
+    Attributes:
+        model: Name of the architecture.
+        order: Which of `ORDERS`.
+        accuracy: Top-1 on the test images after each epoch.
+        loss: Mean training loss of each epoch.
+    """
+
+    model: str
+    order: str
+    accuracy: tuple[float, ...]
+    loss: tuple[float, ...]
+
+
+def pixel_order(order: str, size: tuple[int, int], patch: tuple[int, int], seed: int) -> np.ndarray:
+    """Returns one permutation of the pixels, shared by all images.
+
+    Args:
+        order: "original"; "patches and pixels", where patches change places and the pixels in every patch change
+            places alike; "all pixels", where every pixel of the image may go anywhere.
+        size: Height and width of the images.
+        patch: Height and width of the patches, which divide the image.
+        seed: Of the permutation.
+
+    Returns:
+        Indices `(height * width,)`: pixel i of a permuted image is pixel `indices[i]` of the original, in raster order.
+
+    Raises:
+        ValueError: If the order is unknown, or the patch does not divide the image.
+    """
+    (height, width), (patch_height, patch_width) = size, patch
+    if order not in ORDERS:
+        raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, but got {order!r}.")
+    if height % patch_height or width % patch_width:
+        raise ValueError(f"Patches of {patch_height} x {patch_width} do not divide images of {height} x {width}.")
+    rng = np.random.default_rng(seed)
+    indices = np.arange(height * width)
+    if order == "original":
+        return indices
+    if order == "all pixels":
+        return rng.permutation(indices)
+    rows, columns = height // patch_height, width // patch_width
+    patches = indices.reshape(rows, patch_height, columns, patch_width).transpose(0, 2, 1, 3)
+    patches = patches.reshape(rows * columns, patch_height * patch_width)
+    patches = patches[rng.permutation(len(patches))][:, rng.permutation(patches.shape[1])]
+    return patches.reshape(rows, columns, patch_height, patch_width).transpose(0, 2, 1, 3).reshape(-1)
+
+
+def permute_pixels(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Permutes the pixels of images `(n, height, width, channels)`; the channels of a pixel stay together."""
+    flat = images.reshape(len(images), -1, images.shape[-1])
+    return flat[:, indices].reshape(images.shape)
+
+
+def invariance_experiment(
+    builders: Mapping[str, Callable[[], keras.Model]],
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    patch: tuple[int, int],
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    report: Callable[[Curve], None] = lambda curve: None,
+) -> list[Curve]:
+    """Trains each architecture from scratch on images of each order of pixels, by the same recipe.
+
+    Args:
+        builders: Name -> function that returns a new classifier with probabilities as outputs.
+        train: Images `(n, height, width, channels)` and integer labels.
+        test: Those to measure on; they are permuted as the training images are.
+        patch: Patches of the order "patches and pixels".
+        epochs: Passes over the training images.
+        batch_size: Images of a step.
+        learning_rate: Of AdamW, falling to 0 by a cosine.
+        weight_decay: Of AdamW.
+        seed: Of the permutations, the initial weights and the shuffling: equal for all architectures and orders.
+        report: Called with each curve as it is done.
+
+    Returns:
+        The curves, architecture by architecture.
+
+    Example:
+        >>> builders = {"mixer": make_mixer, "resnet50": make_resnet}
+        >>> curves = invariance_experiment(builders, train, test, patch=(4, 4), epochs=5)
+    """
+    curves = []
+    steps = epochs * -(-len(train[0]) // batch_size)
+    for name, build in builders.items():
+        for order in ORDERS:
+            keras.utils.set_random_seed(seed)
+            model = build()
+            indices = pixel_order(order, train[0].shape[1:3], patch, seed)
+            schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+            model.compile(
+                keras.optimizers.AdamW(schedule, weight_decay=weight_decay),
+                keras.losses.SparseCategoricalCrossentropy(),
+                metrics=["accuracy"],
+            )
+            history = model.fit(
+                permute_pixels(train[0], indices),
+                train[1],
+                validation_data=(permute_pixels(test[0], indices), test[1]),
+                epochs=epochs,
+                batch_size=batch_size,
+                verbose=0,
+            ).history
+            curves.append(Curve(name, order, tuple(history["val_accuracy"]), tuple(history["loss"])))
+            report(curves[-1])
+    return curves

@@ -1,0 +1,100 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_mixer.evaluation import invariance
+
+SIZE, PATCH = (6, 8), (3, 2)
+
+
+def blocks(image):
+    return [image[r : r + 3, c : c + 2] for r in (0, 3) for c in (0, 2, 4, 6)]
+
+
+def permuted(order, images, seed=0):
+    return invariance.permute_pixels(images, invariance.pixel_order(order, SIZE, PATCH, seed))
+
+
+@pytest.fixture
+def images():
+    return np.arange(2 * 48 * 3).reshape(2, *SIZE, 3)
+
+
+def test_the_original_order_changes_nothing(images):
+    np.testing.assert_array_equal(permuted("original", images), images)
+
+
+def test_patches_keep_their_pixels_in_one_shared_order(images):
+    shuffled = permuted("patches and pixels", images)
+    orders = set()
+    for image, result in zip(images, shuffled, strict=True):
+        originals = {frozenset(block[..., 0].ravel()): block.reshape(-1, 3) for block in blocks(image)}
+        places = []
+        for block in blocks(result):
+            pixels = block.reshape(-1, 3)
+            original = originals[frozenset(pixels[:, 0])]
+            places.append(list(originals).index(frozenset(pixels[:, 0])))
+            orders.add(tuple(int(np.flatnonzero((original == pixel).all(axis=1))[0]) for pixel in pixels))
+        assert sorted(places) == list(range(8))
+        assert places != list(range(8))
+        orders.add(("patches", *places))
+    assert len(orders) == 2  # one order of pixels, and one of patches, for all patches and images
+
+
+def test_all_pixels_leave_their_patches(images):
+    shuffled = permuted("all pixels", images)
+    for image, result in zip(images, shuffled, strict=True):
+        assert sorted(map(tuple, image.reshape(-1, 3))) == sorted(map(tuple, result.reshape(-1, 3)))
+        kept = {frozenset(block[..., 0].ravel()) for block in blocks(image)}
+        assert not any(frozenset(block[..., 0].ravel()) in kept for block in blocks(result))
+
+
+def test_seeds_decide(images):
+    for order in invariance.ORDERS[1:]:
+        np.testing.assert_array_equal(permuted(order, images, seed=1), permuted(order, images, seed=1))
+        assert not np.array_equal(permuted(order, images, seed=1), permuted(order, images, seed=2))
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="Patches of 4 x 2 do not divide"):
+        invariance.pixel_order("original", SIZE, (4, 2), 0)
+    with pytest.raises(ValueError, match="`order` must be one of"):
+        invariance.pixel_order("rows", SIZE, PATCH, 0)
+
+
+def test_a_dense_network_does_not_mind_and_a_local_one_does():
+    """Images of one bright 2 x 2 square in dark noise: seen by a small convolution, and gone when pixels are mixed."""
+    rng = np.random.default_rng(0)
+
+    def split(count):
+        images = rng.normal(0, 0.3, size=(count, *SIZE, 1)).astype("float32")
+        labels = rng.integers(0, 2, count)
+        for image, label in zip(images, labels, strict=True):
+            row, column = rng.integers(0, 4), rng.integers(0, 6)
+            cells = [(0, 0), (0, 1), (1, 0), (1, 1)] if label else [(0, 0), (0, 2), (2, 0), (2, 2)]
+            for down, across in cells:
+                image[min(row + down, 5), min(column + across, 7)] += 2.0
+        return images, labels
+
+    def convolution():
+        inputs = keras.Input((*SIZE, 1))
+        x = keras.layers.Conv2D(16, 2, activation="relu")(inputs)
+        x = keras.layers.GlobalMaxPooling2D()(x)
+        return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+
+    reported = []
+    curves = invariance.invariance_experiment(
+        {"convolution": convolution},
+        split(1500),
+        split(500),
+        PATCH,
+        epochs=6,
+        learning_rate=0.02,
+        report=reported.append,
+    )
+    assert [curve.order for curve in curves] == list(invariance.ORDERS)
+    assert reported == curves
+    assert all(len(curve.accuracy) == len(curve.loss) == 6 for curve in curves)
+    original, _, mixed = (curve.accuracy[-1] for curve in curves)
+    assert original > 0.9
+    assert mixed < original - 0.1
