@@ -5,8 +5,8 @@ import logging
 import os
 from pathlib import Path
 
-from keras_mixer.weights.download import digest_path, fetch, write_digest
 from keras_mixer.weights.registry import WeightSet, find
+from keras_mixer.weights.transfer import digest_path, fetch, write_digest
 
 _log = logging.getLogger(__name__)
 

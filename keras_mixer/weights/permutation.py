@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_mixer.layers.token_axes import HIDDEN, OTHER
+from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.naming import named_weights
 from keras_mixer.weights.resolution import copy_weights
 from keras_mixer.weights.token_weights import stem_of, token_axes
@@ -46,7 +46,8 @@ def permute(
 
     def reordered(weight: np.ndarray, roles) -> np.ndarray:
         for axis, role in enumerate(roles):
-            if role not in (HIDDEN, OTHER):
+            # Where a block changes the number of tokens, what comes after it is not in the order of the patches.
+            if role in (TOKENS_IN, TOKENS_OUT) and weight.shape[axis] == len(tokens):
                 weight = np.take(weight, tokens, axis=axis)
         return weight
 

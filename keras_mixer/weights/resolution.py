@@ -6,7 +6,7 @@ import numpy as np
 from keras_mixer.layers.checks import pair_of_positive_integers
 from keras_mixer.weights.grids import block_diagonal, parts_between, resample
 from keras_mixer.weights.naming import named_weights
-from keras_mixer.weights.token_weights import grid_of, stem_of, token_axes
+from keras_mixer.weights.token_weights import check_one_grid, grid_of, stem_of, token_axes
 
 _METHODS = ("auto", "block_diagonal", "resample")
 
@@ -31,7 +31,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     Raises:
         ValueError: If the patch does not divide `image_size`, `method` is unknown, or "block_diagonal" is asked for
-            a size that is not a whole number of times the old one.
+            a size that is not a whole number of times the old one, or blocks change the number of tokens.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -42,6 +42,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, but got {method!r}.")
     height, width = pair_of_positive_integers("image_size", image_size)
     stem = stem_of(model)
+    check_one_grid(model, named_weights(model))
     old, new = stem.grid, grid_of(stem, (height, width))
     parts = None if method == "resample" else parts_between(old, new)
     if method == "block_diagonal" and parts is None:

@@ -1,5 +1,8 @@
 """Finds the weights of a model that depend on its grid of tokens, whatever the architecture."""
 
+import math
+
+from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.grids import Grid
 
 
@@ -24,6 +27,22 @@ def stem_of(model):
             f"Expected a model with one layer that cuts images into patches, but {model.name!r} has {len(stems)}."
         )
     return stems[0]
+
+
+def check_one_grid(model, weights: dict) -> None:
+    """Raises unless every axis over tokens of `weights` has the grid of the model's patches.
+
+    Raises:
+        ValueError: If one has another number of tokens, as in a model whose blocks change it.
+    """
+    grid = stem_of(model).grid
+    for name, roles in token_axes(model).items():
+        for role, length in zip(roles, weights[name].shape, strict=True):
+            if role in (TOKENS_IN, TOKENS_OUT) and length != math.prod(grid):
+                raise ValueError(
+                    f"{name} is a weight over {length} tokens, not over the {grid[0]} x {grid[1]} patches of an image: "
+                    "the resolution of a model whose blocks change the number of tokens cannot be changed."
+                )
 
 
 def grid_of(stem, image_size: tuple[int, int]) -> Grid:

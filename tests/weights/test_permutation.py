@@ -51,6 +51,17 @@ def test_tokens_come_in_the_permuted_order_also_of_a_non_square_image():
     np.testing.assert_allclose(tokens, goldens.outputs(model, images)[:, patches], atol=1e-5)
 
 
+def test_blocks_that_change_the_number_of_tokens():
+    images, _, _ = goldens.answers()
+    model = goldens.mixer(tokens=(4, 4))
+    rng = np.random.default_rng(7)
+    model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    patches, pixels = rng.permutation(16), rng.permutation(64)
+    shuffled = permuted_images(images, (8, 8), patches, pixels)
+    permuted = weights.permute(model, patches, pixels)
+    assert goldens.relative_error(goldens.outputs(permuted, shuffled), goldens.outputs(model, images)) < 1e-5
+
+
 @pytest.mark.parametrize("bad", [[0] * 16, list(range(15)), np.arange(16) + 1, np.arange(16) / 2, "reverse"])
 def test_what_is_no_permutation_is_refused(bad):
     with pytest.raises(ValueError, match="0 to 15"):

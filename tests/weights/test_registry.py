@@ -1,3 +1,4 @@
+import pkgutil
 import re
 
 import pytest
@@ -55,3 +56,9 @@ def test_unknown_names_list_the_known_ones():
     with pytest.raises(ValueError, match="mixer_b16"):
         find("mixer_h14", "imagenet21k")
     assert weights.available("mixer_h14") == []
+
+
+def test_no_module_hides_a_public_name():
+    """A lazily loaded name that is also a module's becomes the module once that is imported."""
+    modules = {module.name for module in pkgutil.iter_modules(weights.__path__)}
+    assert not modules & set(weights.__all__)

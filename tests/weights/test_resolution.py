@@ -151,6 +151,12 @@ def test_a_checkpoint_of_a_non_square_image_needs_its_size(tmp_path):
     assert not np.array_equal(goldens.snapshot(tall)[4], goldens.snapshot(wide)[4])
 
 
+def test_a_model_whose_blocks_change_the_number_of_tokens_is_refused():
+    shrinking = goldens.mixer(tokens=(16, 4))
+    with pytest.raises(ValueError, match=r"over 4 tokens, not over the 4 x 4 patches"):
+        weights.change_resolution(shrinking, 64)
+
+
 def test_bad_arguments():
     model = goldens.mixer()
     with pytest.raises(ValueError, match="multiple of the patch size"):

@@ -121,3 +121,16 @@ def test_a_killed_download_leaves_nothing_under_the_final_name(server, cache):
     process.communicate(timeout=30)
     assert not (cache / "mixer_s32-gsam.npz").exists()
     assert weights.download("mixer_s32", "gsam").read_bytes() == CONTENT
+
+
+def test_a_terminal_sees_a_progress_bar(server, cache):
+    screen, terminal = os.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.run([sys.executable, "-c", FETCH], stdout=subprocess.PIPE, stderr=terminal, env=environment)
+    os.close(terminal)
+    shown = os.read(screen, 1 << 16).decode()
+    os.close(screen)
+    assert process.returncode == 0
+    assert "mixer_s32-gsam.npz" in shown
+    assert "1.0 MB" in shown  # a MiB in decimal megabytes
+    assert process.stdout.decode().strip() == str(cache / "mixer_s32-gsam.npz")
