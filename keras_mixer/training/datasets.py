@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 
-import tensorflow as tf
-
 from keras_mixer.data import (
     Augmentation,
     CorruptImages,
@@ -77,9 +75,9 @@ class Datasets:
             name=name, class_names=self.class_names, preprocessing=self.preprocessing, dataset=self.eval_source.spec
         )
 
-    def training(self, start: int) -> tf.data.Dataset:
+    def training(self, start: int):
         """The endless stream of batches from that of update `start` on; of several processes, this one's share."""
-        return training_batches(
+        batches = training_batches(
             self.train_source,
             self.preprocessing,
             Augmentation(**dataclasses.asdict(self.recipe.augmentation)),
@@ -90,12 +88,14 @@ class Datasets:
             shard_index=self.distribution.worker,
             corrupt=self.corrupt,
         )
+        return self.distribution.distribute(batches)
 
-    def evaluation(self) -> tf.data.Dataset:
+    def evaluation(self):
         """Evaluation batches `(images, one-hot labels, weights)`, all of one size: what is added has weight 0."""
-        return evaluation_batches(
+        batches = evaluation_batches(
             self.eval_source, self.preprocessing, self.recipe.eval_batch_size, one_hot=True, pad=True
         )
+        return self.distribution.distribute(self.distribution.share(batches))
 
 
 def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:

@@ -51,6 +51,28 @@ class Distribution:
         finally:
             keras.distribution.set_distribution(before)
 
+    def share(self, batches):
+        """Returns a dataset of this process's parts of global batches, for `distribute`."""
+        if self.workers == 1:
+            return batches
+
+        def part(*batch):
+            local = batch[0].shape[0] // self.workers
+            return tuple(value[self.worker * local : (self.worker + 1) * local] for value in batch)
+
+        return batches.map(part)
+
+    def distribute(self, batches):
+        """Prepares this process's batches for `fit` and `evaluate`.
+
+        Keras hands datasets to the strategy, which would take each process's batch for a global one and split it once
+        more among all replicas; so in a cluster every process deals out its own.
+        """
+        if self.workers == 1:
+            return batches
+        per_replica = batches.element_spec[0].shape[0] * self.workers // self.replicas
+        return self.strategy.distribute_datasets_from_function(lambda _: batches.rebatch(per_replica))
+
     def check_batch(self, name: str, batch_size: int, micro_batches: int = 1) -> None:
         """Raises ValueError if a batch does not give every device the same number of examples."""
         if batch_size % (self.replicas * micro_batches):

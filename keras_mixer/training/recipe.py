@@ -113,6 +113,22 @@ class Recipe:
                 f"Exactly one of schedule.epochs and schedule.steps must be set, but got {self.schedule.epochs} and "
                 f"{self.schedule.steps}. Set the other one to null."
             )
+        counts = {
+            "batch_size": self.batch_size,
+            "eval_batch_size": self.eval_batch_size,
+            "eval_steps": self.eval_steps,
+            "schedule.steps": self.schedule.steps,
+            **{
+                f"execution.{name}": getattr(self.execution, name)
+                for name in ("micro_batches", "steps_per_execution", "checkpoint_steps", "checkpoints_kept")
+            },
+        }
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise ValueError(f"{name} must be at least 1, but got {count}.")
+        for name, share in (("label_smoothing", self.label_smoothing), ("ema_momentum", self.ema_momentum)):
+            if share is not None and not 0.0 <= share < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), but got {share}.")
         if self.batch_size % self.execution.micro_batches:
             raise ValueError(
                 f"execution.micro_batches must divide batch_size={self.batch_size}, but got "

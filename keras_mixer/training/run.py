@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -49,7 +49,12 @@ class TrainingResult:
 
 
 def train(
-    recipe: Recipe, output: str | os.PathLike, *, restart: bool = False, progress: bool = False
+    recipe: Recipe,
+    output: str | os.PathLike,
+    *,
+    restart: bool = False,
+    progress: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingResult:
     """Trains by `recipe`, or goes on where an earlier call with the same recipe and folder stopped.
 
@@ -62,6 +67,7 @@ def train(
         output: The run folder, made if need be.
         restart: Whether to delete what another or an earlier run left in the folder.
         progress: Whether to show a progress bar.
+        callbacks: Callbacks of Keras to call beside the run's own.
 
     Returns:
         Accuracy, time and history.
@@ -89,7 +95,7 @@ def train(
         with distribution.scope():
             network = initial_network(recipe.model, len(datasets.class_names), recipe.name)
             model = training_model(network, recipe, datasets.total_steps, distribution)
-        rows, seconds = _fit(model, recipe, datasets, distribution, folder, progress)
+        rows, seconds = _fit(model, recipe, datasets, distribution, folder, progress, callbacks)
         measured = evaluate(model, datasets.evaluation())
         if distribution.worker == 0:
             with averaged_weights(model):
@@ -115,6 +121,7 @@ def _fit(
     distribution: Distribution,
     folder: pathlib.Path,
     progress: bool,
+    more_callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict], float]:
     """Trains from the last checkpoint, if there is one, to the end; returns the history and the time spent."""
     store = CheckpointStore(folder / CHECKPOINTS, recipe.execution.checkpoints_kept)
@@ -140,6 +147,7 @@ def _fit(
                 from keras_mixer.training.progress import ProgressBar
 
                 callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
+        callbacks += more_callbacks
         for start, stop in segments(step, datasets.total_steps, datasets.period):
             length = min(stop - start, datasets.period)
             _set_steps_per_execution(model, recipe.execution.steps_per_execution, length)

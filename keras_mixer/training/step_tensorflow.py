@@ -90,13 +90,12 @@ class TensorFlowTrainingModel(keras.Model):
         self.train_function = several_steps
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Builds loss and metrics from the declared shapes, before `fit` asks.
+        """Builds loss and metrics from the declared shapes, before the first step.
 
-        Keras would take a batch off the distributed iterator and average it over the replicas, which fails across
-        workers and costs the stream its first batch.
+        Under a strategy Keras would take a batch off the distributed iterator and average it over the replicas, which
+        fails across workers and costs the stream its first batch; without one it would build them in the first step,
+        too late for metrics that a checkpoint brings back.
         """
-        if self._distribute_strategy is None:
-            return
         images = keras.KerasTensor((1, *self.inputs[0].shape[1:]), self.inputs[0].dtype)
         targets = keras.KerasTensor((1, *self.outputs[0].shape[1:]), "float32")
         with self.distribute_strategy.scope():

@@ -1,0 +1,97 @@
+"""Program: five training steps on the devices it is told of, from the same weights on the same batches.
+
+Usage: five_steps.py RESULTS.npz CASE... with the environment variables of the case's devices set by the caller. A case
+is `name:strategy:FIELD=VALUE,...`. RESULTS holds each case's weights after the steps, as `name/path`.
+"""
+
+import dataclasses
+import os
+import sys
+
+import numpy as np
+
+STEPS, BATCH, CLASSES = 5, 16, 5
+
+
+def main(results: str, cases: list[str]) -> None:
+    import keras
+    import tensorflow as tf
+
+    from keras_mixer import Mixer
+    from keras_mixer.training.distribution import choose
+    from keras_mixer.training.recipe import ExecutionSpec, ModelSpec, OptimizerSpec, Recipe, ScheduleSpec
+    from keras_mixer.training.step import training_model
+
+    logical = int(os.environ.get("LOGICAL_CPUS", "1"))
+    if logical > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * logical)
+
+    random = np.random.default_rng(0)
+    images = random.normal(size=(STEPS * BATCH, 16, 16, 3)).astype("float32")
+    labels = np.eye(CLASSES, dtype="float32")[random.integers(0, CLASSES, STEPS * BATCH)]
+    recipe = Recipe(
+        name="five_steps",
+        model=ModelSpec(),
+        # Low enough to act at each step: the test checks that it does.
+        optimizer=OptimizerSpec(name="adamw", learning_rate=1e-3, weight_decay=0.1, global_clipnorm=0.05),
+        schedule=ScheduleSpec(steps=10, warmup_steps=2, decay="linear"),
+        batch_size=BATCH,
+        label_smoothing=0.1,
+        ema_momentum=0.9,
+    )
+    arrays = {}
+    for case in cases:
+        name, strategy, *settings = case.split(":")
+        changes = dict(setting.split("=") for setting in settings)
+        execution = {field: value for field, value in changes.items() if hasattr(recipe.execution, field)}
+        execution = {
+            field: value == "true" if field == "jit_compile" else int(value) for field, value in execution.items()
+        }
+        clipnorm = float(changes.get("clip", recipe.optimizer.global_clipnorm))
+        optimizer = dataclasses.replace(recipe.optimizer, global_clipnorm=clipnorm)
+        chosen = dataclasses.replace(
+            recipe, execution=ExecutionSpec(strategy=strategy, **execution), optimizer=optimizer
+        )
+        distribution = choose(strategy)
+        with distribution.active(), distribution.scope():
+            network = Mixer(
+                num_blocks=1,
+                patch_size=4,
+                hidden_dim=16,
+                tokens_mlp_dim=8,
+                channels_mlp_dim=32,
+                input_shape=(16, 16, 3),
+                classes=CLASSES,
+                classifier_activation=None,
+            )
+            start = np.random.default_rng(1)
+            network.set_weights(
+                [
+                    weight + start.normal(scale=0.1, size=weight.shape).astype("float32")
+                    for weight in network_like(network)
+                ]
+            )
+            model = training_model(network, chosen, 10, distribution)
+        with distribution.active():
+            batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH, drop_remainder=True)
+            batches = distribution.distribute(distribution.share(batches))
+            history = model.fit(batches, epochs=1, steps_per_epoch=STEPS, shuffle=False, verbose=0).history
+        arrays[f"{name}/loss"] = np.array(history["loss"])
+        arrays[f"{name}/accuracy"] = np.array(history["accuracy"])
+        for group, variables in (
+            ("weight", network.trainable_variables),
+            ("average", model.optimizer._model_variables_moving_average),
+        ):
+            for weight, variable in zip(network.trainable_variables, variables, strict=True):
+                arrays[f"{name}/{group}/{weight.path}"] = keras.ops.convert_to_numpy(variable.value)
+    np.savez(results, **arrays)
+
+
+def network_like(network) -> list[np.ndarray]:
+    """Ones for LayerNorm's gamma, zeros for the rest: the same on every backend."""
+    return [np.full(weight.shape, float(weight.name == "gamma"), "float32") for weight in network.weights]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,76 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_mixer
+from keras_mixer.training.optimizers import make_optimizer
+from keras_mixer.training.recipe import OptimizerSpec
+
+
+@pytest.fixture
+def network():
+    return keras_mixer.Mixer(
+        num_blocks=1,
+        patch_size=4,
+        hidden_dim=8,
+        tokens_mlp_dim=4,
+        channels_mlp_dim=16,
+        input_shape=(8, 8, 3),
+        classes=3,
+    )
+
+
+def apply_gradients(network, spec, gradient, rate=0.1):
+    """One update with the same gradient for every weight; returns the weights before and after, by path."""
+    optimizer = make_optimizer(spec, rate, network)
+    before = {variable.path: np.array(variable) for variable in network.trainable_variables}
+    optimizer.apply([np.full(variable.shape, gradient, "float32") for variable in network.trainable_variables])
+    return before, {variable.path: np.array(variable) for variable in network.trainable_variables}
+
+
+def test_weight_decay_acts_on_kernels_alone_and_scales_with_the_rate(network):
+    for variable in network.trainable_variables:
+        variable.assign(keras.ops.ones_like(variable))
+    spec = OptimizerSpec(name="adamw", weight_decay=0.5, global_clipnorm=None)
+    _, after = apply_gradients(network, spec, 0.0)
+    kernels = {path for path in after if path.endswith("/kernel")}
+    # Stem, two Dense layers in each of the two MLPs, head.
+    assert len(kernels) == 6
+    for path, value in after.items():
+        np.testing.assert_allclose(value, 1.0 - 0.1 * 0.5 if path in kernels else 1.0, rtol=1e-6, err_msg=path)
+
+
+def test_adam_moves_by_the_rate_first(network):
+    before, after = apply_gradients(network, OptimizerSpec(name="adamw", global_clipnorm=None), 0.3)
+    for path in before:
+        # The bias-corrected first step of Adam is rate * sign(gradient).
+        np.testing.assert_allclose(before[path] - after[path], 0.1, rtol=1e-5, err_msg=path)
+
+
+def test_sgd_step_is_clipped_to_the_global_norm(network):
+    before, after = apply_gradients(network, OptimizerSpec(name="sgd", global_clipnorm=0.5), 3.0, rate=1.0)
+    squares = sum(float(np.sum((after[path] - before[path]) ** 2)) for path in before)
+    assert np.sqrt(squares) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_sgd_keeps_momentum(network):
+    optimizer = make_optimizer(OptimizerSpec(name="sgd", momentum=0.9, global_clipnorm=None), 1.0, network)
+    head = network.get_layer("head").kernel
+    for _ in range(2):
+        optimizer.apply([np.ones(variable.shape, "float32") for variable in network.trainable_variables])
+    np.testing.assert_allclose(np.array(head), -(1.0 + 1.9), rtol=1e-6)
+
+
+def test_the_settings_reach_keras(network):
+    spec = OptimizerSpec(name="adamw", beta_1=0.8, beta_2=0.95, epsilon=1e-5, weight_decay=0.2, global_clipnorm=2.0)
+    optimizer = make_optimizer(spec, 0.1, network, ema_momentum=0.7)
+    config = optimizer.get_config()
+    assert [
+        config[name] for name in ("beta_1", "beta_2", "epsilon", "weight_decay", "global_clipnorm", "ema_momentum")
+    ] == [*(0.8, 0.95, 1e-5, 0.2, 2.0, 0.7)]
+    assert config["use_ema"] is True
+
+
+def test_an_unknown_optimizer_is_refused(network):
+    with pytest.raises(ValueError, match="'adamw' or 'sgd', but got 'lamb'"):
+        make_optimizer(OptimizerSpec(name="lamb"), 0.1, network)

@@ -1,0 +1,152 @@
+"""The recipes against the paper's numbers, and what a recipe refuses."""
+
+import dataclasses
+
+import pytest
+
+from keras_mixer.training import Recipe, recipes
+from keras_mixer.training.recipe import ScheduleSpec
+
+# Recipe: epochs, learning rate, weight decay, RandAugment's magnitude, mixup, stochastic depth.
+PRETRAINING = {
+    "imagenet_b16": (300, 0.001, 0.1, 15, 0.5, 0.1),
+    "imagenet_l16": (300, 0.001, 0.1, 15, 0.5, 0.1),
+    "imagenet21k_b16": (300, 0.001, 0.1, 10, 0.2, 0.1),
+    "imagenet21k_l16": (300, 0.001, 0.1, 20, 0.5, 0.1),
+    "jft_s16": (5, 0.003, 0.03, None, 0, 0),
+    "jft_b16": (7, 0.003, 0.03, None, 0, 0),
+    "jft_l16": (7, 0.001, 0.03, None, 0, 0),
+    "jft_h14": (14, 0.001, 0.03, None, 0, 0),
+}
+FINETUNING = {
+    "finetune_imagenet": 20_000,
+    "finetune_cifar10": 10_000,
+    "finetune_cifar100": 10_000,
+    "finetune_pets": 500,
+    "finetune_flowers": 500,
+    "finetune_vtab": 2_500,
+}
+
+
+@pytest.mark.parametrize("name", PRETRAINING)
+def test_pretraining(name):
+    epochs, rate, decay, magnitude, mixup, depth = PRETRAINING[name]
+    recipe = recipes.get(name)
+    assert (recipe.schedule.epochs, recipe.schedule.warmup_steps, recipe.schedule.decay) == (epochs, 10_000, "linear")
+    optimizer = recipe.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.weight_decay) == ("adamw", rate, decay)
+    assert (optimizer.beta_1, optimizer.beta_2, optimizer.global_clipnorm) == (0.9, 0.999, 1.0)
+    augmentation = recipe.augmentation
+    assert (augmentation.crop, augmentation.flip, augmentation.mixup) == ("inception", True, mixup)
+    assert augmentation.randaugment_layers == (0 if magnitude is None else 2)
+    assert magnitude is None or augmentation.randaugment_magnitude == magnitude
+    assert (recipe.model.image_size, recipe.model.stochastic_depth, recipe.model.dropout) == ((224, 224), depth, 0)
+    assert recipe.batch_size == 4096
+    assert recipe.model.variant == "mixer_" + name.rsplit("_", 1)[1]
+
+
+@pytest.mark.parametrize("name", FINETUNING)
+def test_finetuning(name):
+    recipe = recipes.get(name)
+    schedule, optimizer = recipe.schedule, recipe.optimizer
+    assert (schedule.steps, schedule.decay, recipe.batch_size) == (FINETUNING[name], "cosine", 512)
+    assert 0 < schedule.warmup_steps <= 500
+    assert (optimizer.name, optimizer.momentum, optimizer.weight_decay, optimizer.global_clipnorm) == ("sgd", 0.9, 0, 1)
+    assert optimizer.learning_rate in recipe.learning_rate_grid
+    assert recipe.model.weights == "imagenet21k"
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_each_opens_with_its_expected_result(name):
+    assert recipes.get(name).name == name
+    documentation = recipes.RECIPES[name].__doc__
+    assert documentation.startswith("Expected: ")
+    assert "Hardware: " in documentation
+    assert f"keras-mixer train --recipe {name} " in documentation
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_json_round_trip(name):
+    recipe = recipes.get(name)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_the_cifar10_model_is_below_a_million_parameters():
+    from keras_mixer.training import initial_network
+
+    assert initial_network(recipes.get("cifar10").model, classes=10, name="small").count_params() < 1_000_000
+
+
+def test_override_parses_by_type():
+    changed = recipes.get("digits").override(
+        {
+            "optimizer.learning_rate": "1",
+            "model.image_size": "[16, 24]",
+            "data.dataset": "./my folder",
+            "ema_momentum": "0.99",
+            "optimizer.global_clipnorm": "null",
+            "augmentation.flip": "true",
+            "learning_rate_grid": "[0.1, 1]",
+        }
+    )
+    assert changed.optimizer.learning_rate == 1.0
+    assert isinstance(changed.optimizer.learning_rate, float)
+    assert changed.model.image_size == (16, 24)
+    assert changed.data.dataset == "./my folder"
+    assert changed.ema_momentum == 0.99
+    assert changed.optimizer.global_clipnorm is None
+    assert changed.augmentation.flip is True
+    assert changed.learning_rate_grid == (0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer.lr": "1"}, r"Unknown recipe field 'optimizer.lr'.*optimizer.learning_rate"),
+        ({"optimizer": "1"}, "Unknown recipe field 'optimizer'"),
+        ({"name.first": "1"}, "Unknown recipe field 'name.first'"),
+        ({"batch_size": "many"}, "batch_size must be of type int, but got 'many'"),
+        ({"batch_size": "true"}, "batch_size must be of type int, but got True"),
+        ({"batch_size": "1.5"}, "batch_size must be of type int, but got 1.5"),
+        ({"model.image_size": "[1, 2, 3]"}, "model.image_size must be a list such as"),
+        ({"schedule.steps": "5"}, "Exactly one of schedule.epochs and schedule.steps"),
+        ({"execution.micro_batches": "3"}, "execution.micro_batches must divide batch_size=64"),
+        ({"execution.steps_per_execution": "0"}, "execution.steps_per_execution must be at least 1"),
+        ({"batch_size": "-64"}, "batch_size must be at least 1"),
+        ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
+    ],
+)
+def test_bad_overrides(changes, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.get("digits").override(changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"name": "a", "optimiser": {}}', r"Unknown recipe fields \['optimiser'\]. Known: .*'optimizer'"),
+        ('{"name": "a", "schedule": {"length": 3}}', r"Unknown recipe fields \['schedule.length'\]"),
+        ('{"schedule": {"steps": 1}}', r"lacks \['name'\]"),
+    ],
+)
+def test_bad_json(text, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_json(text)
+
+
+def test_an_unknown_recipe_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"Unknown recipe 'imagenet'. Known recipes: imagenet_b16, .*digits"):
+        recipes.get("imagenet")
+
+
+def test_differences_ignore_how_devices_run_it():
+    recipe = recipes.get("digits")
+    assert (
+        recipe.differences(recipe.override({"execution.micro_batches": "2", "execution.checkpoint_steps": "7"})) == []
+    )
+    assert recipe.differences(recipe.override({"execution.precision": "mixed_bfloat16"})) == ["execution.precision"]
+    assert recipe.differences(dataclasses.replace(recipe, schedule=ScheduleSpec(steps=5))) == [
+        *("schedule.epochs", "schedule.steps", "schedule.warmup_steps", "schedule.decay")
+    ]

@@ -1,0 +1,247 @@
+"""Runs on the embedded digits: what they leave behind, and how they survive being killed."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mixer.data import load_model
+from keras_mixer.training import Recipe, TrainingDivergedError, recipes, train
+from keras_mixer.training.run import segments
+
+# Dropout, stochastic depth, mixup and averages: everything that holds random or running state.
+TINY = {
+    "model.num_blocks": "1",
+    "model.hidden_dim": "8",
+    "model.tokens_mlp_dim": "4",
+    "model.channels_mlp_dim": "8",
+    "model.image_size": "[8, 8]",
+    "model.stochastic_depth": "0.2",
+    "model.dropout": "0.1",
+    "augmentation.mixup": "0.2",
+    "augmentation.crop_padding": "1",
+    "schedule.epochs": "null",
+    "schedule.steps": "12",
+    "schedule.warmup_steps": "2",
+    "optimizer.learning_rate": "0.02",
+    "eval_steps": "5",
+    "ema_momentum": "0.9",
+    "execution.checkpoint_steps": "3",
+    "batch_size": "32",
+}
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return recipes.get("digits").override(TINY)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    """A run that nothing disturbed."""
+    return train(recipe, tmp_path_factory.mktemp("runs") / "finished")
+
+
+def test_a_run_leaves_model_card_recipe_history_curves_and_logs(recipe, finished):
+    folder = finished.folder
+    model, card = load_model(folder)
+    assert card.class_names == tuple("0123456789")
+    assert (card.dataset.name, card.dataset.split) == ("digits", "test")
+    assert card.preprocessing.image_size == (8, 8)
+    probabilities = model.predict(np.zeros((2, 8, 8, 1)), verbose=0)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    assert Recipe.from_json((folder / "recipe.json").read_text()) == recipe
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [5, 10, 12]
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(finished.accuracy)
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "logs").rglob("events.*"))
+    assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == [
+        *("step_000000006.safetensors", "step_000000009.safetensors", "step_000000012.safetensors")
+    ]
+
+
+def test_accuracy_is_that_of_the_saved_model_on_the_test_split(finished):
+    """Measured again, example by example, without padding, weights or Keras's metrics."""
+    from keras_mixer.data import evaluation_batches, load
+
+    model, card = load_model(finished.folder)
+    batches = evaluation_batches(load(card.dataset), card.preprocessing, 100)
+    right = [np.argmax(model.predict(images, verbose=0), axis=1) == labels for images, labels, _ in batches]
+    assert finished.accuracy == pytest.approx(np.mean(np.concatenate(right)), abs=1e-6)
+
+
+@pytest.mark.parametrize("stop", [4, 10])
+def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(recipe, finished, tmp_path, stop):
+    """Killed with SIGKILL in the middle of the step after `stop`, then started again by the same call."""
+    folder = tmp_path / "run"
+    _run_until_killed(recipe, folder, stop)
+    assert not (folder / "model.keras").exists()
+    result = train(recipe, folder)
+    assert [row["step"] for row in result.history] == [row["step"] for row in finished.history]
+    for again, undisturbed in zip(result.history, finished.history, strict=True):
+        for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+            assert again[name] == pytest.approx(undisturbed[name], rel=1e-5), name
+    for got, expected in zip(_weights(folder), _weights(finished.folder), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_recipe_file_gives_the_same_run(finished, tmp_path):
+    again = train(Recipe.from_json((finished.folder / "recipe.json").read_text()), tmp_path)
+    for got, expected in zip(_weights(again.folder), _weights(finished.folder), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_finished_run_is_not_trained_further(recipe, finished):
+    before = _weights(finished.folder)
+    again = train(recipe, finished.folder)
+    assert again.accuracy == finished.accuracy
+    for got, expected in zip(_weights(finished.folder), before, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_another_recipe_is_refused_until_told(recipe, finished, tmp_path):
+    folder = tmp_path / "run"
+    short = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, steps=3))
+    train(short, folder)
+    with pytest.raises(ValueError, match=r"another recipe, which differs in schedule.steps, seed.*--restart"):
+        train(dataclasses.replace(recipe, seed=1), folder)
+    other = dataclasses.replace(short, seed=1)
+    assert train(other, folder, restart=True).steps == 3
+    assert json.loads((folder / "recipe.json").read_text())["seed"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_the_last_good_checkpoint(recipe, tmp_path):
+    wild = recipe.override(
+        {"optimizer.name": "sgd", "optimizer.learning_rate": "1e30", "optimizer.global_clipnorm": "null"}
+    )
+    with pytest.raises(TrainingDivergedError, match=r"at step \d+|after step \d+"):
+        train(wild, tmp_path)
+    assert not (tmp_path / "model.keras").exists()
+    from keras_mixer.training.checkpoints import CheckpointStore
+
+    newest = CheckpointStore(tmp_path / "checkpoints").load_newest()
+    assert newest is None or all(np.isfinite(array).all() for array in newest[1].values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_path, number):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, callbacks=[Interrupt()])
+    assert signal.getsignal(number) is handler
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_000000002.safetensors"]
+    train(recipe, tmp_path)
+    for got, expected in zip(_weights(tmp_path), _weights(finished.folder), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_every_field_of_the_recipe_is_read(recipe, tmp_path, monkeypatch):
+    """Sweeping covers the grid; the five sizes cover what a variant leaves out."""
+    from keras_mixer.training import sweep
+
+    read = set()
+
+    def recorded(cls):
+        def get(self, name):
+            read.add((cls.__name__, name))
+            return object.__getattribute__(self, name)
+
+        return get
+
+    small = recipe.override({"schedule.steps": "2", "learning_rate_grid": "[0.001]"})
+    classes = {type(getattr(small, field.name)) for field in dataclasses.fields(small)}
+    classes = [cls for cls in classes if dataclasses.is_dataclass(cls)] + [Recipe]
+    # Writing the recipe to disk, comparing and copying read every field: these do not count.
+    monkeypatch.setattr(Recipe, "to_json", lambda self: "{}")
+    monkeypatch.setattr(dataclasses, "asdict", _copied_without_reading)
+    monkeypatch.setattr(dataclasses, "replace", _replaced_without_reading)
+    for cls in classes:
+        monkeypatch.setattr(cls, "__getattribute__", recorded(cls), raising=False)
+    sgd = dataclasses.replace(small, optimizer=dataclasses.replace(small.optimizer, name="sgd"))
+    read.clear()
+    sweep(small, tmp_path / "adamw")
+    train(sgd, tmp_path / "sgd")
+    monkeypatch.undo()
+    unread = {(cls.__name__, field.name) for cls in classes for field in dataclasses.fields(cls)} - read
+    # Handed over as a whole: `keras_mixer.data.Augmentation` has the same fields, or the call would fail.
+    assert {name for cls, name in unread if cls != "AugmentationSpec"} == set()
+
+
+def _copied_without_reading(value):
+    return {field.name: object.__getattribute__(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _replaced_without_reading(value, **changes):
+    return type(value)(**{**_copied_without_reading(value), **changes})
+
+
+def test_weights_of_another_resolution_and_dataset_start_a_run(recipe, finished, tmp_path):
+    """From 8 to 16 pixels, an integer ratio: the new logits start as the mean over the four parts."""
+    bigger = recipe.override(
+        {
+            **{f"model.{size}": "null" for size in ("num_blocks", "patch_size", "hidden_dim")},
+            **{f"model.{size}": "null" for size in ("tokens_mlp_dim", "channels_mlp_dim")},
+            "model.weights": str(finished.folder),
+            "model.image_size": "[16, 16]",
+            "schedule.steps": "2",
+            "schedule.warmup_steps": "0",
+            "optimizer.learning_rate": "0.0",
+            "ema_momentum": "null",
+        }
+    )
+    result = train(bigger, tmp_path)
+    small, _ = load_model(finished.folder)
+    big, card = load_model(result.folder)
+    assert card.preprocessing.image_size == (16, 16)
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 1)).astype("float32")
+    logits = keras.Model(small.inputs, small.get_layer("pre_logits").output)
+    parts = [images[:, row : row + 8, column : column + 8] for row in (0, 8) for column in (0, 8)]
+    features = np.mean([logits.predict(part, verbose=0) for part in parts], axis=0)
+    kernel, bias = small.get_layer("head").get_weights()
+    np.testing.assert_allclose(
+        big.predict(images, verbose=0), keras.ops.softmax(features @ kernel + bias), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "total", "expected"),
+    [(0, 34, [(0, 30), (30, 34)]), (7, 34, [(7, 10), (10, 30), (30, 34)]), (10, 20, [(10, 20)]), (32, 34, [(32, 34)])],
+)
+def test_segments(step, total, expected):
+    assert list(segments(step, total, 10)) == expected
+
+
+def _run_until_killed(recipe, folder, stop):
+    program = f"""
+import os, pathlib, signal, keras
+from keras_mixer.training import Recipe, train
+class Kill(keras.callbacks.Callback):
+    steps = 0
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == {stop + 1}:
+            os.kill(os.getpid(), signal.SIGKILL)
+recipe = Recipe.from_json(pathlib.Path({str(folder.with_suffix(".json"))!r}).read_text())
+train(recipe, {str(folder)!r}, callbacks=[Kill()])
+"""
+    folder.with_suffix(".json").write_text(recipe.to_json())
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
+    assert process.returncode == -signal.SIGKILL, process.stderr[-3000:]
+
+
+def _weights(folder) -> list[np.ndarray]:
+    return load_model(folder)[0].get_weights()
