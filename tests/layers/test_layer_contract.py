@@ -20,6 +20,15 @@ CASES = {
     ),
     "TokenShortcut": (lambda: layers.TokenShortcut(3, name="layer"), (2, 4, 8), (2, 3, 8)),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.3, seed=1, name="layer"), (2, 4, 8), (2, 4, 8)),
+    "Affine": (lambda: layers.Affine(0.5, name="layer"), (2, 4, 8), (2, 4, 8)),
+    "ChannelDense": (lambda: layers.ChannelDense(6, name="layer"), (2, 4, 8), (2, 4, 6)),
+    "ChannelMLP": (lambda: layers.ChannelMLP(6, 10, dropout=0.1, name="layer"), (2, 3, 4, 8), (2, 3, 4, 10)),
+    "CycleFC": (lambda: layers.CycleFC(axis=2, reach=5, name="layer"), (2, 3, 4, 8), (2, 3, 4, 8)),
+    "CycleMixing": (lambda: layers.CycleMixing(name="layer"), (2, 3, 4, 8), (2, 3, 4, 8)),
+    "PatchMap": (lambda: layers.PatchMap(8, (2, 4), name="layer"), (2, 6, 8, 3), (2, 3, 2, 8)),
+    "SpatialGatingUnit": (lambda: layers.SpatialGatingUnit(name="layer"), (2, 4, 8), (2, 4, 4)),
+    "TokenLinear": (lambda: layers.TokenLinear(bias_initializer="ones", name="layer"), (2, 4, 8), (2, 4, 8)),
+    "WeightedPermuteMLP": (lambda: layers.WeightedPermuteMLP(4, name="layer"), (2, 3, 4, 8), (2, 3, 4, 8)),
     "PatchEmbedding": (lambda: layers.PatchEmbedding(8, (2, 4), name="layer"), (2, 6, 8, 3), (2, 6, 8)),
 }
 
