@@ -194,23 +194,22 @@ def accuracy_cost_figure():
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = sorted((row for row in TABLE if row.source.endswith("table 2") and row.core_days), key=lambda r: r.core_days)
+    rows = [row for row in TABLE if row.source == f"{MIXER}, table 2"]
+    points = sorted((row.core_days, row.imagenet, row) for row in rows if row.core_days and row.imagenet)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for number, data in enumerate(dict.fromkeys(row.pretraining for row in rows)):
-        chosen = [row for row in rows if row.pretraining == data]
-        axes.scatter([r.core_days for r in chosen], [r.imagenet for r in chosen], s=40, color=f"C{number}", label=data)
-    for row in rows:
+    for number, data in enumerate(dict.fromkeys(row.pretraining for *_, row in points)):
+        chosen = [(cost, accuracy) for cost, accuracy, row in points if row.pretraining == data]
+        costs, accuracies = zip(*chosen, strict=True)
+        axes.scatter(costs, accuracies, s=40, color=f"C{number}", label=data)
+    frontier: list[tuple[float, float]] = []
+    for cost, accuracy, row in points:
         weight = "bold" if row.model.startswith("Mixer") else "normal"
-        axes.annotate(
-            row.model, (row.core_days, row.imagenet), (5, 4), textcoords="offset points", size=8, weight=weight
-        )
-    frontier, best = [], 0.0
-    for row in rows:
-        if row.imagenet > best:
-            frontier, best = [*frontier, row], row.imagenet
-    axes.plot([row.core_days for row in frontier], [row.imagenet for row in frontier], "--", color="grey", zorder=0)
+        axes.annotate(row.model, (cost, accuracy), (5, 4), textcoords="offset points", size=8, weight=weight)
+        if not frontier or accuracy > frontier[-1][1]:
+            frontier.append((cost, accuracy))
+    axes.plot(*zip(*frontier, strict=True), "--", color="grey", zorder=0)
     axes.set(xscale="log", xlabel="pre-training cost (TPUv3 core-days)", ylabel="ImageNet top-1 (%)")
     axes.legend(title="pre-training data", fontsize=8)
     axes.grid(alpha=0.3)

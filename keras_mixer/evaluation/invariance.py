@@ -54,8 +54,8 @@ def pixel_order(order: str, size: tuple[int, int], patch: tuple[int, int], seed:
     if order == "all pixels":
         return rng.permutation(indices)
     rows, columns = height // patch_height, width // patch_width
-    patches = indices.reshape(rows, patch_height, columns, patch_width).transpose(0, 2, 1, 3)
-    patches = patches.reshape(rows * columns, patch_height * patch_width)
+    grid = indices.reshape(rows, patch_height, columns, patch_width).transpose(0, 2, 1, 3)
+    patches = grid.reshape(rows * columns, patch_height * patch_width)
     patches = patches[rng.permutation(len(patches))][:, rng.permutation(patches.shape[1])]
     return patches.reshape(rows, columns, patch_height, patch_width).transpose(0, 2, 1, 3).reshape(-1)
 

@@ -1,6 +1,7 @@
 """How many images a model classifies per second, and how much of the machine that uses (section 3 of the paper)."""
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -78,7 +79,7 @@ def measure_throughput(
             break
         batch = tf.constant(np.resize(images, (size, *shape)))
         try:
-            rates[size] = size / _fastest(lambda batch=batch: model.predict_on_batch(batch), repetitions, clock)
+            rates[size] = size / _fastest(functools.partial(model.predict_on_batch, batch), repetitions, clock)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             break
     if not rates:

@@ -91,7 +91,7 @@ class MixerBlock(keras.layers.Layer):
         if mixed_shape == tuple(input_shape):
             self.shortcut = keras.layers.Identity(name="shortcut", dtype=self.dtype_policy)
         else:
-            self.shortcut = TokenShortcut(self.tokens, name="shortcut", dtype=self.dtype_policy)
+            self.shortcut = TokenShortcut(mixed_shape[1], name="shortcut", dtype=self.dtype_policy)
         self.layer_norm_0 = keras.layers.LayerNormalization(name="LayerNorm_0", **norm)
         self.stochastic_depth_0 = StochasticDepth(drop_tokens, name="StochasticDepth_0", dtype=self.dtype_policy)
         self.layer_norm_1 = keras.layers.LayerNormalization(name="LayerNorm_1", **norm)
