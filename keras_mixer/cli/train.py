@@ -42,20 +42,25 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
     show([_row(result) for result in results], title=f"Trained by {recipe.name}", as_json=as_json)
 
 
-def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy):
+def read_recipe(name: str):
+    """Returns the recipe called `name`, or that of a recipe.json."""
     from keras_mixer.training import recipes
     from keras_mixer.training.recipe import Recipe
 
     if name.endswith(".json") or os.sep in name:
-        recipe = Recipe.from_json(Path(name).read_text(encoding="utf-8"))
-    else:
-        recipe = recipes.get(name)
-    changes = {}
+        return Recipe.from_json(Path(name).read_text(encoding="utf-8"))
+    return recipes.get(name)
+
+
+def parse_settings(settings) -> dict[str, str]:
+    """Splits FIELD=VALUE settings."""
     for setting in settings:
-        field, equals, value = setting.partition("=")
-        if not equals:
+        if "=" not in setting:
             raise ValueError(f"--set takes FIELD=VALUE, but got {setting!r}.")
-        changes[field] = value
+    return dict(setting.split("=", 1) for setting in settings)
+
+
+def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy):
     shortcuts = {
         "data.dataset": dataset,
         "data.data_dir": data_dir,
@@ -63,8 +68,16 @@ def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strate
         "model.image_size": None if image_size is None else f"[{image_size}, {image_size}]",
         "execution.strategy": strategy,
     }
-    changes |= {field: value for field, value in shortcuts.items() if value is not None}
-    return recipe.override(changes)
+    changes = {field: value for field, value in shortcuts.items() if value is not None}
+    if weights is not None and _is_saved_model(weights):
+        # It brings its own architecture.
+        names = ("variant", "num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
+        changes |= {f"model.{name}": "null" for name in names}
+    return read_recipe(name).override(changes | parse_settings(settings))
+
+
+def _is_saved_model(weights: str) -> bool:
+    return weights.endswith(".keras") or Path(weights, "model.keras").is_file()
 
 
 def _row(result) -> dict:

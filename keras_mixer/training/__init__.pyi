@@ -10,3 +10,6 @@ from .run import train as train
 from .schedules import WarmupDecay as WarmupDecay
 from .step import training_model as training_model
 from .sweep import sweep as sweep
+from .tpu_check import TpuCheck as TpuCheck
+from .tpu_check import largest_batch as largest_batch
+from .tpu_check import tpu_check as tpu_check

@@ -1,0 +1,76 @@
+"""`keras-mixer tpu-check`: compiles a training step for a TPU that is not here."""
+
+import dataclasses
+import json
+
+import click
+
+from keras_mixer.cli.output import json_option, show
+
+
+@click.command()
+@click.option(
+    "--recipe", "recipe_name", default="imagenet_b16", show_default=True, help="Recipe whose step is compiled."
+)
+@click.option("--model", "variant", help="Another variant than the recipe's, such as mixer_l16.")
+@click.option("--topology", required=True, help="Chips and their arrangement: v5e:2x4, v6e:2x2, v5p:2x2x1, ...")
+@click.option("--batch", type=click.IntRange(1), help="Examples of all chips together; the recipe's by default.")
+@click.option("--classes", type=click.IntRange(1), default=1000, show_default=True, help="Classes of the head.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe.")
+@click.option(
+    "--largest/--no-largest", default=True, help="Look for the largest batch that fits: several compilations."
+)
+@json_option
+def command(recipe_name, variant, topology, batch, classes, settings, largest, as_json):
+    r"""Compile a training step for a TPU: memory per chip, FLOPs, whether it fits, the largest batch that does.
+
+    \b
+    keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 --batch 1024
+    """
+    from keras_mixer.cli.train import parse_settings, read_recipe
+    from keras_mixer.training.tpu_check import largest_batch, tpu_check
+
+    changes = {"model.variant": variant, "batch_size": None if batch is None else str(batch)}
+    changes = {field: value for field, value in changes.items() if value is not None}
+    recipe = read_recipe(recipe_name).override(parse_settings(settings) | changes)
+    done = {}
+
+    def check(asked):
+        if asked.batch_size not in done:
+            click.echo(f"Compiling for a batch of {asked.batch_size} on {topology} ...", err=True)
+            done[asked.batch_size] = tpu_check(asked, topology, classes)
+        return done[asked.batch_size]
+
+    check(recipe)
+    if largest:
+        largest_batch(recipe, check)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(result) for _, result in sorted(done.items())], indent=2))
+        return
+    show([_row(result) for _, result in sorted(done.items())], title=_title(recipe, done, topology))
+    if not any(result.fits for result in done.values()):
+        click.echo(done[recipe.batch_size].message)
+
+
+def _row(result) -> dict:
+    def gigabytes(size):
+        return None if size is None else round(size / 1e9, 3)
+
+    return {
+        "batch": result.batch_size,
+        "fits": "yes" if result.fits else "no",
+        "state GB": gigabytes(result.argument_bytes),
+        "step GB": gigabytes(result.temporary_bytes),
+        "GFLOP": None if result.flops is None else round(result.flops / 1e9, 1),
+        "all-reduces": result.all_reduces,
+        "compiled in s": round(result.compile_seconds, 1),
+    }
+
+
+def _title(recipe, done, topology: str) -> str:
+    fitting = [batch for batch, result in done.items() if result.fits]
+    chips = done[recipe.batch_size].chips
+    return (
+        f"{recipe.model.variant or recipe.name}, one training step on {topology} ({chips} chips), per chip; compiled, "
+        f"not run. Largest batch tried that fits: {max(fitting) if fitting else 'none'}"
+    )

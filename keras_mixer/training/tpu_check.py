@@ -1,0 +1,117 @@
+"""Compiles the training step of a recipe for a TPU that is not here: memory per chip, FLOPs, the largest batch.
+
+The compiler of TPUs runs on any Linux machine, for a topology that it is only told of. The step is the one of the JAX
+backend, data-parallel over all chips. Compilation runs in a process of its own, for it needs that backend whatever this
+process has, and for the compiler ends its process on some errors.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+from keras_mixer.training.recipe import Recipe
+
+INSTALL = "pip install 'keras_mixer[tpu-check]'"
+_TOPOLOGY = re.compile(r"v\d\w*:\d+(x\d+)+")
+_LARGEST = 2**20  # examples; no batch is tried beyond it
+
+
+@dataclasses.dataclass(frozen=True)
+class TpuCheck:
+    """What the compiler says of one batch size.
+
+    Attributes:
+        topology: Name of the topology.
+        chips: Its chips.
+        batch_size: Examples of all chips together.
+        fits: Whether the step fits in the memory of a chip.
+        argument_bytes: Weights, optimizer state and the chip's share of the batch; None if it does not fit.
+        temporary_bytes: What the step needs beside them, per chip; None if it does not fit.
+        flops: Floating-point operations of a step per chip, as the compiler counts them; None if it does not fit.
+        all_reduces: Sums over the chips in the compiled step; None if it does not fit.
+        compile_seconds: Time of compilation.
+        message: The compiler's words where the step does not fit.
+    """
+
+    topology: str
+    chips: int
+    batch_size: int
+    fits: bool
+    argument_bytes: int | None
+    temporary_bytes: int | None
+    flops: float | None
+    all_reduces: int | None
+    compile_seconds: float
+    message: str
+
+
+def tpu_check(recipe: Recipe, topology: str, classes: int = 1000) -> TpuCheck:
+    """Compiles one training step of `recipe` for `topology`.
+
+    Args:
+        recipe: The recipe; its `batch_size` is that of all chips together.
+        topology: Chips and their arrangement, such as "v5e:2x4", "v6e:2x2" or "v5p:2x2x1".
+        classes: Classes of the head.
+
+    Raises:
+        ValueError: If the topology is unknown or the batch does not divide by its chips.
+        ImportError: If libtpu is not installed.
+        RuntimeError: If the compiler fails for another reason than memory.
+
+    Example:
+        >>> recipe = keras_mixer.training.recipes.get("imagenet_b16").override({"batch_size": "1024"})
+        >>> keras_mixer.training.tpu_check(recipe, "v5e:2x4").fits
+        True
+    """
+    if not _TOPOLOGY.fullmatch(topology):
+        raise ValueError(f"A topology is written like v5e:2x4, v6e:2x2 or v5p:2x2x1, but got {topology!r}.")
+    for package in ("jax", "libtpu"):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f"tpu-check needs jax and libtpu: {INSTALL}")
+    process = subprocess.run(
+        [sys.executable, "-m", "keras_mixer.training.tpu_program"],
+        input=json.dumps({"recipe": recipe.to_json(), "topology": topology, "classes": classes}),
+        capture_output=True,
+        text=True,
+        # No TPU is to be looked for, neither on this machine nor by the metadata server of a cloud.
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"},
+    )
+    answer = process.stdout.strip().rsplit("\n", 1)[-1]
+    if process.returncode or not answer.startswith("{"):
+        last = process.stderr.strip().rsplit("\n", 1)[-1]
+        raise RuntimeError(f"The compiler for {topology} ended with status {process.returncode}: {last}")
+    result = json.loads(answer)
+    if "error" in result:
+        raise ValueError(result["error"])
+    return TpuCheck(**result)
+
+
+def largest_batch(recipe: Recipe, check: Callable[[Recipe], TpuCheck]) -> TpuCheck | None:
+    """Finds the largest batch that fits, among the recipe's times or over powers of two.
+
+    Args:
+        recipe: The recipe whose batch is doubled or halved.
+        check: Compiles one recipe, as `tpu_check` with its other arguments.
+
+    Returns:
+        The check of the largest batch, or None if not even one example per chip and part fits.
+    """
+    result = check(recipe)
+    smallest = result.chips * recipe.execution.micro_batches
+    if result.fits:
+        while result.batch_size * 2 <= _LARGEST:
+            doubled = check(dataclasses.replace(recipe, batch_size=result.batch_size * 2))
+            if not doubled.fits:
+                break
+            result = doubled
+        return result
+    while not result.fits:
+        if result.batch_size % (2 * smallest):
+            return None
+        result = check(dataclasses.replace(recipe, batch_size=result.batch_size // 2))
+    return result

@@ -1,0 +1,95 @@
+"""The program that `tpu_check` starts: reads a recipe from standard input, compiles its step, prints JSON."""
+
+import dataclasses
+import json
+import sys
+import time
+
+import jax
+import keras
+import numpy as np
+from jax.experimental import topologies
+
+from keras_mixer.training.distribution import Distribution
+from keras_mixer.training.network import dtype_policy, initial_network
+from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.step import training_model
+
+
+def main() -> None:
+    """Compiles what standard input asks for and prints the result, or `{"error": ...}` for bad input."""
+    asked = json.load(sys.stdin)
+    try:
+        result = compile_step(Recipe.from_json(asked["recipe"]), asked["topology"], asked["classes"])
+    except ValueError as error:
+        result = {"error": str(error)}
+    print(json.dumps(result))
+
+
+def compile_step(recipe: Recipe, topology_name: str, classes: int) -> dict:
+    """Compiles one step; returns the fields of `TpuCheck`."""
+    try:
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=topology_name)
+    except Exception as error:  # libtpu's own kinds
+        raise ValueError(f"libtpu knows no topology {topology_name!r}: {error}") from error
+    chips = len(topology.devices)
+    Distribution("data_parallel", replicas=chips).check_batch(
+        "batch_size", recipe.batch_size, recipe.execution.micro_batches
+    )
+    state, images, labels, model = _step(recipe, classes)
+    mesh = jax.sharding.Mesh(np.array(topology.devices), ("batch",))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    shared = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    state_shapes = jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=whole), state)
+    batch = tuple(jax.ShapeDtypeStruct(shape, "float32", sharding=shared) for shape in (images, labels))
+    result = {"topology": topology_name, "chips": chips, "batch_size": recipe.batch_size}
+    started = time.monotonic()
+    try:
+        step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, jax.tree.map(lambda _: whole, state)))
+        compiled = step.lower(state_shapes, batch).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        unknown = dict.fromkeys(("argument_bytes", "temporary_bytes", "flops", "all_reduces"))
+        message = " ".join(str(error).split())[:300]
+        return {**result, **unknown, "fits": False, "compile_seconds": time.monotonic() - started, "message": message}
+    memory = compiled.memory_analysis()
+    return {
+        **result,
+        "fits": True,
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "flops": compiled.cost_analysis().get("flops"),
+        "all_reduces": compiled.as_text().count(" all-reduce("),
+        "compile_seconds": time.monotonic() - started,
+        "message": "",
+    }
+
+
+def _step(recipe: Recipe, classes: int):
+    """Returns the state of training, the shapes of a batch, and the compiled model."""
+    spec = recipe.model
+    with dtype_policy(recipe.execution.precision):
+        network = initial_network(_without_weights(spec), classes, recipe.name)
+        model = training_model(network, recipe, _steps(recipe), Distribution("default", accelerated=True))
+    images = (recipe.batch_size, *spec.image_size, spec.channels)
+    labels = (recipe.batch_size, classes)
+    model._symbolic_build(data_batch=(keras.KerasTensor(images), keras.KerasTensor(labels), None))
+    state = model._get_jax_state(
+        trainable_variables=True, non_trainable_variables=True, optimizer_variables=True, metrics_variables=True
+    )
+    return tuple(list(values) for values in state), images, labels, model
+
+
+def _without_weights(spec):
+    # Their values change nothing that is asked here, and fetching them would.
+    return dataclasses.replace(spec, weights=None)
+
+
+def _steps(recipe: Recipe) -> int:
+    """A length of the run that its warmup fits in; the data that would tell is not here."""
+    return recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + 1
+
+
+if __name__ == "__main__":
+    main()
