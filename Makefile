@@ -9,7 +9,7 @@ JOBS ?= 2
 .PHONY: demo test lint test-tensorflow test-jax test-torch test-environments clean
 
 demo: .venv/.demo
-	$(BIN)/keras-mixer train --recipe digits --output runs/digits --overwrite
+	$(BIN)/keras-mixer train --recipe digits --output runs/digits --restart
 	$(BIN)/keras-mixer evaluate runs/digits --sheet runs/digits/predictions.png
 	$(BIN)/keras-mixer predict --model runs/digits tests/data/digits/*.png
 	rm -rf saved_models/digits

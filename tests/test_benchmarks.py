@@ -1,9 +1,11 @@
 """The benchmark harness runs and writes its table; how fast anything is, no test says."""
 
+import pathlib
 import re
 import subprocess
 import sys
 
+import benchmarks.speed
 from benchmarks.speed.rows import ENVIRONMENTS, cpu_rows, gpu_rows
 from benchmarks.speed.sizes import SIZES, flops_per_image
 
@@ -16,20 +18,16 @@ def test_smoke_run_writes_the_table(tmp_path):
     rows = [line for line in text.splitlines() if re.match(r"\| (inference|training) \|", line)]
     assert len(rows) == 3
     for row in rows:
-        images_per_second, spread, flops, share = row.strip("| ").split(" | ")[-4:]
+        images_per_second, spread, _, share = row.strip("| ").split(" | ")[-4:]
         assert float(images_per_second.replace(",", "")) > 0
         assert spread.endswith("%")
-        assert float(share) > 0, flops
+        assert 0 <= float(share) < 1
     assert "Matmul peak, float32" in text
     assert "Not measured" not in text
 
 
 def test_every_row_has_a_worker_and_an_environment():
-    from pathlib import Path
-
-    import benchmarks.speed
-
-    workers = {path.stem for path in (Path(benchmarks.speed.__file__).parent / "workers").glob("*.py")}
+    workers = {path.stem for path in (pathlib.Path(benchmarks.speed.__file__).parent / "workers").glob("*.py")}
     for row in [*cpu_rows(), *gpu_rows()]:
         assert row.worker in workers
         assert row.environment in {"project", *ENVIRONMENTS}
