@@ -3,12 +3,13 @@
     python benchmarks/data_pipeline.py [--output benchmarks/data_pipeline.md]
 
 Random-looking photographs do not compress like real ones, so the JPEGs are made of smooth noise at ImageNet's mean
-size, 500 x 375 px, about 50 KB each. keras-cv is measured by an interpreter of its own (`--keras-cv-python`): made with
-`python -m venv E && E/bin/pip install keras-cv==0.9.0 tensorflow-cpu`.
+size, 500 x 375 px, about 50 KB each. keras-cv 0.9.0 is measured where it is installed (`pip install
+keras-cv==0.9.0`), or by another interpreter that has it (`--keras-cv-python`).
 """
 
 import argparse
 import datetime
+import importlib.util
 import json
 import os
 import pathlib
@@ -34,7 +35,8 @@ CASES = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, help="write the Markdown table here as well")
-    parser.add_argument("--keras-cv-python", help="interpreter that has keras-cv; left out without")
+    here = sys.executable if importlib.util.find_spec("keras_cv") else None
+    parser.add_argument("--keras-cv-python", default=here, help="interpreter that has keras-cv; left out without")
     parser.add_argument("--batches", type=int, default=40, help="batches per repetition")
     parser.add_argument("--repetitions", type=int, default=5, help="repetitions; the cases alternate")
     parser.add_argument("--only", choices=CASES, help="measure one case and print JSON")

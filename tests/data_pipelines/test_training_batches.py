@@ -110,6 +110,14 @@ def test_a_source_read_in_order_gives_every_example_once_per_epoch(tmp_path):
     assert epochs[0] != epochs[1]
 
 
+def test_shards_of_a_source_read_in_order_share_it(digits, monkeypatch):
+    monkeypatch.setattr("keras_mixer.data.storage.MEMORY_LIMIT", 0)
+    shards = [take(9, digits, batch_size=40, num_shards=2, shard_index=index) for index in range(2)]  # one epoch
+    expected = sorted(DIGITS(example["image"]).numpy().tobytes() for example in digits.examples().as_numpy_iterator())
+    assert sorted(keys(shards[0]) + keys(shards[1])) == expected
+    same(take(2, digits, batch_size=40, num_shards=2, shard_index=1, start_step=7), shards[1][7:])
+
+
 def test_a_folder_of_several_sizes(image_folder):
     source = data.load(str(image_folder))
     whole = take(7, source, SMALL, data.Augmentation(), 4)
