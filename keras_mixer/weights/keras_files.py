@@ -1,4 +1,8 @@
-"""Reads the weights in Keras's own files, `.weights.h5` and `.keras`, without building a model from them."""
+"""Reads the weights in Keras's own files, `.weights.h5` and `.keras`, without building a model from them.
+
+Most damage ends in an error, but not all: the HDF5 library beneath can loop for ever on a few broken files. Where a
+file comes from strangers, prefer `.npz` or `.safetensors`.
+"""
 
 import contextlib
 import io
