@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_mixer.evaluation import on_one_tensor, open_artefact
 from keras_mixer.export.files import written_whole
+from keras_mixer.export.precision import in_float32
 
 # Two runtimes sum products in different orders; twelve blocks of float32 stay well below this.
 TOLERANCE = 1e-3
@@ -72,7 +73,7 @@ def _require(path: pathlib.Path, suffix: str) -> None:
 def _export(model: keras.Model, path: pathlib.Path, format_: str) -> None:
     """Writes the file and compares it with the model, in batches of two sizes."""
     images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
-    model = on_one_tensor(model)
+    model = in_float32(on_one_tensor(model))
     expected = np.asarray(model(images, training=False))  # Keras exports no model that has never been called
     with warnings.catch_warnings():
         # Keras's patch that fits tf2onnx to NumPy 2 asks for names that NumPy has dropped.
