@@ -9,7 +9,7 @@ import keras
 from keras_mixer.models.catalog import find_variant
 from keras_mixer.weights.inspection import sizes_of
 from keras_mixer.weights.loading import is_path, load
-from keras_mixer.weights.token_weights import token_axes
+from keras_mixer.weights.token_weights import line_axes, token_axes
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _load(model: keras.Model, path, stored_classes: int | None, include_top: boo
             "%s: the head for %d classes starts fresh, for that in %s has %d.",
             *(model.name, classes, path, stored_classes),
         )
-    load(model, path, skip=("head",) if fresh_head else (), resize=bool(token_axes(model)))
+    load(model, path, skip=("head",) if fresh_head else (), resize=bool(token_axes(model) or line_axes(model)))
 
 
 ResMLP12 = _constructor("res_mlp_12", "ResMLP12", "ResMLP-S12")

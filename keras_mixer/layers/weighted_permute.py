@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_mixer.layers.checks import positive_integer
 from keras_mixer.layers.reweighted_mixing import ReweightedMixing
+from keras_mixer.layers.token_axes import LineAxes
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -32,6 +33,11 @@ class WeightedPermuteMLP(ReweightedMixing):
     def __init__(self, segment_dim: int, **kwargs):
         super().__init__(**kwargs)
         self.segment_dim = positive_integer("segment_dim", segment_dim)
+
+    @property
+    def line_axes(self) -> LineAxes:
+        """Channels of a place in the weights over a line, see `keras_mixer.layers.token_axes`."""
+        return {"height/kernel": self._segment, "width/kernel": self._segment}
 
     def _build_spatial(self, input_shape):
         if None in input_shape[1:]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from keras_mixer.layers.token_axes import HIDDEN, TOKENS_IN, TOKENS_OUT
-from keras_mixer.weights.grids import Grid, block_diagonal, parts_between, resample
+from keras_mixer.weights.grids import Grid, block_diagonal, parts_between, resample, resample_line
 from keras_mixer.weights.naming import named_weights
 from keras_mixer.weights.stored import StoredArray
-from keras_mixer.weights.token_weights import grid_of, stem_of, token_axes
+from keras_mixer.weights.token_weights import grid_of, line_axes, stem_of, token_axes
 
 _Axes = Mapping[str, Sequence[str]]  # of each weight, the roles of its axes
 
@@ -34,6 +34,7 @@ def fit_to_grid(
     """
     stem = stem_of(model)
     weights = named_weights(model)
+    arrays = _fit_lines(model, weights, arrays)
     axes = {
         name: roles
         for name, roles in token_axes(model).items()
@@ -65,6 +66,20 @@ def fit_to_grid(
             )
             change = functools.partial(resample, roles=roles, old=old, new=stem.grid)
         changed[name] = dataclasses.replace(array, shape=shape, read=_compose(change, array.read))
+    return changed
+
+
+def _fit_lines(model, weights: Mapping, arrays: dict[str, StoredArray]) -> dict[str, StoredArray]:
+    """Resamples the weights over rows and columns whose length differs from the model's."""
+    changed = dict(arrays)
+    for name, channels in line_axes(model).items():
+        shape = tuple(weights[name].shape)
+        if name not in arrays or arrays[name].shape == shape:
+            continue
+        array = arrays[name].believed(name)
+        if len(array.shape) == 2 and array.shape[0] == array.shape[1] and array.shape[0] % channels == 0:
+            change = functools.partial(resample_line, channels=channels, length=shape[0] // channels)
+            changed[name] = dataclasses.replace(array, shape=shape, read=_compose(change, array.read))
     return changed
 
 

@@ -82,6 +82,23 @@ def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> 
     return result.astype(weight.dtype)
 
 
+def resample_line(weight: np.ndarray, channels: int, length: int) -> np.ndarray:
+    """Resamples a weight over a row or column of a map to a line of another length, as `resample` does for a map.
+
+    Args:
+        weight: Of shape `(old length * channels, old length * channels)`, read by written.
+        channels: Channels of each place.
+        length: Places of the new line.
+
+    Returns:
+        The weight of shape `(length * channels, length * channels)`, of its own dtype.
+    """
+    old = weight.shape[0] // channels
+    places = weight.astype("float64").reshape(old, channels, old, channels)
+    places = np.einsum("or,nw,rcwd->ocnd", _resize(length, old).T, _resize(old, length), places, optimize=True)
+    return places.reshape(length * channels, length * channels).astype(weight.dtype)
+
+
 def _resize(old: int, new: int) -> np.ndarray:
     """Returns the matrix `(new, old)` of a one-dimensional linear resize, whose triangle widens when shrinking."""
     reach = max(1.0, old / new)  # in old samples

@@ -12,7 +12,7 @@ from keras_mixer.weights.layouts import to_official_names
 from keras_mixer.weights.naming import named_weights, numbered_to_named
 from keras_mixer.weights.readers import is_checkpoint_name, open_checkpoint
 from keras_mixer.weights.stored import StoredArray
-from keras_mixer.weights.token_weights import token_axes
+from keras_mixer.weights.token_weights import line_axes, token_axes
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 20  # keys of one kind in a message
@@ -116,7 +116,7 @@ def _check_names_and_shapes(path: Path, model, weights: dict, arrays: dict[str, 
     if not any(problems):
         return
     hints = ""
-    if misshaped and misshaped <= set(token_axes(model)):
+    if misshaped and misshaped <= {*token_axes(model), *line_axes(model)}:
         hints = (
             " The checkpoint was trained at another resolution: load it with `resize=True`, or into a model of its own "
             "resolution and call `keras_mixer.weights.change_resolution`."

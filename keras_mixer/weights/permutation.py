@@ -8,7 +8,7 @@ import numpy as np
 from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.naming import named_weights
 from keras_mixer.weights.resolution import copy_weights
-from keras_mixer.weights.token_weights import stem_of, token_axes
+from keras_mixer.weights.token_weights import line_axes, stem_of, token_axes
 
 
 def permute(
@@ -33,13 +33,18 @@ def permute(
         that ends in tokens gives them in the order of the permuted patches.
 
     Raises:
-        ValueError: If an argument is no permutation of the right length.
+        ValueError: If an argument is no permutation of the right length, or the model treats patches by their place.
 
     Example:
         >>> order = np.random.default_rng(0).permutation(196)
         >>> shuffled = keras_mixer.weights.permute(keras_mixer.MixerB16(), patch_permutation=order)
     """
     stem = stem_of(model)
+    if patch_permutation is not None and line_axes(model):
+        raise ValueError(
+            f"{model.name!r} mixes along rows and columns, so that no weights make up for patches in another order. "
+            "Leave `patch_permutation` out: pixels within the patches can be permuted."
+        )
     patch_height, patch_width = stem.patch_size
     tokens = _permutation("patch_permutation", patch_permutation, stem.grid[0] * stem.grid[1])
     pixels = _permutation("pixel_permutation", pixel_permutation, patch_height * patch_width)

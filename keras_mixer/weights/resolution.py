@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 from keras_mixer.layers.checks import pair_of_positive_integers
-from keras_mixer.weights.grids import block_diagonal, parts_between, resample
+from keras_mixer.weights.grids import block_diagonal, parts_between, resample, resample_line
 from keras_mixer.weights.naming import named_weights
-from keras_mixer.weights.token_weights import check_one_grid, grid_of, stem_of, token_axes
+from keras_mixer.weights.token_weights import check_one_grid, grid_of, line_axes, stem_of, token_axes
 
 _METHODS = ("auto", "block_diagonal", "resample")
 
@@ -20,6 +20,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     logits are then the mean of the old model's logits on the parts. For any other size, smaller ones included, the
     paper says nothing; here the maps over tokens of each hidden unit are resampled as images with antialiasing, so
     that a token MLP acts as before on the map of each channel brought to the old size, and `tokens_mlp_dim` stays.
+    ResMLP and gMLP change in the same two ways; the weights of a Vision Permutator over rows and columns are resampled
+    at any size, for a block-diagonal one would part what they join.
 
     Args:
         model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.
@@ -51,6 +53,13 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
         )
 
+    lines = line_axes(model)
+    if method == "block_diagonal" and lines:
+        raise ValueError(
+            f"Block-diagonal weights treat each part of an image alone, but {model.name!r} mixes along whole rows and "
+            'columns. Use `method="resample"`.'
+        )
+
     def at_new_size(weight: np.ndarray, roles) -> np.ndarray:
         if parts is not None:
             return block_diagonal(weight, roles, old, parts)
@@ -58,14 +67,20 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     growth = parts[0] * parts[1] if parts else 1
     changed = _rebuilt(model, (height, width), growth)
-    copy_weights(model, changed, token_axes(model), at_new_size)
+    copy_weights(model, changed, token_axes(model), at_new_size, skip=lines)
+    targets, weights = named_weights(changed), named_weights(model)
+    for name, channels in lines.items():
+        values = keras.ops.convert_to_numpy(weights[name])
+        targets[name].assign(resample_line(values, channels, targets[name].shape[0] // channels))
     return changed
 
 
-def copy_weights(model, to, axes, change) -> None:
-    """Assigns every weight of `model` to its namesake in `to`, those named in `axes` changed by `change`."""
+def copy_weights(model, to, axes, change, skip=()) -> None:
+    """Assigns every weight of `model` but `skip` to its namesake in `to`, those in `axes` changed by `change`."""
     targets = named_weights(to)
     for name, variable in named_weights(model).items():
+        if name in skip:
+            continue
         values = keras.ops.convert_to_numpy(variable)
         if name in axes:
             values = change(values, axes[name])

@@ -15,6 +15,15 @@ def token_axes(model) -> dict[str, tuple[str, ...]]:
     }
 
 
+def line_axes(model) -> dict[str, int]:
+    """Returns, by official name, every weight over a row or column of the map: channels of each of its places."""
+    return {
+        f"{layer.name}/{name}": channels
+        for layer in model.layers
+        for name, channels in getattr(layer, "line_axes", {}).items()
+    }
+
+
 def stem_of(model):
     """Returns the layer that cuts the model's images into patches.
 
@@ -24,7 +33,9 @@ def stem_of(model):
     stems = [layer for layer in model.layers if hasattr(layer, "patch_size") and hasattr(layer, "grid")]
     if len(stems) != 1:
         raise ValueError(
-            f"Expected a model with one layer that cuts images into patches, but {model.name!r} has {len(stems)}."
+            f"Expected a model with one layer that cuts images into patches, but {model.name!r} has {len(stems)}. A "
+            "model none of whose weights depends on the size of the image, as ConvMixer and CycleMLP, takes any size "
+            "as it is: build it with `input_shape=(None, None, 3)`."
         )
     return stems[0]
 
