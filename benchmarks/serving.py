@@ -229,7 +229,7 @@ def main(seconds: float, minutes: float, output: str):
         for model in MODELS:
             base_path, body_file = export_model(model, Path(folder))
             rows += throughput(model, base_path, body_file, seconds)
-        switched = version_switch(base_path, body_file, seconds)
+        switched = version_switch(base_path, body_file, 2 * seconds)
         grown = memory(base_path, body_file, minutes) if minutes else None
     text = report(rows, switched, grown, minutes)
     if output == "-":

@@ -54,6 +54,7 @@ class Batcher:
         self._free = self._options.num_batch_threads
         self._threads = ThreadPoolExecutor(self._free, thread_name_prefix="keras_mixer_batch")
         self._queues: dict[tuple, _Queue] = {}
+        self._hurried = False
         self._under_way = 0  # rows that wait or run
         self._lately = 0.0  # the most rows under way of late; falls with every batch
 
@@ -100,7 +101,7 @@ class Batcher:
     @property
     def _enough(self) -> int:
         """The rows for which a batch waits."""
-        return min(self._options.max_batch_size, round(self._lately))
+        return 1 if self._hurried else min(self._options.max_batch_size, round(self._lately))
 
     def _dispatch(self, loop) -> None:
         """Starts the batches that are due, the longest waiting first, while threads are free."""
@@ -171,6 +172,11 @@ class Batcher:
             return [RequestError("INTERNAL", message)] * len(batch)
         edges = np.cumsum([0, *(task.rows for task in batch)])
         return [{name: array[start:end] for name, array in outputs.items()} for start, end in itertools.pairwise(edges)]
+
+    def hurry(self) -> None:
+        """From now on no request waits for company: the server is stopping. To be called on the event loop."""
+        self._hurried = True
+        self._dispatch(asyncio.get_running_loop())
 
     def close(self) -> None:
         """Stops the threads once what runs is done."""

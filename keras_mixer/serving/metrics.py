@@ -47,6 +47,10 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.in_flight = prometheus_client.Gauge(
+            "keras_mixer_serving_in_flight", "Predict requests that are not answered yet.", registry=self._registry
+        )
+
     def request(self, model: str, entrypoint: str, status: str, seconds: float) -> None:
         """Records one predict request; `model` is a served one or empty, so that clients cannot add names."""
         self._requests.labels(model, status).inc()

@@ -160,6 +160,7 @@ class Server:
         await self._stop.wait()
         # No new connection or call; those in flight are answered; then everything closes.
         sockets.close()
+        batcher.hurry()
         stopped = None if self._grpc is None else self._grpc.stop(self._limits.stop_timeout)
         http.pre_shutdown()
         await http.shutdown(self._limits.stop_timeout)

@@ -78,7 +78,10 @@ class PredictService:
             return inputs
 
         try:
-            with self.manager.use(spec.name, spec.version, spec.label) as servable:
+            with (
+                self.metrics.in_flight.track_inprogress(),
+                self.manager.use(spec.name, spec.version, spec.label) as servable,
+            ):
                 signature = servable.signature(signature_name, missing=missing)
                 inputs = await self.offload(size, checked, signature)
                 outputs = await self._batcher.run(servable, signature, inputs)

@@ -182,8 +182,8 @@ def wait_for(condition, seconds=60):
 
 
 def test_stopping_answers_what_is_in_flight(bundle, grpc_stubs):
-    # The batch waits for company longer than it takes to begin to stop.
-    batching = serving.Batching(batch_timeout_micros=1_500_000)
+    # A batch would wait for company for a minute, longer than a stopping server waits for its requests.
+    batching = serving.Batching(batch_timeout_micros=60_000_000)
     with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, batching=batching) as server:
         client = serving.Client(server.url, model=stand_in.NAME)
         grpc_client = serving.Client(server.grpc_target, model=stand_in.NAME, protocol="grpc")
@@ -191,12 +191,16 @@ def test_stopping_answers_what_is_in_flight(bundle, grpc_stubs):
         client.predict(np.repeat(image, 16, axis=0))  # from now on a batch waits for 14 rows or its time
         with concurrent.futures.ThreadPoolExecutor(2) as threads:
             answers = [threads.submit(one.predict, image) for one in (client, grpc_client)]
-            time.sleep(0.7)
+            wait_for(lambda: "keras_mixer_serving_in_flight 2.0" in metrics(server))
             assert not any(answer.done() for answer in answers)
             server.stop()
             assert [len(answer.result()) for answer in answers] == [1, 1]
         with pytest.raises(serving.ServingError, match="cannot be reached"):
             serving.Client(server.url, model=stand_in.NAME, retries=0).status()
+
+
+def metrics(server):
+    return requests.get(f"{server.url}/monitoring/prometheus/metrics", timeout=30).text
 
 
 def test_a_server_can_start_again(bundle, grpc_stubs):
