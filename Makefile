@@ -41,6 +41,8 @@ test-environments: .venv/.test
 
 .venv/.test: pyproject.toml | .venv
 	$(BIN)/pip install --quiet --editable ".[$(TENSORFLOW),dev]"
+	# TF Serving's gRPC stubs; their metadata asks for the full TensorFlow beside the CPU build.
+	$(BIN)/pip install --quiet --no-deps "tensorflow-serving-api>=2.20,<2.22"
 	touch $@ .venv/.demo
 
 .venv:

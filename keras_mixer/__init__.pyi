@@ -1,5 +1,6 @@
 from . import layers as layers
 from . import models as models
+from . import visualization as visualization
 from . import weights as weights
 from .applications import MixerB16 as MixerB16
 from .applications import MixerB32 as MixerB32
