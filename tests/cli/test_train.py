@@ -1,0 +1,132 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from keras_mixer.cli import main
+from keras_mixer.data import load_model
+
+TINY = [
+    *("--set", "model.num_blocks=1", "--set", "model.hidden_dim=8", "--set", "model.tokens_mlp_dim=4"),
+    *("--set", "model.channels_mlp_dim=8", "--set", "model.image_size=[8, 8]", "--set", "schedule.epochs=null"),
+    *("--set", "schedule.steps=3", "--set", "schedule.warmup_steps=1"),
+]
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", *map(str, arguments)])
+    output = capsys.readouterr()
+    return exit_.value.code, output.out, output.err
+
+
+def test_training_ends_with_a_table(capsys, tmp_path):
+    status, output, _ = run(capsys, "--recipe", "digits", "--output", tmp_path / "run", *TINY)
+    assert status == 0
+    assert "Trained by digits" in output
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_run_goes_on_from_its_recipe_file_and_as_json(capsys, tmp_path):
+    run(capsys, "--recipe", "digits", "--output", tmp_path / "first", *TINY)
+    recipe = tmp_path / "first" / "recipe.json"
+    status, output, _ = run(capsys, "--recipe", recipe, "--output", tmp_path / "second", "--json")
+    assert status == 0
+    (row,) = json.loads(output)
+    assert row["steps"] == 3
+    assert 0.0 <= row["accuracy"] <= 1.0
+    assert recipe.read_text() == (tmp_path / "second" / "recipe.json").read_text()
+
+
+def test_a_run_folder_starts_another_at_a_larger_image_size(capsys, tmp_path):
+    run(capsys, "--recipe", "digits", "--output", tmp_path / "small", *TINY)
+    arguments = ["--weights", tmp_path / "small", "--image-size", "16", "--set", "schedule.steps=2"]
+    status, _, errors = run(
+        capsys,
+        *("--recipe", "digits", "--output", tmp_path / "large", "--set", "schedule.epochs=null"),
+        *("--set", "schedule.warmup_steps=1", *arguments),
+    )
+    assert status == 0, errors
+    assert load_model(tmp_path / "large")[0].input_shape == (None, 16, 16, 1)
+
+
+def test_the_recipe_can_be_shown(capsys, tmp_path):
+    status, output, _ = run(
+        capsys,
+        *("--recipe", "finetune_pets", "--output", tmp_path / "run", "--show-recipe", "--dataset", "./mine"),
+        *("--data-dir", "/data", "--weights", "sam", "--image-size", "448", "--strategy", "default"),
+        *("--set", "optimizer.learning_rate=0.01"),
+    )
+    assert status == 0
+    recipe = json.loads(output)
+    assert (recipe["data"]["dataset"], recipe["data"]["data_dir"], recipe["model"]["weights"]) == (
+        "./mine",
+        "/data",
+        "sam",
+    )
+    assert (recipe["model"]["image_size"], recipe["execution"]["strategy"]) == ([448, 448], "default")
+    assert recipe["optimizer"]["learning_rate"] == 0.01
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "digit"], "Unknown recipe 'digit'"),
+        (["--recipe", "no/recipe.json"], "No such file"),
+        (["--recipe", "digits", "--set", "seed"], "--set takes FIELD=VALUE, but got 'seed'"),
+        (["--recipe", "digits", "--set", "speed=1"], "Unknown recipe field 'speed'"),
+        (["--recipe", "digits", "--dataset", "./nothing"], "is not a folder"),
+        (["--recipe", "digits", "--strategy", "all"], "execution.strategy must be one of auto"),
+        (["--recipe", "digits", "--strategy", "multi_worker"], "TF_CONFIG"),
+        (["--recipe", "digits", "--strategy", "data_parallel"], "KERAS_BACKEND=jax"),
+        (["--recipe", "digits", "--sweep"], "no learning_rate_grid"),
+        (["--recipe", "digits", "--weights", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, arguments, message):
+    status, output, errors = run(capsys, "--output", tmp_path / "run", *arguments)
+    assert status == 2
+    assert output == ""
+    assert message in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob("model.keras"))
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path):
+    """Interrupts a process of the installed command once its first checkpoint is there."""
+    command = [sys.executable, "-m", "keras_mixer", "train", "--recipe", "digits", "--output", str(tmp_path), *TINY]
+    command += ["--set", "schedule.steps=100000", "--set", "execution.checkpoint_steps=1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        started = time.monotonic()
+        while not list(tmp_path.glob("checkpoints/*.safetensors")):
+            assert process.poll() is None
+            assert time.monotonic() - started < 300
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "Interrupted." in errors
+    assert "Traceback" not in errors
+
+
+def test_training_runs_on_the_jax_backend_over_several_devices(tmp_path):
+    """Four virtual devices; the model is then read by this process's backend."""
+    command = [sys.executable, "-m", "keras_mixer", "train", "--recipe", "digits", "--output", str(tmp_path), *TINY]
+    environment = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    finished = subprocess.run(
+        [*command, "--json"], env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert json.loads(finished.stdout)[0]["steps"] == 3
+    model, card = load_model(pathlib.Path(tmp_path))
+    assert model.output_shape == (None, len(card.class_names))
