@@ -1,26 +1,9 @@
-import struct
-import zlib
-
 import pytest
 import stand_in
+from image_headers import jpeg_header, png_header
 
 from keras_mixer.serving.errors import RequestError
 from keras_mixer.serving.images import check_image
-
-
-def png_header(width: int, height: int) -> bytes:
-    """The beginning of a PNG that declares a size, and holds no pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = b"IDAT" + zlib.compress(b"")
-    chunks = [
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (header, data)
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def jpeg_header(width: int, height: int) -> bytes:
-    frame = struct.pack(">BHHB", 8, height, width, 3) + bytes([1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1])
-    return b"\xff\xd8\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + b"\xff\xda\x00\x02"
 
 
 @pytest.mark.parametrize("header", [png_header, jpeg_header])

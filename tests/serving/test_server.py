@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 import stand_in
-from test_image_limits import png_header
+from image_headers import png_header
 
 from keras_mixer import serving
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import requests
 import stand_in
+from image_headers import jpeg_header, png_header
 from PIL import Image
-from test_image_limits import jpeg_header, png_header
 
 from keras_mixer import serving
 
