@@ -68,23 +68,29 @@ class Augmentation:
         Returns:
             uint8 `(*image_size, channels)`.
         """
-        seeds = tf.random.split(seed, 2)
+        return self.vary(self.take_crop(image, preprocessing, seed), seed)
+
+    def take_crop(self, image: tf.Tensor, preprocessing: Preprocessing, seed: tf.Tensor) -> tf.Tensor:
+        """The first half of `augment`: decodes and crops, which fails if the bytes are no image."""
+        crop_seed = tf.random.split(seed, 2)[0]
         if self.crop == "inception":
-            pixels = inception_crop(image, preprocessing, self.crop_area, self.crop_ratio, seeds[0])
+            return inception_crop(image, preprocessing, self.crop_area, self.crop_ratio, crop_seed)
+        decoded = preprocessing.decode(image) if image.dtype == tf.string else image
+        # What is to be shifted is the whole image; what is not cropped is what evaluation sees.
+        whole = dataclasses.replace(preprocessing, resize="direct") if self.crop == "pad" else preprocessing
+        if whole.resize == "direct" and decoded.shape == whole.input_shape:
+            pixels = decoded
         else:
-            decoded = preprocessing.decode(image) if image.dtype == tf.string else image
-            # What is to be shifted is the whole image; what is not cropped is what evaluation sees.
-            whole = dataclasses.replace(preprocessing, resize="direct") if self.crop == "pad" else preprocessing
-            if decoded.shape == preprocessing.input_shape and (self.crop == "pad" or preprocessing.resize == "direct"):
-                pixels = decoded
-            else:
-                pixels = tf.cast(tf.round(whole.fit(decoded)), tf.uint8)
-            if self.crop == "pad":
-                pixels = padded_crop(pixels, self.crop_padding, seeds[0])
+            pixels = tf.cast(tf.round(whole.fit(decoded)), tf.uint8)
+        return padded_crop(pixels, self.crop_padding, crop_seed) if self.crop == "pad" else pixels
+
+    def vary(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The second half of `augment`: flip and RandAugment."""
         layers = self.randaugment_layers
         if not (self.flip or layers):
             return pixels
-        draws = tf.random.stateless_uniform((1 + layers * DRAWS_PER_LAYER,), seeds[1], alg="philox")
+        vary_seed = tf.random.split(seed, 2)[1]
+        draws = tf.random.stateless_uniform((1 + layers * DRAWS_PER_LAYER,), vary_seed, alg="philox")
         if self.flip:
             pixels = tf.cond(draws[0] < 0.5, lambda: tf.reverse(pixels, axis=[1]), lambda: pixels)
         return randaugment(pixels, tf.reshape(draws[1:], (layers, DRAWS_PER_LAYER)), self.randaugment_magnitude)

@@ -97,12 +97,13 @@ def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherw
     Args:
         function: Map function; any error of its operations counts as failure.
         value: Its argument.
-        otherwise: Stands in for the result; its shape fits the function's.
+        otherwise: Stands in for the result; its shape is the function's, or anything where that is unknown.
 
     Returns:
         The result, and a bool scalar that says whether `function` succeeded.
     """
-    tried = tf.autograph.experimental.do_not_convert(lambda argument: (function(argument), True))
-    succeeded = tf.data.Dataset.from_tensors(value).map(tried).ignore_errors()
+    no_autograph = tf.autograph.experimental.do_not_convert
+    tried = tf.data.Dataset.from_tensors(value).map(no_autograph(lambda argument: (function(argument), True)))
     failed = tf.data.Dataset.from_tensors((otherwise, False))
-    return succeeded.concatenate(failed).take(1).get_single_element()
+    # `Dataset.reduce` would say it more shortly, and take a hundred times as long.
+    return tried.ignore_errors().concatenate(failed).take(1).get_single_element()
