@@ -14,6 +14,10 @@ COMMANDS = {
     "predict": "Classify image files.",
     "export": "Write SavedModel, LiteRT and other artefacts, and measure what each costs.",
     "serve": "Answer TF Serving's REST and gRPC on this machine, for development.",
+    "fewshot": "Probe a model's features with a few images per class.",
+    "invariance": "Train on permuted images: which architectures do not mind.",
+    "benchmark": "Measure speed and cost, beside what the papers report.",
+    "visualize": "Draw what a model has learned.",
     "weights": "List, download and verify the published weights.",
     "tpu-check": "Compile a training step for a TPU that is not here: memory, FLOPs, largest batch.",
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
+from keras_mixer.evaluation.compilation import worth_compiling
 from keras_mixer.evaluation.ridge import RidgePath
 
 SHOTS = (1, 5, 10, 25)  # images per class
@@ -49,7 +50,9 @@ def feature_model(model: keras.Model) -> keras.Model:
     output = model.get_layer("pre_logits").output if "pre_logits" in names else model.layers[-1].input
     if isinstance(output, (list, tuple)) or len(output.shape) != 2:
         raise ValueError(f"The layer before the last of {model.name!r} does not give one vector of features per image.")
-    return keras.Model(model.inputs, output, name=f"{model.name}_features")
+    features = keras.Model(model.inputs, output, name=f"{model.name}_features")
+    features.jit_compile = worth_compiling()
+    return features
 
 
 def extract_features(

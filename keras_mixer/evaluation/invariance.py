@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
+from keras_mixer.evaluation.compilation import worth_compiling
+
 ORDERS = ("original", "patches and pixels", "all pixels")
 
 
@@ -112,6 +114,7 @@ def invariance_experiment(
                 keras.optimizers.AdamW(schedule, weight_decay=weight_decay),
                 keras.losses.SparseCategoricalCrossentropy(),
                 metrics=["accuracy"],
+                jit_compile=worth_compiling(),
             )
             history = model.fit(
                 permute_pixels(train[0], indices),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import numpy as np
 
+from keras_mixer.evaluation.compilation import worth_compiling
+
 BATCH_SIZES = tuple(2**exponent for exponent in range(5, 14))  # 32 to 8192
 MATMUL_SIZES = (1024, 2048, 4096)
 
@@ -47,6 +49,7 @@ def measure_throughput(
     *,
     repetitions: int = 3,
     max_seconds: float = 30.0,
+    jit_compile: bool | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Throughput:
     """Times a model on random images at rising batch sizes, and stops before one that would not fit.
@@ -59,6 +62,7 @@ def measure_throughput(
         batch_sizes: Rising numbers of images.
         repetitions: Timed calls at each size, after one to warm up.
         max_seconds: Longest acceptable call.
+        jit_compile: Whether XLA compiles the model; None for yes on an accelerator and no on a CPU.
         clock: Returns seconds.
 
     Returns:
@@ -69,6 +73,8 @@ def measure_throughput(
     """
     import tensorflow as tf
 
+    timed = keras.Model(model.inputs, model.outputs)  # not the caller's, whose settings stay
+    timed.jit_compile = worth_compiling() if jit_compile is None else jit_compile
     shape = model.input_shape[1:]
     images = np.random.default_rng(0).uniform(-1, 1, size=(max(1, min(batch_sizes)), *shape)).astype("float32")
     rates: dict[int, float] = {}
@@ -79,7 +85,7 @@ def measure_throughput(
             break
         batch = tf.constant(np.resize(images, (size, *shape)))
         try:
-            rates[size] = size / _fastest(functools.partial(model.predict_on_batch, batch), repetitions, clock)
+            rates[size] = size / _fastest(functools.partial(timed.predict_on_batch, batch), repetitions, clock)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             break
     if not rates:

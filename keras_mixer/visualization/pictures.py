@@ -135,10 +135,12 @@ def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
 
 
 def _panels(pictures: Mapping[str, np.ndarray], **imshow):
-    """One picture beside the next, with titles."""
+    """Pictures with titles: side by side, or one below the other where they are wide."""
     height, width = np.max([picture.shape[:2] for picture in pictures.values()], axis=0)
-    figure, axes = _grid_of_axes(1, len(pictures), width / height, "", size=5.0)
-    for axis, (title, picture) in zip(axes[0], pictures.items(), strict=True):
+    aspect = width / height
+    shape = (1, len(pictures)) if aspect < 2 else (len(pictures), 1)
+    figure, axes = _grid_of_axes(*shape, aspect, "", size=5.0 / max(1.0, aspect / 1.4))
+    for axis, (title, picture) in zip(axes.ravel(), pictures.items(), strict=True):
         axis.imshow(picture, interpolation="nearest", **imshow)
         axis.set_title(title, fontsize=9)
     return figure

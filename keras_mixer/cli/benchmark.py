@@ -1,0 +1,126 @@
+"""`keras-mixer benchmark`: speed and cost of a model, beside what the papers report."""
+
+import click
+
+from keras_mixer.cli.model_argument import model_help, open_model, weights_option
+from keras_mixer.cli.output import json_option, show
+
+GROWTH_FACTORS = (1, 2, 3, 4)  # of the image's sides
+GROWTH_BATCH = 16
+
+
+@click.command(epilog=model_help)
+@click.argument("model", required=False)
+@weights_option
+@click.option("--batch-size", "batch_sizes", type=click.IntRange(min=1), multiple=True, help="Only these, rising.")
+@click.option("--max-seconds", type=float, default=5.0, show_default=True, help="Longest call of a batch.")
+@click.option("--growth", type=click.Path(dir_okay=False), help="Draw cost against the number of patches to this file.")
+@click.option("--tradeoff", type=click.Path(dir_okay=False), help="Draw figure 2 of the paper to this file.")
+@json_option
+def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json):
+    """Measure images per second, operations, parameters and the share of the machine's matrix product that they use.
+
+    Without MODEL it prints the published tables.
+    """
+    import dataclasses
+
+    from keras_mixer import reported
+
+    if tradeoff:
+        from keras_mixer.visualization import save_figure
+
+        save_figure(reported.accuracy_cost_figure(), tradeoff)
+    if model is None:
+        if growth or batch_sizes:
+            raise ValueError("Name the MODEL to measure.")
+        rows = [dataclasses.asdict(row) for row in reported.TABLE]
+        show(rows if as_json else [_reported_row(row) for row in reported.TABLE], title="Reported", as_json=as_json)
+        return
+    opened, card = open_model(model, weights)
+    measured = _measure(opened, card.name, batch_sizes, max_seconds)
+    if growth:
+        measured["growth"] = _draw_growth(opened, growth)
+    published = reported.reported(card.name)
+    if as_json:
+        show([{**measured, "reported": [dataclasses.asdict(row) for row in published]}], as_json=True)
+        return
+    show([{"quantity": name, "measured": value} for name, value in _readable(measured)], title=card.name)
+    if published:
+        show([_reported_row(row) for row in published], title=f"Reported for {published[0].model}")
+
+
+def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
+    from keras_mixer import evaluation
+    from keras_mixer.evaluation.throughput import BATCH_SIZES
+    from keras_mixer.models import multiply_adds
+
+    speed = evaluation.measure_throughput(model, batch_sizes or BATCH_SIZES, max_seconds=max_seconds)
+    peak = evaluation.matmul_peak()
+    cost = multiply_adds(model)
+    return {
+        "model": name,
+        "parameters": model.count_params(),
+        "multiply_adds": cost,
+        "framework_operations": evaluation.framework_flops(model),
+        "best_batch_size": speed.best_batch_size,
+        "images_per_second": speed.best,
+        "cores": speed.cores,
+        "images_per_second_per_core": speed.best_per_core,
+        "matmul_peak": peak,
+        "fraction_of_peak": cost * speed.best / peak,
+        "by_batch_size": speed.images_per_second,
+    }
+
+
+def _draw_growth(model, path: str) -> dict:
+    import numpy as np
+
+    from keras_mixer import evaluation, weights
+    from keras_mixer.evaluation.pictures import draw_growth
+    from keras_mixer.models import multiply_adds
+    from keras_mixer.visualization import save_figure
+    from keras_mixer.visualization.parts import stem_of
+
+    patches, costs, seconds = [], [], []
+    for factor in GROWTH_FACTORS:
+        height, width = (factor * side for side in model.input_shape[1:3])
+        larger = weights.change_resolution(model, (height, width), method="resample")
+        speed = evaluation.measure_throughput(larger, [GROWTH_BATCH], max_seconds=float("inf"))
+        patches.append(int(np.prod(stem_of(larger).grid)))
+        costs.append(multiply_adds(larger))
+        seconds.append(1.0 / speed.best)
+    drawn = {"multiply-adds per image": costs, "seconds per image": seconds}
+    save_figure(draw_growth(patches, drawn), path)
+    exponents = {name: evaluation.growth_exponent(patches, values) for name, values in drawn.items()}
+    return {"patches": patches, "multiply_adds": costs, "seconds": seconds, "exponents": exponents}
+
+
+def _readable(measured: dict):
+    yield "parameters", f"{measured['parameters']:,}"
+    yield "multiply-adds per image, by formula", f"{measured['multiply_adds']:,}"
+    yield "operations per image, counted by TensorFlow", f"{measured['framework_operations']:,}"
+    for size, rate in measured["by_batch_size"].items():
+        yield f"images per second, batch of {size}", f"{rate:,.4g}"
+    yield (
+        f"best per core ({measured['cores']} cores)",
+        f"{measured['images_per_second_per_core']:,.4g} images per second",
+    )
+    yield "matrix product, fastest", f"{measured['matmul_peak'] / 1e9:,.4g} billion multiply-adds per second"
+    yield "share of it that the model reaches", f"{100 * measured['fraction_of_peak']:.1f} %"
+    for name, exponent in measured.get("growth", {}).get("exponents", {}).items():
+        yield f"{name}: exponent of growth with patches", f"{exponent:.2f}"
+
+
+def _reported_row(row) -> dict:
+    return {
+        "model": row.model,
+        "data": row.pretraining,
+        "px": row.image_size,
+        "ImageNet": row.imagenet,
+        "ReaL": row.real,
+        "avg 5": row.average_5,
+        "img/s": row.images_per_second,
+        "core-days": row.core_days,
+        "M param.": row.parameters,
+        "G MAdds": row.multiply_adds,
+    }

@@ -1,0 +1,57 @@
+"""`keras-mixer fewshot`: how well a few images per class tell the classes apart by a model's features."""
+
+import click
+
+from keras_mixer.cli.model_argument import model_help, open_model, weights_option
+from keras_mixer.cli.output import json_option, show
+
+
+@click.command(epilog=model_help)
+@click.argument("model")
+@weights_option
+@click.option("--dataset", metavar="NAME", help="TFDS name or folder; by default the one of the model's card.")
+@click.option("--train-split", default="train", show_default=True, help="Split that the few images come from.")
+@click.option("--test-split", help="Split to measure on; by default the one of the card, or test.")
+@click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS datasets are stored.")
+@click.option("--shots", type=click.IntRange(min=1), multiple=True, default=(1, 5, 10, 25), show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Random choices of images.")
+@click.option("--penalty", type=float, default=2.0**10, show_default=True)
+@click.option("--sweep", is_flag=True, help="Try the penalties 2^-10 to 2^19 instead.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@json_option
+def command(
+    model, weights, dataset, train_split, test_split, data_dir, shots, seeds, penalty, sweep, batch_size, as_json
+):
+    """Fit closed-form ridge regressions on the features of a few images per class, and measure them.
+
+    The protocol of the paper: pre-logits, targets 1 and -1, penalty 2^10.
+    """
+    from keras_mixer import data
+    from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot
+
+    classifier, card = open_model(model, weights)
+    name = dataset or (card.dataset.name if card.dataset else "digits")
+    own = card.dataset if card.dataset is not None and dataset in (None, card.dataset.name) else None
+    data_dir = data_dir or (own.data_dir if own else None)
+    splits = {"train": train_split, "test": test_split or (own.split if own else "test")}
+    sources = {key: data.load(name, split=split, data_dir=data_dir) for key, split in splits.items()}
+    features = feature_model(classifier)
+    extracted = {}
+    for key, source in sources.items():
+        batches = data.evaluation_batches(source, card.preprocessing, batch_size)
+        extracted[key] = extract_features(features, ((images, labels) for images, labels, _ in batches))
+    results = few_shot_probe(
+        extracted["train"],
+        extracted["test"],
+        classes=len(sources["test"].class_names),
+        shots=shots,
+        penalties=fewshot.PENALTY_SWEEP if sweep else [penalty],
+        seeds=range(seeds),
+    )
+    rows = [
+        {"shots": r.shots, "penalty": r.penalty, "top-1 %": 100 * r.mean, "spread %": 100 * r.spread, "seeds": seeds}
+        for r in results
+    ]
+    if as_json:
+        rows = [{**row, "accuracies": list(r.accuracies)} for row, r in zip(rows, results, strict=True)]
+    show(rows, title=f"{card.name} on {name}, split {splits['test']}", as_json=as_json)

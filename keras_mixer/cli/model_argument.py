@@ -1,0 +1,33 @@
+"""The MODEL of a command: a trained one by its path, or a variant by its name."""
+
+import click
+
+model_help = "MODEL is a run folder, a .keras file, or the name of a variant such as mixer_b16."
+weights_option = click.option("--weights", help="Published set or path, for a variant; random weights otherwise.")
+
+
+def open_model(name: str, weights: str | None = None):
+    """Opens what MODEL names.
+
+    Returns:
+        The model and its card; a variant has a card without classes.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    from keras_mixer.models import VARIANTS
+
+    if name in VARIANTS:
+        from keras_mixer import applications, data
+
+        model = getattr(applications, "Mixer" + name.removeprefix("mixer_").upper())(weights=weights)
+        height, width, channels = model.input_shape[1:]
+        return model, data.ModelCard(name, (), data.Preprocessing(image_size=(height, width), channels=channels))
+    if weights is not None:
+        raise ValueError("--weights is for a variant named as MODEL; a run folder brings its own.")
+    from keras_mixer.data import load_model
+
+    try:
+        return load_model(name)
+    except ValueError as error:
+        raise ValueError(f"{error} Variants: {', '.join(VARIANTS)}.") from error

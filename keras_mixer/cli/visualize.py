@@ -1,0 +1,105 @@
+"""`keras-mixer visualize`: what a Mixer has learned, as pictures."""
+
+import click
+
+from keras_mixer.cli.model_argument import model_help, open_model, weights_option
+from keras_mixer.cli.output import json_option, show
+
+EXAMPLES = 4
+
+
+@click.command(epilog=model_help)
+@click.argument("model")
+@weights_option
+@click.option("--output", type=click.Path(file_okay=False), required=True, help="Folder for the pictures.")
+@click.option("--block", "blocks", type=int, multiple=True, help="Blocks to draw, counted from 0; the first three.")
+@click.option(
+    "--image", "images", type=click.Path(exists=True, dir_okay=False), multiple=True, help="Photos to look at."
+)
+@click.option("--token", "tokens", type=click.IntRange(min=0), multiple=True, help="Patches to draw influences of.")
+@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", show_default=True)
+@json_option
+def command(model, weights, output, blocks, images, tokens, suffix, as_json):
+    """Draw the units of the token-mixing MLPs and of the stem, and what the model sees in images.
+
+    token_units: hidden units in pairs of opposite phase (figure 5), with the pairing in token_units.json. stem_units:
+    figure 7. For the photos, or the first images of the model's dataset: influence (which patches a patch listens
+    to), features (principal components of the tokens) and occlusion (where covering the image costs score).
+    """
+    import pathlib
+
+    from keras_mixer import visualization
+    from keras_mixer.layers import MixerBlock
+
+    opened, card = open_model(model, weights)
+    folder = pathlib.Path(output)
+    count = sum(isinstance(layer, MixerBlock) for layer in opened.layers)
+    blocks = blocks or range(min(3, count))
+    written = []
+
+    def save(figure, name: str) -> None:
+        written.append(visualization.save_figure(figure, folder / f"{name}.{suffix}"))
+
+    units = {}
+    for block in blocks:
+        maps = visualization.token_mixing_units(opened, block)
+        units[f"MixerBlock_{block % count}"] = maps, visualization.pair_units(maps)
+    save(visualization.draw_token_units(units), "token_units")
+    written.append(_write_pairs(units, folder / "token_units.json"))
+    save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
+    for number, photo in enumerate(photos := _photos(card, images)):
+        name = f"{number}" if len(photos) > 1 else ""
+        asked = list(tokens) or _spread_tokens(visualization, opened)
+        influence = visualization.influence_maps(opened, photo, blocks[0], asked)
+        save(
+            visualization.draw_influence(photo, influence, asked, f"MixerBlock_{blocks[0] % count}"), f"influence{name}"
+        )
+        saliency = visualization.occlusion_saliency(opened, photo)
+        best = int(opened.predict(photo[None], verbose=0)[0].argmax())
+        title = card.class_names[best] if card.class_names else f"class {best}"
+        save(visualization.draw_occlusion(photo, saliency, title), f"occlusion{name}")
+    if len(photos):
+        pca = visualization.feature_pca(opened, photos, blocks[-1])
+        save(visualization.draw_feature_pca(photos, pca, f"MixerBlock_{blocks[-1] % count}"), "features")
+    show([{"file": str(path)} for path in written], as_json=as_json)
+
+
+def _write_pairs(units: dict, path):
+    import json
+
+    pairing = {
+        name: {
+            "pairs": pairs.units.tolist(),
+            "opposition": pairs.opposition.tolist(),
+            "frequency": pairs.frequency.tolist(),
+            "unpaired": pairs.unpaired,
+        }
+        for name, (_, pairs) in units.items()
+    }
+    path.write_text(json.dumps(pairing) + "\n", encoding="utf-8")
+    return path
+
+
+def _photos(card, paths):
+    """The given photos, or the first images of the card's dataset, as inputs of the model."""
+    import numpy as np
+
+    if paths:
+        import tensorflow as tf
+
+        try:
+            return np.stack([card.preprocessing(tf.io.read_file(path)).numpy() for path in paths])
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"One of {', '.join(paths)} is not an image that can be read.") from error
+    if card.dataset is None:
+        return np.empty((0, *card.preprocessing.input_shape), "float32")
+    from keras_mixer import data
+
+    batches = data.evaluation_batches(data.load(card.dataset), card.preprocessing, EXAMPLES)
+    return next(iter(batches))[0].numpy()
+
+
+def _spread_tokens(visualization, model) -> list[int]:
+    """A corner, the middle, and a token between them."""
+    rows, columns = visualization.parts.stem_of(model).grid
+    return [0, (rows // 4) * columns + columns // 4, (rows // 2) * columns + columns // 2]
