@@ -1,0 +1,130 @@
+"""The commands of the paper's experiments on the embedded digits, from end to end."""
+
+import json
+import re
+
+import digit_models
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_mixer import data, visualization
+from keras_mixer.cli import main
+from keras_mixer.models import multiply_adds
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of the embedded digits as training leaves it, with random weights."""
+    folder = tmp_path_factory.mktemp("digits")
+    digit_models.untrained().save(folder / "model.keras")
+    names = tuple(str(digit) for digit in range(10))
+    data.ModelCard("digits", names, digit_models.PREPROCESSING, data.DatasetSpec("digits", split="test")).save(
+        folder / "model.json"
+    )
+    return folder
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return exit_.value.code, captured.out, captured.err
+
+
+def test_fewshot_beats_chance_and_more_shots_help(run, capsys):
+    status, out, _ = call(capsys, "fewshot", run, "--shots", 1, "--shots", 25, "--seeds", 2, "--json")
+    few, many = json.loads(out)
+    assert status == 0
+    assert (few["shots"], many["shots"], few["penalty"]) == (1, 25, 1024)
+    assert len(few["accuracies"]) == 2
+    assert few["top-1 %"] == pytest.approx(100 * np.mean(few["accuracies"]))
+    assert 10 < few["top-1 %"] < many["top-1 %"]
+
+
+def test_fewshot_sweeps_penalties(run, capsys):
+    _, out, _ = call(capsys, "fewshot", run, "--shots", 2, "--seeds", 1, "--sweep", "--json")
+    assert [row["penalty"] for row in json.loads(out)] == [2.0**exponent for exponent in range(-10, 20)]
+
+
+def test_visualize_writes_every_picture_and_the_pairing(run, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(photo)
+    folder = tmp_path / "pictures"
+    status, out, _ = call(capsys, "visualize", run, "--output", folder, "--image", photo, "--json")
+    names = ["token_units.png", "token_units.json", "stem_units.png", "influence.png", "occlusion.png", "features.png"]
+    assert status == 0
+    assert [row["file"] for row in json.loads(out)] == [str(folder / name) for name in names]
+    for name in names:
+        if name.endswith(".png"):
+            assert np.asarray(Image.open(folder / name).convert("L")).std() > 1
+    model, _ = data.load_model(run)
+    pairing = json.loads((folder / "token_units.json").read_text())
+    assert list(pairing) == ["MixerBlock_0", "MixerBlock_1"]
+    expected = visualization.pair_units(visualization.token_mixing_units(model, 1))
+    assert pairing["MixerBlock_1"]["pairs"] == expected.units.tolist()
+    assert sorted(np.ravel(pairing["MixerBlock_0"]["pairs"])) == list(range(16))
+
+
+def test_benchmark_measures_and_draws_growth(run, tmp_path, capsys):
+    picture = tmp_path / "growth.svg"
+    status, out, _ = call(capsys, "benchmark", run, "--batch-size", 2, "--batch-size", 4, "--growth", picture, "--json")
+    (row,) = json.loads(out)
+    model, _ = data.load_model(run)
+    assert status == 0
+    assert row["parameters"] == model.count_params()
+    assert row["multiply_adds"] == multiply_adds(model)
+    # TensorFlow counts each multiply-add twice, and biases, normalisation and activations besides.
+    assert 2 * row["multiply_adds"] < row["framework_operations"] < 3 * row["multiply_adds"]
+    assert row["images_per_second"] == max(row["by_batch_size"].values())
+    assert row["fraction_of_peak"] == pytest.approx(
+        row["multiply_adds"] * row["images_per_second"] / row["matmul_peak"]
+    )
+    assert row["growth"]["patches"] == [16, 64, 144, 256]
+    assert row["growth"]["exponents"]["multiply-adds per image"] == pytest.approx(1.0, abs=0.01)
+    assert picture.read_text().startswith("<?xml")
+    assert row["reported"] == []
+
+
+def test_benchmark_without_a_model_prints_the_papers_tables(tmp_path, capsys):
+    status, out, _ = call(capsys, "benchmark", "--json", "--tradeoff", tmp_path / "tradeoff.png")
+    rows = json.loads(out)
+    assert status == 0
+    assert {"model": "Mixer-B/16", "imagenet": 76.44}.items() <= {k: rows[10][k] for k in ("model", "imagenet")}.items()
+    with Image.open(tmp_path / "tradeoff.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_invariance_trains_every_order_and_draws_the_curves(tmp_path, capsys):
+    picture = tmp_path / "curves.png"
+    options = ("--models", "mixer", "--epochs", 2, "--limit", 200, "--output", picture, "--json")
+    status, out, _ = call(capsys, "invariance", *options)
+    curves = json.loads(out)
+    assert status == 0
+    assert [curve["order"] for curve in curves] == ["original", "patches and pixels", "all pixels"]
+    assert all(len(curve["accuracy"]) == 2 for curve in curves)
+    assert all(curve["loss"][1] < curve["loss"][0] for curve in curves)
+    assert picture.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fewshot", "no_such_model"), "no_such_model.*Variants: mixer_s32"),
+        (("visualize", "{run}", "--output", "{tmp}", "--block", "7"), "has 2 Mixer blocks"),
+        (("visualize", "{run}", "--output", "{tmp}", "--image", "{run}/model.json"), "not an image that can be read"),
+        (("visualize", "{run}", "--output", "{tmp}", "--weights", "imagenet1k"), "--weights is for a variant"),
+        (("benchmark", "--growth", "{tmp}/growth.png"), "Name the MODEL to measure"),
+        (("benchmark", "--tradeoff", "{tmp}/tradeoff.gif"), r"written as \.png or \.svg"),
+        (("invariance", "--patch-size", "3"), "multiple of the patch size|do not divide"),
+        (("fewshot", "{run}", "--test-split", "nothing"), "has no split 'nothing'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, run, tmp_path, capsys):
+    status, out, err = call(capsys, *(a.format(run=run, tmp=tmp_path) for a in arguments))
+    assert status == 2
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert re.search(message, lines[0]), lines
+    assert "Traceback" not in err
