@@ -148,16 +148,17 @@ class Evaluation(keras.callbacks.Callback):
 
     Args:
         batches: Evaluation batches `(images, one-hot labels, weights)`, all of one size.
+        steps: Number of evaluation batches.
         clock: Counts the updates.
-        examples_per_epoch: Of the training split.
-        batch_size: Of training.
+        steps_per_epoch: Updates in one pass over the training split.
         rows: The history so far, added to in place.
         metrics: Running metrics of a period that was cut short, by name; used once.
     """
 
-    def __init__(self, batches, clock: Clock, steps_per_epoch: float, rows: list[dict], metrics: dict):
+    def __init__(self, batches, steps: int, clock: Clock, steps_per_epoch: float, rows: list[dict], metrics: dict):
         super().__init__()
         self._batches = batches
+        self._steps = steps
         self._clock = clock
         self._steps_per_epoch = steps_per_epoch
         self._rows = rows
@@ -169,7 +170,7 @@ class Evaluation(keras.callbacks.Callback):
             self._metrics = {}
 
     def on_epoch_end(self, epoch, logs=None):
-        measured = evaluate(self.model, self._batches)
+        measured = evaluate(self.model, self._batches, self._steps)
         logs.pop("cross_entropy")
         logs["val_loss"], logs["val_accuracy"] = measured["cross_entropy"], measured["accuracy"]
         # The rate of the last update, which the optimizer's counter has passed by one.
@@ -185,12 +186,12 @@ class Evaluation(keras.callbacks.Callback):
         )
 
 
-def evaluate(model: keras.Model, batches) -> dict[str, float]:
-    """Returns accuracy and cross-entropy over `batches`, with the averaged weights if the optimizer keeps them."""
+def evaluate(model: keras.Model, batches, steps: int) -> dict[str, float]:
+    """Returns accuracy and cross-entropy over `steps` batches, by the averaged weights if the optimizer keeps them."""
     steps_per_execution, model.steps_per_execution = model.steps_per_execution, 1
     try:
         with averaged_weights(model):
-            return model.evaluate(batches, verbose=0, return_dict=True)
+            return model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
     finally:
         model.steps_per_execution = steps_per_execution
 

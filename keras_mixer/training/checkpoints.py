@@ -109,7 +109,7 @@ class CheckpointStore:
 
 def gather(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns everything that training changes: weights, optimizer, random state and running metrics, by name."""
-    return {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _variables(model).items()}
+    return {name: _read(variable) for name, variable in _variables(model).items()}
 
 
 def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
@@ -141,6 +141,12 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     metrics = {id(variable) for variable in groups["metrics"]}
     groups["model"] = [variable for variable in groups["model"] if id(variable) not in metrics]
     return {f"{group}/{place}": value for group, values in groups.items() for place, value in enumerate(values)}
+
+
+def _read(variable: keras.Variable) -> np.ndarray:
+    value = variable.value
+    # TensorFlow keeps a metric's part on each device; reading it adds them up.
+    return keras.ops.convert_to_numpy(value.read_value() if hasattr(value, "read_value") else value)
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

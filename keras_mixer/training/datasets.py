@@ -64,6 +64,11 @@ class Datasets:
         together = self.recipe.execution.steps_per_execution
         return min(-(-wanted // together) * together, self.total_steps)
 
+    @property
+    def evaluation_steps(self) -> int:
+        """Batches in one pass over the evaluation split, the last one filled up."""
+        return -(-self.eval_source.num_examples // self.recipe.eval_batch_size)
+
     @functools.cached_property
     def fingerprint(self) -> dict:
         """What must stay as it is for a run to go on: as JSON."""

@@ -199,8 +199,9 @@ def _tpu() -> Distribution:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         strategy = tf.distribute.TPUStrategy(resolver)
     except (ValueError, KeyError, tf.errors.OpError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
         raise ValueError(
-            f"No TPU answers: {error} On the TPU's own host TensorFlow needs `pip install 'keras_mixer[tpu]'`; or "
+            f"No TPU answers: {reason}. On the TPU's own host TensorFlow needs `pip install 'keras_mixer[tpu]'`; or "
             f"train with KERAS_BACKEND=jax."
         ) from error
     return Distribution("tpu", strategy, strategy.num_replicas_in_sync, accelerated=True)

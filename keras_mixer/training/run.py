@@ -96,7 +96,7 @@ def train(
             network = initial_network(recipe.model, len(datasets.class_names), recipe.name)
             model = training_model(network, recipe, datasets.total_steps, distribution)
         rows, seconds = _fit(model, recipe, datasets, distribution, folder, progress, callbacks)
-        measured = evaluate(model, datasets.evaluation())
+        measured = evaluate(model, datasets.evaluation(), datasets.evaluation_steps)
         if distribution.worker == 0:
             with averaged_weights(model):
                 finished = classifier_of(network)
@@ -133,7 +133,9 @@ def _fit(
         return {"rows": rows, "seconds": clock.seconds, "data": datasets.fingerprint}
 
     writes = distribution.worker == 0
-    evaluation = Evaluation(datasets.evaluation(), clock, datasets.steps_per_epoch, rows, metrics)
+    evaluation = Evaluation(
+        datasets.evaluation(), datasets.evaluation_steps, clock, datasets.steps_per_epoch, rows, metrics
+    )
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(
             Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes, writes=writes)

@@ -26,6 +26,7 @@ class TensorFlowTrainingModel(keras.Model):
     def __init__(self, model: keras.Model, micro_batches: int = 1, compile_gradients: bool = False, **kwargs):
         super().__init__(inputs=model.inputs, outputs=model.outputs, name=model.name, **kwargs)
         self.train_function: Callable | None = None
+        self.test_function: Callable | None = None
         self.micro_batches = micro_batches
         self.compile_gradients = compile_gradients
 
@@ -69,25 +70,36 @@ class TensorFlowTrainingModel(keras.Model):
         return loss_sum / parts, scores, [total / parts for total in sums]
 
     def make_train_function(self, force=False):
-        if self.train_function is not None and not force:
-            return
-        strategy = self.distribute_strategy
-        if strategy.num_replicas_in_sync == 1 or self.run_eagerly:
+        if self._distributed() and (force or self.train_function is None):
+            self.train_function = self._on_replicas(self.train_step, self.steps_per_execution)
+        elif not self._distributed():
             super().make_train_function(force=force)
-            return
+
+    def make_test_function(self, force=False):
+        if self._distributed() and (force or self.test_function is None):
+            self.test_function = self._on_replicas(self.test_step, 1)
+        elif not self._distributed():
+            super().make_test_function(force=force)
+
+    def _distributed(self) -> bool:
+        return self.distribute_strategy.num_replicas_in_sync > 1 and not self.run_eagerly
+
+    def _on_replicas(self, step: Callable, steps: int) -> Callable:
+        """Returns a function from an iterator to the logs after `steps` steps on all replicas."""
+        strategy = self.distribute_strategy
 
         def one_step(iterator):
-            logs = strategy.run(self.train_step, args=(next(iterator),))
+            logs = strategy.run(step, args=(next(iterator),))
             # Metrics are already sums over the replicas: any replica's value is the value.
             return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
         @tf.function(reduce_retracing=True)
         def several_steps(iterator):
-            for _ in tf.range(self.steps_per_execution - 1):
+            for _ in tf.range(steps - 1):
                 one_step(iterator)
             return one_step(iterator)
 
-        self.train_function = several_steps
+        return several_steps
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds loss and metrics from the declared shapes, before the first step.

@@ -18,6 +18,14 @@ from keras_mixer.training.recipe import Recipe
 
 INSTALL = "pip install 'keras_mixer[tpu-check]'"
 _TOPOLOGY = re.compile(r"v\d\w*:\d+(x\d+)+")
+_ENVIRONMENT = {
+    "KERAS_BACKEND": "jax",
+    # No TPU is to be looked for, neither on this machine nor by the metadata server of a cloud; and as none is used,
+    # several compilers may run at a time.
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
 _LARGEST = 2**20  # examples; no batch is tried beyond it
 
 
@@ -78,8 +86,7 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000) -> TpuCheck:
         input=json.dumps({"recipe": recipe.to_json(), "topology": topology, "classes": classes}),
         capture_output=True,
         text=True,
-        # No TPU is to be looked for, neither on this machine nor by the metadata server of a cloud.
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"},
+        env={**os.environ, **_ENVIRONMENT},
     )
     answer = process.stdout.strip().rsplit("\n", 1)[-1]
     if process.returncode or not answer.startswith("{"):
