@@ -13,7 +13,7 @@ CROPS = ("inception", "pad", "none")
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training images vary; the defaults are the paper's crop and flip alone (section 3, appendix B).
+    """How training images vary; the defaults are the paper's crop and flip alone, as its JFT recipes take.
 
     Attributes:
         crop: "inception" resizes a random box of the image; "pad" shifts the whole image by up to `crop_padding`

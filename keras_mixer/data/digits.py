@@ -15,7 +15,7 @@ SPLIT_SEED = 0
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """1,797 handwritten digits of 8 x 8 pixels in 16 grey levels, by 43 writers.
+    """1,797 handwritten digits of 8 x 8 pixels in 17 grey levels, by 13 writers.
 
     The test set of the UCI collection "Optical Recognition of Handwritten Digits", as bundled with scikit-learn,
     in a fixed shuffled order: 1,437 for training and 360 for testing.
