@@ -13,4 +13,5 @@ def gelu_erf(x):
     The same as `keras.activations.gelu`, but written with erf instead of erfc: ONNX has no erfc, and LiteRT fuses
     either into its built-in GELU.
     """
+    x = ops.convert_to_tensor(x)
     return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
