@@ -1,0 +1,81 @@
+"""The variants of the paper's appendix A on CIFAR-10, one small Mixer each, with the same budget.
+
+    python -m benchmarks.variants cifar10_jpeg.npz [--epochs 10] [--output benchmarks/variants.md]
+
+The archive's layout is that of `benchmarks/unpack_jpegs.py`; the training is that of `benchmarks/family/cifar10.py`:
+nothing is tuned for any variant.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import os
+import pathlib
+import platform
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+BASE = dict(num_blocks=8, patch_size=4, hidden_dim=128, tokens_mlp_dim=64, channels_mlp_dim=512)  # 64 tokens
+VARIANTS = {
+    "base": {},
+    "untied": dict(untied=True),
+    "concat, G = 2": dict(channel_groups=2),
+    "concat, G = 4": dict(channel_groups=4),
+    "project, G = 2": dict(channel_groups=2, grouping="project"),
+    "project, G = 4": dict(channel_groups=4, grouping="project"),
+    "pyramid, 64 to 16 tokens at block 4": dict(tokens=(64,) * 4 + (16,) * 4),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What `trained_accuracy` asks of an architecture: a builder of `keras_mixer.models` and its arguments."""
+
+    small: dict
+    builder: str = "Mixer"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=pathlib.Path)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--limit", type=int, help="first images of each split alone, for a trial")
+    parser.add_argument("--only", choices=VARIANTS, nargs="*", default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--output", type=pathlib.Path, help="write the Markdown table here as well")
+    arguments = parser.parse_args()
+    lines = [
+        f"# Variants of the appendix on CIFAR-10, {arguments.epochs} epochs",
+        "",
+        f"Measured {datetime.date.today()} on {platform.processor() or platform.machine()}, "
+        f"{os.cpu_count()} cores{f', first {arguments.limit} images alone' if arguments.limit else ''}.",
+        "",
+        "| variant | parameters | multiply-adds per image | test accuracy | training, s |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in arguments.only:
+        lines.append(row(name, arguments.archive, arguments.epochs, arguments.limit))
+        print(lines[-1], flush=True)
+    table = "\n".join(lines) + "\n"
+    print("\n" + table)
+    if arguments.output:
+        arguments.output.write_text(table, encoding="utf-8")
+
+
+def row(name: str, archive: pathlib.Path, epochs: int, limit: int | None) -> str:
+    import keras
+
+    from benchmarks.family.cifar10 import trained_accuracy
+    from keras_mixer import models
+
+    small = {**BASE, **VARIANTS[name]}
+    cost = models.multiply_adds(models.Mixer(**small, input_shape=(32, 32, 3), classes=10))
+    found = trained_accuracy(Variant(small), archive, epochs, limit)
+    keras.backend.clear_session()
+    return (
+        f"| {name} | {found['small_parameters']:,} | {cost:,} | {100 * found['accuracy']:.2f} % | "
+        f"{found['training_seconds']:.0f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
