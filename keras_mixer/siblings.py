@@ -13,6 +13,8 @@ from keras_mixer.weights.token_weights import line_axes, token_axes
 
 _log = logging.getLogger(__name__)
 
+CONSTRUCTORS: dict = {}  # variant, as "res_mlp_24" -> its constructor
+
 _DOC = """Builds {title}, with random or your own weights.
 
     {sizes}.
@@ -83,6 +85,7 @@ def _constructor(variant: str, constructor: str, title: str):
             _load(model, weights, stored_classes, include_top)
         return model
 
+    CONSTRUCTORS[variant] = construct
     construct.__name__ = construct.__qualname__ = constructor
     construct.__doc__ = _DOC.format(
         title=title,

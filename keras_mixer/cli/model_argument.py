@@ -15,12 +15,15 @@ def open_model(name: str, weights: str | None = None):
     Raises:
         ValueError: If there is no such model.
     """
-    from keras_mixer.models import VARIANTS
+    from keras_mixer.models import ARCHITECTURES, VARIANTS
 
-    if name in VARIANTS:
-        from keras_mixer import applications, data
+    if name in ARCHITECTURES:
+        from keras_mixer import applications, data, siblings
 
-        model = getattr(applications, "Mixer" + name.removeprefix("mixer_").upper())(weights=weights)
+        if name in VARIANTS:
+            model = getattr(applications, "Mixer" + name.removeprefix("mixer_").upper())(weights=weights)
+        else:
+            model = siblings.CONSTRUCTORS[name](weights=weights, input_shape=(224, 224, 3))
         height, width, channels = model.input_shape[1:]
         return model, data.ModelCard(name, (), data.Preprocessing(image_size=(height, width), channels=channels))
     if weights is not None:
@@ -30,4 +33,4 @@ def open_model(name: str, weights: str | None = None):
     try:
         return load_model(name)
     except ValueError as error:
-        raise ValueError(f"{error} Variants: {', '.join(VARIANTS)}.") from error
+        raise ValueError(f"{error} Variants: {', '.join(ARCHITECTURES)}.") from error

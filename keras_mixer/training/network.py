@@ -1,7 +1,6 @@
 """The network of a recipe: random or from weights, made for training with logits, finished with probabilities."""
 
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +9,12 @@ import keras
 
 from keras_mixer import applications
 from keras_mixer.layers import MixerBlock
+from keras_mixer.models.catalog import find_variant
 from keras_mixer.models.mixer import VARIANTS, Mixer
 from keras_mixer.training.recipe import ModelSpec
 from keras_mixer.weights.loading import is_path, load
 from keras_mixer.weights.registry import find
+from keras_mixer.weights.token_weights import line_axes, token_axes
 
 _SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
 
@@ -49,12 +50,14 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
         "name": name,
     }
     network_sizes: dict[str, Any] = sizes(spec)
-    if spec.weights is not None and spec.variant is not None:
+    if spec.weights is not None and spec.variant in VARIANTS:
         construct = getattr(applications, "Mixer" + spec.variant.removeprefix("mixer_").upper())
         return construct(weights=spec.weights, **arguments)
-    network = Mixer(**network_sizes, **arguments)
+    builder = Mixer if spec.variant is None else find_variant(spec.variant)[0]
+    network = builder(**network_sizes, **arguments)
     if spec.weights is not None:
-        load(network, spec.weights, resize=True)
+        # ConvMixer and CycleMLP have no weight that depends on the image size.
+        load(network, spec.weights, resize=bool(token_axes(network) or line_axes(network)))
     return network
 
 
@@ -76,8 +79,8 @@ def pixel_range(spec: ModelSpec) -> tuple[float | tuple[float, ...], float | tup
     return 0.5, 0.5  # [-1, 1], as the paper
 
 
-def sizes(spec: ModelSpec) -> dict[str, int]:
-    """Returns the five sizes of the network by the names that `keras_mixer.Mixer` gives them."""
+def sizes(spec: ModelSpec) -> dict[str, Any]:
+    """Returns the sizes of the network by the names that its builder gives them: `keras_mixer.Mixer` or a sibling."""
     given = _named_sizes(spec)
     if spec.variant is not None:
         if given:
@@ -85,9 +88,7 @@ def sizes(spec: ModelSpec) -> dict[str, int]:
                 f"The variant {spec.variant} has its own {', '.join(given)}: leave them out, or set model.variant to "
                 f"null."
             )
-        if spec.variant not in VARIANTS:
-            raise ValueError(f"Unknown variant {spec.variant!r}. Known variants: {', '.join(VARIANTS)}.")
-        return dataclasses.asdict(VARIANTS[spec.variant])
+        return find_variant(spec.variant)[1]
     missing = [size for size in _SIZES if size not in given]
     if missing:
         raise ValueError(f"A model without a variant needs {', '.join(_SIZES)}; missing: {', '.join(missing)}.")

@@ -12,7 +12,7 @@ from typing import Any
 class ModelSpec:
     """The network. Either a variant's name or the five sizes of `keras_mixer.Mixer`."""
 
-    variant: str | None = None  # of keras_mixer.models.mixer.VARIANTS
+    variant: str | None = None  # of keras_mixer.models.ARCHITECTURES
     num_blocks: int | None = None
     patch_size: int | None = None
     hidden_dim: int | None = None
