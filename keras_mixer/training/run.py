@@ -185,7 +185,7 @@ def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
 def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> None:
     """Runs several steps per call where they come out even, else one."""
     model.steps_per_execution = wanted if length % wanted == 0 else 1
-    model.make_train_function(force=True)
+    model.train_function = None  # `fit` makes it anew, once loss and metrics are built
 
 
 def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> tuple[int, list[dict], float, dict]:
