@@ -77,5 +77,5 @@ def _keras_hub():
     try:
         import keras_hub
     except ImportError as error:
-        raise ImportError("The ViT comparator comes from KerasHub: pip install keras-hub") from error
+        raise ImportError('The ViT comparator comes from KerasHub: pip install "keras_mixer[comparators]"') from error
     return keras_hub
