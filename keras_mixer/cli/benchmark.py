@@ -81,7 +81,9 @@ def _draw_growth(model, path: str) -> dict:
     from keras_mixer.visualization import save_figure
     from keras_mixer.visualization.parts import stem_of
 
-    patches, costs, seconds = [], [], []
+    patches: list[int] = []
+    costs: list[float] = []
+    seconds: list[float] = []
     for factor in GROWTH_FACTORS:
         height, width = (factor * side for side in model.input_shape[1:3])
         larger = weights.change_resolution(model, (height, width), method="resample")
@@ -89,7 +91,7 @@ def _draw_growth(model, path: str) -> dict:
         patches.append(int(np.prod(stem_of(larger).grid)))
         costs.append(multiply_adds(larger))
         seconds.append(1.0 / speed.best)
-    drawn = {"multiply-adds per image": costs, "seconds per image": seconds}
+    drawn: dict[str, list[float]] = {"multiply-adds per image": costs, "seconds per image": seconds}
     save_figure(draw_growth(patches, drawn), path)
     exponents = {name: evaluation.growth_exponent(patches, values) for name, values in drawn.items()}
     return {"patches": patches, "multiply_adds": costs, "seconds": seconds, "exponents": exponents}
