@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from keras_mixer.evaluation import on_one_tensor
 from keras_mixer.export.files import written_whole
-from keras_mixer.export.layer_norm import with_centred_layer_norm
 from keras_mixer.export.precision import in_float32
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -65,7 +64,7 @@ def export_litert(
     if precision == "int8" and not images:
         raise ValueError("Precision int8 needs `samples`: preprocessed images from which to take activation scales.")
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(with_centred_layer_norm(in_float32(on_one_tensor(model))), batch_size, folder)
+        converter = _converter(in_float32(on_one_tensor(model)), batch_size, folder)
         content = _int8(converter, images) if precision == "int8" else _float_or_dynamic(converter, precision)
     with written_whole(path) as partial:
         partial.write_bytes(content)

@@ -6,6 +6,7 @@ from keras_mixer.layers.channel_mlp import ChannelMLP
 from keras_mixer.layers.cycle_fc import CycleFC
 from keras_mixer.layers.cycle_mixing import CycleMixing
 from keras_mixer.layers.grouped_token_mixing import GroupedTokenMixing
+from keras_mixer.layers.layer_norm import LayerNorm
 from keras_mixer.layers.mixer_block import MixerBlock
 from keras_mixer.layers.mixing import ChannelMixing, TokenMixing
 from keras_mixer.layers.patch_embedding import PatchEmbedding
@@ -25,6 +26,7 @@ __all__ = [
     "CycleFC",
     "CycleMixing",
     "GroupedTokenMixing",
+    "LayerNorm",
     "MixerBlock",
     "PatchEmbedding",
     "PatchMap",

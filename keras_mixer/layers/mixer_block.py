@@ -3,13 +3,12 @@
 import keras
 
 from keras_mixer.layers.checks import positive_integer, rate_below_one
+from keras_mixer.layers.layer_norm import LayerNorm
 from keras_mixer.layers.mixing import ChannelMixing
 from keras_mixer.layers.stochastic_depth import StochasticDepth
 from keras_mixer.layers.token_axes import TokenAxes
 from keras_mixer.layers.token_mixing_variants import token_mixing
 from keras_mixer.layers.token_shortcut import TokenShortcut
-
-LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -84,7 +83,6 @@ class MixerBlock(keras.layers.Layer):
         }
 
     def build(self, input_shape):
-        norm = {"epsilon": LAYER_NORM_EPSILON, "dtype": self.dtype_policy}
         mixing = {"dropout": self.dropout, "dtype": self.dtype_policy}
         drop_tokens, drop_channels = self.stochastic_depth
         mixed_shape = self.compute_output_shape(input_shape)
@@ -92,9 +90,9 @@ class MixerBlock(keras.layers.Layer):
             self.shortcut = keras.layers.Identity(name="shortcut", dtype=self.dtype_policy)
         else:
             self.shortcut = TokenShortcut(mixed_shape[1], name="shortcut", dtype=self.dtype_policy)
-        self.layer_norm_0 = keras.layers.LayerNormalization(name="LayerNorm_0", **norm)
+        self.layer_norm_0 = LayerNorm(name="LayerNorm_0", dtype=self.dtype_policy)
         self.stochastic_depth_0 = StochasticDepth(drop_tokens, name="StochasticDepth_0", dtype=self.dtype_policy)
-        self.layer_norm_1 = keras.layers.LayerNormalization(name="LayerNorm_1", **norm)
+        self.layer_norm_1 = LayerNorm(name="LayerNorm_1", dtype=self.dtype_policy)
         self.channel_mixing = ChannelMixing(self.channels_mlp_dim, name="channel_mixing", **mixing)
         self.stochastic_depth_1 = StochasticDepth(drop_channels, name="StochasticDepth_1", dtype=self.dtype_policy)
         for layer in (self.layer_norm_0, self.token_mixing, self.shortcut):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.layer_norm import LayerNorm
 from keras_mixer.layers.token_axes import TokenAxes
 from keras_mixer.layers.token_linear import TokenLinear
 
@@ -39,7 +40,7 @@ class SpatialGatingUnit(keras.layers.Layer):
                 f"number of channels, but got {tuple(input_shape)}."
             )
         half = (*input_shape[:-1], input_shape[-1] // 2)
-        self.norm = keras.layers.LayerNormalization(epsilon=GATE_NORM_EPSILON, name="norm", dtype=self.dtype_policy)
+        self.norm = LayerNorm(epsilon=GATE_NORM_EPSILON, name="norm", dtype=self.dtype_policy)
         self.projection = TokenLinear(
             kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6),
             bias_initializer="ones",

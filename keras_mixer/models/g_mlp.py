@@ -4,11 +4,10 @@ import dataclasses
 
 import keras
 
-from keras_mixer.layers import PatchEmbedding, SpatialGatingUnit
+from keras_mixer.layers import LayerNorm, PatchEmbedding, SpatialGatingUnit
 from keras_mixer.layers.channel_dense import ChannelDense
 from keras_mixer.layers.checks import positive_integer
 from keras_mixer.layers.gelu import gelu_erf
-from keras_mixer.layers.mixer_block import LAYER_NORM_EPSILON
 from keras_mixer.models.head import classifier
 from keras_mixer.models.images import image_input
 from keras_mixer.models.residual import linear_rates, residual
@@ -16,7 +15,7 @@ from keras_mixer.models.residual import linear_rates, residual
 
 def _block(tokens, *, mlp_dim: int, rate: float, dropout: float, name: str):
     """One layer, equation 1: `Z = gelu(LN(X) U)`, `Y = X + s(Z) V` with the spatial gating unit s."""
-    branch = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"{name}_norm")(tokens)
+    branch = LayerNorm(name=f"{name}_norm")(tokens)
     branch = ChannelDense(mlp_dim, activation=gelu_erf, name=f"{name}_dense_0")(branch)
     branch = keras.layers.Dropout(dropout, name=f"{name}_dropout_0")(branch)
     branch = SpatialGatingUnit(name=f"{name}_gate")(branch)  # halves the channels
@@ -84,7 +83,7 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
         tokens = _block(
             tokens, mlp_dim=int(hidden_dim * mlp_ratio), rate=rates[index], dropout=dropout, name=f"block_{index}"
         )
-    tokens = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="pre_head_layer_norm")(tokens)
+    tokens = LayerNorm(name="pre_head_layer_norm")(tokens)
     outputs = classifier(
         tokens,
         include_top=include_top,

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_mixer.layers import MixerBlock, PatchEmbedding
+from keras_mixer.layers import LayerNorm, MixerBlock, PatchEmbedding
 from keras_mixer.layers.checks import positive_integer, rate_below_one
-from keras_mixer.layers.mixer_block import LAYER_NORM_EPSILON
 from keras_mixer.models.head import classifier
 
 
@@ -100,7 +99,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
             tokens=tokens_out,
             name=f"MixerBlock_{index}",
         )(table)
-    table = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="pre_head_layer_norm")(table)
+    table = LayerNorm(name="pre_head_layer_norm")(table)
     outputs = classifier(
         table,
         include_top=include_top,

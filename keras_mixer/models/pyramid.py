@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import keras
-
-from keras_mixer.layers import ChannelMLP
+from keras_mixer.layers import ChannelMLP, LayerNorm
 from keras_mixer.layers.checks import positive_integer
 from keras_mixer.models.head import classifier
 from keras_mixer.models.residual import linear_rates, residual
@@ -102,4 +100,4 @@ def pyramid_outputs(maps: Sequence, *, include_top: bool, pooling: str | None, *
 
 
 def _norm(name: str, **arguments):
-    return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name, **arguments)
+    return LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name, **arguments)

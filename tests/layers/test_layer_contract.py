@@ -18,6 +18,7 @@ CASES = {
         (2, 4, 8),
         (2, 3, 8),
     ),
+    "LayerNorm": (lambda: layers.LayerNorm(name="layer"), (2, 4, 8), (2, 4, 8)),
     "TokenShortcut": (lambda: layers.TokenShortcut(3, name="layer"), (2, 4, 8), (2, 3, 8)),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.3, seed=1, name="layer"), (2, 4, 8), (2, 4, 8)),
     "Affine": (lambda: layers.Affine(0.5, name="layer"), (2, 4, 8), (2, 4, 8)),

@@ -1,0 +1,41 @@
+"""LayerNorm in the form that costs the fewest passes over the table."""
+
+import keras
+from keras import ops
+
+LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class LayerNorm(keras.layers.LayerNormalization):
+    """Normalises each token over its channels: Keras's layer, computed in centred form.
+
+    The mean is subtracted once, and both the variance and the output are taken from the difference. That is the same
+    function as Keras's own form, which scales values and mean apart; it rounds less, takes fewer passes over the table
+    where operations are not fused, and is the form that LiteRT runs fastest. It computes in float32 at least.
+
+    Args:
+        epsilon: Added to the variance.
+        **kwargs: Further arguments of `keras.layers.LayerNormalization`, as `center` and `scale`.
+
+    Input and output shape: `(..., channels)`.
+
+    Example:
+        >>> float(keras.ops.std(keras_mixer.layers.LayerNorm()(keras.ops.arange(8.0)[None])))
+        1.0
+    """
+
+    def __init__(self, epsilon: float = LAYER_NORM_EPSILON, **kwargs):
+        super().__init__(epsilon=epsilon, **kwargs)
+
+    def call(self, inputs):
+        values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        centred = values - ops.mean(values, axis=-1, keepdims=True)
+        # As a product: LiteRT would take the square of a difference back to one operation and subtract twice.
+        variance = ops.mean(centred * centred, axis=-1, keepdims=True)
+        normalised = centred * ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            normalised = normalised * ops.cast(self.gamma, values.dtype)
+        if self.center:
+            normalised = normalised + ops.cast(self.beta, values.dtype)
+        return ops.cast(normalised, self.compute_dtype)
