@@ -4,6 +4,7 @@ import click
 
 from keras_mixer.cli.dataset_options import dataset_options, specification
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.startup import start
 
 MAX_CLASSES_SHOWN = 100
 
@@ -20,6 +21,7 @@ def command(models, dataset, split, data_dir, limit, batch_size, sheet, as_json)
     MODEL is a run folder, a .keras file, a SavedModel folder, or an exported .tflite, .onnx or .xml file. Several
     models are measured on the same images, and compared with the first.
     """
+    start("tensorflow", "keras")
     from keras_mixer.evaluation import EvaluationSplit, measure, open_classifier, save_prediction_sheet
 
     opened = {model: open_classifier(model) for model in models}

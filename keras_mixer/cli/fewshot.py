@@ -4,6 +4,7 @@ import click
 
 from keras_mixer.cli.model_argument import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.startup import start
 
 
 @click.command(epilog=model_help)
@@ -26,6 +27,7 @@ def command(
 
     The protocol of the paper: pre-logits, targets 1 and -1, penalty 2^10.
     """
+    start("tensorflow", "keras")
     from keras_mixer import data
     from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot
 

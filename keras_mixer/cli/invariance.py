@@ -4,6 +4,7 @@ import click
 
 from keras_mixer.cli.comparators import NAMES
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.startup import start
 
 
 @click.command()
@@ -46,6 +47,7 @@ def command(
     """
     import dataclasses
 
+    start("tensorflow", "keras")
     from keras_mixer import data, evaluation
     from keras_mixer.cli.comparators import builders
     from keras_mixer.evaluation.pictures import draw_invariance

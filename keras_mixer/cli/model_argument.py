@@ -2,6 +2,8 @@
 
 import click
 
+from keras_mixer.cli.startup import start
+
 model_help = "MODEL is a run folder, a .keras file, or the name of a variant such as mixer_b16."
 weights_option = click.option("--weights", help="Published set or path, for a variant; random weights otherwise.")
 
@@ -15,6 +17,7 @@ def open_model(name: str, weights: str | None = None):
     Raises:
         ValueError: If there is no such model.
     """
+    start("tensorflow", "keras")
     from keras_mixer.models import ARCHITECTURES, VARIANTS
 
     if name in ARCHITECTURES:

@@ -3,6 +3,7 @@
 import click
 
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.startup import start
 
 
 @click.command()
@@ -19,6 +20,7 @@ def command(context, images, model, top, as_json):
     A file that cannot be read gives one line on the standard error; the others are classified all the same, and the
     exit status is 2.
     """
+    start("tensorflow", "keras")
     from keras_mixer.evaluation import open_classifier, predict_file
 
     predictor, card = open_classifier(model)

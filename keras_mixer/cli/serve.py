@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from keras_mixer.cli.startup import start
+
 
 @click.command("serve")
 @click.argument("base_paths", nargs=-1, type=click.Path(path_type=Path), metavar="BASE_PATH...")
@@ -32,6 +34,7 @@ def command(base_paths, **options):
     `keras-mixer export --serving` has written. This server is for development: for
     production take TF Serving, KServe or Ray Serve, which read the same folders.
     """
+    start("tensorflow")
     from keras_mixer.serving import Limits, Server
 
     logging.basicConfig(format="%(levelname)s %(message)s")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.startup import start
 
 
 @click.command()
@@ -34,6 +35,7 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
     if show_recipe:
         click.echo(recipe.to_json(), nl=False)
         return
+    start("tensorflow", "keras")
     from keras_mixer.training import train
     from keras_mixer.training.sweep import sweep as train_each
 
