@@ -6,13 +6,12 @@ BIN := .venv/bin
 # The suite runs on this many processes.
 JOBS ?= 2
 
-.PHONY: demo test lint test-tensorflow test-jax test-torch test-environments clean
+.PHONY: demo test lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
 
 demo: .venv/.demo
-	$(BIN)/keras-mixer train --recipe digits --output runs/digits --restart
+	$(BIN)/keras-mixer train --recipe digits --output runs/digits
 	$(BIN)/keras-mixer evaluate runs/digits --sheet runs/digits/predictions.png
 	$(BIN)/keras-mixer predict --model runs/digits tests/data/digits/*.png
-	rm -rf saved_models/digits
 	$(BIN)/keras-mixer export runs/digits --formats saved_model litert --output saved_models --name digits
 	@echo "Pictures: runs/digits/curves.png (learning curves), runs/digits/predictions.png (wrong ones in red)."
 
@@ -27,9 +26,14 @@ lint: .venv/.test
 test-tensorflow: .venv/.test
 	KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) -m "not environments"
 
-# The model wing, on the other backends of Keras.
+# The reference logits on the other backends of Keras.
 test-jax test-torch: test-%: .venv/.test
-	KERAS_BACKEND=$* $(BIN)/pytest -n $(JOBS) -m backends tests/layers tests/models tests/weights tests/test_applications.py
+	KERAS_BACKEND=$* $(BIN)/pytest -n $(JOBS) -m backends -k "golden or reference" tests/models tests/weights
+
+# All that the model wing promises on them; takes longer.
+test-backends: all-jax all-torch
+all-jax all-torch: all-%: .venv/.test
+	KERAS_BACKEND=$* $(BIN)/pytest -n $(JOBS) -m backends
 
 # Other TensorFlow versions, in virtual environments that these tests build.
 test-environments: .venv/.test
@@ -50,4 +54,4 @@ test-environments: .venv/.test
 	$(BIN)/pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv runs build dist *.egg-info
+	rm -rf .venv build dist *.egg-info

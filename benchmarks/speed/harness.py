@@ -64,18 +64,24 @@ def measure(rows: list[Row], rounds: int, environments: pathlib.Path | None) -> 
     with contextlib.ExitStack() as stack:
         folder = environments or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bar = stack.enter_context(Progress(transient=True))
-        starting = bar.add_task("Starting workers", total=len(rows))
+        for group in dict.fromkeys(row.group for row in rows):
+            _measure_group([m for m in measurements if m.row.group == group], rounds, folder, bar)
+    return measurements
+
+
+def _measure_group(measurements: list[Measurement], rounds: int, folder: pathlib.Path, bar: Progress) -> None:
+    with contextlib.ExitStack() as stack:
+        starting = bar.add_task("Starting workers", total=len(measurements))
         workers = []
         for measurement in measurements:
             workers.append(_start(measurement, folder, stack))
             bar.advance(starting)
-        task = bar.add_task("Measuring", total=rounds * len(rows))
+        task = bar.add_task(f"Measuring {', '.join(measurements[0].row.group)}", total=rounds * len(measurements))
         for _ in range(rounds):
             for measurement, worker in zip(measurements, workers, strict=True):
                 if measurement.error is None:
                     _one_step(measurement, worker)
                 bar.advance(task)
-    return measurements
 
 
 def _start(measurement: Measurement, folder: pathlib.Path, stack: contextlib.ExitStack) -> subprocess.Popen | None:

@@ -27,6 +27,11 @@ class Row:
     batch: int = 8
     options: dict = dataclasses.field(default_factory=dict)
 
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Rows of one group take turns; more processes at once would not fit in memory."""
+        return self.task, self.variant, "int8" if self.worker == "litert" else self.dtype
+
 
 # Requirements of the peers' environments. Peers are installed without dependencies where those would pull gigabytes
 # that the measured path does not use.

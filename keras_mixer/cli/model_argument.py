@@ -28,7 +28,10 @@ def open_model(name: str, weights: str | None = None):
         else:
             model = siblings.CONSTRUCTORS[name](weights=weights, input_shape=(224, 224, 3))
         height, width, channels = model.input_shape[1:]
-        return model, data.ModelCard(name, (), data.Preprocessing(image_size=(height, width), channels=channels))
+        wanted = getattr(model, "preprocessing", None)  # siblings come without published weights
+        scale = {"mean": wanted.mean, "std": wanted.std} if wanted else {}
+        preprocessing = data.Preprocessing(image_size=(height, width), channels=channels, **scale)
+        return model, data.ModelCard(name, (), preprocessing)
     if weights is not None:
         raise ValueError("--weights is for a variant named as MODEL; a run folder brings its own.")
     from keras_mixer.data import load_model

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from keras_mixer.evaluation.compilation import worth_compiling
+
 INPUT_SIGNATURE = "serving_default"
 
 
@@ -31,6 +33,8 @@ class Predictor:
 def keras_predictor(model: keras.Model) -> Predictor:
     """Wraps a `keras.Model` that maps one tensor of images to one tensor of scores."""
     model = on_one_tensor(model)
+    model = keras.Model(model.inputs[0], model.outputs[0])  # not the caller's, whose settings stay
+    model.jit_compile = worth_compiling()
     return Predictor("keras", lambda images: np.asarray(model.predict_on_batch(images), np.float32))
 
 

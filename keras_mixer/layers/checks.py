@@ -1,5 +1,7 @@
 """Checks of layer arguments: each returns the value or says what was expected, what came and how to mend it."""
 
+import numbers
+
 
 def positive_integer(name: str, value: int) -> int:
     """Returns `value` if it is an integer of at least 1."""
@@ -19,6 +21,6 @@ def pair_of_positive_integers(name: str, value: int | tuple[int, int]) -> tuple[
 
 def rate_below_one(name: str, value: float) -> float:
     """Returns `value` if it is a rate in [0, 1)."""
-    if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+    if not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
         raise ValueError(f"`{name}` is a probability in [0, 1), but got {value!r}. Use 0.0 to turn it off.")
     return float(value)

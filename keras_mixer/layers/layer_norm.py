@@ -16,7 +16,8 @@ class LayerNorm(keras.layers.LayerNormalization):
 
     Args:
         epsilon: Added to the variance.
-        **kwargs: Further arguments of `keras.layers.LayerNormalization`, as `center` and `scale`.
+        center: Whether to add the weight `beta`.
+        scale: Whether to multiply by the weight `gamma`.
 
     Input and output shape: `(..., channels)`.
 
@@ -25,8 +26,8 @@ class LayerNorm(keras.layers.LayerNormalization):
         1.0
     """
 
-    def __init__(self, epsilon: float = LAYER_NORM_EPSILON, **kwargs):
-        super().__init__(epsilon=epsilon, **kwargs)
+    def __init__(self, epsilon: float = LAYER_NORM_EPSILON, center: bool = True, scale: bool = True, **kwargs):
+        super().__init__(axis=-1, epsilon=epsilon, center=center, scale=scale, **kwargs)
 
     def call(self, inputs):
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
@@ -39,3 +40,8 @@ class LayerNorm(keras.layers.LayerNormalization):
         if self.center:
             normalised = normalised + ops.cast(self.beta, values.dtype)
         return ops.cast(normalised, self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["axis"]  # always the last
+        return config

@@ -55,7 +55,7 @@ class MixerBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.tokens_mlp_dim = positive_integer("tokens_mlp_dim", tokens_mlp_dim)
         self.channels_mlp_dim = positive_integer("channels_mlp_dim", channels_mlp_dim)
-        self.stochastic_depth = tuple(rate_below_one("stochastic_depth", rate) for rate in stochastic_depth)
+        self.stochastic_depth = _pair_of_rates(stochastic_depth)
         self.dropout = rate_below_one("dropout", dropout)
         self.untied = untied
         self.channel_groups = channel_groups
@@ -121,3 +121,12 @@ class MixerBlock(keras.layers.Layer):
             "grouping": self.grouping,
             "tokens": self.tokens,
         }
+
+
+def _pair_of_rates(rates) -> tuple[float, float]:
+    if not isinstance(rates, (tuple, list)) or len(rates) != 2:
+        raise ValueError(
+            "`stochastic_depth` of a block is a pair of rates, of the token-mixing and of the channel-mixing branch, "
+            f"but got {rates!r}."
+        )
+    return rate_below_one("stochastic_depth", rates[0]), rate_below_one("stochastic_depth", rates[1])

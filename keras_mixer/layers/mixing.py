@@ -51,8 +51,8 @@ class MixingMLP(keras.layers.Layer):
 class TokenMixing(MixingMLP):
     """Mixes information across tokens, each channel on its own with the same MLP.
 
-    Computes `(W2 gelu(W1 X^T^T))` for a table X of tokens by channels: the MLP runs over each column. The number of
-    tokens must be static, for the weights depend on it. Section 2 of the paper.
+    Computes `W2 gelu(W1 x)` for each column x of a table of tokens by channels. The number of tokens must be static,
+    for the weights depend on it. Section 2 of the paper.
 
     Args:
         mlp_dim: Hidden units of the MLP, D_S in the paper.

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import keras
 
 from keras_mixer.layers import LayerNorm, MixerBlock, PatchEmbedding
-from keras_mixer.layers.checks import positive_integer, rate_below_one
+from keras_mixer.layers.checks import positive_integer
 from keras_mixer.models.head import classifier
+from keras_mixer.models.images import image_input
+from keras_mixer.models.residual import linear_rates
 
 
 def Mixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
@@ -81,11 +83,9 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         (1, 10)
     """
     num_blocks = positive_integer("num_blocks", num_blocks)
-    rates = _linear_rates(2 * num_blocks, rate_below_one("stochastic_depth", stochastic_depth))
+    rates = linear_rates(2 * num_blocks, stochastic_depth)
 
-    images = keras.Input(shape=input_shape, name="images") if input_tensor is None else input_tensor
-    inputs = keras.utils.get_source_inputs(images)
-    inputs = inputs[0] if len(inputs) == 1 else inputs  # a list of one would ask for lists of images
+    images, inputs = image_input(input_shape, input_tensor)
     table = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index, tokens_out in enumerate(_tokens_of_blocks(tokens, num_blocks, table.shape[1])):
         table = MixerBlock(
@@ -108,11 +108,6 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         pooling=pooling,
     )
     return keras.Model(inputs, outputs, name=name)
-
-
-def _linear_rates(count: int, last: float) -> list[float]:
-    """Rates that rise linearly from 0 at the first of `count` branches to `last` at the last."""
-    return [last * index / (count - 1) for index in range(count)]
 
 
 def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: int) -> Sequence[int | None]:

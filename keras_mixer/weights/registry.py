@@ -3,7 +3,6 @@
 import dataclasses
 
 # Scores in the reference implementation were taken at 224 pixels after a centre crop from 256.
-_CROP_FRACTION = 224 / 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,13 +13,11 @@ class InputPreprocessing:
         image_size: Height and width in pixels.
         mean: Subtracted from the image on a [0, 1] scale.
         std: Divides the difference; mean = std = 0.5 gives [-1, 1], mean 0 and std 1 leave [0, 1].
-        crop_fraction: Side of the centre crop over the shorter side of the resized image.
     """
 
     image_size: tuple[int, int] = (224, 224)
     mean: float = 0.5
     std: float = 0.5
-    crop_fraction: float = _CROP_FRACTION
 
 
 @dataclasses.dataclass(frozen=True)
