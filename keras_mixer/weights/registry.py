@@ -2,8 +2,6 @@
 
 import dataclasses
 
-# Scores in the reference implementation were taken at 224 pixels after a centre crop from 256.
-
 
 @dataclasses.dataclass(frozen=True)
 class InputPreprocessing:
