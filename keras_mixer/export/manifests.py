@@ -124,5 +124,6 @@ def kubernetes(name: str, version: int, megabytes: int) -> dict[str, dict]:
 
 
 def _dns_label(name: str) -> str:
-    """The name as Kubernetes and Compose take it: lower case, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower())
+    """The name as Kubernetes and Compose take it: lower case, digits and hyphens, a letter first (RFC 1035)."""
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower())
+    return label if label[0].isalpha() else f"m-{label}"

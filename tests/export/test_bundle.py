@@ -8,6 +8,7 @@ import tensorflow as tf
 import yaml
 
 from keras_mixer.export import write_serving_bundle
+from keras_mixer.export.manifests import kubernetes
 from keras_mixer.export.serving_files import check_model_name, labels_of
 from keras_mixer.serving import read_batching_parameters, read_model_config
 
@@ -104,6 +105,13 @@ def test_the_manifests_fit_each_other(bundle):
     assert deployment["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     assert autoscaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert "replicas" not in deployment["spec"]  # the autoscaler's business
+
+
+@pytest.mark.parametrize("name", ["7", "digits", "2021-Mixer_B.16", "9" * 50])
+def test_the_manifests_names_are_dns_labels(name):
+    for manifest in kubernetes(check_model_name(name), 1, megabytes=1).values():
+        # A Service's name is a label of RFC 1035: a letter first, at most 63 characters.
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
 
 
 def test_the_readme_names_this_model_and_its_shell_is_well_formed(bundle):
