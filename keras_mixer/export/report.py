@@ -87,13 +87,14 @@ class Report:
 
     @property
     def breaches(self) -> list[str]:
-        """One line for each artefact that loses more than it may."""
-        return [
-            f"{row.file} ({row.artefact}) loses {row.drop:.2f} points of accuracy; its limit is {row.limit:g}."
-            + (f" {row.not_finite} images get scores that are no numbers." if row.not_finite else "")
-            for row in self.rows
-            if not row.within_limit
-        ]
+        """One line for each artefact that loses more than it may, or whose scores are no numbers."""
+        return [self._breach(row) for row in self.rows if not row.within_limit]
+
+    def _breach(self, row: Row) -> str:
+        what = f"{row.file or 'the model itself'} ({row.artefact})"
+        if row.not_finite:  # its accuracy says nothing then
+            return f"{what} gives scores that are no numbers for {row.not_finite:,} of {self.examples:,} images."
+        return f"{what} loses {row.drop:.2f} points of accuracy; its limit is {row.limit:g}."
 
     def save(self, folder: pathlib.Path) -> pathlib.Path:
         """Writes `report.json` into `folder`."""
