@@ -1,5 +1,7 @@
 """`keras-mixer export`: artefacts for servers, phones and other runtimes, with a report of what each costs."""
 
+import os
+
 import click
 
 from keras_mixer.cli.dataset_options import dataset_options, specification
@@ -15,18 +17,26 @@ BREACH = 1
 
 
 class _SeveralFormats(click.Command):
-    """Reads `--formats a b c` as `--formats a --formats b --formats c`, which is all that Click knows."""
+    """Reads `--formats a b c` as `--formats a --formats b --formats c`, which is all that Click knows.
+
+    What follows and is no path is taken for a format too: if it is none, the error lists the formats.
+    """
 
     def parse_args(self, ctx, args):
         spread: list[str] = []
         in_formats = False
         for argument in args:
-            if in_formats and argument in FORMAT_NAMES and spread[-1] != "--formats":
-                spread.append("--formats")
-            elif argument not in FORMAT_NAMES:
+            if argument.startswith("-"):
                 in_formats = argument == "--formats"
+            elif in_formats and spread[-1] != "--formats":
+                in_formats = argument in FORMAT_NAMES or not _is_path(argument)
+                spread += ["--formats"] * in_formats
             spread.append(argument)
         return super().parse_args(ctx, spread)
+
+
+def _is_path(argument: str) -> bool:
+    return os.sep in argument or os.path.exists(argument)
 
 
 @click.command(cls=_SeveralFormats)

@@ -61,6 +61,8 @@ def test_a_breach_names_the_artefact_keeps_it_and_is_a_fault(run, tmp_path, caps
     ("arguments", "message"),
     [
         (("--formats", "coreml"), "'coreml' is not one of 'saved_model', 'litert'"),
+        (("--formats", "saved_model", "litert16"), "'litert16' is not one of 'saved_model', 'litert'"),
+        (("--formats", "litert16", "litert"), "'litert16' is not one of 'saved_model', 'litert'"),
         (("--formats", "litert", "--serving"), "add saved_model to --formats"),
         (("--name", "../up"), "A model's name is"),
         (("--split", "nope"), "nope"),
