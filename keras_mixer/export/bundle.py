@@ -12,6 +12,7 @@ from keras_mixer.export.saved_model import CARD_FILE
 from keras_mixer.export.serving_files import (
     batching_parameters,
     check_model_name,
+    labels_in,
     labels_of,
     models_config,
     monitoring_config,
@@ -21,9 +22,10 @@ from keras_mixer.export.serving_files import (
 def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> pathlib.Path:
     """Writes, or brings up to date, a TF Serving bundle of the newest versions of a model.
 
-    The newest version is labelled `canary` and the one before it `stable`; a single version is both. Versions that the
-    bundle holds already stay. The configuration is written after the versions it names are in place, for a server may
-    be reading the bundle.
+    The newest version is labelled `canary`. The other labels of a bundle stay where its operator has put them; a new
+    bundle labels the version before the newest `stable`, or the only one. Versions that the bundle holds already stay,
+    and those that had a label until now are served once more, for requests to them may be on their way. The
+    configuration is written after the versions it names are in place, for a server may be reading the bundle.
 
     Args:
         base: The model's folder of numbered SavedModels, as `export_saved_model` writes it. Its name is the model's.
@@ -33,7 +35,8 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         `bundle`.
 
     Raises:
-        ValueError: If `base` holds no version, or its name cannot be a model's.
+        ValueError: If `base` holds no version, its name cannot be a model's, or a label of the bundle names a version
+            that is nowhere.
         ImportError: If PyYAML is not installed.
     """
     try:
@@ -45,10 +48,15 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
     found = versions(base) if base.is_dir() else []
     if not found:
         raise ValueError(f"{base} holds no version of a SavedModel: export one first.")
-    labels = labels_of(found)
-    models = bundle / "models" / name
+    models, config = bundle / "models" / name, bundle / "models.config"
+    given = labels_in(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    labels = labels_of(found, given)
+    for label, version in labels.items():
+        if not any((folder / str(version)).is_dir() for folder in (base, models)):
+            raise ValueError(f"{config} labels version {version} {label!r}, but no such version is there: mend it.")
     for version in sorted(set(labels.values())):
         _copy_version(base / str(version), models)
+    served = sorted({*labels.values(), *(version for version in given.values() if (models / str(version)).is_dir())})
 
     newest = models / str(labels["canary"])
     card = ModelCard.load(newest / "assets" / CARD_FILE)
@@ -58,9 +66,9 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         "batching_parameters.txt": batching_parameters(),
         "monitoring.config": monitoring_config(),
         "Dockerfile": dockerfile(),
-        "README.md": bundle_readme(name, labels, image, card.preprocessing.input_shape),
+        "README.md": bundle_readme(name, labels, served, image, card.preprocessing.input_shape),
         "compose.yaml": yaml.safe_dump(compose(name), sort_keys=False),
-        "models.config": models_config(name, labels),
+        "models.config": models_config(name, labels, served),
     }
     for file, manifest in kubernetes(name, labels["canary"], megabytes).items():
         texts[f"kubernetes/{file}"] = yaml.safe_dump(manifest, sort_keys=False)

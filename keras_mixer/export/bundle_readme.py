@@ -50,7 +50,7 @@ echo '{{"signature_name": "serving_bytes",' "\\"instances\\": [{{\\"image_bytes\
 ```
 
 The answer lists `classes`, `scores` and `labels`, best first. `/v1/models/{name}/labels/canary:predict` asks the newest
-version, `/labels/stable:predict` the one before it, `/versions/{newest}:predict` one by its number.
+version, `/labels/stable:predict` the one that has proved itself, `/versions/{newest}:predict` one by its number.
 
 The same in Python, over REST:
 
@@ -102,20 +102,22 @@ Images that are preprocessed already go to the signature `serving_default`: `ima
 - An image that cannot be decoded makes its request fail with status 400. Where requests are batched, TensorFlow
   Serving gives the error to every request of the same batch: check images before you send them, or start the server
   without `--enable_batching`.
-- The server reads `models.config` again every 30 seconds. A new export with `--serving` adds its version here, labels
-  it `canary` and the one before it `stable`; when the canary has proved itself, move `stable` to it by hand.
+- The server reads `models.config` again every 30 seconds. A new export with `--serving` adds its version here and
+  labels it `canary`; `stable` stays where it is. When the canary has proved itself, move `stable` to it by hand.
 - Compose binds the ports to this machine: TensorFlow Serving has no authentication of its own.
 """
 
 
-def bundle_readme(name: str, labels: dict[str, int], image_name: str, input_shape: tuple[int, int, int]) -> str:
+def bundle_readme(
+    name: str, labels: dict[str, int], served: list[int], image_name: str, input_shape: tuple[int, int, int]
+) -> str:
     """Fills in the README of a bundle."""
     height, width, channels = input_shape
     return _TEMPLATE.format(
         name=name,
         image=IMAGE,
         image_name=image_name,
-        versions=", ".join(str(version) for version in sorted(set(labels.values()))),
+        versions=", ".join(map(str, served)),
         labels=", ".join(f"`{label}` is version {version}" for label, version in labels.items()),
         newest=max(labels.values()),
         rest=REST_PORT,

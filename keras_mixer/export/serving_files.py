@@ -1,7 +1,7 @@
 """The configuration files of TF Serving, in protobuf's text format."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 MODELS_FOLDER = "/models"  # where the container finds the model base paths
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -22,14 +22,28 @@ def check_model_name(name: str) -> str:
     return name
 
 
-def labels_of(versions: Sequence[int]) -> dict[str, int]:
-    """Labels the newest version `canary` and the one before it `stable`; a single version is both."""
-    return {"stable": versions[-2] if len(versions) > 1 else versions[-1], "canary": versions[-1]}
+def labels_of(versions: Sequence[int], given: Mapping[str, int]) -> dict[str, int]:
+    """Labels the newest version `canary` and keeps every other label: an operator moves `stable`, no export does.
+
+    Without a `stable` yet, it is the version before the newest; a single version is both.
+    """
+    return {"stable": versions[-2:][0], **given, "canary": versions[-1]}
 
 
-def models_config(name: str, labels: Mapping[str, int]) -> str:
-    """The text of `models.config` (`ModelServerConfig`): one model, the versions that have a label."""
-    versions = "".join(f"        versions: {version}\n" for version in sorted(set(labels.values())))
+def labels_in(models_config: str) -> dict[str, int]:
+    """The version labels in the text of a `models.config` of one model, written here and perhaps edited by hand."""
+    text = re.sub(r"#[^\n]*", "", models_config)
+    labels = {}
+    for entry in re.findall(r"version_labels\s*:?\s*\{([^}]*)\}", text):
+        key, value = re.search(r"""key\s*:\s*["'](\w+)["']""", entry), re.search(r"value\s*:\s*(\d+)", entry)
+        if key and value:
+            labels[key[1]] = int(value[1])
+    return labels
+
+
+def models_config(name: str, labels: Mapping[str, int], served: Collection[int] = ()) -> str:
+    """The text of `models.config` (`ModelServerConfig`): one model, the versions that have a label, and `served`."""
+    versions = "".join(f"        versions: {version}\n" for version in sorted({*labels.values(), *served}))
     entries = "".join(
         f'    version_labels {{\n      key: "{label}"\n      value: {version}\n    }}\n'
         for label, version in labels.items()

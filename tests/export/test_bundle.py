@@ -134,8 +134,39 @@ def test_a_new_version_becomes_the_canary_and_the_old_files_stay(exported, tmp_p
     for version in ("2", "3"):
         shutil.copytree(base / "1", base / version)
         write_serving_bundle(base, bundle)
-    assert read_labels(bundle) == {"stable": 2, "canary": 3}
+    assert read_labels(bundle) == {"stable": 1, "canary": 3}
     assert sorted(path.name for path in (bundle / "models" / "digits").iterdir()) == ["1", "2", "3"]
+
+
+def test_labels_that_the_operator_has_moved_stay(exported, tmp_path):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    shutil.copytree(base / "1", base / "2")
+    write_serving_bundle(base, bundle)
+    config = bundle / "models.config"
+    config.write_text(
+        "model_config_list { config { name: 'digits' base_path: '/models/digits'\n"
+        "# version_labels { key: 'stable' value: 9 }\n"
+        "version_labels { value: 2 key: 'stable' } version_labels: { key: 'old' value: 1 }\n"
+        "version_labels { key: 'canary' value: 2 } } }"
+    )
+    for version, served in (("3", [1, 2, 3]), ("4", [1, 2, 3, 4]), ("5", [1, 2, 4, 5])):
+        shutil.copytree(base / "1", base / version)
+        write_serving_bundle(base, bundle)
+        assert read_labels(bundle) == {"stable": 2, "old": 1, "canary": int(version)}
+        # The canary of before is served once more.
+        assert [int(number) for number in re.findall(r"versions: (\d+)", config.read_text())] == served
+
+
+def test_a_label_of_a_version_that_is_nowhere_is_an_error(exported, tmp_path):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    write_serving_bundle(base, bundle)
+    config = bundle / "models.config"
+    config.write_text(edited := config.read_text().replace("value: 1", "value: 7", 1))
+    with pytest.raises(ValueError, match="labels version 7 'stable'"):
+        write_serving_bundle(base, bundle)
+    assert config.read_text() == edited
 
 
 def read_labels(bundle):
@@ -161,6 +192,6 @@ def test_usual_names_are_taken(name):
     assert check_model_name(name) == name
 
 
-def test_labels_follow_the_two_newest_versions():
-    assert labels_of([4]) == {"stable": 4, "canary": 4}
-    assert labels_of([4, 7, 9]) == {"stable": 7, "canary": 9}
+def test_a_new_bundle_labels_the_two_newest_versions():
+    assert labels_of([4], {}) == {"stable": 4, "canary": 4}
+    assert labels_of([4, 7, 9], {}) == {"stable": 7, "canary": 9}
