@@ -63,7 +63,8 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     RUN is a run folder or a .keras file with its card. Everything goes to OUTPUT/NAME, laid out as a TF Serving model
     base path: a SavedModel takes the next version number there. Each artefact is measured on the split that the card
     names, or on another one; the results are printed and written to report.json. An artefact that loses more accuracy
-    than its format may is named, stays where it is, and makes the exit status 1.
+    than its format may is named and makes the exit status 1. A file stays where it is; a SavedModel becomes no version,
+    which a server would load, but is put into OUTPUT/NAME/withheld.
     """
     import dataclasses
     import pathlib
@@ -90,7 +91,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     rows = [dataclasses.asdict(row) for row in report.rows]
     title = f"{folder}, measured on {report.examples:,} images of {report.dataset}, split {report.split}"
     show(rows if as_json else [_row(row) for row in report.rows], title=title, as_json=as_json)
-    if serving:
+    if serving and all(row.within_limit for row in report.rows if row.artefact == "saved_model"):
         bundle = write_serving_bundle(folder, folder.with_name(f"{name}-serving"))
         click.echo(f"TF Serving bundle: {bundle} (start with its README.md)", err=True)
     for breach in report.breaches:

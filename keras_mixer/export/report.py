@@ -31,7 +31,7 @@ class Row:
 
     Attributes:
         artefact: Its format, or "keras" for the model that it was made from.
-        file: Its path in the model's folder; None for the Keras model.
+        file: Its name in the model's folder; None for the Keras model.
         bytes: Its size; None for the Keras model.
         milliseconds: Median time of one image.
         images_per_second: The same as a rate.
@@ -104,9 +104,7 @@ class Report:
         return path
 
 
-def measured(
-    model: str, reference: Predictor, artefacts: Mapping[str, Predictor], split: EvaluationSplit, folder: pathlib.Path
-) -> Report:
+def measured(model: str, reference: Predictor, artefacts: Mapping[str, Predictor], split: EvaluationSplit) -> Report:
     """Measures artefacts against the Keras model that they were made from.
 
     Args:
@@ -114,7 +112,6 @@ def measured(
         reference: The Keras model.
         artefacts: Artefacts by format.
         split: The labelled images to measure on.
-        folder: The model's folder, which the report names files from.
 
     Raises:
         ValueError: If the split holds no images, or an artefact scores other classes.
@@ -124,19 +121,17 @@ def measured(
     first_images, _ = next(iter(split))
     latencies = measure_latency(predictors, np.asarray(first_images)[:1])
     rows = tuple(
-        _row(name, predictor, accuracies[name], accuracies[REFERENCE], latencies[name], folder)
+        _row(name, predictor, accuracies[name], accuracies[REFERENCE], latencies[name])
         for name, predictor in predictors.items()
     )
     spec = split.source.spec
     return Report(model, spec.name, spec.split, accuracies[REFERENCE].examples, _machine(), rows)
 
 
-def _row(
-    name: str, predictor: Predictor, accuracy: Accuracy, reference: Accuracy, latency: Latency, folder: pathlib.Path
-) -> Row:
+def _row(name: str, predictor: Predictor, accuracy: Accuracy, reference: Accuracy, latency: Latency) -> Row:
     return Row(
         artefact=name,
-        file=None if predictor.path is None else str(predictor.path.relative_to(folder)),
+        file=None if predictor.path is None else predictor.path.name,
         bytes=predictor.size,
         milliseconds=latency.milliseconds,
         images_per_second=latency.images_per_second,

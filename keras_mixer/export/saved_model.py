@@ -45,7 +45,7 @@ def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelC
         OSError: If `base` cannot be written.
     """
     model = on_one_tensor(model)
-    _check(model, card)
+    check_card(model, card)
     base = pathlib.Path(base)
     with scratch_folder(base) as scratch:
         labels, card_file = scratch / LABELS_FILE, scratch / CARD_FILE
@@ -96,7 +96,8 @@ def _head_input(model: keras.Model):
     return dense[-1].input if dense else model.layers[-1].input
 
 
-def _check(model: keras.Model, card: ModelCard) -> None:
+def check_card(model: keras.Model, card: ModelCard) -> None:
+    """Raises a ValueError unless the card's image shape and classes are the model's, and its class names are lines."""
     expected = (card.preprocessing.input_shape, len(card.class_names))
     found = (tuple(model.input_shape[1:]), model.output_shape[-1])
     if found != expected:

@@ -57,6 +57,15 @@ def test_a_breach_names_the_artefact_keeps_it_and_is_a_fault(run, tmp_path, caps
     assert (tmp_path / "digits/model.tflite").is_file()
 
 
+def test_a_withheld_saved_model_enters_no_bundle(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(FORMATS, "saved_model", dataclasses.replace(FORMATS["saved_model"], limit=-0.5))
+    arguments = ("--formats", "saved_model", "--output", tmp_path, "--serving", "--limit", 20)
+    assert status("export", run, *arguments) == 1
+    assert "withheld (saved_model) loses 0.00 points" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+    assert (tmp_path / "digits/withheld/saved_model.pb").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,7 +5,7 @@ import digit_models
 import numpy as np
 import pytest
 
-from keras_mixer.data import DatasetSpec
+from keras_mixer.data import DatasetSpec, ModelCard
 from keras_mixer.evaluation import Predictor
 from keras_mixer.export import FORMATS, export
 from keras_mixer.export import artefacts as module
@@ -81,6 +81,50 @@ def test_a_second_export_adds_a_version_and_replaces_the_files(model, card, tmp_
     assert (tmp_path / "1" / "saved_model.pb").exists()
 
 
+def test_a_saved_model_is_measured_before_a_server_can_see_it(model, card, tmp_path, monkeypatch):
+    seen, opened = [], module.open_artefact
+
+    def watched(path, threads):
+        seen.extend(entry.name for entry in tmp_path.iterdir() if not entry.name.startswith("."))
+        predictor = opened(path, threads=threads)
+        return dataclasses.replace(predictor, scores=lambda images: predictor.scores(images) * np.nan)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "open_artefact", watched)
+        report = export(model, card, tmp_path, ["saved_model"], limit=10)
+    assert seen == []
+    assert report.breaches == ["withheld (saved_model) gives scores that are no numbers for 10 of 10 images."]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "report.json", "withheld"]
+    assert (tmp_path / "withheld" / "saved_model.pb").is_file()
+    # Mended, it takes its number, and what was withheld goes.
+    assert export(model, card, tmp_path, ["saved_model"], limit=10).breaches == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "model.json", "report.json"]
+
+
+def test_no_file_stays_beside_the_card_of_another_model(model, card, tmp_path):
+    export(model, card, tmp_path, ["onnx"], limit=10)
+    export(model, card, tmp_path, ["litert"], limit=10)
+    assert {"model.onnx", "model.tflite"} < {path.name for path in tmp_path.iterdir()}
+    renamed = dataclasses.replace(card, class_names=tuple("abcdefghij"))
+    export(model, renamed, tmp_path, ["litert"], limit=10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.tflite", "report.json"]
+    assert ModelCard.load(tmp_path / "model.json") == renamed
+
+
+def test_an_export_that_fails_leaves_the_earlier_one(model, card, tmp_path, monkeypatch):
+    export(model, card, tmp_path, ["litert"], limit=10)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(module, "export_onnx", fail)
+    renamed = dataclasses.replace(card, class_names=tuple("abcdefghij"))
+    with pytest.raises(OSError, match="No space left"):
+        export(model, renamed, tmp_path, ["saved_model", "litert", "onnx"], limit=10)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("formats", "changes", "message"),
     [
@@ -88,6 +132,7 @@ def test_a_second_export_adds_a_version_and_replaces_the_files(model, card, tmp_
         ([], {}, "but got none"),
         (["saved_model"], {"dataset": None}, "names no dataset"),
         (["saved_model"], {"dataset": DatasetSpec("digits", "nope")}, "nope"),
+        (["litert"], {"class_names": ("a", "b")}, "The card does not fit the model"),
     ],
 )
 def test_bad_input_is_an_error_before_anything_is_written(model, card, tmp_path, formats, changes, message):
