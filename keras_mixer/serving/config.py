@@ -92,7 +92,8 @@ class Limits:
 
     Args:
         max_body_bytes: The largest request body. JSON takes up to about 20 times its size while it is read.
-        max_image_pixels: The most pixels (height x width) that an encoded image may declare.
+        max_image_pixels: The most pixels (height x width) that an encoded image may declare; the images of one request
+            may declare as many as eight of the largest.
         read_timeout: Seconds for a client to send a request's body, from its headers on.
         idle_timeout: Seconds a connection may stay open without a complete request header.
         stop_timeout: Seconds for requests in flight to finish when the server stops.
@@ -103,6 +104,11 @@ class Limits:
     read_timeout: float = 20.0
     idle_timeout: float = 60.0
     stop_timeout: float = 20.0
+
+    @property
+    def max_request_pixels(self) -> int:
+        """The most pixels that the encoded images of one request may declare together."""
+        return 8 * self.max_image_pixels
 
     def __post_init__(self):
         for name, value in vars(self).items():

@@ -12,6 +12,7 @@ import numpy as np
 from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.servable import Signature
 from keras_mixer.serving.service import ModelSpec, PredictService
+from keras_mixer.serving.tensors import TensorSpec
 
 # Each request in flight holds a thread while it waits for its batch.
 _THREADS = 64
@@ -88,7 +89,8 @@ def _predict(service: PredictService, loop, request, context):
     limit = service.limits.max_body_bytes
 
     def read(signature: Signature) -> Mapping[str, np.ndarray]:
-        return {name: _array(name, proto, limit) for name, proto in request.inputs.items()}
+        signature.check_names(request.inputs)
+        return {name: _array(proto, signature.inputs[name], limit) for name, proto in request.inputs.items()}
 
     spec, size = _model_spec(request.model_spec), request.ByteSize()
     call = service.predict(spec, request.model_spec.signature_name, read, size=size, entrypoint="GRPC")
@@ -113,17 +115,23 @@ def _filtered(names, outputs) -> list[str]:
     return list(dict.fromkeys(names)) or list(outputs)
 
 
-def _array(name: str, proto, limit: int) -> np.ndarray:
+def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:
+    """The tensor that a TensorProto declares, once its type and shape are those of the input."""
     import tensorflow as tf
 
-    # A TensorProto may repeat one value over any shape that it declares: a few bytes could ask for terabytes.
-    sizes = [dim.size for dim in proto.tensor_shape.dim]
-    if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or math.prod(sizes) > limit:
-        raise invalid(f"Input {name!r} declares a shape that is not accepted: {sizes}.")
+    # A TensorProto may repeat one value over any shape that it declares: a few bytes could ask for terabytes. A string
+    # would be copied each time, so that strings have to come one by one.
+    sizes = tuple(dim.size for dim in proto.tensor_shape.dim)
     try:
+        dtype = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype)
+        spec.check_form(dtype, sizes)
+        count = math.prod(sizes)
+        repeated = proto.dtype == tf.string.as_datatype_enum and len(proto.string_val) != count
+        if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or count * dtype.itemsize > limit or repeated:
+            raise invalid(f"Input {spec.name!r} declares a shape that is not accepted: {list(sizes)}.")
         return tf.make_ndarray(proto)
     except (TypeError, ValueError, KeyError) as error:
-        raise invalid(f"Input {name!r} is not a sound tensor: {error}") from None
+        raise invalid(f"Input {spec.name!r} is not a sound tensor: {error}") from None
 
 
 def _metadata(service: PredictService, request):

@@ -1,17 +1,32 @@
 """Encoded images are looked at before they are decoded: a few hundred bytes can declare gigabytes of pixels."""
 
 import io
+from collections.abc import Iterable
 
+from keras_mixer.serving.config import Limits
 from keras_mixer.serving.errors import INSTALL_SERVE, invalid, need
 
 # The input of the bytes signature; string inputs of other names are not taken for images.
 INPUT_NAME = "image_bytes"
 
 
-def check_image(data: bytes, max_pixels: int) -> None:
-    """Raises a RequestError unless `data` begins as a JPEG or PNG of at most `max_pixels` pixels.
+def check_images(images: Iterable[bytes], limits: Limits) -> None:
+    """Raises a RequestError unless each image of a request keeps its limit, and all of them together keep theirs."""
+    pixels = sum(check_image(data, limits.max_image_pixels) for data in images)
+    if pixels > limits.max_request_pixels:
+        raise invalid(
+            f"The request's images declare {pixels:,} pixels together, more than the {limits.max_request_pixels:,} "
+            f"that are accepted: send fewer at a time, or smaller ones."
+        )
+
+
+def check_image(data: bytes, max_pixels: int) -> int:
+    """Returns the pixels that a JPEG or PNG declares.
 
     Only the header is read. A file that is damaged further on is found when the model decodes it.
+
+    Raises:
+        RequestError: If `data` begins as neither, or declares more than `max_pixels`.
     """
     try:
         # The plug-ins are used directly: `Image.open` would warn of large sizes by a limit of its own.
@@ -35,3 +50,4 @@ def check_image(data: bytes, max_pixels: int) -> None:
         raise invalid(f"The image's header cannot be read: {error}.") from None
     if width * height > max_pixels:
         raise invalid(f"The image declares {width} x {height} pixels, more than the {max_pixels:,} that are accepted.")
+    return width * height

@@ -1,14 +1,15 @@
 """One version of a model: a SavedModel folder loaded for its signatures."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from keras_mixer.serving.config import Limits
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.images import INPUT_NAME, check_image
+from keras_mixer.serving.images import INPUT_NAME, check_images
 from keras_mixer.serving.tensors import TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -28,15 +29,18 @@ class Signature:
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.shape and spec.shape[0] is None for spec in specs)
 
-    def check(self, inputs: Mapping[str, np.ndarray], max_image_pixels: int) -> None:
+    def check_names(self, names: Collection[str]) -> None:
+        """Raises a RequestError unless `names` are those of the inputs."""
+        if set(names) != set(self.inputs):
+            raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {sorted(names)}.")
+
+    def check(self, inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
         """Raises a RequestError unless `inputs` can run: names, types, shapes, finite numbers, sound image headers."""
-        if inputs.keys() != self.inputs.keys():
-            raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {sorted(inputs)}.")
+        self.check_names(inputs)
         for name, spec in self.inputs.items():
             spec.check(inputs[name])
             if name == INPUT_NAME and spec.dtype.kind == "O":
-                for data in inputs[name].ravel():
-                    check_image(data, max_image_pixels)
+                check_images(inputs[name].ravel(), limits)
         if self.batchable:
             sizes = {name: len(array) for name, array in inputs.items()}
             if len(set(sizes.values())) != 1 or 0 in sizes.values():

@@ -74,7 +74,7 @@ class PredictService:
 
         def checked(signature: Signature) -> Mapping[str, np.ndarray]:
             inputs = read(signature)
-            signature.check(inputs, self.limits.max_image_pixels)
+            signature.check(inputs, self.limits)
             return inputs
 
         try:

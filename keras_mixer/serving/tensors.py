@@ -31,16 +31,20 @@ class TensorSpec:
     shape: tuple[int | None, ...] | None
 
     def check(self, array: np.ndarray) -> None:
-        """Raises a RequestError unless `array` can be this tensor: rank, sizes, and every number finite."""
-        if array.dtype != self.dtype:
-            raise invalid(f"Input {self.name!r} must be of type {self._type}, but got {array.dtype.name}.")
-        if self.shape is not None and (
-            len(array.shape) != len(self.shape)
-            or any(want not in (None, have) for want, have in zip(self.shape, array.shape, strict=True))
-        ):
-            raise invalid(f"Input {self.name!r} must have shape {self._shape}, but got {_text(array.shape)}.")
+        """Raises a RequestError unless `array` can be this tensor: type, rank, sizes, and every number finite."""
+        self.check_form(array.dtype, array.shape)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise invalid(f"Input {self.name!r} holds NaN or infinity: send finite numbers.")
+
+    def check_form(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """Raises a RequestError unless an array of this type and shape can be this tensor."""
+        if dtype != self.dtype:
+            raise invalid(f"Input {self.name!r} must be of type {self._type}, but got {dtype.name}.")
+        if self.shape is not None and (
+            len(shape) != len(self.shape)
+            or any(want not in (None, have) for want, have in zip(self.shape, shape, strict=True))
+        ):
+            raise invalid(f"Input {self.name!r} must have shape {self._shape}, but got {_text(shape)}.")
 
     @property
     def _type(self) -> str:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mixer.data import Preprocessing
-from keras_mixer.export.decoding import decode_batch
+from keras_mixer.export.decoding import DECODED_AT_ONCE, decode_batch
 
 PREPROCESSING = Preprocessing(image_size=(16, 24))
 
@@ -91,6 +91,12 @@ def test_a_jpeg_with_data_after_its_end_is_read():
 def test_a_bad_image_fails_the_request_and_says_which(bad, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode(tf.constant([GOOD, bad, GOOD]))
+
+
+def test_few_images_are_decoded_at_once():
+    graph = decode.get_concrete_function().graph.as_graph_def()
+    loops = [node.attr["parallel_iterations"].i for node in graph.node if "While" in node.op]
+    assert loops == [DECODED_AT_ONCE]
 
 
 def test_random_corruptions_give_an_error_or_an_image():

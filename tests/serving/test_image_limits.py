@@ -2,8 +2,9 @@ import pytest
 import stand_in
 from image_headers import jpeg_header, png_header
 
+from keras_mixer.serving.config import Limits
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.images import check_image
+from keras_mixer.serving.images import check_image, check_images
 
 
 @pytest.mark.parametrize("header", [png_header, jpeg_header])
@@ -16,7 +17,14 @@ def test_a_declared_size_is_read_from_the_header_alone(header):
 
 
 def test_a_sound_image_passes():
-    check_image(stand_in.png(0), max_pixels=64)
+    assert check_image(stand_in.png(0), max_pixels=64) == 64
+
+
+def test_the_images_of_a_request_have_a_limit_together():
+    limits = Limits(max_image_pixels=5000)
+    check_images([png_header(100, 50)] * 8, limits)
+    with pytest.raises(RequestError, match="declare 45,000 pixels together, more than the 40,000"):
+        check_images([jpeg_header(100, 50)] * 9, limits)
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8", stand_in.png(0)[:20]])

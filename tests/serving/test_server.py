@@ -64,6 +64,47 @@ def test_a_grpc_tensor_may_not_declare_more_than_it_could_hold(embedded, grpc_st
     assert "declares a shape" in failure.value.details()
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape", "message"),
+    [
+        # Within the limit in elements, beyond it in bytes.
+        ("images", 1, (20_000, 8, 8, 3), "declares a shape"),
+        ("images", 2, (4000, 8, 8, 3), "must be of type float32, but got float64"),
+        ("images", 1, (1, 1000, 1000, 3), r"must have shape \[\?, 8, 8, 3\], but got \[1, 1000, 1000, 3\]"),
+        ("images", 1, (-1, 8, 8, 3), "declares a shape"),
+        ("images", 12345, (1, 8, 8, 3), "is not a sound tensor"),
+        ("pictures", 1, (1, 8, 8, 3), r"takes the inputs \['images'\], but got \['pictures'\]"),
+    ],
+)
+def test_a_grpc_tensor_is_checked_before_it_is_made(embedded, grpc_stubs, monkeypatch, name, dtype, shape, message):
+    import tensorflow as tf
+
+    made = []
+    monkeypatch.setattr(tf, "make_ndarray", made.append)
+    with pytest.raises(serving.ServingError, match=rf"{message}.*\[INVALID_ARGUMENT\]"):
+        predict_proto(embedded, "serving_default", name, {"dtype": dtype, "float_val": [0.5]}, shape)
+    assert made == []
+
+
+def test_a_string_may_not_stand_for_several(embedded, grpc_stubs):
+    with pytest.raises(serving.ServingError, match="declares a shape"):
+        predict_proto(embedded, "echo", "data", {"dtype": 7, "string_val": [b"x" * 1000]}, (100_000,))
+
+
+def predict_proto(server, signature, name, tensor, shape):
+    import grpc
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    model = {"name": stand_in.NAME, "signature_name": signature}
+    tensor = {**tensor, "tensor_shape": {"dim": [{"size": size} for size in shape]}}
+    request = predict_pb2.PredictRequest(model_spec=model, inputs={name: tensor})
+    with grpc.insecure_channel(server.grpc_target) as channel:
+        try:
+            prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+        except grpc.RpcError as error:
+            raise serving.ServingError(error.details(), error.code().name) from None
+
+
 def test_an_image_that_declares_too_many_pixels_is_not_decoded(embedded):
     client = serving.Client(embedded.url, model=stand_in.NAME)
     with pytest.raises(serving.ServingError, match="30000 x 30000 pixels"):
