@@ -38,3 +38,8 @@ def test_flops_are_the_published_multiply_adds():
     """Table 3 of the paper gives no MAdds; the usual count of B/16 is 12.6 G and of S/16 3.8 G multiply-adds."""
     assert round(flops_per_image("mixer_b16", "inference") / 2e9, 1) == 12.6
     assert round(flops_per_image("mixer_s16", "inference") / 2e9, 1) == 3.8
+
+
+def test_the_readme_shows_the_recorded_results():
+    result = subprocess.run([sys.executable, "-m", "benchmarks.readme", "--check"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
