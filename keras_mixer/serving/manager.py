@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keras_mixer.serving.config import ModelConfig
 from keras_mixer.serving.errors import RequestError, invalid
+from keras_mixer.serving.folders import stamp_of, versions_in, wanted_of
 from keras_mixer.serving.metrics import Metrics
 from keras_mixer.serving.servable import Servable
 from keras_mixer.serving.warmup import warm_up
@@ -23,7 +24,7 @@ class _Version:
 
     state: str = "LOADING"
     error: str = ""
-    stamp: int = 0  # when its SavedModel was written, as far as a failed load is concerned
+    stamp: frozenset = frozenset()  # its files as they were when it was loaded: a failed load waits for other ones
     servable: Servable | None = None
     users: int = 0
 
@@ -70,11 +71,11 @@ class ModelManager:
             config = model.config
             if not config.base_path.is_dir():
                 raise FileNotFoundError(f"There is no folder {config.base_path}: name a model's base path.")
-            if not _found(config.base_path):
+            if not versions_in(config.base_path):
                 raise FileNotFoundError(
                     f"{config.base_path} has no versions: expected numbered folders, each with a saved_model.pb."
                 )
-            self._poll_model(model)
+            self._poll_model(model, config)
             if not model.available():
                 errors = "; ".join(version.error for version in model.versions.values() if version.error)
                 raise ValueError(errors or f"{config.base_path} has none of the versions {config.versions!r}.")
@@ -85,19 +86,29 @@ class ModelManager:
                         f"these are: {model.available()}."
                     )
 
-    def poll(self) -> None:
-        """Looks at every folder once: loads what is new, then lets go of what is no longer wanted."""
-        for model in self._models.values():
-            self._poll_model(model)
+    def poll(self, configs: Iterable[ModelConfig] = ()) -> None:
+        """Looks at every folder once: loads what is new, then lets go of what is no longer wanted.
 
-    def _poll_model(self, model: _Model) -> None:
-        found = _found(model.config.base_path)
-        wanted = _wanted(model.config, found)
-        for number in wanted:
-            stamp = found[number].stat().st_mtime_ns if found[number].exists() else 0
+        Args:
+            configs: New settings of models that are served, known by their names. They take over once all the
+                versions that they label are available; until then the old ones stand. Other models are passed over.
+        """
+        changed = {config.name: config for config in configs}
+        for name, model in self._models.items():
+            self._poll_model(model, changed.get(name, model.config))
+
+    def _poll_model(self, model: _Model, config: ModelConfig) -> None:
+        found = versions_in(config.base_path)
+        for number in wanted_of(config, found):
             version = model.versions.get(number)
-            if version is None or (version.state == "END" and (not version.error or version.stamp != stamp)):
-                self._load(model, number, found[number].parent, stamp)
+            if version is None or version.state == "END":
+                stamp = stamp_of(found[number].parent)
+                if version is None or not version.error or version.stamp != stamp:
+                    self._load(model, number, found[number].parent, stamp)
+        if set(config.labels.values()) <= set(model.available()):
+            with self._lock:
+                model.config = config
+        wanted = {*wanted_of(model.config, found), *wanted_of(config, found)}
         # A folder that is empty or out of reach for a moment ends no service, nor does a new version that fails.
         if any(number in model.available() for number in wanted):
             for number in model.available():
@@ -105,17 +116,18 @@ class ModelManager:
                     self._set(model, number, "UNLOADING")
         self._let_go(model, found)
 
-    def _load(self, model: _Model, number: int, path: Path, stamp: int) -> None:
+    def _load(self, model: _Model, number: int, path: Path, stamp: frozenset) -> None:
         name = model.config.name
         with self._lock:
             version = model.versions[number] = _Version(stamp=stamp)
         try:
             servable = Servable(name, number, path)
             warm_up(servable, self._batch_sizes)
-        except ValueError as error:
-            _log.error("Version %d of %s cannot be served: %s", number, name, error)
+        except Exception as error:  # whatever it is, the version must not stay LOADING for ever
+            message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            _log.error("Version %d of %s cannot be served: %s", number, name, message)
             with self._lock:
-                version.state, version.error = "END", str(error)
+                version.state, version.error = "END", message
             return
         with self._lock:
             version.servable = servable
@@ -199,22 +211,3 @@ class ModelManager:
     def names(self) -> list[str]:
         """The models' names."""
         return list(self._models)
-
-
-def _found(base_path: Path) -> dict[int, Path]:
-    """Version number -> the file that makes its folder a SavedModel."""
-    try:
-        folders = [folder for folder in base_path.iterdir() if folder.name.isascii() and folder.name.isdigit()]
-        files = {int(folder.name): folder / "saved_model.pb" for folder in folders}
-        return {number: file for number, file in files.items() if file.is_file()}
-    except OSError as error:
-        _log.warning("%s cannot be read: %s", base_path, error)
-        return {}
-
-
-def _wanted(config: ModelConfig, found: dict[int, Path]) -> list[int]:
-    """What the policy serves, and every version that has a label: the highest first."""
-    numbers = sorted(found, reverse=True)
-    policy = {"latest": numbers[:1], "all": numbers}.get(config.versions) if isinstance(config.versions, str) else None
-    served = set(config.versions if policy is None else policy) | set(config.labels.values())
-    return [number for number in numbers if number in served]

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -26,7 +27,8 @@ def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
         The number of requests that ran.
 
     Raises:
-        ValueError: If a recorded request fails: the version does not answer what its maker says it does.
+        ValueError: If a recorded request fails: the version does not answer what its maker says it does; or if the
+            records cannot be read.
     """
     records = servable.path / RECORDS
     if records.is_file():
@@ -53,8 +55,7 @@ def _run_records(servable: Servable, path: str, log_type) -> int:
     import tensorflow as tf
 
     count = 0
-    for record in tf.data.TFRecordDataset(path).take(MAX_RECORDS).as_numpy_iterator():
-        log = log_type.FromString(record)
+    for log in _logs(path, log_type):
         if log.WhichOneof("log_type") != "predict_log":
             continue
         request = log.predict_log.request
@@ -65,6 +66,17 @@ def _run_records(servable: Servable, path: str, log_type) -> int:
             raise ValueError(f"Warm-up request {count + 1} of {path} fails: {error}") from error
         count += 1
     return count
+
+
+def _logs(path: str, log_type) -> Iterator:
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        for record in tf.data.TFRecordDataset(path).take(MAX_RECORDS).as_numpy_iterator():
+            yield log_type.FromString(record)
+    except (tf.errors.OpError, DecodeError) as error:
+        raise ValueError(f"The warm-up requests in {path} cannot be read: {error}") from error
 
 
 def _blank(spec: TensorSpec, size: int) -> np.ndarray:

@@ -75,6 +75,30 @@ def test_a_version_that_fails_leaves_the_old_one_in_service_until_it_is_mended(b
     assert states(manager) == {2: "AVAILABLE", 1: "END"}
 
 
+def test_a_version_that_is_copied_slowly_is_served_once_it_is_complete(bundle, base_path):
+    manager = loaded(base_path)
+    source, target = bundle / stand_in.NAME / "2", base_path / "2"
+    target.mkdir()
+    shutil.copy2(source / "saved_model.pb", target)
+    manager.poll()
+    assert states(manager) == {2: "END", 1: "AVAILABLE"}
+    # The times of the files are those of the source, and saved_model.pb stays as it is.
+    shutil.copytree(source / "variables", target / "variables")
+    manager.poll()
+    assert states(manager) == {2: "AVAILABLE", 1: "END"}
+
+
+def test_a_version_that_fails_is_not_loaded_again_unless_its_files_change(base_path, monkeypatch):
+    manager = loaded(base_path)
+    broken = base_path / "2"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes(b"no SavedModel")
+    manager.poll()
+    monkeypatch.setattr("keras_mixer.serving.manager.Servable", lambda *_: pytest.fail("loaded again"))
+    manager.poll()
+    assert states(manager) == {2: "END", 1: "AVAILABLE"}
+
+
 def test_a_folder_without_a_saved_model_is_no_version_yet(base_path):
     (base_path / "2").mkdir()
     (base_path / "partial").mkdir()
@@ -97,6 +121,42 @@ def test_policies_and_labels(bundle, base_path):
     assert states(labelled) == dict.fromkeys((3, 1), "AVAILABLE")
     with labelled.use("model", label="stable") as servable:
         assert servable.version == 1
+
+
+def test_changed_settings_take_over_once_their_versions_are_available(bundle, base_path):
+    manager = loaded(base_path, versions=(1,), labels={"stable": 1, "canary": 1})
+    changed = ModelConfig(base_path, versions=(1, 2), labels={"stable": 1, "canary": 2})
+
+    def canary():
+        with manager.use("model", label="canary") as servable:
+            return servable.version
+
+    manager.poll([changed])
+    assert canary() == 1
+    (base_path / "2").mkdir()
+    (base_path / "2" / "saved_model.pb").write_bytes(b"no SavedModel")
+    for _ in range(2):
+        manager.poll([changed])
+        assert canary() == 1
+    shutil.rmtree(base_path / "2")
+    add(bundle, base_path, 2)
+    manager.poll([changed])
+    assert canary() == 2
+    assert states(manager) == {2: "AVAILABLE", 1: "AVAILABLE"}
+    # What is loaded already stays loaded while version 4 is awaited.
+    add(bundle, base_path, 3)
+    kept = []
+    for _ in range(2):
+        manager.poll([ModelConfig(base_path, versions=(3,), labels={"canary": 4})])
+        with manager.use("model", 3) as servable:
+            kept.append(servable)
+    assert kept[0] is kept[1]
+    assert states(manager) == dict.fromkeys((3, 2, 1), "AVAILABLE")
+    assert canary() == 2
+    manager.poll([ModelConfig(base_path, versions=(2,), labels={"canary": 2})])
+    assert states(manager) == {3: "END", 2: "AVAILABLE", 1: "END"}
+    with pytest.raises(RequestError, match="Unrecognized servable version label"):
+        manager.status("model", label="stable")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +208,35 @@ def test_recorded_warm_up_requests_are_run(base_path, grpc_stubs):
     with pytest.raises(ValueError, match="Warm-up request 1"):
         warm_up(Servable("model", 1, base_path / "1"))
     with pytest.raises(ValueError, match="Warm-up request 1"):
+        loaded(base_path)
+
+
+def test_damaged_warm_up_requests_end_the_version_with_the_reason(bundle, base_path, grpc_stubs):
+    import tensorflow as tf
+
+    manager = loaded(base_path)
+    for number in (2, 3):
+        add(bundle, base_path, number)
+        (base_path / str(number) / "assets.extra").mkdir()
+    name = "assets.extra/tf_serving_warmup_requests"
+    (base_path / "2" / name).write_bytes(b"no TFRecord at all")
+    with tf.io.TFRecordWriter(str(base_path / "3" / name)) as writer:
+        writer.write(b"no PredictionLog")
+    for versions in ((2,), (3,)):
+        manager.poll([ModelConfig(base_path, versions=versions)])
+        state, error = {number: rest for number, *rest in manager.status("model")}[versions[0]]
+        assert state == "END"
+        assert "warm-up requests" in error
+        assert "cannot be read" in error
+    assert states(manager)[1] == "AVAILABLE"
+
+
+def test_a_fault_of_any_kind_ends_the_version(base_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("keras_mixer.serving.manager.warm_up", fail)
+    with pytest.raises(ValueError, match="RuntimeError: out of luck"):
         loaded(base_path)
 
 
