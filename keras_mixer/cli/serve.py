@@ -1,5 +1,6 @@
 """`keras-mixer serve`: TF Serving's wire on this machine, for development."""
 
+import functools
 import logging
 import signal
 import threading
@@ -31,16 +32,18 @@ def command(base_paths, **options):
     """Answers TF Serving's REST and gRPC for the SavedModels of BASE_PATH, such as saved_models/digits.
 
     BASE_PATH holds numbered version folders; new ones are loaded as they appear. It may also be a bundle that
-    `keras-mixer export --serving` has written. This server is for development: for
-    production take TF Serving, KServe or Ray Serve, which read the same folders.
+    `keras-mixer export --serving` has written: its models.config, which is read again as it changes, says which
+    versions are served. This server is for development: for production take TF Serving, KServe or Ray Serve, which
+    read the same folders.
     """
     start("tensorflow")
     from keras_mixer.serving import Limits, Server
 
     logging.basicConfig(format="%(levelname)s %(message)s")
     logging.getLogger("keras_mixer.serving").setLevel(logging.INFO)
+    models, reread = _models(base_paths, options)
     server = Server(
-        _models(base_paths, options),
+        models,
         host=options["host"],
         rest_port=options["rest_port"],
         port=_grpc_port(options["port"], options["no_grpc"]),
@@ -50,6 +53,7 @@ def command(base_paths, **options):
             max_image_pixels=int(options["max_image_megapixels"] * 1e6),
         ),
         poll_seconds=options["poll_seconds"],
+        reread=reread,
     )
     stop = threading.Event()
     # A second signal finds the default handler, and ends the process at once.
@@ -82,7 +86,8 @@ def _announce(server) -> None:
     click.echo("For development only; for production take TF Serving, KServe or Ray Serve. Ctrl-C stops.")
 
 
-def _models(base_paths, options) -> list:
+def _models(base_paths, options) -> tuple:
+    """The models to serve, and a function that gives their settings as they are later."""
     from keras_mixer.serving import ModelConfig, read_model_config
 
     if len(base_paths) == 1 and (base_paths[0] / "models.config").is_file():
@@ -91,13 +96,15 @@ def _models(base_paths, options) -> list:
     if options["model_config_file"] is not None:
         if base_paths or single or options["versions"] != "latest":
             raise click.UsageError("--model-config-file names the models, their versions and labels by itself.")
-        return read_model_config(options["model_config_file"])
+        reread = functools.partial(read_model_config, options["model_config_file"])
+        return reread(), reread
     if not base_paths:
         raise click.UsageError("Name a model's base path, such as saved_models/digits.")
     if single and len(base_paths) > 1:
         raise click.UsageError("--name and --label are for one BASE_PATH; use --model-config-file for several.")
     labels = dict(_label(text) for text in options["labels"])
-    return [ModelConfig(path, options["name"] or "", _versions(options["versions"]), labels) for path in base_paths]
+    versions = _versions(options["versions"])
+    return [ModelConfig(path, options["name"] or "", versions, labels) for path in base_paths], tuple
 
 
 def _label(text: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from keras_mixer.serving.config import Batching, Limits, ModelConfig
@@ -29,6 +29,8 @@ class Server:
         batching: How waiting requests run together; None runs each by itself.
         limits: What a request may cost.
         poll_seconds: How often the folders are looked at for new versions.
+        reread: Called as often for the settings of the models as they are now, such as
+            `lambda: read_model_config(file)`: their versions and labels may change while the server runs.
 
     Raises:
         ValueError: If a setting is out of range; when it starts, if a model cannot be loaded.
@@ -51,6 +53,7 @@ class Server:
         batching: Batching | None = Batching(),  # noqa: B008 (frozen)
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         poll_seconds: float = 1.0,
+        reread: Callable[[], Iterable[ModelConfig]] = tuple,
     ):
         several = [models] if isinstance(models, (str, os.PathLike, ModelConfig)) else list(models)
         self.models = [model if isinstance(model, ModelConfig) else ModelConfig(Path(model)) for model in several]
@@ -63,6 +66,7 @@ class Server:
                 raise ValueError(f"A port is between 0 and 65535, but got {number}.")
         self.host, self.rest_port, self.port = host, rest_port, port
         self._batching, self._limits, self._poll_seconds = batching, limits, poll_seconds
+        self._reread = reread
         self._thread: threading.Thread | None = None
 
     @property
@@ -169,9 +173,17 @@ class Server:
         await asyncio.to_thread(batcher.close)
 
     def _poll(self) -> None:
+        configs: list[ModelConfig] = []
+        fault = ""
         while not self._stopping.wait(self._poll_seconds):
             try:
-                self._manager.poll()
+                configs, fault = list(self._reread()), ""
+            except (OSError, ValueError) as error:  # the last good settings go on; the same fault is told once
+                if str(error) != fault:
+                    _log.error("The settings of the models cannot be read again: %s", error)
+                fault = str(error)
+            try:
+                self._manager.poll(configs)
             except Exception:  # the versions at hand go on answering
                 _log.exception("Looking for new versions failed")
 

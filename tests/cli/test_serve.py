@@ -1,8 +1,10 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import requests
@@ -49,6 +51,41 @@ def test_it_serves_until_a_signal_and_exits_with_0(base_path, end):
         process.communicate()
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_a_bundle_serves_what_its_configuration_comes_to_say(base_path, tmp_path):
+    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+    versions = tmp_path / "models" / "double"
+    shutil.copytree(base_path / "1", versions / "1")
+
+    def configure(text):
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").replace(tmp_path / "models.config")
+
+    def configuration(version):
+        return (
+            'model_config_list { config { name: "double" base_path: "/models/double" model_version_policy { '
+            f"specific {{ versions: 1 versions: {version} }} }} "
+            f'version_labels {{ key: "canary" value: {version} }} }} }}'
+        )
+
+    configure(configuration(1))
+    process = serve(tmp_path, "--rest-port", "0", "--no-grpc", "--poll-seconds", "0.1")
+    try:
+        address = process.stdout.readline().split()[1].replace(":predict", "/labels/canary")
+        shutil.copytree(base_path / "1", versions / ".2")
+        (versions / ".2").rename(versions / "2")
+        configure("no configuration")  # is passed over
+        configure(configuration(2))
+        end = time.monotonic() + 60
+        while (status := requests.get(address, timeout=30).json()["model_version_status"])[0]["version"] != "2":
+            assert time.monotonic() < end, status
+            time.sleep(0.1)
+        assert status[0]["state"] == "AVAILABLE"
+        assert requests.post(f"{address}:predict", json={"instances": [2]}, timeout=30).json() == {"predictions": [4.0]}
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(
