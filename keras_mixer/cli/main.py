@@ -50,7 +50,8 @@ def keras_mixer_command():
     """
     # TensorFlow's start-up notices say nothing to a user of the command line.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # A filter, for TensorFlow's converters set the level back.
+    logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 def main(arguments: list[str] | None = None) -> None:
