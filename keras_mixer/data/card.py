@@ -7,9 +7,9 @@ import pathlib
 
 import keras
 
-from keras_mixer.data.fields import from_mapping
 from keras_mixer.data.preprocessing import Preprocessing
 from keras_mixer.data.sources import DatasetSpec
+from keras_mixer.fields import read
 
 MODEL_FILE = "model.keras"
 
@@ -39,15 +39,9 @@ class ModelCard:
         """Reads what `to_json` wrote.
 
         Raises:
-            ValueError: If the text is not JSON, or a field is unknown, missing or out of range.
+            ValueError: If the text is not JSON, or a field is unknown, missing, of a wrong type or out of range.
         """
-        values = json.loads(text)
-        if isinstance(values, dict):
-            if "preprocessing" in values:
-                values["preprocessing"] = from_mapping(Preprocessing, values["preprocessing"])
-            if values.get("dataset") is not None:
-                values["dataset"] = from_mapping(DatasetSpec, values["dataset"])
-        return from_mapping(cls, values)
+        return read(cls, json.loads(text))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the card to `path`, whole or not at all."""
@@ -102,7 +96,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
     card = ModelCard.load(card_path)
     try:
         model = keras.models.load_model(model_path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever zipfile, h5py or a layer's configuration raises for a damaged file
         raise ValueError(f"{model_path} cannot be read as a Keras model: {error}") from error
     _check_fit(model, card, model_path)
     return model, card

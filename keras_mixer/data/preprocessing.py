@@ -5,7 +5,7 @@ import json
 
 import tensorflow as tf
 
-from keras_mixer.data.fields import from_mapping
+from keras_mixer.fields import read
 
 RESIZE_MODES = ("crop", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
@@ -124,6 +124,6 @@ class Preprocessing:
         """Reads what `to_json` wrote.
 
         Raises:
-            ValueError: If the text is not JSON, or a field is unknown or out of range.
+            ValueError: If the text is not JSON, or a field is unknown, of a wrong type or out of range.
         """
-        return from_mapping(cls, json.loads(text))
+        return read(cls, json.loads(text))

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
-import types
-import typing
+import pathlib
 from collections.abc import Mapping
 from typing import Any
+
+from keras_mixer.fields import read
+
+PRECISIONS = ("float32", "mixed_bfloat16", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ class DataSpec:
     data_dir: str | None = None  # of TFDS
     label_key: str | None = None  # the feature that holds the label, where a dataset has several
     resize: str = "crop"  # at evaluation: "crop" or "direct"
-    corrupt_limit: int = 0  # training images that may be unreadable; they are skipped and counted
+    corrupt_limit: int = 0  # images of both splits that may be unreadable; they are left out and counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +82,7 @@ class ScheduleSpec:
 class ExecutionSpec:
     """How a device runs the recipe: none of it changes what is learned, beyond rounding."""
 
-    precision: str = "float32"  # a Keras dtype policy; head and loss are float32 at least
+    precision: str = "float32"  # a Keras dtype policy of `PRECISIONS`; head and loss are float32 at least
     micro_batches: int = 1  # parts that a batch is taken in, where it does not fit
     steps_per_execution: int = 1
     jit_compile: bool | None = None  # None: on for GPUs and TPUs, off for CPUs
@@ -126,6 +129,11 @@ class Recipe:
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, but got {count}.")
+        if self.execution.precision not in PRECISIONS:
+            raise ValueError(
+                f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {self.execution.precision!r}. "
+                f"There is no loss scaling, which float16 would need."
+            )
         for name, share in (("label_smoothing", self.label_smoothing), ("ema_momentum", self.ema_momentum)):
             if share is not None and not 0.0 <= share < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), but got {share}.")
@@ -159,7 +167,7 @@ class Recipe:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"A recipe is a JSON object, but this is no JSON: {error}.") from None
-        return _read(cls, fields, "")
+        return read(cls, fields)
 
     def override(self, changes: Mapping[str, str]) -> "Recipe":
         """Returns the recipe with fields replaced.
@@ -184,7 +192,12 @@ class Recipe:
             if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
                 raise ValueError(f"Unknown recipe field {name!r}. Known fields: {', '.join(_flat(fields))}.")
             place[last] = _parse(text)
-        return _read(type(self), fields, "")
+        return read(type(self), fields)
+
+
+def is_trained_model(weights: str | None) -> bool:
+    """Whether `weights` names a run folder or a `.keras` file, which bring their own architecture."""
+    return weights is not None and (weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file())
 
 
 def _parse(text: str):
@@ -205,46 +218,3 @@ def _flat(fields: dict, prefix: str = "") -> dict:
 def _learned(execution: ExecutionSpec) -> ExecutionSpec:
     """Only the precision of the execution changes what is learned."""
     return ExecutionSpec(precision=execution.precision)
-
-
-def _read(cls, fields, prefix: str):
-    """Builds a dataclass from a JSON object, checking names and types."""
-    if not isinstance(fields, dict):
-        raise ValueError(f"{prefix.rstrip('.') or 'A recipe'} must be a JSON object, but got {fields!r}.")
-    types_ = typing.get_type_hints(cls)
-    unknown = sorted(set(fields) - set(types_))
-    if unknown:
-        raise ValueError(
-            f"Unknown recipe fields {[prefix + name for name in unknown]}. Known: {[prefix + name for name in types_]}."
-        )
-    missing = [field.name for field in dataclasses.fields(cls) if field.name not in fields and _required(field)]
-    if missing:
-        raise ValueError(f"The recipe lacks {[prefix + name for name in missing]}.")
-    return cls(**{name: _value(types_[name], value, prefix + name) for name, value in fields.items()})
-
-
-def _required(field: dataclasses.Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _value(type_, value, name: str):
-    if dataclasses.is_dataclass(type_):
-        return _read(type_, value, name + ".")
-    if isinstance(type_, types.UnionType):
-        if value is None and type(None) in type_.__args__:
-            return None
-        return _value(next(kind for kind in type_.__args__ if kind is not type(None)), value, name)
-    if typing.get_origin(type_) is tuple:
-        kinds = typing.get_args(type_)
-        if not isinstance(value, (list, tuple)) or (kinds[-1] is not ... and len(value) != len(kinds)):
-            raise ValueError(f"{name} must be a list such as {_example(kinds)}, but got {value!r}.")
-        return tuple(_value(kinds[0], item, name) for item in value)
-    if type_ is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
-        raise ValueError(f"{name} must be of type {type_.__name__}, but got {value!r}.")
-    return value
-
-
-def _example(kinds) -> str:
-    return "[224, 224]" if kinds[0] is int else "[0.003, 0.01]"

@@ -66,6 +66,34 @@ def test_broken_files(run):
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("class_names", "abc", "class_names must be a list"),
+        ("class_names", None, "class_names must be a list"),
+        ("class_names", [0, 1], "class_names must be of type str, but got 0"),
+        ("name", 3, "name must be of type str, but got 3"),
+        ("preprocessing", None, "preprocessing must be a JSON object, but got None"),
+        ("dataset", {"name": "digits", "split": 1}, "dataset.split must be of type str, but got 1"),
+    ],
+)
+def test_values_of_a_wrong_type(tmp_path, field, value, message):
+    (tmp_path / "model.json").write_text(json.dumps({**json.loads(CARD.to_json()), field: value}))
+    with pytest.raises(ValueError, match=rf"model.json is not a model card: {message}"):
+        ModelCard.load(tmp_path / "model.json")
+
+
+def test_a_flipped_byte(run):
+    """In the weights, where the archive's own checksum finds it."""
+    folder, model = run
+    content = bytearray((folder / "model.keras").read_bytes())
+    kernel = content.index(model.layers[-1].get_weights()[0].tobytes()[:16])
+    content[kernel] ^= 1
+    (folder / "model.keras").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as a Keras model"):
+        load_model(folder)
+
+
 def test_card_of_another_model(run):
     folder, _ = run
     dataclasses.replace(CARD, class_names=("a", "b", "c")).save(folder / "model.json")

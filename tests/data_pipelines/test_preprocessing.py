@@ -90,7 +90,16 @@ def test_json_round_trip():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"image_sizes": 3}', "unknown: .'image_sizes'."), ("[]", "JSON object"), ("{", "Expecting property name")],
+    [
+        ('{"image_sizes": 3}', "unknown: .'image_sizes'."),
+        ('{"image_size": 7.5}', r"image_size must be a list such as \[224, 224\], but got 7.5"),
+        ('{"image_size": [7.5, 8]}', "image_size must be of type int, but got 7.5"),
+        ('{"std": "x"}', "std must be of type float, but got 'x'"),
+        ('{"mean": [0.5, null, 0.5]}', "mean must be of type float, but got None"),
+        ('{"mean": NaN}', "mean must be a finite number"),
+        ("[]", "JSON object"),
+        ("{", "Expecting property name"),
+    ],
 )
 def test_bad_json(text, message):
     with pytest.raises(ValueError, match=message):

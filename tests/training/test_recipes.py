@@ -113,6 +113,10 @@ def test_override_parses_by_type():
         ({"execution.micro_batches": "3"}, "execution.micro_batches must divide batch_size=64"),
         ({"execution.steps_per_execution": "0"}, "execution.steps_per_execution must be at least 1"),
         ({"batch_size": "-64"}, "batch_size must be at least 1"),
+        (
+            {"execution.precision": "mixed_float16"},
+            "precision must be one of float32, mixed_bfloat16, bfloat16.*scaling",
+        ),
         ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
     ],
 )
@@ -126,9 +130,9 @@ def test_bad_overrides(changes, message):
     [
         ("{", "no JSON"),
         ("[]", "must be a JSON object"),
-        ('{"name": "a", "optimiser": {}}', r"Unknown recipe fields \['optimiser'\]. Known: .*'optimizer'"),
-        ('{"name": "a", "schedule": {"length": 3}}', r"Unknown recipe fields \['schedule.length'\]"),
-        ('{"schedule": {"steps": 1}}', r"lacks \['name'\]"),
+        ('{"name": "a", "optimiser": {}}', r"Recipe has the fields .*optimizer.*unknown: \['optimiser'\]"),
+        ('{"name": "a", "schedule": {"length": 3}}', r"schedule.steps.*unknown: \['schedule.length'\]"),
+        ('{"schedule": {"steps": 1}}', r"missing: \['name'\]"),
     ],
 )
 def test_bad_json(text, message):

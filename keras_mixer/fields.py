@@ -1,0 +1,66 @@
+"""Reading a dataclass from JSON: every name and every type is checked, nothing is ignored."""
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any
+
+
+def read(cls, values: Any, prefix: str = ""):
+    """Builds the dataclass `cls` from a JSON object.
+
+    Lists become tuples, and whole numbers floats, where those are wanted.
+
+    Args:
+        cls: A dataclass of numbers, texts, truth values, tuples of them, and further such dataclasses.
+        values: What `json.loads` gave.
+        prefix: Stands before the names of the fields in messages, as "model.".
+
+    Raises:
+        ValueError: If `values` is no JSON object, has an unknown field, lacks one without a default, or holds a value
+            of a wrong type, naming the field.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix.rstrip('.') or cls.__name__} must be a JSON object, but got {values!r}.")
+    kinds = typing.get_type_hints(cls)
+    unknown = sorted(prefix + name for name in set(values) - set(kinds))
+    missing = [prefix + field.name for field in dataclasses.fields(cls) if field.name not in values and _needed(field)]
+    if unknown or missing:
+        raise ValueError(
+            f"{cls.__name__} has the fields {', '.join(prefix + name for name in kinds)}; "
+            f"unknown: {unknown or 'none'}, missing: {missing or 'none'}."
+        )
+    return cls(**{name: _value(kinds[name], value, prefix + name) for name, value in values.items()})
+
+
+def _needed(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _value(kind, value, name: str):
+    if dataclasses.is_dataclass(kind):
+        return read(kind, value, name + ".")
+    if isinstance(kind, types.UnionType):
+        return value if value is None and type(None) in kind.__args__ else _value(_member(kind, value), value, name)
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, (list, tuple)) or (kinds[-1] is not ... and len(value) != len(kinds)):
+            raise ValueError(f"{name} must be a list such as {_EXAMPLES[kinds[0]]}, but got {value!r}.")
+        return tuple(_value(kinds[0], item, name) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{name} must be of type {kind.__name__}, but got {value!r}.")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, but got {value!r}.")
+    return value
+
+
+_EXAMPLES = {int: "[224, 224]", float: "[0.003, 0.01]", str: '["first", "second"]'}
+
+
+def _member(kind: types.UnionType, value):
+    """The member of a union that a value is read as: a list as the tuple among them, anything else as the other."""
+    members = [member for member in kind.__args__ if member is not type(None)]
+    return next((one for one in members if isinstance(value, list) == (typing.get_origin(one) is tuple)), members[0])
