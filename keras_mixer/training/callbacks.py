@@ -74,13 +74,17 @@ class Checkpointing(keras.callbacks.Callback):
     """Writes checkpoints: every so many steps, at the end of `fit`, and when the run is interrupted.
 
     Interruption (Ctrl-C or SIGTERM) takes effect after the step that is under way; a second Ctrl-C stops at once.
+    At the end of a period both wait for `Evaluation`, which must come first: its row of the history belongs in the
+    checkpoint.
 
     Args:
-        store: Where checkpoints go; None in processes that write none.
+        store: Where checkpoints go.
         every: Updates between two checkpoints.
         clock: Counts the updates.
         guard: Checks the loss before it is trusted.
         notes: Returns what else to write.
+        ends_period: Says whether a step is the last of its period.
+        writes: Whether this process writes.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Checkpointing(keras.callbacks.Callback):
         clock: Clock,
         guard: StopOnNaN,
         notes: Callable[[], dict],
+        ends_period: Callable[[int], bool],
         writes: bool,
     ):
         super().__init__()
@@ -98,6 +103,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._clock = clock
         self._guard = guard
         self._notes = notes
+        self._ends_period = ends_period
         self._writes = writes
         self._saved = clock.step
         self._signal: int | None = None
@@ -120,6 +126,13 @@ class Checkpointing(keras.callbacks.Callback):
         signal.signal(number, signal.default_int_handler)
 
     def on_train_batch_end(self, batch, logs=None):
+        if not self._ends_period(self._clock.step):
+            self._save_if_due()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save_if_due()
+
+    def _save_if_due(self) -> None:
         if self._signal is not None:
             self.save()
             raise KeyboardInterrupt

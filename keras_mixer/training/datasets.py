@@ -29,7 +29,7 @@ class Datasets:
         train_source: The labelled training images.
         eval_source: The labelled evaluation images.
         preprocessing: What the model expects.
-        corrupt: Counts the training images that cannot be read.
+        corrupt: Counts the images of both that cannot be read.
     """
 
     recipe: Recipe
@@ -98,16 +98,21 @@ class Datasets:
     def evaluation(self):
         """Evaluation batches `(images, one-hot labels, weights)`, all of one size: what is added has weight 0."""
         batches = evaluation_batches(
-            self.eval_source, self.preprocessing, self.recipe.eval_batch_size, one_hot=True, pad=True
+            self.eval_source,
+            self.preprocessing,
+            self.recipe.eval_batch_size,
+            one_hot=True,
+            pad=True,
+            corrupt=self.corrupt,
         )
         return self.distribution.distribute(self.distribution.share(batches))
 
 
 def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
-    """Opens the sources of a recipe.
+    """Opens the sources of a recipe: two splits of one dataset, which have the same classes.
 
     Raises:
-        ValueError: If a dataset, split or label does not exist, or training and evaluation differ in their classes.
+        ValueError: If a dataset, split or label does not exist, or there is nothing to train on.
     """
     data, model = recipe.data, recipe.model
     spec = DatasetSpec(data.dataset, data.train_split, data.data_dir, data.label_key)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_mixer.data import ModelCard
+from keras_mixer.data import CorruptImages, ModelCard
 from keras_mixer.training.callbacks import Checkpointing, Clock, Evaluation, StopOnNaN, averaged_weights, evaluate
 from keras_mixer.training.checkpoints import CheckpointStore, restore
 from keras_mixer.training.datasets import Datasets, open_datasets
@@ -21,6 +22,8 @@ from keras_mixer.training.step import training_model
 
 RECIPE_FILE, MODEL_FILE, CARD_FILE = "recipe.json", "model.keras", "model.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,7 @@ def train(
     Args:
         recipe: What to do, as from `keras_mixer.training.recipes.get`.
         output: The run folder, made if need be.
-        restart: Whether to delete what another or an earlier run left in the folder.
+        restart: Whether to delete what another or an earlier run left in the folder, once data and weights are open.
         progress: Whether to show a progress bar.
         callbacks: Callbacks of Keras to call beside the run's own.
 
@@ -74,6 +77,7 @@ def train(
 
     Raises:
         ValueError: If the recipe and the data or devices do not go together, or the folder holds another recipe's run.
+        CorruptImagesError: If more images cannot be read than the recipe allows.
         OSError: If the folder cannot be written.
         TrainingDivergedError: If the loss is no longer finite.
         KeyboardInterrupt: After a checkpoint, if interrupted.
@@ -87,16 +91,20 @@ def train(
     distribution = choose(recipe.execution.strategy)
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     distribution.check_batch("eval_batch_size", recipe.eval_batch_size)
-    if distribution.worker == 0:
-        _claim(folder, recipe, restart)
+    if not restart:
+        _refuse_another(folder, recipe)
     datasets = open_datasets(recipe, distribution)
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
         with distribution.scope():
             network = initial_network(recipe.model, len(datasets.class_names), recipe.name)
             model = training_model(network, recipe, datasets.total_steps, distribution)
-        rows, seconds = _fit(model, recipe, datasets, distribution, folder, progress, callbacks)
-        measured = evaluate(model, datasets.evaluation(), datasets.evaluation_steps)
+        if distribution.worker == 0:
+            _claim(folder, recipe, restart)
+        with datasets.corrupt.explained():
+            rows, seconds = _fit(model, recipe, datasets, distribution, folder, restart, progress, callbacks)
+            measured = evaluate(model, datasets.evaluation(), datasets.evaluation_steps)
+        _report(datasets.corrupt)
         if distribution.worker == 0:
             with averaged_weights(model):
                 finished = classifier_of(network)
@@ -120,17 +128,22 @@ def _fit(
     datasets: Datasets,
     distribution: Distribution,
     folder: pathlib.Path,
+    restart: bool,
     progress: bool,
     more_callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict], float]:
     """Trains from the last checkpoint, if there is one, to the end; returns the history and the time spent."""
     store = CheckpointStore(folder / CHECKPOINTS, recipe.execution.checkpoints_kept)
-    step, rows, seconds, metrics = _restore(model, store, datasets)
+    # With `restart` another process may still be deleting the checkpoints.
+    step, rows, seconds, metrics = (0, [], 0.0, {}) if restart else _restore(model, store, datasets)
     clock = Clock(step, seconds)
     guard = StopOnNaN(clock, store)
 
     def notes() -> dict:
         return {"rows": rows, "seconds": clock.seconds, "data": datasets.fingerprint}
+
+    def ends_period(step: int) -> bool:
+        return step % datasets.period == 0 or step == datasets.total_steps
 
     writes = distribution.worker == 0
     evaluation = Evaluation(
@@ -138,10 +151,10 @@ def _fit(
     )
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(
-            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes, writes=writes)
+            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes, ends_period, writes=writes)
         )
-        # The clock comes first, for the others read it; evaluation before those that show or log what it measures.
-        callbacks: list[keras.callbacks.Callback] = [clock, guard, saver, evaluation]
+        # The clock comes first, for the others read it; evaluation before those that keep what it measures.
+        callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
         if writes:
             callbacks.append(_History(rows, folder / HISTORY_FILE))
             callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
@@ -149,7 +162,7 @@ def _fit(
                 from keras_mixer.training.progress import ProgressBar
 
                 callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
-        callbacks += more_callbacks
+        callbacks += [saver, *more_callbacks]
         for start, stop in segments(step, datasets.total_steps, datasets.period):
             length = min(stop - start, datasets.period)
             _set_steps_per_execution(model, recipe.execution.steps_per_execution, length)
@@ -211,10 +224,17 @@ def _save(model: keras.Model, card: ModelCard, folder: pathlib.Path) -> None:
     card.save(folder / CARD_FILE)
 
 
-def _claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
-    """Makes the folder this recipe's, or refuses."""
+def _report(corrupt: CorruptImages) -> None:
+    """Says how many images the run did without, and which, the first three by name."""
+    if corrupt.count:
+        named = ", ".join(corrupt.found[:3]) + (", ..." if corrupt.count > 3 else "")
+        _log.warning("%d images could not be read and were left out: %s.", corrupt.count, named)
+
+
+def _refuse_another(folder: pathlib.Path, recipe: Recipe) -> None:
+    """Raises ValueError if the folder holds the run of another recipe."""
     recipe_file = folder / RECIPE_FILE
-    if recipe_file.exists() and not restart:
+    if recipe_file.exists():
         other = Recipe.from_json(recipe_file.read_text(encoding="utf-8"))
         differing = recipe.differences(other)
         if differing:
@@ -222,6 +242,10 @@ def _claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
                 f"{folder} holds the run of another recipe, which differs in {', '.join(differing)}. Choose another "
                 f"output folder, or delete that run with restart (--restart)."
             )
+
+
+def _claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
+    """Makes the folder this recipe's."""
     if restart:
         for name in (RECIPE_FILE, MODEL_FILE, CARD_FILE, HISTORY_FILE, CURVES_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -230,7 +254,7 @@ def _claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".partial.{RECIPE_FILE}"
     partial.write_text(recipe.to_json(), encoding="utf-8")
-    os.replace(partial, recipe_file)
+    os.replace(partial, folder / RECIPE_FILE)
 
 
 class _History(keras.callbacks.Callback):

@@ -10,9 +10,10 @@ import sys
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
-from keras_mixer.data import load_model
+from keras_mixer.data import CorruptImagesError, load_model
 from keras_mixer.training import Recipe, TrainingDivergedError, recipes, sweep, train
 from keras_mixer.training.run import segments
 
@@ -104,6 +105,8 @@ def test_a_finished_run_is_not_trained_further(recipe, finished):
     before = _weights(finished.folder)
     again = train(recipe, finished.folder)
     assert again.accuracy == finished.accuracy
+    # A checkpoint falls on the end of the last period: it holds that period's row.
+    assert again.history == finished.history
     for got, expected in zip(_weights(finished.folder), before, strict=True):
         np.testing.assert_array_equal(got, expected)
 
@@ -119,6 +122,43 @@ def test_another_recipe_is_refused_until_told(recipe, finished, tmp_path):
     assert json.loads((folder / "recipe.json").read_text())["seed"] == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"data.dataset": "./nowhere"}, ValueError),
+        ({"model.weights": "nowhere.npz"}, FileNotFoundError),
+        ({"optimizer.name": "lion"}, ValueError),
+    ],
+)
+def test_what_cannot_start_leaves_the_folder_as_it_was(recipe, finished, tmp_path, changes, error):
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    with pytest.raises(error):
+        train(recipe.override(changes), finished.folder, restart=True)
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(error):
+        train(recipe.override(changes), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_unreadable_images_are_left_out_up_to_a_limit_and_reported(recipe, tmp_path, caplog):
+    """Of several sizes, so that they are read from their files; one of training and one of evaluation are damaged."""
+    for number in range(12):
+        path = tmp_path / "digits" / ("train", "test")[number % 3 == 0] / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("L", (8 + number, 9), 20 * number).save(path)
+        if number in (3, 4):
+            path.write_bytes(path.read_bytes()[:40])
+    data = {"data.dataset": str(tmp_path / "digits"), "schedule.steps": "2", "batch_size": "8", "eval_batch_size": "4"}
+    small = recipe.override({**data, "schedule.warmup_steps": "0"})
+    train(small.override({"data.corrupt_limit": "2"}), tmp_path / "two")
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.run")
+    assert line.startswith("2 images could not be read and were left out: ")
+    assert "train/a/4.png" in line
+    assert "test/b/3.png" in line
+    with pytest.raises(CorruptImagesError, match=r"could not be read, and 0 may be: .*\.png"):
+        train(small, tmp_path / "none")
+
+
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_the_last_good_checkpoint(recipe, tmp_path):
     wild = recipe.override(
         {"optimizer.name": "sgd", "optimizer.learning_rate": "1e30", "optimizer.global_clipnorm": "null"}
@@ -132,8 +172,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_the_last_good_checkpo
     assert newest is None or all(np.isfinite(array).all() for array in newest[1].values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_path, number):
+def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_path):
+    number = signal.SIGTERM
+
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if batch == 1:
