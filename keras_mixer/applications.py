@@ -1,7 +1,6 @@
 """The variants of MLP-Mixer with their published weights, behind the signature of `keras.applications`."""
 
 import dataclasses
-import logging
 import math
 import os
 from pathlib import Path
@@ -11,12 +10,11 @@ import keras
 from keras_mixer.models import VARIANTS, Mixer
 from keras_mixer.weights.cache import download
 from keras_mixer.weights.fit_to_grid import square_grid
+from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.grids import parts_between
 from keras_mixer.weights.inspection import CheckpointSizes, sizes_of
-from keras_mixer.weights.loading import is_path, load
+from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.registry import InputPreprocessing, available, find
-
-_log = logging.getLogger(__name__)
 
 _DOC = """Builds {title}, with random, published or your own weights.
 
@@ -30,8 +28,8 @@ _DOC = """Builds {title}, with random, published or your own weights.
         input_shape: Image shape (height, width, channels); None for that of the weights, else (224, 224, 3). Weights
             of another resolution are taken to this one as by `keras_mixer.weights.change_resolution`.
         pooling: Without the head: None for the normalised tokens, "avg" for their mean, "max" for their maximum.
-        classes: Classes of the head; None for those of the weights, else 1,000. With another number than the weights
-            have, the body is loaded and the head starts fresh, which a log line says.
+        classes: Classes of the head; None for those of the weights, else 1,000. Where the weights have another number
+            of them, or no head, the body is loaded and the head starts fresh, which a log line says.
         classifier_activation: Activation of the head; None for logits.
         stochastic_depth: Probability of dropping the last MLP for a sample while training, rising linearly from 0.
         dropout: Dropout rate inside the MLPs.
@@ -75,13 +73,12 @@ def _constructor(variant: str, title: str):
         if stored.tokens_mlp_dim:
             growth = _growth(trained_at, input_shape[:2], sizes["patch_size"])
             sizes["tokens_mlp_dim"] = stored.tokens_mlp_dim * growth
-        classes = classes if classes is not None else stored.classes or 1_000
         model = Mixer(
             **sizes,
             input_shape=input_shape,
             input_tensor=input_tensor,
             include_top=include_top,
-            classes=classes,
+            classes=classes if classes is not None else stored.classes or 1_000,
             classifier_activation=classifier_activation,
             pooling=pooling,
             stochastic_depth=stochastic_depth,
@@ -89,7 +86,7 @@ def _constructor(variant: str, title: str):
             name=name,
         )
         if path:
-            _load(model, path, stored, trained_at, classes if include_top else None)
+            load_with_fresh_head(model, path, resize=trained_at)
         model.preprocessing = dataclasses.replace(preprocessing, image_size=(input_shape[0], input_shape[1]))
         return model
 
@@ -137,17 +134,6 @@ def _growth(old: tuple[int, int], new: tuple[int, int], patch_size: int) -> int:
         return 1  # the model says what is wrong
     parts = parts_between(old, new)
     return math.prod(parts) if parts else 1
-
-
-def _load(model, path: Path, stored: CheckpointSizes, trained_at: tuple[int, int], classes: int | None) -> None:
-    """Loads all that the model and the file share: a head of other classes stays fresh."""
-    fresh_head = stored.classes not in (None, classes)
-    if fresh_head and classes is not None:
-        _log.warning(
-            "%s: the head for %d classes starts fresh, for that in %s has %d.",
-            *(model.name, classes, path, stored.classes),
-        )
-    load(model, path, skip=("head",) if fresh_head else (), resize=trained_at)
 
 
 def _static_shape(input_shape, input_tensor) -> tuple[int, int, int] | None:

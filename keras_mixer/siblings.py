@@ -1,17 +1,15 @@
 """The variants of Mixer's siblings, behind the signature of `keras.applications`."""
 
 import inspect
-import logging
 import os
 
 import keras
 
 from keras_mixer.models.catalog import find_variant
+from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.inspection import sizes_of
-from keras_mixer.weights.loading import is_path, load
+from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.token_weights import line_axes, token_axes
-
-_log = logging.getLogger(__name__)
 
 CONSTRUCTORS: dict = {}  # variant, as "res_mlp_24" -> its constructor
 
@@ -26,8 +24,8 @@ _DOC = """Builds {title}, with random or your own weights.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         input_shape: Image shape (height, width, channels); None for {input_shape}.
         pooling: Without the head: None for the features, "avg" for the mean of the last ones, "max" for their maximum.
-        classes: Classes of the head; None for those of the weights, else 1,000. With another number than the weights
-            have, the body is loaded and the head starts fresh, which a log line says.
+        classes: Classes of the head; None for those of the weights, else 1,000. Where the weights have another number
+            of them, or no head, the body is loaded and the head starts fresh, which a log line says.
         classifier_activation: Activation of the head; None for logits.
         stochastic_depth: Probability of dropping the last residual branch for a sample while training, rising
             linearly from 0.
@@ -82,7 +80,7 @@ def _constructor(variant: str, constructor: str, title: str):
             name=name,
         )
         if weights is not None:
-            _load(model, weights, stored_classes, include_top)
+            load_with_fresh_head(model, weights, resize=bool(token_axes(model) or line_axes(model)))
         return model
 
     CONSTRUCTORS[variant] = construct
@@ -94,18 +92,6 @@ def _constructor(variant: str, constructor: str, title: str):
         input_shape=inspect.signature(builder).parameters["input_shape"].default,
     )
     return construct
-
-
-def _load(model: keras.Model, path, stored_classes: int | None, include_top: bool) -> None:
-    """Loads all that the model and the file share: a head of other classes stays fresh."""
-    classes = model.get_layer("head").units if include_top else None
-    fresh_head = stored_classes not in (None, classes)
-    if fresh_head and include_top:
-        _log.warning(
-            "%s: the head for %d classes starts fresh, for that in %s has %d.",
-            *(model.name, classes, path, stored_classes),
-        )
-    load(model, path, skip=("head",) if fresh_head else (), resize=bool(token_axes(model) or line_axes(model)))
 
 
 ResMLP12 = _constructor("res_mlp_12", "ResMLP12", "ResMLP-S12")

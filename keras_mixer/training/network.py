@@ -1,7 +1,6 @@
 """The network of a recipe: random or from weights, made for training with logits, finished with probabilities."""
 
 import contextlib
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,9 @@ from keras_mixer import applications
 from keras_mixer.layers import MixerBlock
 from keras_mixer.models.catalog import find_variant
 from keras_mixer.models.mixer import VARIANTS, Mixer
-from keras_mixer.training.recipe import ModelSpec
-from keras_mixer.weights.loading import is_path, load
+from keras_mixer.training.recipe import ModelSpec, is_trained_model
+from keras_mixer.weights.fresh_head import load_with_fresh_head
+from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.registry import find
 from keras_mixer.weights.token_weights import line_axes, token_axes
 
@@ -24,7 +24,7 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
 
     Weights of another resolution are taken to the recipe's as by `keras_mixer.weights.change_resolution`; a head of
     another number of classes starts fresh. A run folder or a `.keras` file brings its own architecture, which the
-    recipe must then not name.
+    recipe must then not name; stochastic depth and dropout can be set anew in a Mixer only, not in a sibling.
 
     Args:
         spec: The network of a recipe.
@@ -39,8 +39,8 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
             do not fit.
         OSError: If the weights cannot be read or fetched.
     """
-    if is_saved_model(spec.weights):
-        return _from_saved_model(spec, classes, name)
+    if is_trained_model(spec.weights):
+        return _from_trained_model(spec, classes, name)
     arguments: dict[str, Any] = {
         "input_shape": (*spec.image_size, spec.channels),
         "classes": classes,
@@ -57,18 +57,13 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     network = builder(**network_sizes, **arguments)
     if spec.weights is not None:
         # ConvMixer and CycleMLP have no weight that depends on the image size.
-        load(network, spec.weights, resize=bool(token_axes(network) or line_axes(network)))
+        load_with_fresh_head(network, spec.weights, resize=bool(token_axes(network) or line_axes(network)))
     return network
-
-
-def is_saved_model(weights: str | None) -> bool:
-    """Whether `weights` names a run folder or a `.keras` file, which bring their own architecture."""
-    return weights is not None and (weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file())
 
 
 def pixel_range(spec: ModelSpec) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
     """Returns the mean and standard deviation, on a [0, 1] scale, with which the recipe's weights want their pixels."""
-    if spec.weights is not None and is_saved_model(spec.weights):
+    if spec.weights is not None and is_trained_model(spec.weights):
         from keras_mixer.data import load_model
 
         preprocessing = load_model(spec.weights)[1].preprocessing
@@ -120,7 +115,7 @@ def _named_sizes(spec: ModelSpec) -> dict[str, int]:
     return {size: getattr(spec, size) for size in _SIZES if getattr(spec, size) is not None}
 
 
-def _from_saved_model(spec: ModelSpec, classes: int, name: str) -> keras.Model:
+def _from_trained_model(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     from keras_mixer.data import load_model
     from keras_mixer.weights import change_resolution
 
@@ -137,6 +132,12 @@ def _from_saved_model(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     if tuple(saved.input_shape[1:3]) != tuple(spec.image_size):
         saved = change_resolution(saved, spec.image_size)
     blocks = [layer.name for layer in saved.layers if isinstance(layer, MixerBlock)]
+    if not blocks and (spec.stochastic_depth or spec.dropout):
+        # Where a sibling drops nothing it has no layer that could.
+        raise ValueError(
+            f"{spec.weights} is no Mixer: it keeps the stochastic depth and dropout that it was built with. Set "
+            f"model.stochastic_depth and model.dropout to 0, or name its model.variant and start from a checkpoint."
+        )
 
     def for_training(layer) -> dict:
         if layer.name == "head":
