@@ -16,9 +16,10 @@ class FolderSource(Source):
     """A split of a folder in the layout of `tfds.folder_dataset.ImageFolder`.
 
     Classes are the sorted names of the class folders of all splits, as there; other files than images are passed over.
+    The files of each class are spread evenly over a split, so that a slice such as `train[90%:]` has its share of each.
 
     Attributes:
-        paths: Paths of the files, sorted by class and name.
+        paths: Paths of the files, each class's sorted by name.
         labels: Their labels, int64.
     """
 
@@ -62,7 +63,11 @@ def _instructions(spec: DatasetSpec, splits, files, class_names):
     """Lists (split, start, stop) of a split expression; fills `files` with the splits' sorted files."""
     labels = {name: label for label, name in enumerate(class_names)}
     for split, folders in splits.items():
-        files[split] = [(path, labels[folder.name]) for folder in folders for path in _images(folder)]
+        spread: list[tuple[float, int, str]] = []
+        for folder in folders:
+            images = _images(folder)
+            spread += [((place + 0.5) / len(images), labels[folder.name], path) for place, path in enumerate(images)]
+        files[split] = [(path, label) for _, label, path in sorted(spread)]
     sizes = tfds.core.SplitDict(
         [
             tfds.core.SplitInfo(name=split, shard_lengths=[len(found)], num_bytes=0)

@@ -43,7 +43,7 @@ def test_training_puts_the_next_example_in_their_place(damaged):
     whole, corrupt = stream()
     assert set(corrupt.found) == paths
     for images, labels in whole:
-        # Brightness tells the image and with it the label; the destroyed ones are 2 and 5 of their classes.
+        # Brightness tells the image and with it the label; the destroyed ones are bee 1 and ant 5.
         brightness = np.round((images.mean(axis=(1, 2, 3)) + 1) * 127.5 / 15)
         np.testing.assert_array_equal(brightness % 2, labels.argmax(axis=1))
     again, _ = stream(start_step=5)

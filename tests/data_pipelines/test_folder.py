@@ -18,7 +18,7 @@ def test_reads_what_tfds_reads(image_folder):
 def test_examples(image_folder):
     source = data.load(str(image_folder), split="test")
     examples = list(source.examples().as_numpy_iterator())
-    assert [(e["index"], e["label"]) for e in examples] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    assert [(e["index"], e["label"]) for e in examples] == [(0, 0), (1, 1), (2, 0), (3, 1)]
     for example in examples:
         assert example["image"] == pathlib.Path(source.location(example["index"])).read_bytes()
 
@@ -28,6 +28,16 @@ def test_examples(image_folder):
 )
 def test_split_expressions(image_folder, split, size):
     assert data.load(str(image_folder), split=split).num_examples == size
+
+
+def test_every_slice_has_its_share_of_each_class(image_folder):
+    for number in range(6):  # of bees, twice as many as ants
+        name = f"{number + 12:02}.jpg"
+        (image_folder / "train" / "bee" / name).write_bytes((image_folder / "train" / "ant" / "00.jpg").read_bytes())
+    for split, ants in (("train[:50%]", 3), ("train[50%:]", 3), ("train[:6]", 2)):
+        source = data.load(str(image_folder), split=split)
+        assert (source.labels == 0).sum() == ants, split
+        assert len(source.labels) == 3 * ants, split
 
 
 def test_other_files_are_passed_over(image_folder):
