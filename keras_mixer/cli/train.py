@@ -1,6 +1,7 @@
 """`keras-mixer train`: trains or fine-tunes a model by a recipe."""
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -63,6 +64,8 @@ def parse_settings(settings) -> dict[str, str]:
 
 
 def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy):
+    from keras_mixer.training.recipe import is_trained_model
+
     shortcuts = {
         "data.dataset": dataset,
         "data.data_dir": data_dir,
@@ -71,15 +74,25 @@ def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strate
         "execution.strategy": strategy,
     }
     changes = {field: value for field, value in shortcuts.items() if value is not None}
-    if weights is not None and _is_saved_model(weights):
+    recipe = read_recipe(name)
+    if dataset is not None and os.sep in dataset:
+        changes |= _splits(Path(dataset).expanduser(), recipe.data)
+    if is_trained_model(weights):
         # It brings its own architecture.
         names = ("variant", "num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
         changes |= {f"model.{name}": "null" for name in names}
-    return read_recipe(name).override(changes | parse_settings(settings))
+    return recipe.override(changes | parse_settings(settings))
 
 
-def _is_saved_model(weights: str) -> bool:
-    return weights.endswith(".keras") or Path(weights, "model.keras").is_file()
+def _splits(folder: Path, data) -> dict[str, str]:
+    """Splits of a folder of images that lacks those of the recipe, which are another dataset's."""
+    found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    named = re.findall(r"[A-Za-z_]\w*", f"{data.train_split} {data.eval_split}")
+    if found.issuperset(named) or "train" not in found:
+        return {}
+    held_out = next((name for name in ("test", "validation", "val") if name in found), None)
+    train, evaluation = ("train", held_out) if held_out else ("train[:90%]", "train[90%:]")
+    return {"data.train_split": train, "data.eval_split": evaluation}
 
 
 def _row(result) -> dict:

@@ -1,11 +1,14 @@
 import json
 import os
 import pathlib
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
+import PIL.Image
 import pytest
 
 from keras_mixer.cli import main
@@ -72,6 +75,45 @@ def test_the_recipe_can_be_shown(capsys, tmp_path):
     assert (recipe["model"]["image_size"], recipe["execution"]["strategy"]) == ([448, 448], "default")
     assert recipe["optimizer"]["learning_rate"] == 0.01
     assert not (tmp_path / "run").exists()
+
+
+def test_the_readmes_command_trains_on_a_folder(capsys, tmp_path, monkeypatch):
+    """To the letter, but for the size of the network and the download of its weights."""
+    text = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+    (line,) = re.findall(r"^keras-mixer train (.*--dataset \./flowers .*)$", text, re.MULTILINE)
+    for number in range(20):
+        path = tmp_path / "flowers" / "train" / ("daisy", "rose")[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", (40, 36), (12 * number, 100, 50)).save(path)
+    monkeypatch.chdir(tmp_path)
+    sizes = {"num_blocks": 1, "patch_size": 16, "hidden_dim": 8, "tokens_mlp_dim": 4, "channels_mlp_dim": 8}
+    small = [
+        *(f"--set=model.{name}={size}" for name, size in sizes.items()),
+        *("--set=model.variant=null", "--set=model.weights=null", "--set=model.image_size=[32, 32]"),
+        *("--set=schedule.steps=1", "--set=schedule.warmup_steps=0", "--set=batch_size=4", "--set=eval_batch_size=4"),
+    ]
+    status, _, errors = run(capsys, *shlex.split(line), *small)
+    assert status == 0, errors
+    card = load_model(tmp_path / "runs" / "flowers")[1]
+    assert (card.class_names, card.dataset.split) == (("daisy", "rose"), "train[90%:]")
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train", "validation", "test"), ("train+validation", "test")),
+        (("train", "val"), ("train", "val")),
+        (("train",), ("train[:90%]", "train[90%:]")),
+    ],
+)
+def test_splits_of_a_folder(capsys, tmp_path, folders, expected):
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+    arguments = ["--recipe", "finetune_flowers", "--output", tmp_path / "run", "--dataset", tmp_path, "--show-recipe"]
+    data = json.loads(run(capsys, *arguments)[1])["data"]
+    assert (data["train_split"], data["eval_split"]) == expected
+    data = json.loads(run(capsys, *arguments, "--set", "data.eval_split=train[:1]")[1])["data"]
+    assert data["eval_split"] == "train[:1]"
 
 
 @pytest.mark.parametrize(
