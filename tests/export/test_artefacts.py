@@ -105,10 +105,10 @@ def test_no_file_stays_beside_the_card_of_another_model(model, card, tmp_path):
     export(model, card, tmp_path, ["onnx"], limit=10)
     export(model, card, tmp_path, ["litert"], limit=10)
     assert {"model.onnx", "model.tflite"} < {path.name for path in tmp_path.iterdir()}
-    renamed = dataclasses.replace(card, class_names=tuple("abcdefghij"))
-    export(model, renamed, tmp_path, ["litert"], limit=10)
+    other = dataclasses.replace(card, name="other")
+    export(model, other, tmp_path, ["litert"], limit=10)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.tflite", "report.json"]
-    assert ModelCard.load(tmp_path / "model.json") == renamed
+    assert ModelCard.load(tmp_path / "model.json") == other
 
 
 def test_an_export_that_fails_leaves_the_earlier_one(model, card, tmp_path, monkeypatch):
@@ -119,9 +119,9 @@ def test_an_export_that_fails_leaves_the_earlier_one(model, card, tmp_path, monk
         raise OSError("No space left on device")
 
     monkeypatch.setattr(module, "export_onnx", fail)
-    renamed = dataclasses.replace(card, class_names=tuple("abcdefghij"))
+    other = dataclasses.replace(card, name="other")
     with pytest.raises(OSError, match="No space left"):
-        export(model, renamed, tmp_path, ["saved_model", "litert", "onnx"], limit=10)
+        export(model, other, tmp_path, ["saved_model", "litert", "onnx"], limit=10)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
