@@ -3,8 +3,8 @@ PYTHON ?= python3
 # The CPU build installs faster and behaves the same; TENSORFLOW=tensorflow takes the one with GPU support.
 TENSORFLOW ?= tensorflow-cpu
 BIN := .venv/bin
-# The suite runs on this many processes.
-JOBS ?= 2
+# The suite runs on this many processes: one more than two cores, for many tests wait for a process or a server.
+JOBS ?= 3
 
 .PHONY: demo test lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
 
@@ -24,7 +24,7 @@ lint: .venv/.test
 	$(BIN)/lint-imports --no-cache
 
 test-tensorflow: .venv/.test
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) -m "not environments"
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) --dist worksteal -m "not environments"
 
 # The reference logits on the other backends of Keras.
 test-jax test-torch: test-%: .venv/.test

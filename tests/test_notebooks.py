@@ -69,12 +69,11 @@ def test_finetune_gains_on_training_from_scratch(tmp_path):
     assert at_64 > 70
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
-def test_train_on_tpu_runs_on_what_is_there(tmp_path, monkeypatch, backend):
-    monkeypatch.setenv("KERAS_BACKEND", backend)
+def test_train_on_tpu_runs_on_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # the notebook's default
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     texts, _ = executed("train_on_tpu.ipynb", tmp_path)
-    devices = next(text for text in texts if text.startswith(f"('{backend}'"))
-    assert ("cpu:1" in devices) == (backend == "jax")
+    devices = next(text for text in texts if text.startswith("('jax'"))
+    assert "cpu:1" in devices
     trained, loaded = percentages(texts)
     assert trained == loaded > 50
