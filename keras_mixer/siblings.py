@@ -1,17 +1,32 @@
 """The variants of Mixer's siblings, behind the signature of `keras.applications`."""
 
+import dataclasses
 import inspect
 import os
+from collections.abc import Sequence
 
 import keras
 
+from keras_mixer.models import GMLP, ConvMixer, CycleMLP, ResMLP, VisionPermutator
 from keras_mixer.models.catalog import find_variant
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.inspection import sizes_of
 from keras_mixer.weights.loading import is_path
+from keras_mixer.weights.registry import InputPreprocessing
 from keras_mixer.weights.token_weights import line_axes, token_axes
 
 CONSTRUCTORS: dict = {}  # variant, as "res_mlp_24" -> its constructor
+
+_IMAGENET = InputPreprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+# What the published checkpoints of each architecture were trained on: timm's configurations and the authors' code.
+_PREPROCESSING = {
+    ResMLP: _IMAGENET,
+    GMLP: InputPreprocessing(),  # [-1, 1], as Mixer
+    ConvMixer: _IMAGENET,
+    VisionPermutator: _IMAGENET,
+    CycleMLP: _IMAGENET,
+}
 
 _DOC = """Builds {title}, with random or your own weights.
 
@@ -33,7 +48,8 @@ _DOC = """Builds {title}, with random or your own weights.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model`.
+        A functional `keras.Model`; its attribute `preprocessing` says how it wants its images, as the published
+        weights do, for `keras_mixer.preprocess_input`.
 
     Raises:
         ValueError: If an argument is out of range or the checkpoint does not fit.
@@ -42,6 +58,23 @@ _DOC = """Builds {title}, with random or your own weights.
     Example:
         >>> model = keras_mixer.{constructor}(classes=10)
     """
+
+
+def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> InputPreprocessing:
+    """Returns how a sibling wants its images, the same for random weights as for the published ones.
+
+    Args:
+        variant: A key of `CONSTRUCTORS`.
+        image_shape: (height, width, channels); a side of any length stands for 224. The published weights take three
+            channels; images of any other number are taken to [-1, 1].
+
+    Example:
+        >>> keras_mixer.siblings.preprocessing_of("res_mlp_24", (224, 224, 3)).mean
+        (0.485, 0.456, 0.406)
+    """
+    height, width, channels = image_shape
+    published = _PREPROCESSING[find_variant(variant)[0]] if channels == 3 else InputPreprocessing()
+    return dataclasses.replace(published, image_size=(height or 224, width or 224))
 
 
 def _constructor(variant: str, constructor: str, title: str):
@@ -81,6 +114,8 @@ def _constructor(variant: str, constructor: str, title: str):
         )
         if weights is not None:
             load_with_fresh_head(model, weights, resize=bool(token_axes(model) or line_axes(model)))
+        images = model.inputs[0] if input_tensor is None else input_tensor
+        model.preprocessing = preprocessing_of(variant, images.shape[1:])
         return model
 
     CONSTRUCTORS[variant] = construct

@@ -28,9 +28,8 @@ def open_model(name: str, weights: str | None = None):
         else:
             model = siblings.CONSTRUCTORS[name](weights=weights, input_shape=(224, 224, 3))
         height, width, channels = model.input_shape[1:]
-        wanted = getattr(model, "preprocessing", None)  # siblings come without published weights
-        scale = {"mean": wanted.mean, "std": wanted.std} if wanted else {}
-        preprocessing = data.Preprocessing(image_size=(height, width), channels=channels, **scale)
+        wanted = model.preprocessing
+        preprocessing = data.Preprocessing((height, width), channels, mean=wanted.mean, std=wanted.std)
         return model, data.ModelCard(name, (), preprocessing)
     if weights is not None:
         raise ValueError("--weights is for a variant named as MODEL; a run folder brings its own.")

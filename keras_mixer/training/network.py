@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_mixer import applications
+from keras_mixer import applications, siblings
 from keras_mixer.layers import MixerBlock
 from keras_mixer.models.catalog import find_variant
 from keras_mixer.models.mixer import VARIANTS, Mixer
@@ -62,12 +62,15 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
 
 
 def pixel_range(spec: ModelSpec) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
-    """Returns the mean and standard deviation, on a [0, 1] scale, with which the recipe's weights want their pixels."""
+    """Returns the mean and standard deviation, on a [0, 1] scale, with which the recipe's network wants its pixels."""
     if spec.weights is not None and is_trained_model(spec.weights):
         from keras_mixer.data import load_model
 
         preprocessing = load_model(spec.weights)[1].preprocessing
         return preprocessing.mean, preprocessing.std
+    if spec.variant in siblings.CONSTRUCTORS:
+        wanted = siblings.preprocessing_of(spec.variant, (*spec.image_size, spec.channels))
+        return wanted.mean, wanted.std
     if spec.weights is not None and spec.variant is not None and not is_path(spec.weights):
         published = find(spec.variant, spec.weights).preprocessing
         return published.mean, published.std

@@ -9,13 +9,13 @@ class InputPreprocessing:
 
     Attributes:
         image_size: Height and width in pixels.
-        mean: Subtracted from the image on a [0, 1] scale.
-        std: Divides the difference; mean = std = 0.5 gives [-1, 1], mean 0 and std 1 leave [0, 1].
+        mean: Subtracted from the image on a [0, 1] scale; one number, or one per channel.
+        std: Divides the difference, likewise; mean = std = 0.5 gives [-1, 1], mean 0 and std 1 leave [0, 1].
     """
 
     image_size: tuple[int, int] = (224, 224)
-    mean: float = 0.5
-    std: float = 0.5
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.5
 
 
 @dataclasses.dataclass(frozen=True)

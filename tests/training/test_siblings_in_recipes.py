@@ -4,14 +4,21 @@ import dataclasses
 
 import goldens
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_mixer
 from keras_mixer import weights
 from keras_mixer.cli.model_argument import open_model
-from keras_mixer.data import ModelCard, Preprocessing
-from keras_mixer.training import initial_network
+from keras_mixer.data import ModelCard, Preprocessing, load_model
+from keras_mixer.evaluation import open_classifier, predict_file
+from keras_mixer.export import export
+from keras_mixer.training import initial_network, recipes, train
+from keras_mixer.training.network import pixel_range
 from keras_mixer.training.recipe import ModelSpec
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @pytest.mark.parametrize("variant", ["res_mlp_12", "g_mlp_ti", "conv_mixer_1024_20", "cycle_mlp_b1"])
@@ -64,6 +71,68 @@ def test_a_trained_sibling_keeps_its_rates(tmp_path):
             initial_network(dataclasses.replace(spec, **changed), 2, "network")
 
 
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ("res_mlp_24", IMAGENET),
+        ("g_mlp_s", (0.5, 0.5)),
+        ("conv_mixer_768_32", IMAGENET),
+        ("vision_permutator_small_7", IMAGENET),
+        ("cycle_mlp_b2", IMAGENET),
+    ],
+)
+def test_pixels_are_scaled_as_for_the_published_weights(variant, expected):
+    """As timm's configurations and the authors' code have them."""
+    assert pixel_range(ModelSpec(variant=variant)) == expected
+    assert pixel_range(ModelSpec(variant=variant, weights="converted.safetensors")) == expected
+    assert pixel_range(ModelSpec(variant=variant, channels=1)) == (0.5, 0.5)
+
+
+def test_the_scale_of_each_channel_goes_from_weights_to_artefacts(tmp_path):
+    """A run that starts from a model of ImageNet's mean and deviation trains, evaluates and is exported with them."""
+    scale = Preprocessing((8, 8), 3, "direct", mean=IMAGENET[0], std=IMAGENET[1])
+    start = keras_mixer.ResMLP(num_blocks=1, patch_size=4, hidden_dim=8, input_shape=(8, 8, 3), classes=10)
+    (tmp_path / "start").mkdir()
+    start.save(tmp_path / "start" / "model.keras")
+    ModelCard("start", tuple("0123456789"), scale).save(tmp_path / "start" / "model.json")
+    sizes = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
+    recipe = recipes.get("digits").override(
+        {
+            **{f"model.{size}": "null" for size in sizes},
+            "model.weights": str(tmp_path / "start"),
+            "model.image_size": "[8, 8]",
+            "model.channels": "3",
+            "model.stochastic_depth": "0",
+            "model.dropout": "0",
+            "optimizer.learning_rate": "0.1",
+            "schedule.epochs": "null",
+            "schedule.steps": "5",
+            "schedule.warmup_steps": "0",
+        }
+    )
+    result = train(recipe, tmp_path / "run")
+    model, card = load_model(result.folder)
+    assert (card.preprocessing.mean, card.preprocessing.std) == IMAGENET
+
+    report = export(model, card, tmp_path / "exported", ("saved_model", "litert"), limit=60)
+    assert report.breaches == []
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    (expected,) = model.predict(((pixels / 255 - IMAGENET[0]) / IMAGENET[1])[None], verbose=0)
+    best = np.argsort(-expected)[:5]
+    assert expected.std() > 1e-3
+    encoded = tf.io.encode_png(pixels)
+    served = tf.saved_model.load(str(tmp_path / "exported" / "1")).signatures["serving_bytes"](
+        image_bytes=encoded[None]
+    )
+    np.testing.assert_array_equal(served["classes"][0], best)
+    np.testing.assert_allclose(served["scores"][0], expected[best], atol=1e-5)
+    tf.io.write_file(str(tmp_path / "image.png"), encoded)
+    predictor, card = open_classifier(tmp_path / "exported" / "model.tflite")
+    found = predict_file(predictor, card, tmp_path / "image.png", 5)
+    assert [name for name, _ in found] == [str(index) for index in best]
+    np.testing.assert_allclose([score for _, score in found], expected[best], atol=1e-5)
+
+
 def test_unknown_variants_are_named():
     with pytest.raises(ValueError, match=r"'resnet50'.*mixer_b16.*res_mlp_12"):
         initial_network(ModelSpec(variant="resnet50"), 3, "network")
@@ -72,4 +141,4 @@ def test_unknown_variants_are_named():
 def test_the_command_line_opens_a_variant_by_name():
     model, card = open_model("g_mlp_ti")
     assert model.count_params() == 5_867_328
-    assert card.preprocessing.image_size == (224, 224)
+    assert (card.preprocessing.image_size, card.preprocessing.mean) == ((224, 224), 0.5)

@@ -28,6 +28,19 @@ def test_miil_sets_want_zero_to_one():
     np.testing.assert_allclose(keras_mixer.preprocess_input(PIXELS, entry.preprocessing), [[0, 0.2, 0.5, 1]], atol=1e-6)
 
 
+@pytest.mark.backends
+def test_a_mean_and_deviation_for_each_channel():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3))
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    wanted = weights.InputPreprocessing(mean=mean, std=std)
+    expected = (pixels / 255 - mean) / std
+    result = keras_mixer.preprocess_input(pixels, wanted)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+    tensor = keras_mixer.preprocess_input(keras.ops.convert_to_tensor(pixels), wanted)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(tensor), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_images_given_stay_as_they_were():
     images = PIXELS.astype("float32")
     keras_mixer.preprocess_input(images)
