@@ -17,6 +17,7 @@ from keras_mixer.weights.registry import find
 from keras_mixer.weights.token_weights import line_axes, token_axes
 
 _SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
+_OF_THE_APPENDIX = ("untied", "channel_groups", "grouping", "tokens")
 
 
 def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
@@ -50,11 +51,16 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
         "name": name,
     }
     network_sizes: dict[str, Any] = sizes(spec)
-    if spec.weights is not None and spec.variant in VARIANTS:
+    changed = _changed_mixing(spec)
+    if spec.weights is not None and spec.variant in VARIANTS and not changed:
         construct = getattr(applications, "Mixer" + spec.variant.removeprefix("mixer_").upper())
         return construct(weights=spec.weights, **arguments)
     builder = Mixer if spec.variant is None else find_variant(spec.variant)[0]
-    network = builder(**network_sizes, **arguments)
+    if changed and builder is not Mixer:
+        raise ValueError(f"The variant {spec.variant} is no Mixer and has no {', '.join(changed)}: leave them out.")
+    if changed and spec.weights is not None and not is_path(spec.weights):
+        raise ValueError(f"The weights {spec.weights!r} are of a Mixer without {', '.join(changed)}: leave them out.")
+    network = builder(**network_sizes, **changed, **arguments)
     if spec.weights is not None:
         # ConvMixer and CycleMLP have no weight that depends on the image size.
         load_with_fresh_head(network, spec.weights, resize=bool(token_axes(network) or line_axes(network)))
@@ -118,13 +124,20 @@ def _named_sizes(spec: ModelSpec) -> dict[str, int]:
     return {size: getattr(spec, size) for size in _SIZES if getattr(spec, size) is not None}
 
 
+def _changed_mixing(spec: ModelSpec) -> dict[str, Any]:
+    """The arguments of the appendix's variants that are not at their defaults."""
+    plain = ModelSpec()
+    return {name: getattr(spec, name) for name in _OF_THE_APPENDIX if getattr(spec, name) != getattr(plain, name)}
+
+
 def _from_trained_model(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     from keras_mixer.data import load_model
     from keras_mixer.weights import change_resolution
 
-    if spec.variant is not None or _named_sizes(spec):
+    if spec.variant is not None or _named_sizes(spec) or _changed_mixing(spec):
         raise ValueError(
-            f"{spec.weights} brings its own architecture: set model.variant and the sizes of the recipe to null."
+            f"{spec.weights} brings its own architecture: set model.variant and the sizes of the recipe to null, and "
+            f"leave out {', '.join(_OF_THE_APPENDIX)}."
         )
     saved, card = load_model(str(spec.weights))
     if card.preprocessing.channels != spec.channels:

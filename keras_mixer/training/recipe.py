@@ -26,6 +26,11 @@ class ModelSpec:
     stochastic_depth: float = 0.0  # probability of dropping the last MLP; rises linearly from 0 at the first
     dropout: float = 0.0
     weights: str | None = None  # a published set or a path to start from; None: random
+    # What the paper's appendix tried, in a Mixer alone; see `keras_mixer.Mixer`.
+    untied: bool = False  # token-mixing MLPs of its own for every channel
+    channel_groups: int = 1  # channels that a token-mixing MLP sees at once
+    grouping: str = "concat"  # how those are joined: "concat" or "project"
+    tokens: tuple[int, ...] | None = None  # a pyramid: tokens that each block puts out; None: all
 
 
 @dataclasses.dataclass(frozen=True)
