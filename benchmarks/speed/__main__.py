@@ -12,12 +12,12 @@ import click
 from benchmarks.speed import rows, table
 from benchmarks.speed.harness import measure
 
-PLANS = {"cpu": (rows.cpu_rows, 15), "gpu": (rows.gpu_rows, 10), "smoke": (rows.smoke_rows, 5)}
+PLANS = {"cpu": (rows.cpu_rows, 5), "gpu": (rows.gpu_rows, 5), "smoke": (rows.smoke_rows, 2)}
 
 
 @click.command(help=__doc__)
 @click.argument("plan", type=click.Choice(list(PLANS)))
-@click.option("--rounds", type=click.IntRange(1), help="Steps timed of each row.")
+@click.option("--rounds", type=click.IntRange(1), help="Turns of each row, of some steps each.")
 @click.option(
     "--environments", type=click.Path(path_type=pathlib.Path), help="Folder to keep the peers' environments in."
 )

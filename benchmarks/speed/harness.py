@@ -57,7 +57,7 @@ def measure(rows: list[Row], rounds: int, environments: pathlib.Path | None) -> 
 
     Args:
         rows: What to measure.
-        rounds: Steps timed of each row.
+        rounds: Turns of each row.
         environments: Folder of the peers' virtual environments, made where missing; None to keep nothing.
     """
     measurements = [Measurement(row) for row in rows]
@@ -80,7 +80,7 @@ def _measure_group(measurements: list[Measurement], rounds: int, folder: pathlib
         for _ in range(rounds):
             for measurement, worker in zip(measurements, workers, strict=True):
                 if measurement.error is None:
-                    _one_step(measurement, worker)
+                    _one_turn(measurement, worker)
                 bar.advance(task)
 
 
@@ -105,14 +105,14 @@ def _start(measurement: Measurement, folder: pathlib.Path, stack: contextlib.Exi
     return worker
 
 
-def _one_step(measurement: Measurement, worker: subprocess.Popen) -> None:
-    worker.stdin.write("step\n")
+def _one_turn(measurement: Measurement, worker: subprocess.Popen) -> None:
+    worker.stdin.write("turn\n")
     worker.stdin.flush()
     answer = _answer(worker)
     if "error" in answer:
         measurement.error = answer["error"]
         return
-    measurement.seconds.append(answer["seconds"])
+    measurement.seconds.extend(answer["seconds"])
     if answer["matmul_flops"]:
         measurement.matmul_flops.append(answer["matmul_flops"])
 
