@@ -1,0 +1,104 @@
+"""`keras-mixer predict --output`: runs a job of predictions and shows how far it is."""
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+
+LINE_EVERY = 60.0  # seconds between two lines where no bar can be shown
+
+
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """The options of the sub-command that say how, not what."""
+
+    engine: str
+    top: int
+    batch_size: int
+    part_size: int
+    retry_errors: bool
+    restart: bool
+    ray_address: str | None
+    workers: int | None
+    worker_cpus: float
+    worker_gpus: float
+
+
+def run_job(options: JobOptions, images: Sequence[str], model: str, output: str, columns: dict) -> dict:
+    """Predicts what is missing in the output.
+
+    Returns:
+        What was done, as a row.
+
+    Raises:
+        ValueError: If there are no images, no model, or the output is of something else.
+        RuntimeError: If images are missing at the end.
+    """
+    from keras_mixer.evaluation import open_classifier
+    from keras_mixer.prediction import PredictionStore, find_images, fingerprint, left_over
+
+    opened = open_classifier(model)
+    store = PredictionStore(output)
+    shards = find_images(images, leave_out=store.location, **columns)
+    store.open({"format": 1, "model": fingerprint(model), "top": options.top}, restart=options.restart)
+    left = left_over(shards, store.done(retry_errors=options.retry_errors))
+    total = sum(len(shard.names) for shard in shards)
+    missing = sum(len(shard.names) for shard in left)
+    began = time.monotonic()
+    if left:
+        _watch(_parts(options, store, left, model, opened), missing)
+    seconds = time.monotonic() - began
+    lost = sum(len(shard.names) for shard in left_over(shards, store.done()))
+    if lost:
+        raise RuntimeError(f"{lost:,} of {total:,} images have no prediction; run the same command again.")
+    rows, errors = store.counts()
+    return {
+        "images": total,
+        "predicted now": missing,
+        "rows in the output": rows,
+        "of them unreadable": errors,
+        "seconds": round(seconds, 1),
+        "images/s": round(missing / seconds, 1) if missing else None,
+    }
+
+
+def _parts(options: JobOptions, store, shards, model: str, opened):
+    from keras_mixer.prediction import Job, RayWorkers, packed, predict_on_ray, predict_to_store
+
+    job = Job(store, options.top, options.batch_size, options.part_size)
+    if options.engine == "ray":
+        workers = RayWorkers(options.workers, options.worker_cpus, options.worker_gpus)
+        return predict_on_ray(job, packed(model), shards, workers, address=options.ray_address)
+    predictor, card = opened
+    return predict_to_store(job, predictor, card, shards)
+
+
+def _watch(parts: Iterable, total: int) -> None:
+    """Consumes parts and shows images done, unreadable ones and the rate on standard error."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    bar = progress.Progress(
+        progress.TextColumn("Predicting"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    began = last_line = time.monotonic()
+    done = errors = 0
+    workers = set()
+    with bar:
+        task = bar.add_task("predicting", total=total, note="")
+        for part in parts:
+            done, errors = done + part.images, errors + part.errors
+            workers.add(part.worker)
+            rate = done / max(time.monotonic() - began, 1e-9)
+            note = f"{rate:,.1f} images/s  {errors:,} unreadable  workers: {len(workers)}"
+            bar.update(task, completed=done, note=note)
+            if bar.disable and time.monotonic() - last_line >= LINE_EVERY:
+                last_line = time.monotonic()
+                console.print(f"{done:,} of {total:,} images  {note}", highlight=False)

@@ -1,0 +1,142 @@
+"""Files and folders named by a path or a URI: on this machine, on S3, on Google Cloud Storage, by way of Arrow."""
+
+import dataclasses
+import fnmatch
+import glob
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+INSTALL = "pip install 'keras_mixer[tensorflow]' or pip install pyarrow"
+# Object stores show a file when all of it has arrived; elsewhere it is written aside and renamed.
+_APPEARS_WHOLE = ("s3", "gcs", "abfs")
+_SCHEMES = {"gcs": "gs"}
+PARTIAL = ".partial-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """A file or folder on a file system that Arrow speaks; it can be sent to another process.
+
+    Attributes:
+        filesystem: The file system.
+        path: The path on it; absolute on this machine, bucket and key in an object store.
+    """
+
+    filesystem: "FileSystem"
+    path: str
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a path of this machine."""
+        return self.filesystem.type_name == "local"
+
+    @property
+    def name(self) -> str:
+        """The path on this machine, or a URI."""
+        kind = self.filesystem.type_name
+        return self.path if self.local else f"{_SCHEMES.get(kind, kind)}://{self.path}"
+
+    def at(self, path: str) -> "Location":
+        """Another path on the same file system."""
+        return Location(self.filesystem, path)
+
+    def __truediv__(self, name: str) -> "Location":
+        return self.at(f"{self.path.rstrip('/')}/{name}")
+
+    def exists(self) -> bool:
+        """Whether anything is there."""
+        return self._type() != "NotFound"
+
+    def is_folder(self) -> bool:
+        """Whether it is a folder, or a prefix of objects."""
+        return self._type() == "Directory"
+
+    def read(self) -> bytes:
+        """All bytes of a file."""
+        if self.local:  # Arrow's own errors are longer and do not read a pipe
+            with open(self.path, "rb") as file:
+                return file.read()
+        with self.filesystem.open_input_stream(self.path) as stream:
+            return stream.read()
+
+    def write(self, content: bytes) -> None:
+        """Writes a file whole or not at all, and the folders above it."""
+        folder, _, name = self.path.rpartition("/")
+        self.filesystem.create_dir(folder, recursive=True)
+        whole = self.filesystem.type_name in _APPEARS_WHOLE
+        target = self.path if whole else f"{folder}/{PARTIAL}{os.getpid()}-{name}"
+        with self.filesystem.open_output_stream(target) as stream:
+            stream.write(content)
+        if not whole:
+            self.filesystem.move(target, self.path)
+
+    def delete(self) -> None:
+        """Deletes a file."""
+        self.filesystem.delete_file(self.path)
+
+    def files(self, *, recursive: bool = True, hidden: bool = False) -> list["Location"]:
+        """Files in a folder, in the order of their paths; without those that start with a dot, or lie in such a folder.
+
+        Raises:
+            OSError: If the folder cannot be read.
+        """
+        from pyarrow.fs import FileSelector, FileType
+
+        found = self.filesystem.get_file_info(FileSelector(self.path, recursive=recursive))
+        paths = [info.path for info in found if info.type == FileType.File]
+        start = len(self.path.rstrip("/"))
+        return [self.at(path) for path in sorted(paths) if hidden or "/." not in path[start:]]
+
+    def _type(self) -> str:
+        return self.filesystem.get_file_info(self.path).type.name
+
+
+def locate(name: str | os.PathLike) -> Location:
+    """Finds the file system of a path or a URI (`file://`, `s3://`, `gs://`, `hdfs://`, `abfs://`).
+
+    Raises:
+        ValueError: If the URI is none that Arrow knows.
+        OSError: If its server does not answer.
+        ImportError: If Arrow is not installed.
+    """
+    try:
+        from pyarrow import fs
+    except ImportError as error:
+        raise ImportError(f"Reading images and writing predictions needs Arrow: {INSTALL}") from error
+    text = os.fspath(name)
+    if "://" in text:
+        return Location(*fs.FileSystem.from_uri(text))
+    return Location(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
+
+
+def expand(pattern: str) -> list[Location]:
+    """Finds what matches a pattern with `*` and `**` (on this machine also `?` and `[abc]`), in the order of names.
+
+    Without any of these, or if it is the very name of something, the pattern is what it names, whether there or not.
+    """
+    if "://" not in pattern:
+        here = locate(pattern)
+        if here.exists() or not glob.has_magic(pattern):
+            return [here]
+        found = glob.glob(os.path.expanduser(pattern), recursive=True)
+        return [here.at(os.path.abspath(path)) for path in sorted(found)]
+    address, mark, query = pattern.partition("?")
+    head, star, _ = address.partition("*")
+    if not star:
+        return [locate(pattern)]
+    base = head.rpartition("/")[0]
+    folder, wanted = locate(base + mark + query), address[len(base) + 1 :].split("/")
+    start = len(folder.path.rstrip("/")) + 1
+    files = folder.files(recursive=len(wanted) > 1 or "**" in wanted)
+    return [file for file in files if _matches(file.path[start:].split("/"), wanted)]
+
+
+def _matches(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_matches(names[skipped:], patterns[1:]) for skipped in range(len(names) + 1))
+    return bool(names) and fnmatch.fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])

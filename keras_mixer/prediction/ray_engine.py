@@ -1,0 +1,154 @@
+"""Predictions on a Ray cluster: shards are dealt out to workers that load the model once and write parts themselves."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+
+from keras_mixer.prediction.job import Job, Part, predict_to_store
+from keras_mixer.prediction.shards import Shard, divided
+
+INSTALL = "pip install 'keras_mixer[ray]'"
+_PARTS_PER_SHARD = 8  # more parts of one shard keep a worker's pipeline filled longer
+_SHARDS_PER_WORKER = 4  # so that none waits long for the last one
+
+
+@dataclasses.dataclass(frozen=True)
+class RayWorkers:
+    """The workers of a cluster.
+
+    Attributes:
+        count: How many; None for as many as fit.
+        cpus: CPUs of each.
+        gpus: GPUs of each, or a part of one.
+    """
+
+    count: int | None = None
+    cpus: float = 1
+    gpus: float = 0
+
+
+def predict_on_ray(
+    job: Job, model: Mapping[str, bytes], shards: Sequence[Shard], workers: RayWorkers, *, address: str | None = None
+) -> Iterator[Part]:
+    """Classifies the images of shards on a Ray cluster.
+
+    When a worker dies, Ray starts another and gives it the shard again; the parts that were written already are
+    written once more under the same names. The workers need keras_mixer with its extra `ray` installed, and access to
+    the images and the store.
+
+    Args:
+        job: Where the predictions go, and how they are made.
+        model: The model's files, as `packed` returns them.
+        shards: The images.
+        workers: Number and size of the workers.
+        address: The cluster; None for the one in RAY_ADDRESS, else one that is started on this machine. A process that
+            is connected already stays with its cluster.
+
+    Yields:
+        Each part, once it is written.
+
+    Raises:
+        ImportError: If Ray is not installed.
+        ValueError: If no worker fits in the cluster.
+        ConnectionError: If there is no cluster at the address.
+        RuntimeError: If the cluster gives up; what was written stays.
+    """
+    ray = _ray()
+    with _connected(ray, address or os.environ.get("RAY_ADDRESS")):
+        count = _worker_count(ray.cluster_resources(), workers)
+        total = sum(len(shard.names) for shard in shards)
+        share = -(-total // (count * _SHARDS_PER_WORKER * job.part_size))
+        pieces = divided(shards, job.part_size * min(max(share, 1), _PARTS_PER_SHARD))
+        _quiet(ray)
+        files = ray.put(dict(model))
+        items = [{"shard": pickle.dumps(piece)} for piece in pieces]
+        parts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            _Worker,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(count, len(pieces))),
+            fn_constructor_args=(job, files, workers.cpus),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus or None,
+        )
+        try:
+            for row in parts.iter_rows():
+                yield Part(row["images"], row["errors"], row["worker"])
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            raise RuntimeError(
+                f"The cluster gave up: {cause}. The parts that were written stay; run the same command again to go on."
+            ) from error
+
+
+class _Worker:
+    """One process of the pool; Ray Data makes it once and calls it with one shard at a time."""
+
+    def __init__(self, job: Job, files, cpus: float):
+        import ray
+
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import tensorflow as tf
+
+        from keras_mixer.evaluation import open_classifier
+        from keras_mixer.prediction.model_files import unpacked
+
+        threads = max(1, int(cpus))  # several workers of a machine would get in each other's way
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        self._job = job
+        with tempfile.TemporaryDirectory() as folder:
+            self._predictor, self._card = open_classifier(unpacked(ray.get(files), folder), threads=threads)
+
+    def __call__(self, batch):
+        shards = [pickle.loads(shard) for shard in batch["shard"]]
+        for part in predict_to_store(self._job, self._predictor, self._card, shards):
+            yield {name: [value] for name, value in dataclasses.asdict(part).items()}
+
+
+def _ray():
+    try:
+        import ray
+        import ray.data
+        import ray.exceptions
+    except ImportError as error:
+        raise ImportError(f"The engine ray needs Ray Data: {INSTALL}") from error
+    return ray
+
+
+@contextlib.contextmanager
+def _connected(ray, address: str | None) -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported unless the user says so
+    ray.init(
+        address=address or "local",
+        **({} if address else {"include_dashboard": False}),
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet(ray) -> None:
+    """Leaves the terminal to the caller's progress bar; Ray keeps its own notices in the logs of the session."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _worker_count(resources: Mapping[str, float], workers: RayWorkers) -> int:
+    fits = int(resources.get("CPU", 0) // workers.cpus) if workers.cpus else len(resources)
+    if workers.gpus:
+        fits = min(fits, int(resources.get("GPU", 0) / workers.gpus))
+    if not fits:
+        have = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
+        raise ValueError(
+            f"No worker of {workers.cpus:g} CPUs and {workers.gpus:g} GPUs fits in the cluster, which has {have}."
+        )
+    return min(workers.count or fits, fits)

@@ -1,0 +1,174 @@
+"""Predictions on disk: a folder of parquet files, each written whole, and a note of what made them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from keras_mixer.prediction.locations import PARTIAL, Location, locate
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from keras_mixer.prediction.classify import Prediction
+
+# Readers of parquet folders pass over names that start with an underscore or a dot.
+MANIFEST = "_manifest.json"
+_PART, _SUFFIX = "part-", ".parquet"
+
+
+class PredictionStore:
+    """The predictions of one model, one row per image: `path`, `classes`, `labels`, `scores`, `error`.
+
+    A part file is there with all its rows or not at all, and what is in one is done: that is all there is to resuming.
+    One run at a time may write. A store can be sent to another process.
+
+    Args:
+        folder: Path or URI of the folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.location: Location = locate(folder)
+
+    def open(self, made_by: dict, *, restart: bool = False) -> None:
+        """Prepares the folder for a run.
+
+        Args:
+            made_by: What the predictions depend on, as JSON values: the model and the number of classes.
+            restart: Whether to delete the predictions that are there.
+
+        Raises:
+            ValueError: If the folder holds predictions of something else, or files that are none.
+            OSError: If it cannot be read or written.
+        """
+        manifest = self.location / MANIFEST
+        self._delete_partial()
+        if restart:
+            for part in self._parts():
+                part.delete()
+        elif manifest.exists():
+            _check_same(self.location.name, made_by, _read_manifest(manifest))
+            return
+        elif self._files():
+            raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
+        manifest.write((json.dumps(made_by, indent=2) + "\n").encode())
+
+    def done(self, *, retry_errors: bool = False) -> set[str]:
+        """Names of the images that have a row.
+
+        Args:
+            retry_errors: Whether to delete the rows of images that could not be read, so that they count as missing.
+
+        Raises:
+            ValueError: If a part cannot be read.
+        """
+        if retry_errors:
+            self._forget_errors()
+        return set(self.read(["path"]).column("path").to_pylist())
+
+    def counts(self) -> tuple[int, int]:
+        """Rows in all, and those of images that could not be read."""
+        errors = self.read(["error"]).column("error")
+        return len(errors), len(errors) - errors.null_count
+
+    def write(self, predictions: "Sequence[Prediction]") -> None:
+        """Writes a part; the same images always make the same file, so that a part made twice is there once."""
+        import pyarrow as pa
+
+        paths = [prediction.path for prediction in predictions]
+        columns = {
+            "path": paths,
+            **{
+                name: [None if prediction.error else getattr(prediction, name) for prediction in predictions]
+                for name in ("classes", "labels", "scores")
+            },
+            "error": [prediction.error for prediction in predictions],
+        }
+        digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:20]
+        self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.table(columns, schema=_schema()))
+
+    def read(self, columns: list[str] | None = None) -> "pa.Table":
+        """All rows.
+
+        Raises:
+            ValueError: If a part cannot be read.
+        """
+        import pyarrow as pa
+        import pyarrow.dataset
+
+        paths = [part.path for part in self._parts()]
+        dataset = pa.dataset.dataset(paths, _schema(), filesystem=self.location.filesystem, format="parquet")
+        try:
+            return dataset.to_table(columns=columns)
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"A part of {self.location.name} cannot be read; delete it and run again: {error}"
+            ) from error
+
+    def _parts(self) -> list[Location]:
+        files = self._files()
+        return [file for name, file in files.items() if name.startswith(_PART) and name.endswith(_SUFFIX)]
+
+    def _delete_partial(self) -> None:
+        """Deletes the files that a killed process left half written."""
+        for name, file in self._files().items():
+            if name.startswith(PARTIAL):
+                file.delete()
+
+    def _files(self) -> dict[str, Location]:
+        if not self.location.is_folder():
+            return {}
+        return {file.path.rpartition("/")[2]: file for file in self.location.files(recursive=False, hidden=True)}
+
+    def _forget_errors(self) -> None:
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        for part in self._parts():
+            table = pq.read_table(part.path, filesystem=self.location.filesystem, schema=_schema())
+            kept = table.filter(pc.is_null(table.column("error")))
+            if not len(kept):
+                part.delete()
+            elif len(kept) < len(table):
+                self._write_table(part, kept)
+
+    def _write_table(self, location: Location, table: "pa.Table") -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        location.write(buffer.getvalue())
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "path": pa.string(),
+            "classes": pa.list_(pa.int32()),
+            "labels": pa.list_(pa.string()),
+            "scores": pa.list_(pa.float32()),
+            "error": pa.string(),
+        }
+    )
+
+
+def _read_manifest(manifest: Location) -> dict:
+    try:
+        values = json.loads(manifest.read())
+    except ValueError as error:
+        raise ValueError(f"{manifest.name} is damaged ({error}): choose another folder or pass --restart.") from error
+    return values if isinstance(values, dict) else {}
+
+
+def _check_same(folder: str, made_by: dict, before: dict) -> None:
+    different = sorted(name for name in made_by.keys() | before.keys() if made_by.get(name) != before.get(name))
+    if different:
+        changes = ", ".join(f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
+        raise ValueError(
+            f"{folder} holds predictions that something else made: {changes}. Choose another folder, or pass --restart "
+            f"to delete them."
+        )

@@ -1,0 +1,129 @@
+"""What files, folders, globs and parquet files stand for."""
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from keras_mixer.prediction import find_images, left_over, locate
+
+EVERYTHING = ["a.png", "b.jpg", "bad.png", "c.JPEG", "more/d.png"]
+
+
+def names(shards) -> list[str]:
+    return [name for shard in shards for name in shard.names]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("", EVERYTHING),
+        ("a.png", ["a.png"]),
+        ("*.png", ["a.png", "bad.png"]),
+        ("[ab].*", ["a.png", "b.jpg"]),
+        ("**/*.png", ["a.png", "bad.png", "more/d.png"]),
+        ("m*", ["more/d.png"]),
+    ],
+)
+def test_paths_and_globs(images, pattern, expected):
+    assert names(find_images([str(images / pattern)])) == [str(images / name) for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("", EVERYTHING),
+        ("/a.png", ["a.png"]),
+        ("/*.png", ["a.png", "bad.png"]),
+        ("/**/*.png", ["a.png", "bad.png", "more/d.png"]),
+        ("/*/*.png", ["more/d.png"]),
+    ],
+)
+def test_the_same_by_uri(images, pattern, expected):
+    assert names(find_images([images.as_uri() + pattern])) == [str(images / name) for name in expected]
+
+
+def test_each_image_once_and_named_by_its_absolute_path(images, monkeypatch):
+    monkeypatch.chdir(images)
+    found = find_images(["a.png", ".", "./more/../a.png", str(images / "*.png")])
+    assert sorted(names(found)) == sorted(str(images / name) for name in EVERYTHING)
+
+
+def test_a_name_with_the_signs_of_a_glob_is_a_name_if_it_is_there(images):
+    os.rename(images / "a.png", images / "a[1].png")
+    assert names(find_images([str(images / "a[1].png")])) == [str(images / "a[1].png")]
+
+
+def test_what_is_left_out_and_what_is_done(images):
+    found = find_images([str(images)], leave_out=locate(images / "more"))
+    assert names(found) == [str(images / name) for name in EVERYTHING[:-1]]
+    (shard,) = left_over(found, {str(images / name) for name in ("a.png", "bad.png")})
+    assert shard.names == (str(images / "b.jpg"), str(images / "c.JPEG"))
+    assert [reading() for reading in shard.readings()] == [(images / name).read_bytes() for name in ("b.jpg", "c.JPEG")]
+    assert left_over(found, set(names(found))) == []
+
+
+@pytest.mark.parametrize("missing", ["none.png", "none*.png", "empty"])
+def test_what_is_not_there_is_named(images, missing):
+    (images / "empty").mkdir()
+    with pytest.raises(ValueError, match=missing.replace("*", r"\*")):
+        find_images([str(images / missing)])
+
+
+BYTES = [b"one", b"two", None, b"four", b"five"]
+
+
+def table(tmp_path, **columns) -> str:
+    path = tmp_path / "images.parquet"
+    pq.write_table(pa.table(columns), path, row_group_size=2)
+    return str(path)
+
+
+def read(shards) -> dict:
+    return {
+        name: reading()
+        for shard in shards
+        for name, reading in zip(shard.names, shard.readings(), strict=True)
+        if name not in ("2", "none")
+    }
+
+
+def test_rows_of_a_parquet_file_by_their_id(tmp_path):
+    path = table(tmp_path, label=[1, 2, 3, 4, 5], id=[0, 1, 2, 3, 4], photo=BYTES)
+    found = find_images([str(tmp_path)])
+    assert names(found) == ["0", "1", "2", "3", "4"]
+    assert read(found) == {"0": b"one", "1": b"two", "3": b"four", "4": b"five"}
+    assert read(left_over(found, {"0", "2", "4"})) == {"1": b"two", "3": b"four"}
+    with pytest.raises(OSError, match="holds no image"):
+        [reading() for shard in find_images([path]) for reading in shard.readings()]
+
+
+def test_rows_without_an_id_have_numbers(tmp_path):
+    path = table(tmp_path, photo=BYTES)
+    assert names(find_images([path])) == [f"{path}#{row}" for row in range(5)]
+
+
+def test_images_in_a_record(tmp_path):
+    records = [{"bytes": value, "path": str(index)} for index, value in enumerate(BYTES)]
+    path = table(tmp_path, image=records, thumbnail=[b"small"] * 5, path=["one", "two", "none", "four", "five"])
+    with pytest.raises(ValueError, match=r"2 columns of bytes .* --image-column"):
+        find_images([path])
+    found = find_images([path], image_column="image")
+    assert read(found) == {name: name.encode() for name in ("one", "two", "four", "five")}
+
+
+def test_names_must_be_unique(tmp_path):
+    path = table(tmp_path, photo=BYTES, path=["a", "b", "c", "a", "d"], key=[1, 2, 3, 4, 5])
+    with pytest.raises(ValueError, match=r"Two images are called 'a'.*--id-column"):
+        find_images([path])
+    assert names(find_images([path], id_column="key")) == ["1", "2", "3", "4", "5"]
+    assert len(names(find_images([path], id_column="none"))) == 5
+    with pytest.raises(ValueError, match="no column 'number'"):
+        find_images([path], id_column="number")
+
+
+def test_what_is_no_parquet_file_is_named(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"x\.parquet cannot be read as a parquet file"):
+        find_images([str(tmp_path)])
