@@ -2,6 +2,8 @@
 
 NAMES = ("mixer", "convnet", "resnet50", "vit")
 SMALLEST_RESNET_IMAGE = 32
+# Keras's momentum of 0.99 needs hundreds of steps before a ResNet's running statistics can be evaluated with.
+BATCH_NORM_MOMENTUM = 0.9
 
 
 def builders(names, image_shape, patch_size: int, classes: int) -> dict:
@@ -52,6 +54,9 @@ def _resnet50(image_shape, patch_size, classes):
     factor = max(1, -(-SMALLEST_RESNET_IMAGE // min(image_shape[:2])))
     x = keras.layers.UpSampling2D(factor)(images)
     body = keras.applications.ResNet50(weights=None, input_shape=tuple(x.shape[1:]), classes=classes)
+    for layer in body.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM
     return keras.Model(images, body(x), name="resnet50")
 
 

@@ -9,7 +9,7 @@ def dataset_options(function):
     """Adds `--dataset`, `--split`, `--data-dir` and `--limit` to a command."""
     options = (
         click.option("--dataset", metavar="NAME", help="TFDS name, or folder of images, instead of the card's."),
-        click.option("--split", metavar="SPLIT", help="Split of it, such as test or train[:10%]."),
+        click.option("--split", metavar="SPLIT", help="Split of it, such as train[:10%]; test after --dataset."),
         click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS datasets are stored."),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N images alone."),
     )
@@ -26,7 +26,8 @@ def specification(card, dataset: str | None, split: str | None, data_dir: str | 
     """
     from keras_mixer.data import DatasetSpec
 
-    given = {key: value for key, value in {"split": split, "data_dir": data_dir}.items() if value is not None}
+    default = {} if dataset is None else {"split": "test"}
+    given = default | {key: value for key, value in {"split": split, "data_dir": data_dir}.items() if value is not None}
     if dataset is not None:
         return DatasetSpec(dataset, **given)
     if card.dataset is None and given:

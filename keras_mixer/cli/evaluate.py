@@ -3,6 +3,7 @@
 import click
 
 from keras_mixer.cli.dataset_options import dataset_options, specification
+from keras_mixer.cli.model_argument import open_model, weights_option
 from keras_mixer.cli.output import json_option, show
 from keras_mixer.cli.startup import start
 
@@ -10,46 +11,111 @@ MAX_CLASSES_SHOWN = 100
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path(exists=True))
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@weights_option
 @dataset_options
+@click.option("--real", is_flag=True, help="ImageNet's validation images, by their own and by the ReaL labels.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--sheet", type=click.Path(dir_okay=False), help="Also draw predictions of the first MODEL to this file.")
+@click.option(
+    "--confusion",
+    type=click.Path(dir_okay=False),
+    help="Also write what the first MODEL takes for what: counts to a .csv file, or a .png or .svg picture.",
+)
 @json_option
-def command(models, dataset, split, data_dir, limit, batch_size, sheet, as_json):
-    """Measure the accuracy of trained models on the split that their card names, or on another one.
+def command(models, weights, dataset, split, data_dir, limit, real, batch_size, sheet, confusion, as_json):
+    r"""Measure the accuracy of trained models on the split that their card names, or on another one.
 
-    MODEL is a run folder, a .keras file, a SavedModel folder, or an exported .tflite, .onnx or .xml file. Several
-    models are measured on the same images, and compared with the first.
+    MODEL is a run folder, a .keras file, a SavedModel folder, an exported .tflite, .onnx or .xml file, or the name of
+    a variant with --weights. Several models are measured on the same images, and compared with the first.
+
+    \b
+    ImageNet: --dataset imagenet2012 --split validation
+    ImageNet-v2: --dataset imagenet_v2
+    ImageNet ReaL: --real
+    A model of 21,843 classes is measured by its scores for the 1,000 of them.
     """
     start("tensorflow", "keras")
-    from keras_mixer.evaluation import EvaluationSplit, measure, open_classifier, save_prediction_sheet
+    from keras_mixer.cli.confusion import check_confusion_path, write_confusion
+    from keras_mixer.evaluation import EvaluationSplit, measure, on_classes, save_prediction_sheet
 
-    opened = {model: open_classifier(model) for model in models}
+    if real and (dataset or split):
+        raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
+    if confusion:
+        check_confusion_path(confusion)
+    opened = {model: _open(model, weights) for model in models}
     cards = [card for _, card in opened.values()]
     for model, card in zip(models, cards, strict=False):
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
+    spec = _real(data_dir) if real else specification(cards[0], dataset, split, data_dir)
+    images = EvaluationSplit(cards[0], spec, batch_size=batch_size, limit=limit, subset=True)
     predictors = {model: predictor for model, (predictor, _) in opened.items()}
-    spec = specification(cards[0], dataset, split, data_dir)
-    images = EvaluationSplit(cards[0], spec, batch_size=batch_size, limit=limit)
+    if images.classes is not None:
+        predictors = {model: on_classes(predictor, images.classes) for model, predictor in predictors.items()}
     accuracies = measure(predictors, images)
-    if sheet:
-        save_prediction_sheet(predictors[models[0]], images, cards[0].class_names, sheet)
 
-    rows = [_row(model, accuracy, as_json) for model, accuracy in accuracies.items()]
-    show(rows, title=f"{images.source.spec.name}, split {images.source.spec.split}", as_json=as_json)
-    if not as_json and len(accuracies) == 1 and len(cards[0].class_names) <= MAX_CLASSES_SHOWN:
+    class_names = images.source.class_names
+    title = f"{images.source.spec.name}, split {images.source.spec.split}"
+    if images.classes is not None:
+        title += f": {len(class_names):,} of {len(cards[0].class_names):,} classes"
+    if sheet:
+        save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
+    if confusion:
+        write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
+    real_shares = _real_accuracies(accuracies, images.source.spec, limit) if real else {}
+    row = _json_row if as_json else _table_row
+    rows = [row(model, accuracy, *real_shares.get(model, ())) for model, accuracy in accuracies.items()]
+    show(rows, title=title, as_json=as_json)
+    if not as_json and len(accuracies) == 1 and len(class_names) <= MAX_CLASSES_SHOWN:
         shares = next(iter(accuracies.values())).per_class
         percents = [None if share is None else 100 * share for share in shares]
-        show([{"class": name, "top-1 %": value} for name, value in zip(cards[0].class_names, percents, strict=True)])
+        show([{"class": name, "top-1 %": value} for name, value in zip(class_names, percents, strict=True)])
 
 
-def _row(model, accuracy, as_json: bool) -> dict:
+def _open(model: str, weights: str | None):
+    """The classifier and its card, with the published class names of a variant's weights."""
     import dataclasses
 
-    if as_json:
-        return {"model": model, **dataclasses.asdict(accuracy)}
+    from keras_mixer.evaluation import keras_predictor, open_classifier
+    from keras_mixer.models import ARCHITECTURES
+    from keras_mixer.weights import wordnet_ids
+
+    if weights is None and model not in ARCHITECTURES:
+        return open_classifier(model)
+    opened, card = open_model(model, weights)
+    return keras_predictor(opened), dataclasses.replace(card, class_names=wordnet_ids(opened.output_shape[-1]))
+
+
+def _real(data_dir: str | None):
+    from keras_mixer.evaluation import real_dataset
+
+    return real_dataset(data_dir)
+
+
+def _real_accuracies(accuracies: dict, dataset, limit: int | None) -> dict:
+    from keras_mixer.evaluation import real_accuracy, real_label_sets
+
+    label_sets = real_label_sets(dataset, limit)
+    return {model: real_accuracy(accuracy.predictions, label_sets) for model, accuracy in accuracies.items()}
+
+
+def _json_row(model: str, accuracy, real: float | None = None, real_examples: int | None = None) -> dict:
+    import dataclasses
+
+    row = {"model": model, **dataclasses.asdict(accuracy)}
+    del row["labels"], row["predictions"]
+    small = len(accuracy.per_class) <= MAX_CLASSES_SHOWN
+    row["confusion_matrix"] = accuracy.confusion_matrix().tolist() if small else None
+    return row if real is None else {**row, "real": real, "real_examples": real_examples}
+
+
+def _table_row(model: str, accuracy, real: float | None = None, real_examples: int | None = None) -> dict:
     row = {"model": model, "images": accuracy.examples, "top-1 %": 100 * accuracy.top1, "top-5 %": 100 * accuracy.top5}
+    row["ECE %"] = None if accuracy.calibration_error is None else 100 * accuracy.calibration_error
+    if real is not None:
+        row["ReaL %"] = 100 * real
+        row["with ReaL labels"] = real_examples
     if accuracy.agreement is not None:
         row["agreement %"] = 100 * accuracy.agreement
         row["largest logit difference"] = accuracy.largest_logit_difference

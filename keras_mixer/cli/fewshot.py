@@ -29,7 +29,7 @@ def command(
     """
     start("tensorflow", "keras")
     from keras_mixer import data
-    from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot
+    from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot, labelled_batches
 
     classifier, card = open_model(model, weights)
     name = dataset or (card.dataset.name if card.dataset else "digits")
@@ -40,8 +40,7 @@ def command(
     features = feature_model(classifier)
     extracted = {}
     for key, source in sources.items():
-        batches = data.evaluation_batches(source, card.preprocessing, batch_size)
-        extracted[key] = extract_features(features, ((images, labels) for images, labels, _ in batches))
+        extracted[key] = extract_features(features, labelled_batches(source, card.preprocessing, batch_size))
     results = few_shot_probe(
         extracted["train"],
         extracted["test"],

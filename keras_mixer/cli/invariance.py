@@ -53,11 +53,9 @@ def command(
     from keras_mixer.evaluation.pictures import draw_invariance
 
     preprocessing = data.Preprocessing(image_size=(image_size, image_size), channels=int(channels), resize="direct")
-    train, test = (
-        _arrays(data, data.load(dataset, split=split, data_dir=data_dir), preprocessing, limit)
-        for split in (train_split, test_split)
-    )
-    classes = len(data.load(dataset, split=train_split, data_dir=data_dir).class_names)
+    sources = [data.load(dataset, split=split, data_dir=data_dir) for split in (train_split, test_split)]
+    train, test = (_arrays(source, preprocessing, limit) for source in sources)
+    classes = len(sources[0].class_names)
     curves = evaluation.invariance_experiment(
         builders(models, preprocessing.input_shape, patch_size, classes),
         train,
@@ -79,14 +77,11 @@ def command(
     show(rows, title=f"{dataset}, split {test_split}, {epochs} epochs", as_json=as_json)
 
 
-def _arrays(data, source, preprocessing, limit):
+def _arrays(source, preprocessing, limit: int | None):
+    """All images and labels of a source in memory."""
     import numpy as np
 
-    images, labels, count = [], [], 0
-    for batch, batch_labels, _ in data.evaluation_batches(source, preprocessing, 256):
-        images.append(batch.numpy())
-        labels.append(batch_labels.numpy())
-        count += len(batch_labels)
-        if limit is not None and count >= limit:
-            break
-    return np.concatenate(images)[:limit], np.concatenate(labels)[:limit]
+    from keras_mixer.evaluation import labelled_batches
+
+    images, labels = zip(*labelled_batches(source, preprocessing, 256, limit=limit), strict=True)
+    return np.concatenate(images), np.concatenate(labels)

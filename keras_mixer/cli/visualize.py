@@ -93,10 +93,10 @@ def _photos(card, paths):
             raise ValueError(f"One of {', '.join(paths)} is not an image that can be read.") from error
     if card.dataset is None:
         return np.empty((0, *card.preprocessing.input_shape), "float32")
-    from keras_mixer import data
+    from keras_mixer import data, evaluation
 
-    batches = data.evaluation_batches(data.load(card.dataset), card.preprocessing, EXAMPLES)
-    return next(iter(batches))[0].numpy()
+    batches = evaluation.labelled_batches(data.load(card.dataset), card.preprocessing, EXAMPLES)
+    return next(batches)[0]
 
 
 def _spread_tokens(visualization, model) -> list[int]:

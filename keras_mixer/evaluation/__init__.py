@@ -2,15 +2,16 @@
 
 from keras_mixer.evaluation.accuracy import Accuracy, measure
 from keras_mixer.evaluation.calibration import Calibration, calibration, confusion_matrix
+from keras_mixer.evaluation.class_subset import class_subset, on_classes
 from keras_mixer.evaluation.classifiers import open_classifier
 from keras_mixer.evaluation.fewshot import FewShot, extract_features, feature_model, few_shot_probe
 from keras_mixer.evaluation.files import predict_file
 from keras_mixer.evaluation.invariance import Curve, invariance_experiment, permute_pixels, pixel_order
 from keras_mixer.evaluation.latency import Latency, measure_latency
 from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, on_one_tensor, open_artefact
-from keras_mixer.evaluation.real_labels import class_subset, measure_real, real_accuracy, real_batches
+from keras_mixer.evaluation.real_labels import real_accuracy, real_dataset, real_label_sets
 from keras_mixer.evaluation.sheet import save_prediction_sheet
-from keras_mixer.evaluation.split import EvaluationSplit
+from keras_mixer.evaluation.split import EvaluationSplit, labelled_batches
 from keras_mixer.evaluation.throughput import (
     Throughput,
     framework_flops,
@@ -38,12 +39,13 @@ __all__ = [
     "growth_exponent",
     "invariance_experiment",
     "keras_predictor",
+    "labelled_batches",
     "matmul_peak",
     "measure",
     "measure_latency",
-    "measure_real",
     "measure_throughput",
     "newest_version",
+    "on_classes",
     "on_one_tensor",
     "open_artefact",
     "open_classifier",
@@ -51,6 +53,7 @@ __all__ = [
     "pixel_order",
     "predict_file",
     "real_accuracy",
-    "real_batches",
+    "real_dataset",
+    "real_label_sets",
     "save_prediction_sheet",
 ]

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from keras_mixer.evaluation.calibration import binned_calibration, confusion_matrix
 from keras_mixer.evaluation.predictors import Predictor
+from keras_mixer.evaluation.scores import are_probabilities, comparable_logits, confidences
 
 TOP_K = 5
+NOT_FINITE = -1  # stands for the predicted class of an image without finite scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,10 @@ class Accuracy:
         top5: Share of images whose label is among the five highest scores.
         per_class: Share of each class's images that are recognised; None for a class without images.
         not_finite: Images with a NaN or an infinity among their scores. They count as wrong.
+        calibration_error: Expected calibration error over the others, see `calibration`; None if there are none.
+            Scores that are no probabilities are taken for logits.
+        labels: Class of each image, `(examples,)`.
+        predictions: The class with the highest score, `(examples,)`; -1 for an image without finite scores.
         agreement: Share of images with the same best class as the reference; None for the reference itself.
         largest_score_difference: Largest absolute difference to a score of the reference; None for the reference.
         largest_logit_difference: The same of logits. Softmax hides logits up to a constant for each image, so those
@@ -30,10 +37,22 @@ class Accuracy:
     top1: float
     top5: float
     per_class: tuple[float | None, ...]
-    not_finite: int = 0
+    not_finite: int
+    calibration_error: float | None
+    labels: np.ndarray = dataclasses.field(repr=False, compare=False)
+    predictions: np.ndarray = dataclasses.field(repr=False, compare=False)
     agreement: float | None = None
     largest_score_difference: float | None = None
     largest_logit_difference: float | None = None
+
+    def confusion_matrix(self) -> np.ndarray:
+        """Counts how often each class (row) is predicted as each (column); images without finite scores are left out.
+
+        Returns:
+            Counts `(classes, classes)`.
+        """
+        finite = self.predictions != NOT_FINITE
+        return confusion_matrix(self.predictions[finite], self.labels[finite], len(self.per_class))
 
 
 def measure(
@@ -63,7 +82,7 @@ def measure(
         _check(scores, labels, reference_name)
         for name in predictors:
             tally = tallies.setdefault(name, _Tally(reference.shape[1]))
-            tally.add(scores[name], labels, None if name == reference_name else reference)
+            tally.add(scores[name], labels, reference, compare=name != reference_name)
     if not tallies:
         raise ValueError("There is nothing to measure: the evaluation split holds no images.")
     return {name: tally.result() for name, tally in tallies.items()}
@@ -84,54 +103,54 @@ def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str)
 
 
 class _Tally:
-    """Running counts of one classifier."""
+    """What one classifier did on the images so far."""
 
     def __init__(self, classes: int):
-        self._seen = np.zeros(classes, np.int64)
-        self._right = np.zeros(classes, np.int64)
-        self._in_top_k = self._agreeing = self._not_finite = 0
+        self._classes = classes
+        self._labels: list[np.ndarray] = []
+        self._predictions: list[np.ndarray] = []
+        self._confidences: list[np.ndarray] = []
+        self._in_top_k = self._agreeing = 0
         self._score_difference = self._logit_difference = 0.0
         self._compared = False
 
-    def add(self, scores: np.ndarray, labels: np.ndarray, reference: np.ndarray | None) -> None:
+    def add(self, scores: np.ndarray, labels: np.ndarray, reference: np.ndarray, compare: bool) -> None:
         finite = np.isfinite(scores).all(axis=1)
-        self._not_finite += int(np.sum(~finite))
-        np.add.at(self._seen, labels, 1)
-        best = scores.argmax(axis=1)
-        np.add.at(self._right, labels[finite & (best == labels)], 1)
+        softmaxed = are_probabilities(reference)
+        best = np.where(finite, scores.argmax(axis=1), NOT_FINITE)
+        self._labels.append(labels)
+        self._predictions.append(best)
+        self._confidences.append(confidences(scores[finite], softmaxed))
         own = np.take_along_axis(scores, labels[:, None], axis=1)
         # A tie counts against the label, as it must: a constant model would otherwise be right every time.
         rank = np.sum(scores >= own, axis=1) - 1
         self._in_top_k += int(np.sum(finite & ((rank < TOP_K) | (best == labels))))
-        if reference is None:
+        if not compare:
             return
         self._compared = True
-        self._agreeing += int(np.sum(finite & (best == reference.argmax(axis=1))))
+        self._agreeing += int(np.sum(best == reference.argmax(axis=1)))
         if finite.any():
-            difference = np.abs(scores[finite] - reference[finite]).max()
-            self._score_difference = max(self._score_difference, float(difference))
-            difference = np.abs(_logits(scores[finite], reference) - _logits(reference[finite], reference)).max()
+            ours, theirs = scores[finite], reference[finite]
+            self._score_difference = max(self._score_difference, float(np.abs(ours - theirs).max()))
+            difference = np.abs(comparable_logits(ours, softmaxed) - comparable_logits(theirs, softmaxed)).max()
             self._logit_difference = max(self._logit_difference, float(difference))
 
     def result(self) -> Accuracy:
-        examples = int(self._seen.sum())
-        shares = [right / seen if seen else None for right, seen in zip(self._right, self._seen, strict=True)]
+        labels, predictions = np.concatenate(self._labels), np.concatenate(self._predictions)
+        right, finite = predictions == labels, predictions != NOT_FINITE
+        seen = np.bincount(labels, minlength=self._classes)
+        recognised = np.bincount(labels[right], minlength=self._classes)
+        sure = np.concatenate(self._confidences)
         return Accuracy(
-            examples=examples,
-            top1=float(self._right.sum() / examples),
-            top5=self._in_top_k / examples,
-            per_class=tuple(None if share is None else float(share) for share in shares),
-            not_finite=self._not_finite,
-            agreement=self._agreeing / examples if self._compared else None,
+            examples=len(labels),
+            top1=float(right.mean()),
+            top5=self._in_top_k / len(labels),
+            per_class=tuple(float(r / s) if s else None for r, s in zip(recognised, seen, strict=True)),
+            not_finite=int(np.sum(~finite)),
+            calibration_error=binned_calibration(sure, right[finite]).error if len(sure) else None,
+            labels=labels,
+            predictions=predictions,
+            agreement=self._agreeing / len(labels) if self._compared else None,
             largest_score_difference=self._score_difference if self._compared else None,
             largest_logit_difference=self._logit_difference if self._compared else None,
         )
-
-
-def _logits(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Logits, with their mean over classes taken off where `reference` shows that the model ends in softmax."""
-    if reference.min() < 0.0 or np.abs(reference.sum(axis=1) - 1.0).max() > 1e-3:
-        return scores
-    # Probabilities below the smallest float32 round to zero; the clip keeps their logarithm finite.
-    logs = np.log(np.maximum(scores.astype(np.float64), np.finfo(np.float32).tiny))
-    return logs - logs.mean(axis=1, keepdims=True)

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_mixer.evaluation.scores import are_probabilities
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
@@ -44,16 +46,29 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     if probabilities.ndim != 2 or not len(probabilities) or len(labels) != len(probabilities):
         raise ValueError(f"Expected probabilities (n, classes) and n labels, but got {probabilities.shape}.")
-    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+    if not np.isfinite(probabilities).all() or not are_probabilities(probabilities):
         raise ValueError("Calibration needs probabilities that sum to 1: apply softmax to logits first.")
-    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    return binned_calibration(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins)
+
+
+def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
+    """Measures the expected calibration error from what is left of the probabilities.
+
+    Args:
+        sure: Probability of the predicted class `(n,)`.
+        right: Whether that class is the true one `(n,)`.
+        bins: Number of bins of confidence.
+
+    Returns:
+        The error and the bins, see `calibration`.
+    """
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         confidence = np.bincount(place, sure, bins) / count
         accuracy = np.bincount(place, right, bins) / count
-    error = float(np.nansum(count * np.abs(confidence - accuracy)) / len(labels))
+    error = float(np.nansum(count * np.abs(confidence - accuracy)) / len(sure))
     return Calibration(error, edges, count, confidence, accuracy)
 
 

@@ -2,8 +2,40 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from keras_mixer.evaluation.invariance import ORDERS, Curve
 from keras_mixer.evaluation.throughput import growth_exponent
+
+NAMED_CLASSES = 40  # more names than that cannot be read beside a picture
+
+
+def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = ""):
+    """Draws a confusion matrix, each row as shares of its class.
+
+    Args:
+        counts: How often each class (row) is predicted as each (column), see `confusion_matrix`.
+        class_names: Names of the classes; few enough are written beside the rows and columns.
+        title: Title of the picture.
+
+    Returns:
+        A `matplotlib.figure.Figure`. A class without images is white.
+    """
+    seen = counts.sum(axis=1, keepdims=True)
+    shares = np.where(seen > 0, counts / np.maximum(seen, 1), np.nan)
+    size = max(4.5, min(12.0, 0.3 * len(counts)))
+    figure, (axes,) = _axes(1, size, height=size)
+    shown = axes.imshow(100 * shares, cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
+    figure.colorbar(shown, ax=axes, label="images of the class (%)", shrink=0.8)
+    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+    if len(class_names) <= NAMED_CLASSES:
+        places = range(len(class_names))
+        axes.set_xticks(places, class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
+        axes.set_yticks(places, class_names)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "black" if shares[row, column] > 0.6 else "white"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=7)
+    return figure
 
 
 def draw_invariance(curves: Sequence[Curve]):
@@ -12,6 +44,8 @@ def draw_invariance(curves: Sequence[Curve]):
     Returns:
         A `matplotlib.figure.Figure`.
     """
+    from matplotlib.ticker import MaxNLocator
+
     models = list(dict.fromkeys(curve.model for curve in curves))
     figure, panels = _axes(len(models), 3.4, sharey=True)
     for axes, model in zip(panels, models, strict=True):
@@ -21,6 +55,7 @@ def draw_invariance(curves: Sequence[Curve]):
                 epochs = range(1, len(curve.accuracy) + 1)
                 axes.plot(epochs, [100 * value for value in curve.accuracy], style, marker=".", label=curve.order)
         axes.set(title=model, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("test accuracy (%)")
     panels[0].legend(title="pixels", fontsize=8)
@@ -49,10 +84,10 @@ def draw_growth(patches: Sequence[int], costs: Mapping[str, Sequence[float]]):
     return figure
 
 
-def _axes(columns: int, width: float, **options):
+def _axes(columns: int, width: float, height: float = 3.4, **options):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(columns * width + 0.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(columns * width + 0.4, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns, squeeze=False, **options)[0]

@@ -4,9 +4,37 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_mixer.data import CorruptImages, DatasetSpec, ModelCard, Source, evaluation_batches, load
+from keras_mixer.data import CorruptImages, DatasetSpec, ModelCard, Preprocessing, Source, evaluation_batches, load
+from keras_mixer.evaluation.class_subset import class_subset
 
 Batch = tuple[np.ndarray, np.ndarray]
+
+
+def labelled_batches(
+    source: Source, preprocessing: Preprocessing, batch_size: int, *, limit: int | None = None
+) -> Iterator[Batch]:
+    """Reads the images of a source in their order, each once.
+
+    Args:
+        source: The labelled images.
+        preprocessing: What the model expects.
+        batch_size: Images of a batch.
+        limit: Reads the first so many images alone; None for all.
+
+    Yields:
+        Preprocessed images `(n, height, width, channels)` float32 and labels `(n,)`.
+
+    Raises:
+        ValueError: If an image cannot be read, naming it.
+    """
+    left = source.num_examples if limit is None else limit
+    corrupt = CorruptImages()
+    with corrupt.explained():
+        for images, labels, _ in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
+            yield images.numpy()[:left], labels.numpy()[:left]
+            left -= len(labels)
+            if left <= 0:
+                return
 
 
 class EvaluationSplit:
@@ -15,12 +43,15 @@ class EvaluationSplit:
     Attributes:
         source: Where the images come from.
         num_examples: How many of them are read.
+        classes: Index among the model's classes of each of the source's, where these are only some of them (see
+            `on_classes`); None where they are the same.
 
     Args:
         card: The model's card: preprocessing, class names, and the split unless `dataset` is given.
         dataset: Another split than the card's.
         batch_size: Images of a batch.
         limit: Reads the first so many images alone; None for all.
+        subset: Whether a source may have only some of the model's classes.
 
     Raises:
         ValueError: If neither names a split, it cannot be opened, or its classes are not the model's.
@@ -33,30 +64,25 @@ class EvaluationSplit:
         *,
         batch_size: int = 64,
         limit: int | None = None,
+        subset: bool = False,
     ):
         spec = dataset or card.dataset
         if spec is None:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")
         self.source: Source = load(spec)
+        self.classes: np.ndarray | None = None
         if self.source.class_names != card.class_names:
-            raise ValueError(
-                f"The classes of {spec.name}, split {spec.split}, are not those of {card.name!r}: "
-                f"{_few(self.source.class_names)} instead of {_few(card.class_names)}."
-            )
+            if not subset or not set(self.source.class_names) <= set(card.class_names):
+                raise ValueError(
+                    f"The classes of {spec.name}, split {spec.split}, are not those of {card.name!r}: "
+                    f"{_few(self.source.class_names)} instead of {_few(card.class_names)}."
+                )
+            self.classes = class_subset(card.class_names, self.source.class_names)
         self.num_examples = min(self.source.num_examples, limit or self.source.num_examples)
         self._preprocessing, self._batch_size = card.preprocessing, batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        left = self.num_examples
-        corrupt = CorruptImages()
-        with corrupt.explained():
-            for images, labels, _ in evaluation_batches(
-                self.source, self._preprocessing, self._batch_size, corrupt=corrupt
-            ):
-                yield images.numpy()[:left], labels.numpy()[:left]
-                left -= len(labels)
-                if left <= 0:
-                    return
+        return labelled_batches(self.source, self._preprocessing, self._batch_size, limit=self.num_examples)
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 from .cache import download as download
 from .class_names import decode_predictions as decode_predictions
+from .class_names import wordnet_ids as wordnet_ids
 from .loading import load as load
 from .permutation import permute as permute
 from .preprocessing import preprocess_input as preprocess_input

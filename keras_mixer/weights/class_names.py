@@ -36,18 +36,34 @@ def decode_predictions(probabilities, top: int = 5) -> list[list[tuple[str, str,
     from keras import ops
 
     scores = ops.convert_to_numpy(probabilities)
-    readers = {1_000: _imagenet_1k, 21_843: _imagenet_21k}
-    if scores.ndim != 2 or scores.shape[1] not in readers:
+    if scores.ndim != 2 or scores.shape[1] not in _READERS:
         raise ValueError(
             "`decode_predictions` names the classes of ImageNet-1k and ImageNet-21k: it expects scores of shape "
             f"(batch, 1000) or (batch, 21843), but got {scores.shape}."
         )
     if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
         raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
-    names = readers[scores.shape[1]]()
+    names = _READERS[scores.shape[1]]()
     # Stable, so that of equal scores the lower class number comes first.
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [[(*names[index], float(row[index])) for index in order] for row, order in zip(scores, best, strict=True)]
+
+
+def wordnet_ids(classes: int) -> tuple[str, ...]:
+    """Returns the WordNet ids of a published head's classes, in the order of its scores.
+
+    They are fetched once into the Keras cache.
+
+    Args:
+        classes: Classes of the head: 1,000 of ImageNet or 21,843 of ImageNet-21k.
+
+    Raises:
+        ValueError: If the number is another, or the file of names is damaged.
+        OSError: If the names are not in the cache and cannot be fetched.
+    """
+    if classes not in _READERS:
+        raise ValueError(f"The classes of heads of 1,000 and 21,843 are known, but this one has {classes:,}.")
+    return tuple(wordnet_id for wordnet_id, _ in _READERS[classes]())
 
 
 def _imagenet_1k() -> list[tuple[str, str]]:
@@ -63,6 +79,9 @@ def _imagenet_21k() -> list[tuple[str, str]]:
     ids = _lines(cached_file(_IMAGENET_21K_IDS, "imagenet21k_wordnet_ids.txt"))
     lemmas = _lines(cached_file(_IMAGENET_21K_LEMMAS, "imagenet21k_wordnet_lemmas.txt"))
     return list(zip(ids, lemmas, strict=True))
+
+
+_READERS = {1_000: _imagenet_1k, 21_843: _imagenet_21k}
 
 
 def _lines(path: Path) -> list[str]:

@@ -2,8 +2,11 @@ import json
 
 import digit_models
 import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from keras_mixer.cli.main import main
+from keras_mixer.data import evaluation_batches, load, load_model
 from keras_mixer.export import export_litert
 
 
@@ -28,11 +31,31 @@ def test_measures_a_run_on_its_own_split(run, capsys):
     assert row["examples"] == 360
     assert row["top1"] > 0.6
     assert len(row["per_class"]) == 10
+    assert row["confusion_matrix"] == expected_confusion(run).tolist()
+    assert 0 < row["calibration_error"] < 1
+
+
+def expected_confusion(run):
+    model, card = load_model(run)
+    ((images, labels, _),) = evaluation_batches(load(card.dataset), card.preprocessing, 360)
+    return confusion_matrix(labels, model.predict_on_batch(images).argmax(axis=1))
+
+
+def test_what_is_taken_for_what_is_written_as_counts_or_drawn(run, tmp_path):
+    assert status("evaluate", run, "--confusion", tmp_path / "tables" / "confusion.csv") == 0
+    header, *rows = (tmp_path / "tables" / "confusion.csv").read_text().splitlines()
+    assert header == "true class,0,1,2,3,4,5,6,7,8,9"
+    expected = expected_confusion(run)
+    assert [row.split(",") for row in rows] == [[str(i), *map(str, counts)] for i, counts in enumerate(expected)]
+    assert status("evaluate", run, "--confusion", tmp_path / "confusion.png", "--limit", 60) == 0
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert min(picture.size) > 400
 
 
 def test_shows_every_class(run, capsys):
     assert status("evaluate", run) == 0
     output = capsys.readouterr().out
+    assert "ECE %" in output
     assert "digits, split test" in output
     assert output.count("│") > 2 * 10
 
@@ -61,6 +84,8 @@ def test_draws_a_sheet_of_predictions(run, tmp_path):
         (("--split", "nope"), "nope"),
         (("--batch-size", "0"), "0 is not in the range"),
         (("--sheet", "sheet.docx"), "not supported"),
+        (("--confusion", "confusion.xlsx"), "written as .csv, .png, .svg"),
+        (("--weights", "imagenet1k"), "--weights is for a variant"),
     ],
 )
 def test_bad_input_is_one_line(run, capsys, arguments, message):
@@ -72,4 +97,4 @@ def test_bad_input_is_one_line(run, capsys, arguments, message):
 
 def test_a_missing_model_is_bad_usage(capsys):
     assert status("evaluate", "nowhere") == 2
-    assert "'nowhere' does not exist" in capsys.readouterr().err
+    assert "There is no model at nowhere" in capsys.readouterr().err

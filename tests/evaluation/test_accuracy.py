@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from sklearn.metrics import recall_score, top_k_accuracy_score
+from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
 
-from keras_mixer.evaluation import Predictor, measure
+from keras_mixer.evaluation import Predictor, calibration, measure
 
 LABELS = np.random.default_rng(0).integers(0, 7, 100)
 SCORES = np.random.default_rng(1).normal(size=(100, 7)).astype(np.float32)
@@ -29,6 +29,17 @@ def test_agrees_with_scikit_learn():
     assert accuracy.top1 == pytest.approx(top_k_accuracy_score(LABELS, SCORES, k=1))
     assert accuracy.top5 == pytest.approx(top_k_accuracy_score(LABELS, SCORES, k=5))
     assert accuracy.per_class == pytest.approx(recall_score(LABELS, SCORES.argmax(axis=1), average=None))
+    np.testing.assert_array_equal(accuracy.confusion_matrix(), confusion_matrix(LABELS, SCORES.argmax(axis=1)))
+    np.testing.assert_array_equal(accuracy.labels, LABELS)
+    np.testing.assert_array_equal(accuracy.predictions, SCORES.argmax(axis=1))
+
+
+@pytest.mark.parametrize("form", ["logits", "probabilities"])
+def test_calibration_error_is_of_the_probabilities_in_either_form(form):
+    logits = 3 * SCORES
+    found = measure({"a": fixed(logits if form == "logits" else softmax(logits))}, batches())["a"]
+    assert found.calibration_error == pytest.approx(calibration(softmax(logits), LABELS).error, abs=1e-6)
+    assert found.calibration_error > 0.3  # three times as sure as it should be, of random scores
 
 
 def test_a_single_model_is_compared_with_nothing():
@@ -77,6 +88,22 @@ def test_scores_that_are_no_numbers_are_counted_and_wrong():
     assert found.top1 == np.sum(LABELS[41:] == SCORES[41:].argmax(axis=1)) / 100
     assert found.agreement == 0.59
     assert found.largest_score_difference == 0.0  # over the images that have scores
+    assert found.predictions[:41].tolist() == [-1] * 41
+    assert found.confusion_matrix().sum() == 59
+    rest = measure({"a": fixed(SCORES[41:])}, batches(LABELS[41:]))["a"]
+    assert found.calibration_error == rest.calibration_error
+
+
+def test_a_reference_with_a_nan_is_still_one_of_logits():
+    broken = SCORES.copy()
+    broken[3, 2] = np.nan
+    found = measure({"a": fixed(broken), "b": fixed(SCORES)}, batches())
+    assert found["b"].calibration_error == measure({"b": fixed(SCORES)}, batches())["b"].calibration_error
+
+
+def test_a_model_without_a_finite_score_has_no_calibration_error():
+    found = measure({"a": fixed(np.full_like(SCORES, np.nan))}, batches())["a"]
+    assert (found.top1, found.not_finite, found.calibration_error) == (0.0, 100, None)
 
 
 def test_a_class_without_images_has_no_share():

@@ -4,8 +4,8 @@ import digit_models
 import numpy as np
 import pytest
 
-from keras_mixer.data import DatasetSpec
-from keras_mixer.evaluation import EvaluationSplit
+from keras_mixer.data import DatasetSpec, load
+from keras_mixer.evaluation import EvaluationSplit, labelled_batches
 
 
 def labels(split):
@@ -40,3 +40,22 @@ def test_other_classes_are_an_error(folder):
     card = dataclasses.replace(digit_models.card(folder), class_names=("cat", "dog"))
     with pytest.raises(ValueError, match=r"10 \(0, 1, 2, ...\) instead of 2 \(cat, dog\)"):
         EvaluationSplit(card)
+
+
+def test_some_of_the_models_classes_are_found_among_them(folder):
+    names = ("nought", *"9876543210")
+    card = dataclasses.replace(digit_models.card(folder), class_names=names)
+    split = EvaluationSplit(card, subset=True)
+    assert [names[index] for index in split.classes] == list("0123456789")
+    assert EvaluationSplit(digit_models.card(folder), subset=True).classes is None
+    for others in (names[2:], ("cat", "dog")):
+        with pytest.raises(ValueError, match="are not those of 'digits'"):
+            EvaluationSplit(dataclasses.replace(card, class_names=others), subset=True)
+
+
+def test_an_unreadable_image_is_named(tmp_path):
+    for label in ("ant", "bee"):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        (tmp_path / "test" / label / "0.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"1 image could not be read, .*0\.png"):
+        list(labelled_batches(load(str(tmp_path), "test"), digit_models.PREPROCESSING, 1))

@@ -48,6 +48,13 @@ def test_21843_classes_and_five_by_default(names):
     assert len(best) == 5
 
 
+def test_wordnet_ids_in_the_order_of_the_scores(names):
+    assert keras_mixer.weights.wordnet_ids(1000) == tuple(f"n{i:08}" for i in range(1000))
+    assert keras_mixer.weights.wordnet_ids(21_843)[::21_842] == ("n00000000", "n00021842")
+    with pytest.raises(ValueError, match="this one has 11,221"):
+        keras_mixer.weights.wordnet_ids(11_221)
+
+
 def test_names_are_fetched_once(names, monkeypatch):
     keras_mixer.decode_predictions(scores(1000))
     keras_mixer.decode_predictions(scores(21_843))
