@@ -1,6 +1,8 @@
 """`keras-mixer predict --output`: runs a job of predictions and shows how far it is."""
 
+import contextlib
 import dataclasses
+import sys
 import time
 from collections.abc import Iterable, Sequence
 
@@ -45,7 +47,9 @@ def run_job(options: JobOptions, images: Sequence[str], model: str, output: str,
     missing = sum(len(shard.names) for shard in left)
     began = time.monotonic()
     if left:
-        _watch(_parts(options, store, left, model, opened), missing)
+        # Ray prints notices, such as of a worker that died, where the result is to stand alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            _watch(_parts(options, store, left, model, opened), missing)
     seconds = time.monotonic() - began
     lost = sum(len(shard.names) for shard in left_over(shards, store.done()))
     if lost:

@@ -46,7 +46,8 @@ def find_images(
             found = [file for file in found if not file.name.startswith(inside)]
         if not found:
             kinds = ", ".join((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
-            raise ValueError(f"{pattern} holds no images: expected files that end in {kinds}.")
+            outside = "" if leave_out is None else f" outside {leave_out.name}"
+            raise ValueError(f"{pattern} holds no images: expected files that end in {kinds}{outside}.")
         for file in found:
             (tables if _is_table(file) else files)[file.name] = file
     shards: list[Shard] = [FileShard(tuple(files.values()), tuple(files))] if files else []

@@ -1,7 +1,10 @@
 import json
+import sys
 
 import digit_models
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -41,7 +44,9 @@ def test_lists_the_best_classes_of_each_image(run, images, capsys):
 
 
 def test_bad_files_are_one_line_each_and_the_good_ones_are_predicted(run, images, capsys):
-    assert status("predict", "--model", run, images / "bad.png", images / "a.png", images / "missing.png", images) == 2
+    empty = images / "empty"
+    empty.mkdir()
+    assert status("predict", "--model", run, images / "bad.png", images / "a.png", images / "missing.png", empty) == 2
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 3
@@ -54,3 +59,80 @@ def test_bad_files_are_one_line_each_and_the_good_ones_are_predicted(run, images
 def test_the_model_must_be_named(images, capsys):
     assert status("predict", images / "a.png") == 2
     assert "--model" in capsys.readouterr().err
+
+
+def predictions(capsys, *arguments) -> dict:
+    """The summary of a run with --output that succeeds."""
+    assert status("predict", *arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)[0]
+
+
+def test_rows_on_disk_are_those_of_the_table_and_nothing_is_done_twice(run, images, tmp_path, capsys):
+    command = ["--model", run, images, "--output", images / "found", "--part-size", 2]  # within the images' folder
+    result = predictions(capsys, *command)
+    assert (result["images"], result["predicted now"], result["of them unreadable"]) == (3, 3, 1)
+    rows = {row["path"]: row for row in pq.read_table(images / "found").to_pylist()}
+    assert "bad.png is not a readable JPEG or PNG image" in rows.pop(str(images / "bad.png"))["error"]
+    assert status("predict", "--model", run, *rows, "--json") == 0
+    for shown in json.loads(capsys.readouterr().out):
+        row = rows[shown["image"]]
+        assert row["labels"][shown["rank"] - 1] == shown["class"] == str(row["classes"][shown["rank"] - 1])
+        assert row["scores"][shown["rank"] - 1] == pytest.approx(shown["score"], rel=1e-5)
+
+    assert predictions(capsys, *command)["predicted now"] == 0
+    (images / "bad.png").unlink()
+    Image.new("L", (9, 9)).save(images / "bad.png")
+    Image.new("L", (9, 9)).save(images / "new.png")
+    assert predictions(capsys, *command)["predicted now"] == 1
+    result = predictions(capsys, *command, "--retry-errors")
+    assert (result["predicted now"], result["rows in the output"], result["of them unreadable"]) == (1, 4, 0)
+
+
+def test_the_predictions_of_another_model_are_not_mixed_in(run, images, tmp_path, capsys):
+    other = digit_models.write_run(tmp_path / "other", digit_models.untrained(classifier_activation=None))
+    command = [images / "a.png", "--output", tmp_path / "found"]
+    predictions(capsys, "--model", run, *command)
+    for changed in (["--model", other], ["--model", run, "--top", 3]):
+        assert status("predict", *changed, *command) == 2
+        assert "--restart" in capsys.readouterr().err
+    assert predictions(capsys, "--model", other, *command, "--restart")["predicted now"] == 1
+
+
+def test_folders_and_parquet_files_are_classified_like_files(run, images, tmp_path, capsys):
+    files = ["a.png", "b.jpg"]
+    (images / "bad.png").unlink()
+    table = tmp_path / ".tables" / "images.parquet"  # hidden from a search
+    table.parent.mkdir()
+    pq.write_table(pa.table({"id": files, "image": [(images / name).read_bytes() for name in files]}), table)
+    shown = []
+    for arguments in ([images / name for name in files], [images], [images / "*.*g"], [table]):
+        assert status("predict", "--model", run, "--json", *arguments) == 0
+        shown.append([(row["class"], round(row["score"], 5)) for row in json.loads(capsys.readouterr().out)])
+    assert len(shown[0]) == 10
+    assert shown.count(shown[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "ray"], "need --output"),
+        (["--restart"], "need --output"),
+        (["--output", "FOLDER"], "choose a new or empty folder"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(run, images, capsys, options, message):
+    folder = images / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no predictions")
+    options = [folder if option == "FOLDER" else option for option in options]
+    before = sorted(images.rglob("*"))
+    assert status("predict", "--model", run, images / "a.png", *options) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(images.rglob("*")) == before
+
+
+def test_without_ray_its_installation_is_named(run, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    command = ["--model", run, images, "--output", tmp_path / "found", "--engine", "ray"]
+    assert status("predict", *command) == 2
+    assert "pip install 'keras_mixer[ray]'" in capsys.readouterr().err
