@@ -11,7 +11,7 @@ import click
 COMMANDS = {
     "train": "Train or fine-tune a model by a recipe.",
     "evaluate": "Measure the accuracy of a trained model.",
-    "predict": "Classify image files.",
+    "predict": "Classify images: files, folders, parquet; here or on a Ray cluster.",
     "export": "Write SavedModel, LiteRT and other artefacts, and measure what each costs.",
     "serve": "Answer TF Serving's REST and gRPC on this machine, for development.",
     "fewshot": "Probe a model's features with a few images per class.",
