@@ -1,9 +1,10 @@
 """Unpacks an archive of encoded images into the folder layout that `keras_mixer.data.load` reads.
 
-    python benchmarks/unpack_jpegs.py cifar10_jpeg.npz cifar10/
+    python benchmarks/unpack_jpegs.py cifar10_jpeg.npz cifar10/ [--validation 2000]
 
 The archive (.npz) holds, for each split, `SPLIT_bytes` (all files one after the other, uint8), `SPLIT_offsets` (n + 1
-places in it) and `SPLIT_labels`, and `class_names`. Image i of class c becomes `FOLDER/SPLIT/c/i.jpg`.
+places in it) and `SPLIT_labels`, and `class_names`. Image i of class c becomes `FOLDER/SPLIT/c/i.jpg`. With
+`--validation N` the last N training images become a split of their own, so that the test images decide nothing.
 """
 
 import pathlib
@@ -15,7 +16,8 @@ import numpy as np
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("archive", type=click.Path(exists=True, dir_okay=False))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=pathlib.Path))
-def main(archive, folder):
+@click.option("--validation", default=0, help="How many of the last training images to hold out.")
+def main(archive, folder, validation):
     with np.load(archive) as arrays:
         splits = sorted(name.removesuffix("_bytes") for name in arrays.files if name.endswith("_bytes"))
         if not splits or "class_names" not in arrays.files:
@@ -23,11 +25,12 @@ def main(archive, folder):
         class_names = [str(name) for name in arrays["class_names"]]
         for split in splits:
             content, offsets, labels = (arrays[f"{split}_{part}"] for part in ("bytes", "offsets", "labels"))
-            for name in class_names:
-                (folder / split / name).mkdir(parents=True, exist_ok=True)
+            first_held_out = len(labels) - validation if split == "train" else len(labels)
             with click.progressbar(enumerate(labels), length=len(labels), label=split) as numbered:
                 for index, label in numbered:
-                    path = folder / split / class_names[label] / f"{index:05}.jpg"
+                    part = split if index < first_held_out else "validation"
+                    path = folder / part / class_names[label] / f"{index:05}.jpg"
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content[offsets[index] : offsets[index + 1]].tobytes())
 
 

@@ -15,7 +15,7 @@ import platform
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-BASE = dict(num_blocks=8, patch_size=4, hidden_dim=128, tokens_mlp_dim=64, channels_mlp_dim=512)  # 64 tokens
+BASE = dict(num_blocks=4, patch_size=4, hidden_dim=64, tokens_mlp_dim=64, channels_mlp_dim=256)  # 64 tokens
 VARIANTS = {
     "base": {},
     "untied": dict(untied=True),
@@ -23,7 +23,7 @@ VARIANTS = {
     "concat, G = 4": dict(channel_groups=4),
     "project, G = 2": dict(channel_groups=2, grouping="project"),
     "project, G = 4": dict(channel_groups=4, grouping="project"),
-    "pyramid, 64 to 16 tokens at block 4": dict(tokens=(64,) * 4 + (16,) * 4),
+    "pyramid, 64 to 16 tokens at block 2": dict(tokens=(64, 64, 16, 16)),
 }
 
 
