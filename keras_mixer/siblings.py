@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -15,7 +15,7 @@ from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.registry import InputPreprocessing
 from keras_mixer.weights.token_weights import line_axes, token_axes
 
-CONSTRUCTORS: dict = {}  # variant, as "res_mlp_24" -> its constructor
+CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {}  # variant, as "res_mlp_24" -> its constructor
 
 _IMAGENET = InputPreprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

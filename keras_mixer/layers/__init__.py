@@ -11,6 +11,7 @@ from keras_mixer.layers.mixer_block import MixerBlock
 from keras_mixer.layers.mixing import ChannelMixing, TokenMixing
 from keras_mixer.layers.patch_embedding import PatchEmbedding
 from keras_mixer.layers.patch_map import PatchMap
+from keras_mixer.layers.patch_merging import PatchMerging
 from keras_mixer.layers.spatial_gating import SpatialGatingUnit
 from keras_mixer.layers.stochastic_depth import StochasticDepth
 from keras_mixer.layers.token_linear import TokenLinear
@@ -30,6 +31,7 @@ __all__ = [
     "MixerBlock",
     "PatchEmbedding",
     "PatchMap",
+    "PatchMerging",
     "SpatialGatingUnit",
     "StochasticDepth",
     "TokenLinear",

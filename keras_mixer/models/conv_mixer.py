@@ -107,14 +107,7 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
             dropout=dropout,
             name=f"block_{index}",
         )
-    outputs = classifier(
-        features,
-        include_top=include_top,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        pooling=pooling,
-    )
-    return keras.Model(inputs, outputs, name=name)
+    return classifier(inputs, features, include_top, classes, classifier_activation, pooling, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import keras
 
 from keras_mixer.layers import CycleMixing
 from keras_mixer.models.images import image_input
-from keras_mixer.models.pyramid import check_stages, pyramid, pyramid_outputs
+from keras_mixer.models.pyramid import Stage, check_stages, pyramid, pyramid_classifier
 
 
 def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, name: str):
@@ -17,6 +17,21 @@ def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, 
         hidden_dim, kernel_size, strides=strides, kernel_initializer="lecun_normal", name=name
     )
     return lambda features: convolve(pad(features))
+
+
+def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
+    """What makes the map for the next stage; None where the stage is the last or passes its own on."""
+    if stage + 1 == len(hidden_dims):
+        return None
+    if transitions[stage]:
+        return _convolution(hidden_dims[stage + 1], 3, 2, 1, f"downsampling_{stage}")
+    if hidden_dims[stage] != hidden_dims[stage + 1]:
+        raise ValueError(
+            f"CycleMLP changes its channels only where it halves the map: `hidden_dims` goes from "
+            f"{hidden_dims[stage]} to {hidden_dims[stage + 1]} after stage {stage}, but `transitions` is "
+            f"{tuple(transitions)}."
+        )
+    return None
 
 
 def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
@@ -38,7 +53,9 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
     """Builds a CycleMLP with random weights; `keras_mixer.CycleMLPB1` and its siblings build the published sizes.
 
     A pyramid at strides 4, 8, 16 and 32 whose spatial mixing reads every channel from a pixel of its own: its cost is
-    linear in the number of pixels, and no weight depends on the size of the image, which may be any after building.
+    linear in the number of pixels, and no weight depends on the size of the image, which may be any after building. As
+    in the authors' convolutions, a side of 4n + 2 pixels leaves its last row unread; the transitions read odd maps
+    whole.
 
     Args:
         layers: Blocks of each stage.
@@ -71,37 +88,15 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
         [(1, 16, 24, 64), (1, 8, 12, 128), (1, 4, 6, 320), (1, 2, 3, 512)]
     """
     check_stages(layers, hidden_dims=hidden_dims, transitions=transitions, mlp_ratios=mlp_ratios)
-    for stage in range(len(layers) - 1):
-        if not transitions[stage] and hidden_dims[stage] != hidden_dims[stage + 1]:
-            raise ValueError(
-                f"CycleMLP changes its channels only where it halves the map: `hidden_dims` goes from "
-                f"{hidden_dims[stage]} to {hidden_dims[stage + 1]} after stage {stage}, but `transitions` is "
-                f"{tuple(transitions)}."
-            )
-    downsamplings = [
-        _convolution(hidden_dims[stage + 1], 3, 2, 1, f"downsampling_{stage}") if transitions[stage] else None
-        for stage in range(len(layers) - 1)
+    stages = [
+        Stage(blocks, mlp_ratios[number], CycleMixing, _downsampling(number, hidden_dims, transitions))
+        for number, blocks in enumerate(layers)
     ]
 
     images, inputs = image_input(input_shape, input_tensor)
     features = _convolution(hidden_dims[0], 7, 4, 2, "stem")(images)  # patches that overlap
-    maps = pyramid(
-        features,
-        layers=layers,
-        mixings=[CycleMixing] * len(layers),
-        downsamplings=downsamplings,
-        mlp_ratios=mlp_ratios,
-        stochastic_depth=stochastic_depth,
-        dropout=dropout,
-    )
-    outputs = pyramid_outputs(
-        maps,
-        include_top=include_top,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        pooling=pooling,
-    )
-    return keras.Model(inputs, outputs, name=name)
+    maps = pyramid(features, stages, stochastic_depth, dropout)
+    return pyramid_classifier(inputs, maps, include_top, classes, classifier_activation, pooling, name)
 
 
 @dataclasses.dataclass(frozen=True)

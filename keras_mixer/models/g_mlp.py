@@ -84,14 +84,7 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
             tokens, mlp_dim=int(hidden_dim * mlp_ratio), rate=rates[index], dropout=dropout, name=f"block_{index}"
         )
     tokens = LayerNorm(name="pre_head_layer_norm")(tokens)
-    outputs = classifier(
-        tokens,
-        include_top=include_top,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        pooling=pooling,
-    )
-    return keras.Model(inputs, outputs, name=name)
+    return classifier(inputs, tokens, include_top, classes, classifier_activation, pooling, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,22 @@ _POOLING = {
 }
 
 
-def classifier(tokens, *, include_top: bool, classes: int, classifier_activation, pooling: str | None):
+def classifier(
+    inputs, tokens, include_top: bool, classes: int, classifier_activation, pooling: str | None, name: str
+) -> keras.Model:
     """Ends a model in class scores, pooled features or the tokens themselves.
 
     Args:
+        inputs: Inputs of the model, as from `image_input`.
         tokens: Normalised tokens, `(batch, tokens, channels)`, or a feature map `(batch, rows, columns, channels)`.
         include_top: Whether to end in class scores: the mean over tokens and a linear head that starts at zero.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None, "avg" or "max".
+        name: Name of the model.
 
     Returns:
-        Scores `(batch, classes)`, features `(batch, channels)` or the tokens.
+        A model that gives scores `(batch, classes)`, features `(batch, channels)` or the tokens.
 
     Raises:
         ValueError: If `pooling` is unknown or `classes` is not positive.
@@ -30,14 +34,19 @@ def classifier(tokens, *, include_top: bool, classes: int, classifier_activation
     poolings = _POOLING[len(tokens.shape)]
     if pooling is not None and pooling not in poolings:
         raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
-    if not include_top:
-        return tokens if pooling is None else poolings[pooling](name="pre_logits")(tokens)
-    features = poolings["avg"](name="pre_logits")(tokens)
+    if include_top:
+        outputs = _scores(poolings["avg"](name="pre_logits")(tokens), classes, classifier_activation)
+    else:
+        outputs = tokens if pooling is None else poolings[pooling](name="pre_logits")(tokens)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _scores(features, classes: int, activation):
     # Scores and the loss on them need float32 even when the body computes in half precision.
     at_least_float32 = keras.backend.result_type(features.dtype, "float32")
     return keras.layers.Dense(
         positive_integer("classes", classes),
-        activation=classifier_activation,
+        activation=activation,
         kernel_initializer="zeros",
         dtype=at_least_float32,
         name="head",

@@ -100,14 +100,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
             name=f"MixerBlock_{index}",
         )(table)
     table = LayerNorm(name="pre_head_layer_norm")(table)
-    outputs = classifier(
-        table,
-        include_top=include_top,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        pooling=pooling,
-    )
-    return keras.Model(inputs, outputs, name=name)
+    return classifier(inputs, table, include_top, classes, classifier_activation, pooling, name)
 
 
 def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: int) -> Sequence[int | None]:

@@ -91,14 +91,7 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
             name=f"block_{index}",
         )
     tokens = Affine(name="pre_head_affine")(tokens)
-    outputs = classifier(
-        tokens,
-        include_top=include_top,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        pooling=pooling,
-    )
-    return keras.Model(inputs, outputs, name=name)
+    return classifier(inputs, tokens, include_top, classes, classifier_activation, pooling, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_mixer.layers import PatchMap, WeightedPermuteMLP
+from keras_mixer.layers import PatchMap, PatchMerging, WeightedPermuteMLP
 from keras_mixer.models.images import image_input
-from keras_mixer.models.pyramid import check_stages, pyramid, pyramid_outputs
+from keras_mixer.models.pyramid import Stage, check_stages, pyramid, pyramid_classifier
 
 
-def _downsampling(hidden_dim: int, factor: int, name: str):
-    """Patches of the feature map, projected to the channels of the next stage."""
-    return keras.layers.Conv2D(hidden_dim, factor, strides=factor, kernel_initializer="lecun_normal", name=name)
+def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
+    """What makes the map for the next stage; None where the stage is the last or passes its own on."""
+    if stage + 1 == len(hidden_dims) or (not transitions[stage] and hidden_dims[stage] == hidden_dims[stage + 1]):
+        return None
+    return PatchMerging(hidden_dims[stage + 1], 2 if transitions[stage] else 1, name=f"downsampling_{stage}")
 
 
 def VisionPermutator(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
@@ -64,7 +66,8 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
         resolution, finest first.
 
     Raises:
-        ValueError: If an argument is out of range, or the patches do not divide the image.
+        ValueError: If an argument is out of range, or the patches do not divide the image, or a transition's patches
+            of 2 x 2 the map.
 
     Example:
         >>> model = keras_mixer.VisionPermutator(
@@ -76,32 +79,20 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
     check_stages(
         layers, hidden_dims=hidden_dims, transitions=transitions, segment_dims=segment_dims, mlp_ratios=mlp_ratios
     )
-    downsamplings = [
-        _downsampling(hidden_dims[stage + 1], 2 if transitions[stage] else 1, f"downsampling_{stage}")
-        if transitions[stage] or hidden_dims[stage] != hidden_dims[stage + 1]
-        else None
-        for stage in range(len(layers) - 1)
+    stages = [
+        Stage(
+            blocks,
+            mlp_ratios[number],
+            functools.partial(WeightedPermuteMLP, segment_dims[number]),
+            _downsampling(number, hidden_dims, transitions),
+        )
+        for number, blocks in enumerate(layers)
     ]
 
     images, inputs = image_input(input_shape, input_tensor)
     features = PatchMap(hidden_dims[0], patch_size, name="stem")(images)  # (batch, rows, columns, channels)
-    maps = pyramid(
-        features,
-        layers=layers,
-        mixings=[functools.partial(WeightedPermuteMLP, segment_dim) for segment_dim in segment_dims],
-        downsamplings=downsamplings,
-        mlp_ratios=mlp_ratios,
-        stochastic_depth=stochastic_depth,
-        dropout=dropout,
-    )
-    outputs = pyramid_outputs(
-        maps,
-        include_top=include_top,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        pooling=pooling,
-    )
-    return keras.Model(inputs, outputs, name=name)
+    maps = pyramid(features, stages, stochastic_depth, dropout)
+    return pyramid_classifier(inputs, maps, include_top, classes, classifier_activation, pooling, name)
 
 
 @dataclasses.dataclass(frozen=True)

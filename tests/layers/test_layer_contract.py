@@ -27,6 +27,7 @@ CASES = {
     "CycleFC": (lambda: layers.CycleFC(axis=2, reach=5, name="layer"), (2, 3, 4, 8), (2, 3, 4, 8)),
     "CycleMixing": (lambda: layers.CycleMixing(name="layer"), (2, 3, 4, 8), (2, 3, 4, 8)),
     "PatchMap": (lambda: layers.PatchMap(8, (2, 4), name="layer"), (2, 6, 8, 3), (2, 3, 2, 8)),
+    "PatchMerging": (lambda: layers.PatchMerging(6, 2, name="layer"), (2, 4, 6, 8), (2, 2, 3, 6)),
     "SpatialGatingUnit": (lambda: layers.SpatialGatingUnit(name="layer"), (2, 4, 8), (2, 4, 4)),
     "TokenLinear": (lambda: layers.TokenLinear(bias_initializer="ones", name="layer"), (2, 4, 8), (2, 4, 8)),
     "WeightedPermuteMLP": (lambda: layers.WeightedPermuteMLP(4, name="layer"), (2, 3, 4, 8), (2, 3, 4, 8)),

@@ -48,8 +48,8 @@ def test_multiply_adds_of_the_published_variant():
 
 def test_multiply_adds_refuses_what_it_has_no_formula_for():
     images = keras.Input((8, 8, 1))
-    model = keras.Model(images, keras.layers.Conv2D(3, 2, name="convolution")(images))
-    with pytest.raises(ValueError, match="no formula for the layer 'convolution' of type Conv2D"):
+    model = keras.Model(images, keras.layers.SeparableConv2D(3, 2, name="convolution")(images))
+    with pytest.raises(ValueError, match="no formula for the layer 'convolution' of type SeparableConv2D"):
         multiply_adds(model)
 
 

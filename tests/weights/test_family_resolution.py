@@ -86,6 +86,8 @@ def test_a_permutator_cannot_be_parted():
         weights.change_resolution(loaded("vip"), 64, method="block_diagonal")
     with pytest.raises(ValueError, match="multiple of the patch size"):
         weights.change_resolution(loaded("vip"), 33)
+    with pytest.raises(ValueError, match="map of 9 x 9 places"):
+        weights.change_resolution(loaded("vip"), 36)
 
 
 @pytest.mark.parametrize("sibling", ["convmixer", "cyclemlp"])
