@@ -209,10 +209,12 @@ def accuracy_cost_figure():
     frontier: list[tuple[float, float]] = []
     for cost, accuracy, row in points:
         weight = "bold" if row.model.startswith("Mixer") else "normal"
-        axes.annotate(row.model, (cost, accuracy), (5, 4), textcoords="offset points", size=8, weight=weight)
+        # Below and to the right, where the frontier does not pass.
+        axes.annotate(row.model, (cost, accuracy), (5, -10), textcoords="offset points", size=8, weight=weight)
         if not frontier or accuracy > frontier[-1][1]:
             frontier.append((cost, accuracy))
     axes.plot(*zip(*frontier, strict=True), "--", color="grey", zorder=0)
+    axes.margins(x=0.12)
     axes.set(xscale="log", xlabel="pre-training cost (TPUv3 core-days)", ylabel="ImageNet top-1 (%)")
     axes.legend(title="pre-training data", fontsize=8)
     axes.grid(alpha=0.3)

@@ -4,6 +4,7 @@ import click
 
 from keras_mixer.cli.model_argument import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.startup import start
 
 GROWTH_FACTORS = (1, 2, 3, 4)  # of the image's sides
 GROWTH_BATCH = 16
@@ -13,7 +14,13 @@ GROWTH_BATCH = 16
 @click.argument("model", required=False)
 @weights_option
 @click.option("--batch-size", "batch_sizes", type=click.IntRange(min=1), multiple=True, help="Only these, rising.")
-@click.option("--max-seconds", type=float, default=5.0, show_default=True, help="Longest call of a batch.")
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Longest call of a batch.",
+)
 @click.option("--growth", type=click.Path(dir_okay=False), help="Draw cost against the number of patches to this file.")
 @click.option("--tradeoff", type=click.Path(dir_okay=False), help="Draw figure 2 of the paper to this file.")
 @json_option
@@ -27,6 +34,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
     from keras_mixer import reported
 
     if tradeoff:
+        start("keras")
         from keras_mixer.visualization import save_figure
 
         save_figure(reported.accuracy_cost_figure(), tradeoff)
@@ -37,9 +45,9 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
         show(rows if as_json else [_reported_row(row) for row in reported.TABLE], title="Reported", as_json=as_json)
         return
     opened, card = open_model(model, weights)
-    measured = _measure(opened, card.name, batch_sizes, max_seconds)
-    if growth:
-        measured["growth"] = _draw_growth(opened, growth)
+    # First, for not every model can be taken to other sizes.
+    grown = {"growth": _draw_growth(opened, growth)} if growth else {}
+    measured = _measure(opened, card.name, batch_sizes, max_seconds) | grown
     published = reported.reported(card.name)
     if as_json:
         show([{**measured, "reported": [dataclasses.asdict(row) for row in published]}], as_json=True)

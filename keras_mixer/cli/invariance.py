@@ -19,7 +19,7 @@ from keras_mixer.cli.startup import start
 @click.option("--models", type=click.Choice(NAMES), multiple=True, default=("mixer", "convnet"), show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--learning-rate", type=float, default=3e-3, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-3, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False), help="Also draw the curves, to this .png or .svg file.")
 @json_option
@@ -42,8 +42,9 @@ def command(
 ):
     """Train architectures from scratch on original images, on shuffled patches and pixels, and on shuffled images.
 
-    A Mixer learns the same from shuffled patches, and loses where all pixels are shuffled; networks that rely on
-    neighbours lose everywhere. resnet50 is that of keras.applications, vit that of KerasHub.
+    A Mixer learns the same from shuffled patches, and loses where all pixels are shuffled unless images are as small
+    as the digits; networks that rely on neighbours lose everywhere. resnet50 is that of keras.applications, vit a ViT
+    of KerasHub in the Mixer's size.
     """
     import dataclasses
 

@@ -1,5 +1,7 @@
 """The MODEL of a command: a trained one by its path, or a variant by its name."""
 
+import os
+
 import click
 
 from keras_mixer.cli.startup import start
@@ -38,4 +40,6 @@ def open_model(name: str, weights: str | None = None):
     try:
         return load_model(name)
     except ValueError as error:
+        if os.path.exists(name):
+            raise
         raise ValueError(f"{error} Variants: {', '.join(ARCHITECTURES)}.") from error

@@ -6,6 +6,7 @@ from keras_mixer.cli.model_argument import model_help, open_model, weights_optio
 from keras_mixer.cli.output import json_option, show
 
 EXAMPLES = 4
+BLOCKS = 3
 
 
 @click.command(epilog=model_help)
@@ -28,39 +29,40 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     """
     import pathlib
 
-    from keras_mixer import visualization
-    from keras_mixer.layers import MixerBlock
-
     opened, card = open_model(model, weights)
+    from keras_mixer import visualization
+    from keras_mixer.visualization.parts import block_of, blocks_on_patches, keeps_tokens
+
+    readers = blocks_on_patches(opened)
+    drawn = {block_of(opened, block).name: block for block in blocks or readers[:BLOCKS]}
+    photos = _photos(card, images)
     folder = pathlib.Path(output)
-    count = sum(isinstance(layer, MixerBlock) for layer in opened.layers)
-    blocks = blocks or range(min(3, count))
     written = []
 
     def save(figure, name: str) -> None:
         written.append(visualization.save_figure(figure, folder / f"{name}.{suffix}"))
 
-    units = {}
-    for block in blocks:
-        maps = visualization.token_mixing_units(opened, block)
-        units[f"MixerBlock_{block % count}"] = maps, visualization.pair_units(maps)
-    save(visualization.draw_token_units(units), "token_units")
-    written.append(_write_pairs(units, folder / "token_units.json"))
+    units = {name: visualization.token_mixing_units(opened, block) for name, block in drawn.items()}
+    paired = {name: (maps, visualization.pair_units(maps)) for name, maps in units.items()}
+    save(visualization.draw_token_units(paired), "token_units")
+    written.append(_write_pairs(paired, folder / "token_units.json"))
     save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
-    for number, photo in enumerate(photos := _photos(card, images)):
-        name = f"{number}" if len(photos) > 1 else ""
-        asked = list(tokens) or _spread_tokens(visualization, opened)
-        influence = visualization.influence_maps(opened, photo, blocks[0], asked)
-        save(
-            visualization.draw_influence(photo, influence, asked, f"MixerBlock_{blocks[0] % count}"), f"influence{name}"
-        )
-        saliency = visualization.occlusion_saliency(opened, photo)
-        best = int(opened.predict(photo[None], verbose=0)[0].argmax())
+
+    # Where a block changes the number of tokens, those it puts out have no place in the photo.
+    on_photos = [name for name, block in drawn.items() if keeps_tokens(opened, block)]
+    asked = list(tokens) or _spread_tokens(opened)
+    for number, photo in enumerate(photos):
+        mark = f"{number}" if len(photos) > 1 else ""
+        if on_photos:
+            maps = visualization.influence_maps(opened, photo, drawn[on_photos[0]], asked)
+            save(visualization.draw_influence(photo, maps, asked, on_photos[0]), f"influence{mark}")
+        best = int(opened.predict_on_batch(photo[None])[0].argmax())
         title = card.class_names[best] if card.class_names else f"class {best}"
-        save(visualization.draw_occlusion(photo, saliency, title), f"occlusion{name}")
-    if len(photos):
-        pca = visualization.feature_pca(opened, photos, blocks[-1])
-        save(visualization.draw_feature_pca(photos, pca, f"MixerBlock_{blocks[-1] % count}"), "features")
+        saliency = visualization.occlusion_saliency(opened, photo, best)
+        save(visualization.draw_occlusion(photo, saliency, title), f"occlusion{mark}")
+    if len(photos) and on_photos:
+        pca = visualization.feature_pca(opened, photos, drawn[on_photos[-1]])
+        save(visualization.draw_feature_pca(photos, pca, on_photos[-1]), "features")
     show([{"file": str(path)} for path in written], as_json=as_json)
 
 
@@ -99,7 +101,9 @@ def _photos(card, paths):
     return next(batches)[0]
 
 
-def _spread_tokens(visualization, model) -> list[int]:
+def _spread_tokens(model) -> list[int]:
     """A corner, the middle, and a token between them."""
-    rows, columns = visualization.parts.stem_of(model).grid
+    from keras_mixer.visualization.parts import stem_of
+
+    rows, columns = stem_of(model).grid
     return [0, (rows // 4) * columns + columns // 4, (rows // 2) * columns + columns // 2]

@@ -79,6 +79,8 @@ def draw_growth(patches: Sequence[int], costs: Mapping[str, Sequence[float]]):
         centre = (values[0] * values[-1]) ** 0.5 / (patches[0] * patches[-1]) ** (exponent / 2)
         axes.plot(patches, [centre * count**exponent for count in patches], "-", label=f"exponent {exponent:.2f}")
         axes.set(xscale="log", yscale="log", xlabel="patches", ylabel=name)
+        axes.set_xticks(patches, [f"{count:,}" for count in patches])
+        axes.minorticks_off()
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3, which="both")
     return figure

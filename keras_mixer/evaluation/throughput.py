@@ -124,7 +124,13 @@ def framework_flops(model: keras.Model) -> int:
     )
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
-    return tf.compat.v1.profiler.profile(frozen.graph, options=options).total_float_ops
+    log = tf.get_logger()
+    level = log.level
+    try:
+        log.setLevel("ERROR")  # the profiler warns of what TensorFlow itself has deprecated
+        return tf.compat.v1.profiler.profile(frozen.graph, options=options).total_float_ops
+    finally:
+        log.setLevel(level)
 
 
 def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:

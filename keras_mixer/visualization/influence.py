@@ -50,8 +50,9 @@ def influence_maps(
     expected = tuple(model.input_shape[1:])
     if np.shape(image) != expected:
         raise ValueError(f"Expected one image of shape {expected}, but got {np.shape(image)}.")
-    before = keras.Model(model.inputs, layer.input)
-    table = layer.layer_norm_0(before.predict(np.asarray(image, "float32")[None], verbose=0))
+    # Called, not predicted: for one image a compiled function would take longer to make than to run.
+    before = keras.Model(model.inputs[0], layer.input)
+    table = layer.layer_norm_0(before(np.asarray(image, "float32")[None], training=False))
     table = ops.convert_to_numpy(ops.cast(table, "float32"))  # (1, tokens, channels)
     grid = grid_of(model, table.shape[1])
     tokens_out, channels = layer.output.shape[1:]

@@ -56,7 +56,7 @@ def occlusion_saliency(
         for top in _places(height, window_height, steps[0])
         for left in _places(width, window_width, steps[1])
     ]
-    whole = model.predict(image[None], verbose=0)[0]
+    whole = model.predict_on_batch(image[None])[0]
     target = int(whole.argmax()) if class_index is None else class_index
     if not 0 <= target < len(whole):
         raise ValueError(f"The model scores {len(whole)} classes; got class {target}.")

@@ -29,6 +29,25 @@ def block_of(model: keras.Model, index: int) -> MixerBlock:
     return blocks[index]
 
 
+def blocks_on_patches(model: keras.Model) -> list[int]:
+    """Returns the indices of the blocks that read the patches of the image, and not what a pyramid has left of them.
+
+    Raises:
+        ValueError: If the model has no Mixer blocks.
+    """
+    blocks = [layer for layer in model.layers if isinstance(layer, MixerBlock)]
+    if not blocks:
+        raise ValueError(f"The model {model.name!r} has no Mixer blocks to look into.")
+    rows, columns = stem_of(model).grid
+    return [index for index, block in enumerate(blocks) if block.input.shape[1] == rows * columns]
+
+
+def keeps_tokens(model: keras.Model, index: int) -> bool:
+    """Whether a block puts out as many tokens as it reads, so that each has its patch's place in the image."""
+    block = block_of(model, index)
+    return block.input.shape[1] == block.output.shape[1]
+
+
 def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
     """Returns the rows and columns of the patches that `tokens` tokens stand for.
 
@@ -39,6 +58,6 @@ def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
     if rows * columns != tokens:
         raise ValueError(
             f"These {tokens} tokens are not the {rows} x {columns} patches of the image and have no place in it: "
-            "choose a block before the first that reduces the number of tokens."
+            "choose an earlier block."
         )
     return rows, columns

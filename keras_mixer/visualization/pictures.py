@@ -111,7 +111,7 @@ def draw_occlusion(image: np.ndarray, saliency: np.ndarray, title: str = ""):
     axes[0][0].imshow(_displayable(image), **_grey(image))
     limit = max(float(np.abs(saliency).max()), 1e-12)
     shown = axes[0][1].imshow(saliency, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    figure.colorbar(shown, ax=axes[0][1], label="fall of the score")
+    figure.colorbar(shown, ax=axes[0][1], label="fall of the score", shrink=0.7)
     return figure
 
 

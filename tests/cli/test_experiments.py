@@ -1,13 +1,19 @@
 """The commands of the paper's experiments on the embedded digits, from end to end."""
 
+import dataclasses
+import itertools
 import json
+import pathlib
 import re
+import shutil
 
 import digit_models
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+import keras_mixer
 from keras_mixer import data, visualization
 from keras_mixer.cli import main
 from keras_mixer.models import multiply_adds
@@ -64,6 +70,86 @@ def test_visualize_writes_every_picture_and_the_pairing(run, tmp_path, capsys):
     expected = visualization.pair_units(visualization.token_mixing_units(model, 1))
     assert pairing["MixerBlock_1"]["pairs"] == expected.units.tolist()
     assert sorted(np.ravel(pairing["MixerBlock_0"]["pairs"])) == list(range(16))
+
+
+def test_visualize_draws_the_blocks_of_a_pyramid_that_read_patches(run, tmp_path, capsys):
+    model = keras_mixer.Mixer(
+        num_blocks=3,
+        patch_size=2,
+        hidden_dim=8,
+        tokens_mlp_dim=6,
+        channels_mlp_dim=8,
+        input_shape=(8, 8, 1),
+        classes=10,
+        tokens=(16, 4, 4),
+    )
+    pyramid = copy_of(run, tmp_path / "pyramid", model)
+    status, out, _ = call(capsys, "visualize", pyramid, "--output", tmp_path, "--json")
+    assert status == 0
+    assert list(json.loads((tmp_path / "token_units.json").read_text())) == ["MixerBlock_0", "MixerBlock_1"]
+    assert sum("influence" in row["file"] for row in json.loads(out)) == 4
+    # The second puts out tokens that have no place in a photo.
+    status, out, _ = call(capsys, "visualize", pyramid, "--output", tmp_path, "--block", 1, "--json")
+    assert status == 0
+    assert {pathlib.Path(row["file"]).stem.rstrip("0123") for row in json.loads(out)} == {
+        "token_units",
+        "stem_units",
+        "occlusion",
+    }
+
+
+def copy_of(run, folder, model):
+    """A run of another model on the same images."""
+    folder.mkdir()
+    shutil.copy(run / "model.json", folder)
+    model.save(folder / "model.keras")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["fewshot", "visualize", "benchmark", "evaluate"])
+def test_a_damaged_model_is_named(command, run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    whole = (tmp_path / "run" / "model.keras").read_bytes()
+    (tmp_path / "run" / "model.keras").write_bytes(whole[: len(whole) // 2])
+    options = ("--output", tmp_path / "pictures") if command == "visualize" else ()
+    status, _, err = call(capsys, command, tmp_path / "run", *options)
+    assert status == 2
+    assert re.search(r"^Error: .*model\.keras cannot be read as a Keras model: [^\n]*$", err, re.MULTILINE)
+    assert "Variants" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("visualize", "has no Mixer blocks to look into"), ("benchmark", "one layer that cuts images into patches")],
+)
+def test_a_model_of_other_layers_is_named(command, message, run, tmp_path, capsys):
+    images = keras.Input((8, 8, 1))
+    features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(images))
+    other = copy_of(run, tmp_path / "other", keras.Model(images, keras.layers.Dense(10)(features), name="other"))
+    options = ("--growth", tmp_path / "growth.png") if command == "benchmark" else ("--output", tmp_path / "pictures")
+    status, _, err = call(capsys, command, other, *options)
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("command", ["fewshot", "visualize", "invariance"])
+def test_an_unreadable_image_is_named(command, run, tmp_path, capfd):
+    for split, label in itertools.product(("train", "test"), "0123456789"):
+        (tmp_path / "images" / split / label).mkdir(parents=True)
+        (tmp_path / "images" / split / label / "one.png").write_bytes(b"no image")
+    dataset = data.DatasetSpec(str(tmp_path / "images"), split="test")
+    _, card = data.load_model(run)
+    shutil.copytree(run, tmp_path / "run")
+    dataclasses.replace(card, dataset=dataset).save(tmp_path / "run" / "model.json")
+    arguments = {
+        "fewshot": (tmp_path / "run",),
+        "visualize": (tmp_path / "run", "--output", tmp_path / "pictures"),
+        "invariance": ("--dataset", tmp_path / "images"),
+    }
+    status, _, err = call(capfd, command, *arguments[command])
+    assert status == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert re.search(r"1 image could not be read.*one\.png", line)
 
 
 def test_benchmark_measures_and_draws_growth(run, tmp_path, capsys):
