@@ -84,9 +84,9 @@ def _predictions(images, model, columns, top, batch_size):
             found[argument] = find_images([argument], **columns)
         except (ValueError, OSError) as error:
             errors[argument] = str(error)
-    shards = [shard for group in found.values() for shard in group]
+    shards = [shard for argument in images for shard in found.get(argument, ())]
     predictions = classify(predictor, card, shards, top=top, batch_size=batch_size)
-    for argument in dict.fromkeys(images):
+    for argument in images:
         if argument in errors:
             yield argument, Prediction(argument, error=errors[argument])
             continue

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import io
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -114,18 +115,34 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
 def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, str]]:
     """The bytes of each image, or the error, with up to `window` images being read or waiting."""
 
-    def read(reading) -> tuple[bytes, str]:
+    def read(name, reading) -> tuple[bytes, str]:
         try:
-            return reading(), ""
+            return _of_a_sane_size(name, reading()), ""
         except OSError as error:
             return b"", str(error)
 
     waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         for shard in shards:
-            for reading in shard.readings():
-                waiting.append(pool.submit(read, reading))
+            for name, reading in zip(shard.names, shard.readings(), strict=True):
+                waiting.append(pool.submit(read, name, reading))
                 if len(waiting) >= window:
                     yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _of_a_sane_size(name: str, encoded: bytes) -> bytes:
+    """Returns the bytes; of an image whose header promises more pixels than Pillow finds sane, raises OSError.
+
+    A file of a few bytes could otherwise fill the memory and end the process, and the next one that takes its place.
+    """
+    from PIL import Image
+
+    try:
+        Image.open(io.BytesIO(encoded)).close()
+    except Image.DecompressionBombError as error:
+        raise OSError(f"{name} is too large to be decoded: {error}") from error
+    except (OSError, ValueError, SyntaxError):
+        pass  # the decoder says what is wrong with it
+    return encoded

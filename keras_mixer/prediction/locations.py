@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-INSTALL = "pip install 'keras_mixer[tensorflow]' or pip install pyarrow"
+INSTALL = "pip install pyarrow"
 # Object stores show a file when all of it has arrived; elsewhere it is written aside and renamed.
 _APPEARS_WHOLE = ("s3", "gcs", "abfs")
 _SCHEMES = {"gcs": "gs"}
@@ -65,8 +65,9 @@ class Location:
     def write(self, content: bytes) -> None:
         """Writes a file whole or not at all, and the folders above it."""
         folder, _, name = self.path.rpartition("/")
-        self.filesystem.create_dir(folder, recursive=True)
         whole = self.filesystem.type_name in _APPEARS_WHOLE
+        if not whole:
+            self.filesystem.create_dir(folder, recursive=True)
         target = self.path if whole else f"{folder}/{PARTIAL}{os.getpid()}-{name}"
         with self.filesystem.open_output_stream(target) as stream:
             stream.write(content)

@@ -89,8 +89,6 @@ class _Worker:
 
     def __init__(self, job: Job, files, cpus: float):
         import ray
-
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 
         from keras_mixer.evaluation import open_classifier

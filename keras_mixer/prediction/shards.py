@@ -68,7 +68,7 @@ class ParquetShard:
     def readings(self):
         import pyarrow.parquet as pq
 
-        wanted, row = set(self.rows), 0
+        wanted, row, found = set(self.rows), 0, 0
         with self.location.filesystem.open_input_file(self.location.path) as file:
             batches = pq.ParquetFile(file).iter_batches(
                 _ROWS_AT_A_TIME, row_groups=[self.row_group], columns=[self.column]
@@ -79,8 +79,13 @@ class ParquetShard:
                     values = values.field(0)
                 for value in values:
                     if row in wanted:
+                        found += 1
                         yield lambda value=value: _present(value.as_py())
                     row += 1
+        if found != len(self.rows):
+            raise ValueError(
+                f"{self.location.name} has fewer rows than when it was listed: run again."
+            )
 
     def without(self, names):
         kept = [index for index, name in enumerate(self.names) if name not in names]

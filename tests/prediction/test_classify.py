@@ -1,6 +1,7 @@
 """Predictions of many images against those of one at a time."""
 
 import digit_models
+import image_headers
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,6 +51,22 @@ def test_a_file_that_is_gone_and_an_empty_row_have_errors(predictor, images, tmp
     assert "No such file" in file.error
     assert none.error == "The row holds no image."
     assert (row.path, row.error, len(row.classes)) == ("row", None, 5)
+
+
+def test_a_header_that_promises_too_many_pixels_is_an_error(predictor, tmp_path):
+    for name, header in {"a.png": image_headers.png_header, "b.jpg": image_headers.jpeg_header}.items():
+        (tmp_path / name).write_bytes(header(30_000, 30_000))
+    for prediction in classify(predictor, CARD, find_images([str(tmp_path)])):
+        assert f"{prediction.path} is too large to be decoded" in prediction.error
+
+
+def test_a_parquet_file_that_lost_rows_is_no_longer_the_one_that_was_listed(predictor, images, tmp_path):
+    content, path = (images / "a.png").read_bytes(), tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"image": [content] * 3}), path)
+    shards = find_images([str(path), str(images / "b.jpg")])
+    pq.write_table(pa.table({"image": [content] * 2}), path)
+    with pytest.raises(ValueError, match=r"rows\.parquet has fewer rows"):
+        list(classify(predictor, CARD, shards))
 
 
 def test_scores_that_are_not_finite_are_an_error(images):
