@@ -94,6 +94,14 @@ def test_scores_that_are_no_numbers_are_counted_and_wrong():
     assert found.calibration_error == rest.calibration_error
 
 
+def test_probabilities_that_quantization_took_off_their_sum_are_no_logits():
+    reference = softmax(3 * SCORES)
+    rounded = np.round(reference * 64).astype(np.float32) / 64
+    assert np.abs(rounded.sum(axis=1) - 1).max() > 0.01
+    found = measure({"a": fixed(reference), "b": fixed(rounded)}, batches())
+    assert found["b"].calibration_error == pytest.approx(found["a"].calibration_error, abs=0.05)
+
+
 def test_a_reference_with_a_nan_is_still_one_of_logits():
     broken = SCORES.copy()
     broken[3, 2] = np.nan

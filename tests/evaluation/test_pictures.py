@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from keras_mixer.evaluation import Curve
+from keras_mixer.evaluation.pictures import draw_confusion, draw_growth, draw_invariance
+
+
+def texts(axes):
+    return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
+
+
+def test_a_confusion_matrix_shows_shares_of_each_class_and_counts():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [0, 2, 2]])
+    axes, bar = draw_confusion(counts, ["ant", "bee", "cat"], "insects").axes
+    np.testing.assert_array_equal(axes.images[0].get_array().filled(-1), [[75, 25, 0], [-1, -1, -1], [0, 50, 50]])
+    assert texts(axes) == {(0, 0): "3", (0, 1): "1", (2, 1): "2", (2, 2): "2"}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ant", "bee", "cat"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert "%" in bar.get_ylabel()
+
+
+def test_a_thousand_classes_are_drawn_without_names():
+    axes, _ = draw_confusion(np.eye(1000, dtype=int), [f"class {index}" for index in range(1000)]).axes
+    assert axes.images[0].get_array().shape == (1000, 1000)
+    assert not axes.texts
+    assert not any("class" in label.get_text() for label in axes.get_yticklabels())
+
+
+def test_curves_of_an_architecture_share_a_panel():
+    orders = ("original", "patches and pixels", "all pixels")
+    curves = [
+        Curve(model, order, (0.1 * place, 0.5), (2.0, 1.0))
+        for model in ("mixer", "resnet50")
+        for place, order in enumerate(orders)
+    ]
+    panels = draw_invariance(curves).axes
+    assert [axes.get_title() for axes in panels] == ["mixer", "resnet50"]
+    for axes in panels:
+        assert [line.get_label() for line in axes.lines] == list(orders)
+        assert [line.get_linestyle() for line in axes.lines] == ["-", "--", ":"]
+        np.testing.assert_allclose(axes.lines[2].get_ydata(), [20, 50])
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
+def test_growth_shows_the_line_of_the_exponent():
+    patches = [16, 64, 256]
+    (axes,) = draw_growth(patches, {"seconds": [0.1 * count**1.5 for count in patches]}).axes
+    measured, fitted = axes.lines
+    assert fitted.get_label() == "exponent 1.50"
+    np.testing.assert_allclose(fitted.get_ydata(), measured.get_ydata(), rtol=1e-6)
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+
+
+def test_growth_needs_two_sizes():
+    with pytest.raises(ValueError, match="two sizes"):
+        draw_growth([16], {"seconds": [1.0]})
