@@ -14,11 +14,11 @@ def stalling_image(path: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def reader_of(path: pathlib.Path, seconds: float = 120.0):
+def reader_of(path: pathlib.Path):
     """Waits until a process reads the pipe, and gives its id; the process stays stalled for as long as the block."""
-    writer = wait(lambda: _open(path), seconds)
+    writer = wait(lambda: _open(path))
     try:
-        yield wait(lambda: _process_with(path), seconds)
+        yield wait(lambda: _process_with(path))
     finally:
         os.close(writer)
 
@@ -40,7 +40,8 @@ def _process_with(path: pathlib.Path) -> int | None:
     return None
 
 
-def wait(look, seconds: float):
+def wait(look, seconds: float = 600.0):
+    """Calls `look` until it returns something; for long, as a busy machine may take minutes to start a process."""
     end = time.monotonic() + seconds
     while (found := look()) is None:
         if time.monotonic() > end:

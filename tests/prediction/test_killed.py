@@ -64,7 +64,7 @@ def test_a_killed_run_goes_on_where_it_was(run, twenty_images, tmp_path, capsys)
     process = subprocess.Popen([sys.executable, "-m", "keras_mixer", *command], stderr=subprocess.DEVNULL)
     with stalling.reader_of(last) as reader:
         assert reader == process.pid
-        stalling.wait(lambda: len(list(output.glob("part-*"))) == 5 or None, 120.0)
+        stalling.wait(lambda: len(list(output.glob("part-*"))) == 5 or None)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     written = {part: part.stat().st_mtime_ns for part in output.glob("part-*")}
