@@ -14,8 +14,8 @@ class CycleFC(keras.layers.Layer):
 
     So it sees `reach` pixels along one axis at the cost of a single pixel, at any image size; pixels outside of the
     image are zero. Section 3.1 of CycleMLP (Chen et al., 2021, arXiv 2107.10224), whose authors run it as a
-    deformable convolution. The offsets are whole pixels and the same everywhere: here it is one select between
-    shifted views, then a product over channels.
+    deformable convolution. The offsets are whole pixels and the same everywhere: here it is a shift of each channel,
+    then a product over channels.
 
     Args:
         axis: Axis to shift along: 1 for height, 2 for width.
@@ -53,6 +53,9 @@ class CycleFC(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
         half = self.reach // 2
         self._offsets = (np.arange(channels) + half) % self.reach - half
+        taps = np.equal.outer(np.arange(-half, half + 1), self._offsets)  # (reach, channels)
+        height, width = (self.reach, 1) if self.axis == 1 else (1, self.reach)
+        self._taps = taps.reshape(height, width, channels, 1).astype("float32")
 
     def call(self, inputs):
         outputs = ops.matmul(as_rows(self._shifted(inputs)), self.kernel) + self.bias
@@ -60,16 +63,25 @@ class CycleFC(keras.layers.Layer):
 
     def _shifted(self, inputs):
         """Reads every channel at its offset."""
-        half = self.reach // 2
-        padding = [(half, half) if axis == self.axis else (0, 0) for axis in range(4)]
-        padded = ops.pad(inputs, padding)
-        length = ops.shape(inputs)[self.axis]
+        if keras.backend.backend() == "jax":
+            return self._selected(inputs)
+        # A depthwise kernel that is 1 at the offset and 0 elsewhere: TensorFlow, PyTorch and LiteRT shift all channels
+        # by it in one pass over the map, forwards and backwards.
+        return ops.depthwise_conv(
+            inputs, ops.cast(self._taps, inputs.dtype), padding="same", data_format="channels_last"
+        )
+
+    def _selected(self, inputs):
+        """The same by a select between shifted views, which XLA fuses; its depthwise convolution is slow on a CPU."""
+
+        def part(rows: slice):
+            return inputs[(slice(None),) * self.axis + (rows,)]
+
         shifted = inputs
-        for offset in range(-half, half + 1):
-            if offset != 0 and offset in self._offsets:
-                view = [slice(None)] * 4
-                view[self.axis] = slice(half + offset, half + offset + length)
-                shifted = ops.where(self._offsets == offset, padded[tuple(view)], shifted)
+        for offset in set(self._offsets.tolist()) - {0}:
+            outside = ops.zeros_like(part(slice(abs(offset))))  # no longer than the map
+            parts = (part(slice(offset, None)), outside) if offset > 0 else (outside, part(slice(offset)))
+            shifted = ops.where(self._offsets == offset, ops.concatenate(parts, axis=self.axis), shifted)
         return shifted
 
     def compute_output_shape(self, input_shape):
