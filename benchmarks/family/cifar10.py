@@ -42,7 +42,7 @@ def trained_accuracy(row: Row, archive: str | os.PathLike, epochs: int, limit: i
         metrics=["accuracy"],
     )
     start = time.perf_counter()
-    model.fit(_batches(images, labels), epochs=epochs, verbose=2)
+    model.fit(_batches(images, labels), epochs=epochs, shuffle=False, verbose=2)  # the stream shuffles itself
     seconds = time.perf_counter() - start
     _, accuracy = model.evaluate(_scaled(test[0]), tf.one_hot(test[1], 10), batch_size=BATCH, verbose=0)
     parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)

@@ -30,7 +30,7 @@ def speed(variant, batch, repetitions):
     import numpy as np
 
     from keras_mixer import models
-    from keras_mixer.evaluation import framework_flops, measure_latency, measure_throughput, open_artefact
+    from keras_mixer.evaluation import measure_latency, measure_throughput, open_artefact
     from keras_mixer.export import export_litert
 
     before = _peak()
@@ -44,7 +44,7 @@ def speed(variant, batch, repetitions):
         lite = measure_latency({"litert": predictor}, image, repetitions=repetitions)["litert"].images_per_second
     _answer(
         parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        multiply_adds=framework_flops(model) / 2,
+        multiply_adds=models.multiply_adds(model),
         images_per_second=rate,
         litert_images_per_second=lite,
         peak_bytes=memory,
@@ -58,11 +58,11 @@ def speed(variant, batch, repetitions):
 @click.option("--repetitions", default=5)
 def growth(variant, side, batch, repetitions):
     from keras_mixer import models
-    from keras_mixer.evaluation import framework_flops, measure_throughput
+    from keras_mixer.evaluation import measure_throughput
 
     model = models.build(variant, input_shape=(side, side, 3))
     rate = measure_throughput(model, [batch], repetitions=repetitions).best
-    _answer(seconds=1 / rate, multiply_adds=framework_flops(model) / 2)
+    _answer(seconds=1 / rate, multiply_adds=models.multiply_adds(model))
 
 
 @main.command(help="Accuracy on CIFAR-10 after a small training that is the same for all.")

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.checks import positive_integer, rate_below_one
 from keras_mixer.layers.gelu import gelu_erf
 from keras_mixer.models.head import classifier
 from keras_mixer.models.images import image_input
@@ -90,6 +90,7 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
     num_blocks = positive_integer("num_blocks", num_blocks)
     kernel_size = positive_integer("kernel_size", kernel_size)
     rates = linear_rates(num_blocks, stochastic_depth)
+    dropout = rate_below_one("dropout", dropout)
     activation = gelu_erf if activation == "gelu" else keras.activations.get(activation)
 
     images, inputs = image_input(input_shape, input_tensor)

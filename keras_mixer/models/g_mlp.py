@@ -6,7 +6,7 @@ import keras
 
 from keras_mixer.layers import LayerNorm, PatchEmbedding, SpatialGatingUnit
 from keras_mixer.layers.channel_dense import ChannelDense
-from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.checks import positive_integer, rate_below_one
 from keras_mixer.layers.gelu import gelu_erf
 from keras_mixer.models.head import classifier
 from keras_mixer.models.images import image_input
@@ -76,6 +76,7 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
     """
     num_blocks = positive_integer("num_blocks", num_blocks)
     rates = linear_rates(num_blocks, stochastic_depth)
+    dropout = rate_below_one("dropout", dropout)
 
     images, inputs = image_input(input_shape, input_tensor)
     tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)

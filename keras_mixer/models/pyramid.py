@@ -34,8 +34,10 @@ def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
     """Checks the arguments that have one entry for each stage.
 
     Raises:
-        ValueError: If one has another number of entries, or a stage has no block.
+        ValueError: If there is no stage, one has no block, or an argument has another number of entries.
     """
+    if not layers:
+        raise ValueError("`layers` must list the blocks of one stage at least, but got none.")
     for count in layers:
         positive_integer("layers", count)
     for name, values in arguments.items():

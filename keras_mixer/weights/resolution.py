@@ -21,10 +21,11 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     paper says nothing; here the maps over tokens of each hidden unit are resampled as images with antialiasing, so
     that a token MLP acts as before on the map of each channel brought to the old size, and `tokens_mlp_dim` stays.
     ResMLP and gMLP change in the same two ways; the weights of a Vision Permutator over rows and columns are resampled
-    at any size, for a block-diagonal one would part what they join.
+    at any size, for a block-diagonal one would part what they join. ConvMixer and CycleMLP, none of whose weights
+    depends on the size of the image, keep them as they are.
 
     Args:
-        model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.
+        model: A functional model of images.
         image_size: Pixels (height, width), or one integer for both; a multiple of the patch.
         method: "auto" as above; "block_diagonal" or "resample" for one of the two.
 
@@ -33,7 +34,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     Raises:
         ValueError: If the patch does not divide `image_size`, `method` is unknown, or "block_diagonal" is asked for
-            a size that is not a whole number of times the old one, or blocks change the number of tokens.
+            a size that is not a whole number of times the old one or a model without weights over tokens, or blocks
+            change the number of tokens.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -43,6 +45,18 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     if method not in _METHODS:
         raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, but got {method!r}.")
     height, width = pair_of_positive_integers("image_size", image_size)
+    axes, lines = token_axes(model), line_axes(model)
+    if method == "block_diagonal" and (lines or not axes):
+        raise ValueError(
+            f"Block-diagonal weights treat each part of an image alone, but {model.name!r} "
+            f"{'mixes along whole rows and columns' if lines else 'has no weights over tokens'}. "
+            'Use `method="resample"`.'
+        )
+    if not axes and not lines and [len(images.shape) for images in model.inputs] == [4]:
+        changed = _rebuilt(model, (height, width), 1)
+        if [weight.shape for weight in changed.weights] == [weight.shape for weight in model.weights]:
+            changed.set_weights(model.get_weights())
+            return changed
     stem = stem_of(model)
     check_one_grid(model, named_weights(model))
     old, new = stem.grid, grid_of(stem, (height, width))
@@ -53,13 +67,6 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
         )
 
-    lines = line_axes(model)
-    if method == "block_diagonal" and lines:
-        raise ValueError(
-            f"Block-diagonal weights treat each part of an image alone, but {model.name!r} mixes along whole rows and "
-            'columns. Use `method="resample"`.'
-        )
-
     def at_new_size(weight: np.ndarray, roles) -> np.ndarray:
         if parts is not None:
             return block_diagonal(weight, roles, old, parts)
@@ -67,7 +74,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     growth = parts[0] * parts[1] if parts else 1
     changed = _rebuilt(model, (height, width), growth)
-    copy_weights(model, changed, token_axes(model), at_new_size, skip=lines)
+    copy_weights(model, changed, axes, at_new_size, skip=lines)
     targets, weights = named_weights(changed), named_weights(model)
     for name, channels in lines.items():
         values = keras.ops.convert_to_numpy(weights[name])

@@ -33,9 +33,8 @@ def stem_of(model):
     stems = [layer for layer in model.layers if hasattr(layer, "patch_size") and hasattr(layer, "grid")]
     if len(stems) != 1:
         raise ValueError(
-            f"Expected a model with one layer that cuts images into patches, but {model.name!r} has {len(stems)}. A "
-            "model none of whose weights depends on the size of the image, as ConvMixer and CycleMLP, takes any size "
-            "as it is: build it with `input_shape=(None, None, 3)`."
+            f"Expected a model with one layer that cuts images into patches, as `keras_mixer.layers.PatchEmbedding`, "
+            f"but {model.name!r} has {len(stems)}."
         )
     return stems[0]
 

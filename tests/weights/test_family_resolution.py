@@ -91,9 +91,23 @@ def test_a_permutator_cannot_be_parted():
 
 
 @pytest.mark.parametrize("sibling", ["convmixer", "cyclemlp"])
-def test_models_of_any_size_need_no_change(sibling):
-    with pytest.raises(ValueError, match=r"takes any size as it is.*input_shape=\(None, None, 3\)"):
-        weights.change_resolution(loaded(sibling), 64)
+def test_models_of_any_size_keep_their_weights(sibling):
+    model = loaded(sibling)
+    changed = weights.change_resolution(model, (44, 64))
+    assert changed.input_shape == (None, 44, 64, 3)
+    assert goldens.same(goldens.snapshot(changed), goldens.snapshot(model))
+    images = photographs(44, 64)
+    expected = goldens.outputs(loaded(sibling, input_shape=(None, None, 3)), images)
+    np.testing.assert_allclose(goldens.outputs(changed, images), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="has no weights over tokens"):
+        weights.change_resolution(model, 64, method="block_diagonal")
+
+
+def test_a_network_whose_weights_know_the_size_in_another_way_is_refused():
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
+    with pytest.raises(ValueError, match="cuts images into patches"):
+        weights.change_resolution(model, 16)
 
 
 @pytest.mark.parametrize("sibling", ["resmlp", "gmlp"])

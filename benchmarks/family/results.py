@@ -1,0 +1,58 @@
+"""Measurements in processes of their own, each kept as a JSON file as soon as it is done."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Collection
+from typing import Any
+
+
+class Results:
+    """A folder of measurements; what is there is not measured again.
+
+    Args:
+        folder: Made at the first measurement.
+        kinds: What may be measured; of anything else only what is there is given.
+    """
+
+    def __init__(self, folder: pathlib.Path, kinds: Collection[str]):
+        self.folder = folder
+        self.kinds = kinds
+
+    def of_variant(self, kind: str, variant: str, settings: dict[str, Any], **further: Any) -> dict | None:
+        """Returns what a command of `benchmarks.family.measure` finds for a variant.
+
+        Args:
+            kind: The command.
+            variant: Its argument.
+            settings: Those of its options that a result is true for; None leaves one out.
+            **further: Its other options, as where the data lie.
+
+        Returns:
+            The result; None if it is not there and not to be measured.
+        """
+        settings = {key: value for key, value in settings.items() if value is not None}
+        name = "-".join([kind, variant, *(f"{key}{value}" for key, value in settings.items())])
+        options = [part for key, value in {**settings, **further}.items() for part in (f"--{key}", str(value))]
+        return self._kept(kind, name, ["benchmarks.family.measure", kind, variant, *options], {})
+
+    def of_cycle_fc(self, backend: str) -> dict | None:
+        """Returns the times of CycleFC and of its naive forms on a backend, or None likewise."""
+        command = ["benchmarks.family.cycle_fc"]
+        return self._kept("cycle_fc", f"cycle_fc-{backend}", command, {"KERAS_BACKEND": backend})
+
+    def _kept(self, kind: str, name: str, module: list[str], environment: dict[str, str]) -> dict | None:
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            if kind not in self.kinds:
+                return None
+            print(f"Measuring {name}", file=sys.stderr, flush=True)
+            command, environment = [sys.executable, "-m", *module], {**os.environ, **environment}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text(done.stdout.splitlines()[-1] + "\n")
+            partial.replace(path)
+        return json.loads(path.read_text())
