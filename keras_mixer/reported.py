@@ -173,7 +173,7 @@ TABLE: tuple[Reported, ...] = (
 
 
 def reported(model: str) -> list[Reported]:
-    """Returns the published rows of a model, whatever its pre-training.
+    """Returns the published rows of a model, whatever its pre-training, distilled ones among them.
 
     Args:
         model: The source's name or this package's: "Mixer-B/16" or "mixer_b16". Case and punctuation do not count.
@@ -185,7 +185,7 @@ def reported(model: str) -> list[Reported]:
         >>> [row.imagenet for row in keras_mixer.reported.reported("mixer_b16")]
         [76.44, 80.64, 80.0]
     """
-    return [row for row in TABLE if _plain(row.model) == _plain(model)]
+    return [row for row in TABLE if _plain(row.model.removesuffix(", distilled")) == _plain(model)]
 
 
 def accuracy_cost_figure():
@@ -228,4 +228,5 @@ def _added_to_figure_2(row: Reported) -> bool:
 
 
 def _plain(name: str) -> str:
-    return "".join(character for character in name.lower() if character.isalnum())
+    # "ResMLP-S12" is the package's "res_mlp_12".
+    return "".join(character for character in name.lower() if character.isalnum()).replace("resmlps", "resmlp")

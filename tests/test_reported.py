@@ -10,6 +10,20 @@ def test_both_names_find_the_rows():
     assert reported.reported("no such model") == []
 
 
+@pytest.mark.parametrize(
+    ("variant", "accuracies"),
+    [
+        ("res_mlp_12", [76.6, 77.8]),
+        ("res_mlp_b24_8", [83.6, 84.4]),
+        ("g_mlp_s", [79.6]),
+        ("conv_mixer_768_32", [80.16]),
+        ("mixer_s8", []),
+    ],
+)
+def test_siblings_are_found_by_their_variants(variant, accuracies):
+    assert [row.imagenet for row in reported.reported(variant)] == accuracies
+
+
 def test_every_row_names_its_source_and_is_plausible():
     for row in reported.TABLE:
         assert row.source, row

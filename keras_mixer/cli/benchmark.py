@@ -4,6 +4,7 @@ import click
 
 from keras_mixer.cli.model_argument import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.picture_file import PictureFile
 from keras_mixer.cli.startup import start
 
 GROWTH_FACTORS = (1, 2, 3, 4)  # of the image's sides
@@ -21,8 +22,10 @@ GROWTH_BATCH = 16
     show_default=True,
     help="Longest call of a batch.",
 )
-@click.option("--growth", type=click.Path(dir_okay=False), help="Draw cost against the number of patches to this file.")
-@click.option("--tradeoff", type=click.Path(dir_okay=False), help="Draw figure 2 of the paper to this file.")
+@click.option(
+    "--growth", type=PictureFile(".png", ".svg"), help="Draw cost against the number of patches to this file."
+)
+@click.option("--tradeoff", type=PictureFile(".png", ".svg"), help="Draw figure 2 of the paper to this file.")
 @json_option
 def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json):
     """Measure images per second, operations, parameters and the share of the machine's matrix product that they use.
@@ -41,8 +44,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
     if model is None:
         if growth or batch_sizes:
             raise ValueError("Name the MODEL to measure.")
-        rows = [dataclasses.asdict(row) for row in reported.TABLE]
-        show(rows if as_json else [_reported_row(row) for row in reported.TABLE], title="Reported", as_json=as_json)
+        _show_reported(reported.TABLE, as_json)
         return
     opened, card = open_model(model, weights)
     # First, for not every model can be taken to other sizes.
@@ -53,8 +55,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
         show([{**measured, "reported": [dataclasses.asdict(row) for row in published]}], as_json=True)
         return
     show([{"quantity": name, "measured": value} for name, value in _readable(measured)], title=card.name)
-    if published:
-        show([_reported_row(row) for row in published], title=f"Reported for {published[0].model}")
+    _show_reported(published)
 
 
 def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
@@ -121,14 +122,33 @@ def _readable(measured: dict):
         yield f"{name}: exponent of growth with patches", f"{exponent:.2f}"
 
 
+def _show_reported(rows, as_json: bool = False) -> None:
+    """A table for each source, or all rows as JSON."""
+    import dataclasses
+    import itertools
+
+    if as_json:
+        show([dataclasses.asdict(row) for row in rows], as_json=True)
+        return
+    for source, group in itertools.groupby(rows, key=lambda row: row.source):
+        found = list(group)
+        hardware = " or ".join(dict.fromkeys(row.hardware for row in found if row.hardware))
+        table = [_reported_row(row) for row in found]
+        stated = [column for column in table[0] if any(row[column] is not None for row in table)]
+        title = f"Reported by {source}" + (f"; img/s of a {hardware}" if hardware else "")
+        show([{column: row[column] for column in stated} for row in table], title=title)
+
+
 def _reported_row(row) -> dict:
     return {
         "model": row.model,
         "data": row.pretraining,
         "px": row.image_size,
+        "epochs": row.epochs,
         "ImageNet": row.imagenet,
         "ReaL": row.real,
         "avg 5": row.average_5,
+        "VTAB": row.vtab,
         "img/s": row.images_per_second,
         "core-days": row.core_days,
         "M param.": row.parameters,

@@ -2,23 +2,11 @@
 
 import pathlib
 
-TABLE, PICTURES = ".csv", (".png", ".svg")
-
-
-def check_confusion_path(path: str) -> None:
-    """Checks the suffix before a model is measured.
-
-    Raises:
-        ValueError: If it is neither a table's nor a picture's.
-    """
-    if pathlib.Path(path).suffix not in (TABLE, *PICTURES):
-        raise ValueError(f"A confusion matrix is written as {', '.join((TABLE, *PICTURES))}, but got {path}.")
-
 
 def write_confusion(counts, class_names, path: str, title: str) -> None:
     """Writes the counts with the names of the classes before rows and columns, or draws them."""
     target = pathlib.Path(path)
-    if target.suffix in PICTURES:
+    if target.suffix != ".csv":
         from keras_mixer.evaluation.pictures import draw_confusion
         from keras_mixer.visualization import save_figure
 

@@ -5,6 +5,7 @@ import click
 from keras_mixer.cli.dataset_options import dataset_options, specification
 from keras_mixer.cli.model_argument import open_model, weights_option
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.picture_file import PictureFile
 from keras_mixer.cli.startup import start
 
 MAX_CLASSES_SHOWN = 100
@@ -16,10 +17,12 @@ MAX_CLASSES_SHOWN = 100
 @dataset_options
 @click.option("--real", is_flag=True, help="ImageNet's validation images, by their own and by the ReaL labels.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--sheet", type=click.Path(dir_okay=False), help="Also draw predictions of the first MODEL to this file.")
+@click.option(
+    "--sheet", type=PictureFile(".png", ".pdf", ".svg"), help="Also draw predictions of the first MODEL to this file."
+)
 @click.option(
     "--confusion",
-    type=click.Path(dir_okay=False),
+    type=PictureFile(".csv", ".png", ".svg"),
     help="Also write what the first MODEL takes for what: counts to a .csv file, or a .png or .svg picture.",
 )
 @json_option
@@ -36,13 +39,11 @@ def command(models, weights, dataset, split, data_dir, limit, real, batch_size, 
     A model of 21,843 classes is measured by its scores for the 1,000 of them.
     """
     start("tensorflow", "keras")
-    from keras_mixer.cli.confusion import check_confusion_path, write_confusion
+    from keras_mixer.cli.confusion import write_confusion
     from keras_mixer.evaluation import EvaluationSplit, measure, on_classes, save_prediction_sheet
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
-    if confusion:
-        check_confusion_path(confusion)
     opened = {model: _open(model, weights) for model in models}
     cards = [card for _, card in opened.values()]
     for model, card in zip(models, cards, strict=False):

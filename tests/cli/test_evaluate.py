@@ -83,8 +83,8 @@ def test_draws_a_sheet_of_predictions(run, tmp_path):
     [
         (("--split", "nope"), "nope"),
         (("--batch-size", "0"), "0 is not in the range"),
-        (("--sheet", "sheet.docx"), "not supported"),
-        (("--confusion", "confusion.xlsx"), "written as .csv, .png, .svg"),
+        (("--sheet", "sheet.docx"), "written as .png, .pdf or .svg"),
+        (("--confusion", "confusion.xlsx"), "written as .csv, .png or .svg"),
         (("--weights", "imagenet1k"), "--weights is for a variant"),
     ],
 )

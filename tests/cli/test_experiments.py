@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import keras_mixer
-from keras_mixer import data, visualization
+from keras_mixer import data, reported, visualization
 from keras_mixer.cli import main
 from keras_mixer.models import multiply_adds
 
@@ -120,7 +120,7 @@ def test_a_damaged_model_is_named(command, run, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [("visualize", "has no Mixer blocks to look into"), ("benchmark", "one layer that cuts images into patches")],
+    [("visualize", "has no Mixer blocks to look into"), ("benchmark", "does not cut images into patches")],
 )
 def test_a_model_of_other_layers_is_named(command, message, run, tmp_path, capsys):
     images = keras.Input((8, 8, 1))
@@ -149,7 +149,7 @@ def test_an_unreadable_image_is_named(command, run, tmp_path, capfd):
     status, _, err = call(capfd, command, *arguments[command])
     assert status == 2
     (line,) = [line for line in err.splitlines() if line.startswith("Error: ")]
-    assert re.search(r"1 image could not be read.*one\.png", line)
+    assert re.search(r"could not be read, and 0 may be.*one\.png", line)
 
 
 def test_benchmark_measures_and_draws_growth(run, tmp_path, capsys):
@@ -181,6 +181,18 @@ def test_benchmark_without_a_model_prints_the_papers_tables(tmp_path, capsys):
         assert picture.size[0] > 500
 
 
+def test_the_papers_tables_stand_by_their_sources(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = call(capsys, "benchmark")
+    assert status == 0
+    titles = re.findall(r"^Reported by (.*?) *$", out, re.MULTILINE)
+    assert len(titles) == len({row.source for row in reported.TABLE})
+    assert titles[0] == "arXiv 2105.01601, table 2; img/s of a TPUv3 core"
+    gmlp = out[out.index("2105.08050") : out.index("2105.03404")]
+    assert "G MAdds" in gmlp
+    assert "core-days" not in gmlp  # the source states none
+
+
 def test_invariance_trains_every_order_and_draws_the_curves(tmp_path, capsys):
     picture = tmp_path / "curves.png"
     options = ("--models", "mixer", "--epochs", 2, "--limit", 200, "--output", picture, "--json")
@@ -202,6 +214,7 @@ def test_invariance_trains_every_order_and_draws_the_curves(tmp_path, capsys):
         (("visualize", "{run}", "--output", "{tmp}", "--weights", "imagenet1k"), "--weights is for a variant"),
         (("benchmark", "--growth", "{tmp}/growth.png"), "Name the MODEL to measure"),
         (("benchmark", "--tradeoff", "{tmp}/tradeoff.gif"), r"written as \.png or \.svg"),
+        (("invariance", "--output", "{tmp}/curves.gif"), r"written as \.png or \.svg"),
         (("invariance", "--patch-size", "3"), "multiple of the patch size|do not divide"),
         (("fewshot", "{run}", "--test-split", "nothing"), "has no split 'nothing'"),
     ],
