@@ -23,7 +23,8 @@ MAX_CLASSES_SHOWN = 100
 @click.option(
     "--confusion",
     type=PictureFile(".csv", ".png", ".svg"),
-    help="Also write what the first MODEL takes for what: counts to a .csv file, or a .png or .svg picture.",
+    help="Also write what the first MODEL takes for what: counts to a .csv file, or a .png or .svg picture. --json "
+    "holds the counts of up to 100 classes.",
 )
 @json_option
 def command(models, weights, dataset, split, data_dir, limit, real, batch_size, sheet, confusion, as_json):
@@ -46,7 +47,7 @@ def command(models, weights, dataset, split, data_dir, limit, real, batch_size, 
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
     opened = {model: _open(model, weights) for model in models}
     cards = [card for _, card in opened.values()]
-    for model, card in zip(models, cards, strict=False):
+    for model, (_, card) in opened.items():
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
     spec = _real(data_dir) if real else specification(cards[0], dataset, split, data_dir)

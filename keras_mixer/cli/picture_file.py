@@ -1,5 +1,6 @@
 """A file that a command draws at its end, whose suffix is checked before it starts."""
 
+import os
 import pathlib
 
 import click
@@ -18,7 +19,7 @@ class PictureFile(click.Path):
         Raises:
             click.BadParameter: If it ends in another suffix.
         """
-        path = super().convert(value, param, ctx)
+        path = os.fsdecode(super().convert(value, param, ctx))
         if pathlib.Path(path).suffix not in self.suffixes:
             *most, last = self.suffixes
             self.fail(f"it is written as {', '.join(most)} or {last}, but got {path}", param, ctx)

@@ -72,15 +72,17 @@ def draw_growth(patches: Sequence[int], costs: Mapping[str, Sequence[float]]):
     Returns:
         A `matplotlib.figure.Figure`.
     """
+    from matplotlib.ticker import NullLocator
+
     figure, panels = _axes(len(costs), 3.6)
     for axes, (name, values) in zip(panels, costs.items(), strict=True):
         exponent = growth_exponent(patches, values)
         axes.plot(patches, values, "o", label="measured")
-        centre = (values[0] * values[-1]) ** 0.5 / (patches[0] * patches[-1]) ** (exponent / 2)
-        axes.plot(patches, [centre * count**exponent for count in patches], "-", label=f"exponent {exponent:.2f}")
+        constant = np.exp(np.mean(np.log(values)) - exponent * np.mean(np.log(patches)))
+        axes.plot(patches, [constant * count**exponent for count in patches], "-", label=f"exponent {exponent:.2f}")
         axes.set(xscale="log", yscale="log", xlabel="patches", ylabel=name)
         axes.set_xticks(patches, [f"{count:,}" for count in patches])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3, which="both")
     return figure

@@ -68,6 +68,11 @@ def test_several_models_are_compared_with_the_first(run, capsys):
     assert other["largest_score_difference"] <= 1e-4
 
 
+def test_a_model_given_twice_is_measured_once(run, capsys):
+    assert status("evaluate", run, run, "--limit", 20, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1
+
+
 def test_another_split_may_be_given(run, capsys):
     assert status("evaluate", run, "--split", "train[:25]", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["examples"] == 25
