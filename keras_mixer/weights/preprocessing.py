@@ -29,5 +29,6 @@ def preprocess_input(images, preprocessing: InputPreprocessing | None = None):
     else:
         from keras import ops
 
+        mean, std = ops.convert_to_tensor(mean), ops.convert_to_tensor(std)
         scaled = ops.cast(images, "float32") / 255.0
     return (scaled - mean) / std
