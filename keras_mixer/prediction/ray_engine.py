@@ -21,8 +21,8 @@ class RayWorkers:
     """The workers of a cluster.
 
     Attributes:
-        count: How many; None for as many as fit.
-        cpus: CPUs of each.
+        count: How many at most; None for as many as fit now.
+        cpus: CPUs of each; more than none.
         gpus: GPUs of each, or a part of one.
     """
 
@@ -53,13 +53,13 @@ def predict_on_ray(
 
     Raises:
         ImportError: If Ray is not installed.
-        ValueError: If no worker fits in the cluster.
+        ValueError: If no worker fits on a node.
         ConnectionError: If there is no cluster at the address.
         RuntimeError: If the cluster gives up; what was written stays.
     """
     ray = _ray()
     with _connected(ray, address or os.environ.get("RAY_ADDRESS")):
-        count = _worker_count(ray.cluster_resources(), workers)
+        count = _worker_count(ray.nodes(), workers)
         total = sum(len(shard.names) for shard in shards)
         share = -(-total // (count * _SHARDS_PER_WORKER * job.part_size))
         pieces = divided(shards, job.part_size * min(max(share, 1), _PARTS_PER_SHARD))
@@ -140,13 +140,14 @@ def _quiet(ray) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _worker_count(resources: Mapping[str, float], workers: RayWorkers) -> int:
-    fits = int(resources.get("CPU", 0) // workers.cpus) if workers.cpus else len(resources)
-    if workers.gpus:
-        fits = min(fits, int(resources.get("GPU", 0) / workers.gpus))
+def _worker_count(nodes: Sequence[dict], workers: RayWorkers) -> int:
+    """Workers that fit on the nodes that are there now; one worker cannot have its parts on two of them."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    wanted = {kind: each for kind, each in {"CPU": workers.cpus, "GPU": workers.gpus}.items() if each}
+    fits = sum(int(min(room.get(kind, 0) / each for kind, each in wanted.items())) for room in alive)
     if not fits:
-        have = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
+        have = "; ".join(f"{room.get('CPU', 0):g} CPUs and {room.get('GPU', 0):g} GPUs" for room in alive)
         raise ValueError(
-            f"No worker of {workers.cpus:g} CPUs and {workers.gpus:g} GPUs fits in the cluster, which has {have}."
+            f"No worker of {workers.cpus:g} CPUs and {workers.gpus:g} GPUs fits on a node of the cluster: {have}."
         )
     return min(workers.count or fits, fits)

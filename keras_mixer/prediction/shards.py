@@ -83,9 +83,7 @@ class ParquetShard:
                         yield lambda value=value: _present(value.as_py())
                     row += 1
         if found != len(self.rows):
-            raise ValueError(
-                f"{self.location.name} has fewer rows than when it was listed: run again."
-            )
+            raise ValueError(f"{self.location.name} has fewer rows than when it was listed: run again.")
 
     def without(self, names):
         kept = [index for index, name in enumerate(self.names) if name not in names]
