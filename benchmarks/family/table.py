@@ -13,14 +13,14 @@ HEADER = (
 NOT_MEASURED = "not measured"
 
 
-def markdown(*, rows: Sequence[tuple], growth: dict, cycle_fc: dict, epochs: int, picture: pathlib.Path) -> str:
+def markdown(*, rows: Sequence[tuple], growth: dict, cycle_fc: dict, budget: str, picture: pathlib.Path) -> str:
     """The whole report, of results as the measuring modules print them, None where there is none.
 
     Args:
         rows: Each a `benchmarks.family.rows.Row`, its speed and its training.
         growth: Title of a model -> side of the image -> cost.
         cycle_fc: Backend -> times.
-        epochs: Of the trainings.
+        budget: Of the trainings, in words.
         picture: The file that the growth is drawn to.
     """
     lines = [
@@ -35,7 +35,7 @@ def markdown(*, rows: Sequence[tuple], growth: dict, cycle_fc: dict, epochs: int
         "|---|---:|---:|---:|---:|---:|---:|---:|",
         *(_row(*row) for row in rows),
         "",
-        f"CIFAR-10: models of about 0.6 million parameters at 32 px, {epochs} epochs, seed 0, nothing tuned; see",
+        f"CIFAR-10: models of about 0.6 million parameters at 32 px, {budget}, seed 0, nothing tuned; see",
         "`benchmarks/family/cifar10.py`. Accuracy after so short a training ranks how fast they learn, not how far.",
         "Reported: trained on ImageNet-1k from scratch at 224 px, as each paper or its authors' code has it.",
         "",
