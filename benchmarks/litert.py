@@ -38,7 +38,7 @@ def measure(arguments: argparse.Namespace) -> str:
 
     variant = keras_mixer.models.VARIANTS[arguments.variant]
     shape = (arguments.image_size, arguments.image_size, 3)
-    model = keras_mixer.Mixer(**dataclasses.asdict(variant), input_shape=shape)
+    model = keras_mixer.Mixer(**dataclasses.asdict(dataclasses.replace(variant, input_shape=shape)))
     images = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype(np.float32)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ from .applications import MixerB32 as MixerB32
 from .applications import MixerH14 as MixerH14
 from .applications import MixerL16 as MixerL16
 from .applications import MixerL32 as MixerL32
+from .applications import MixerNano as MixerNano
 from .applications import MixerS8 as MixerS8
 from .applications import MixerS16 as MixerS16
 from .applications import MixerS32 as MixerS32

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -16,6 +17,8 @@ from keras_mixer.weights.inspection import CheckpointSizes, sizes_of
 from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.registry import InputPreprocessing, available, find
 
+CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {}  # variant, as "mixer_b16" -> its constructor
+
 _DOC = """Builds {title}, with random, published or your own weights.
 
     {sizes}
@@ -25,7 +28,7 @@ _DOC = """Builds {title}, with random, published or your own weights.
         weights: None for random weights; the name of a published set, {published}; or the path of a checkpoint, see
             `keras_mixer.weights.load`.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
-        input_shape: Image shape (height, width, channels); None for that of the weights, else (224, 224, 3). Weights
+        input_shape: Image shape (height, width, channels); None for that of the weights, else {input_shape}. Weights
             of another resolution are taken to this one as by `keras_mixer.weights.change_resolution`.
         pooling: Without the head: None for the normalised tokens, "avg" for their mean, "max" for their maximum.
         classes: Classes of the head; None for those of the weights, else 1,000. Where the weights have another number
@@ -64,6 +67,7 @@ def _constructor(variant: str, title: str):
         name: str = variant,
     ) -> keras.Model:
         sizes = dataclasses.asdict(VARIANTS[variant])
+        del sizes["input_shape"]
         input_shape = _static_shape(input_shape, input_tensor)
         path, preprocessing = _checkpoint(variant, weights)
         stored = sizes_of(path) if path else CheckpointSizes()
@@ -92,7 +96,14 @@ def _constructor(variant: str, title: str):
 
     name = title.replace("-", "").replace("/", "")
     construct.__name__ = construct.__qualname__ = name
-    construct.__doc__ = _DOC.format(title=title, sizes=_sizes(variant), published=_published(variant), constructor=name)
+    construct.__doc__ = _DOC.format(
+        title=title,
+        sizes=_sizes(variant),
+        published=_published(variant),
+        input_shape=VARIANTS[variant].input_shape,
+        constructor=name,
+    )
+    CONSTRUCTORS[variant] = construct
     return construct
 
 
@@ -111,10 +122,11 @@ def _published(variant: str) -> str:
 
 def _checkpoint(variant: str, weights) -> tuple[Path | None, InputPreprocessing]:
     """Returns the file that `weights` names, None for random weights, and the preprocessing that it wants."""
+    usual = InputPreprocessing(image_size=VARIANTS[variant].input_shape[:2])
     if weights is None:
-        return None, InputPreprocessing()
+        return None, usual
     if is_path(weights):
-        return Path(weights), InputPreprocessing()
+        return Path(weights), usual
     return download(variant, weights), find(variant, weights).preprocessing
 
 
@@ -159,3 +171,4 @@ MixerB16 = _constructor("mixer_b16", "Mixer-B/16")
 MixerL32 = _constructor("mixer_l32", "Mixer-L/32")
 MixerL16 = _constructor("mixer_l16", "Mixer-L/16")
 MixerH14 = _constructor("mixer_h14", "Mixer-H/14")
+MixerNano = _constructor("mixer_nano", "Mixer-Nano")

@@ -22,6 +22,7 @@ CONSTRUCTORS = {
     "mixer_l32": "MixerL32",
     "mixer_l16": "MixerL16",
     "mixer_h14": "MixerH14",
+    "mixer_nano": "MixerNano",
 }
 
 
@@ -66,12 +67,14 @@ def test_every_variant_has_a_constructor_with_the_signature_of_keras_application
             assert f'"{entry.name}"' in constructor.__doc__
 
 
-@pytest.mark.parametrize("variant", ["mixer_s16"])
+@pytest.mark.parametrize("variant", ["mixer_s16", "mixer_nano"])
 def test_a_constructor_builds_its_row_of_the_table(variant):
     model = getattr(keras_mixer, CONSTRUCTORS[variant])(classes=10)
     row = VARIANTS[variant]
     assert model.name == variant
-    assert model.input_shape == (None, 224, 224, 3)
+    side = 32 if variant == "mixer_nano" else 224
+    assert model.input_shape == (None, side, side, 3)
+    assert model.preprocessing.image_size == (side, side)
     assert model.output_shape == (None, 10)
     assert model.get_layer("stem").patch_size == (row.patch_size, row.patch_size)
     block = model.get_layer(f"MixerBlock_{row.num_blocks - 1}")

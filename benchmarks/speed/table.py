@@ -18,7 +18,7 @@ def markdown(measurements: list[Measurement], command: str, machine: str) -> str
         "",
         f"Made by `{command}` on {datetime.date.today()}: {machine}.",
         "Processes take turns of several steps, the first of them untimed; medians over all turns, spread is half the",
-        "range between the quartiles. The peak is the rate of a plain matrix product in the same process after each turn.",
+        "range between the quartiles. The peak is the rate of a plain matrix product in the same process after a turn.",
         "",
         HEADER,
         RULE,

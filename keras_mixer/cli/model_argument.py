@@ -26,7 +26,7 @@ def open_model(name: str, weights: str | None = None):
         from keras_mixer import applications, data, siblings
 
         if name in VARIANTS:
-            model = getattr(applications, "Mixer" + name.removeprefix("mixer_").upper())(weights=weights)
+            model = applications.CONSTRUCTORS[name](weights=weights)
         else:
             model = siblings.CONSTRUCTORS[name](weights=weights, input_shape=(224, 224, 3))
         height, width, channels = model.input_shape[1:]

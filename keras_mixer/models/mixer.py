@@ -118,16 +118,18 @@ def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: in
 
 @dataclasses.dataclass(frozen=True)
 class MixerVariant:
-    """The size of a Mixer, in the terms of table 1 of the paper."""
+    """The size of a Mixer, in the terms of table 1 of the paper, and the image that it is made for."""
 
     num_blocks: int
     patch_size: int
     hidden_dim: int
     tokens_mlp_dim: int
     channels_mlp_dim: int
+    input_shape: tuple[int, int, int] = (224, 224, 3)
 
 
-# Table 1 of the paper; S/8 is not in it but among the released weights (sharpness-aware training).
+# Table 1 of the paper. Not in it are S/8, which is among the released weights (sharpness-aware training), and Nano, the
+# size that public repositories train on CIFAR-10.
 VARIANTS = {
     "mixer_s32": MixerVariant(8, 32, 512, 256, 2048),
     "mixer_s16": MixerVariant(8, 16, 512, 256, 2048),
@@ -137,4 +139,5 @@ VARIANTS = {
     "mixer_l32": MixerVariant(24, 32, 1024, 512, 4096),
     "mixer_l16": MixerVariant(24, 16, 1024, 512, 4096),
     "mixer_h14": MixerVariant(32, 14, 1280, 640, 5120),
+    "mixer_nano": MixerVariant(8, 4, 128, 64, 512, input_shape=(32, 32, 3)),
 }

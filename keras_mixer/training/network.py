@@ -53,14 +53,13 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     network_sizes: dict[str, Any] = sizes(spec)
     changed = _changed_mixing(spec)
     if spec.weights is not None and spec.variant in VARIANTS and not changed:
-        construct = getattr(applications, "Mixer" + spec.variant.removeprefix("mixer_").upper())
-        return construct(weights=spec.weights, **arguments)
+        return applications.CONSTRUCTORS[spec.variant](weights=spec.weights, **arguments)
     builder = Mixer if spec.variant is None else find_variant(spec.variant)[0]
     if changed and builder is not Mixer:
         raise ValueError(f"The variant {spec.variant} is no Mixer and has no {', '.join(changed)}: leave them out.")
     if changed and spec.weights is not None and not is_path(spec.weights):
         raise ValueError(f"The weights {spec.weights!r} are of a Mixer without {', '.join(changed)}: leave them out.")
-    network = builder(**network_sizes, **changed, **arguments)
+    network = builder(**{**network_sizes, **changed, **arguments})
     if spec.weights is not None:
         # ConvMixer and CycleMLP have no weight that depends on the image size.
         load_with_fresh_head(network, spec.weights, resize=bool(token_axes(network) or line_axes(network)))
