@@ -10,8 +10,9 @@ import keras
 from keras_mixer.data.preprocessing import Preprocessing
 from keras_mixer.data.sources import DatasetSpec
 from keras_mixer.fields import read
+from keras_mixer.files import written_whole
 
-MODEL_FILE = "model.keras"
+MODEL_FILE, CARD_FILE = "model.keras", "model.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +46,8 @@ class ModelCard:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the card to `path`, whole or not at all."""
-        path = pathlib.Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(self.to_json() + "\n", encoding="utf-8")
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ModelCard":

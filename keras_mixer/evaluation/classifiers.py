@@ -4,9 +4,8 @@ import os
 import pathlib
 
 from keras_mixer.data import ModelCard, load_model
+from keras_mixer.data.card import CARD_FILE
 from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, open_artefact
-
-CARD_FILE = "model.json"
 
 
 def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> tuple[Predictor, ModelCard]:

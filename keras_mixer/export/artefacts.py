@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_mixer.data import DatasetSpec, ModelCard
+from keras_mixer.data.card import CARD_FILE
 from keras_mixer.evaluation import EvaluationSplit, keras_predictor, on_one_tensor, open_artefact
 from keras_mixer.export.calibration import calibration_images
 from keras_mixer.export.files import published_as_next_version, scratch_folder
@@ -18,7 +19,7 @@ from keras_mixer.export.formats import FORMATS
 from keras_mixer.export.litert import export_litert
 from keras_mixer.export.onnx import export_onnx, export_openvino
 from keras_mixer.export.report import Report, measured
-from keras_mixer.export.saved_model import CARD_FILE, check_card, export_saved_model
+from keras_mixer.export.saved_model import check_card, export_saved_model
 
 # No server takes it for a version.
 WITHHELD = "withheld"

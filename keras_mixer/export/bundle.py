@@ -5,10 +5,10 @@ import pathlib
 import shutil
 
 from keras_mixer.data import ModelCard
+from keras_mixer.data.card import CARD_FILE
 from keras_mixer.export.bundle_readme import bundle_readme
-from keras_mixer.export.files import scratch_folder, versions, written_whole
+from keras_mixer.export.files import scratch_folder, versions
 from keras_mixer.export.manifests import compose, dockerfile, image_name, kubernetes
-from keras_mixer.export.saved_model import CARD_FILE
 from keras_mixer.export.serving_files import (
     batching_parameters,
     check_model_name,
@@ -17,6 +17,7 @@ from keras_mixer.export.serving_files import (
     models_config,
     monitoring_config,
 )
+from keras_mixer.files import written_whole
 
 
 def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> pathlib.Path:

@@ -1,26 +1,10 @@
-"""Files and folders that appear whole or not at all, though someone may be reading where they are written."""
+"""Folders of versions that appear whole or not at all, though someone may be reading where they are written."""
 
-import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-
-@contextmanager
-def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path to write to beside `path`, and moves it there once the block ends without an error.
-
-    The partial file keeps the suffix of `path`, by which some writers choose their format.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mixer.evaluation import on_one_tensor
-from keras_mixer.export.files import written_whole
 from keras_mixer.export.precision import in_float32
+from keras_mixer.files import written_whole
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 

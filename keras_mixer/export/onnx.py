@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_mixer.evaluation import on_one_tensor, open_artefact
-from keras_mixer.export.files import written_whole
 from keras_mixer.export.precision import in_float32
+from keras_mixer.files import written_whole
 
 # Two runtimes sum products in different orders; twelve blocks of float32 stay well below this.
 TOLERANCE = 1e-3

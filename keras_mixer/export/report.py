@@ -17,8 +17,8 @@ from keras_mixer.evaluation import (
     measure,
     measure_latency,
 )
-from keras_mixer.export.files import written_whole
 from keras_mixer.export.formats import FORMATS
+from keras_mixer.files import written_whole
 
 REPORT_FILE = "report.json"
 REFERENCE = "keras"

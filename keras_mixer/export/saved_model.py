@@ -7,13 +7,14 @@ import keras
 import tensorflow as tf
 
 from keras_mixer.data import ModelCard
+from keras_mixer.data.card import CARD_FILE
 from keras_mixer.evaluation import on_one_tensor
 from keras_mixer.export.decoding import decode_batch
 from keras_mixer.export.files import published_as_next_version, scratch_folder
 from keras_mixer.export.warmup import write_warm_up_requests
 
 TOP_K = 5
-LABELS_FILE, CARD_FILE = "labels.txt", "model.json"
+LABELS_FILE = "labels.txt"
 
 
 def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelCard) -> pathlib.Path:

@@ -1,12 +1,11 @@
 """Writes a model's weights in the layout of the official checkpoints."""
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from keras_mixer.files import written_whole
 from keras_mixer.weights.naming import named_weights
 
 
@@ -38,20 +37,5 @@ def save_npz(model, path: str | os.PathLike) -> None:
         arrays[name] = values if values.dtype == np.float64 else values.astype("float32")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # a temporary file is private, the finished one is not
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with written_whole(path, durable=True) as partial:
+        np.savez(partial, **arrays)

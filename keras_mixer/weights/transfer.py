@@ -6,9 +6,10 @@ import hashlib
 import ipaddress
 import os
 import re
-import tempfile
 import urllib.parse
 from pathlib import Path
+
+from keras_mixer.files import written_whole
 
 MIRROR_VARIABLE = "KERAS_MIXER_WEIGHTS_BASE_URL"
 
@@ -49,14 +50,11 @@ def fetch(url: str, path: Path) -> str:
 
     address = published_or_mirrored(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            digest = _transfer(address, file, path.name)
-            file.flush()
-            os.fsync(file.fileno())
-        write_digest(path, digest)
-        os.replace(temporary, path)
+        with written_whole(path, durable=True) as partial:
+            with open(partial, "wb") as file:
+                digest = _transfer(address, file, path.name)
+            write_digest(path, digest)
     except requests.RequestException as error:
         raise OSError(
             f"Could not download {address} ({_reason(error)}). Fetch it by hand to {path}, or set {MIRROR_VARIABLE} "
@@ -67,9 +65,6 @@ def fetch(url: str, path: Path) -> str:
             f"The download of {address} went wrong: {error}. Try again, fetch it by hand to {path}, or set "
             f"{MIRROR_VARIABLE} to a mirror."
         ) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
     return digest
 
 
@@ -80,10 +75,8 @@ def digest_path(path: Path) -> Path:
 
 def write_digest(path: Path, digest: str) -> None:
     """Records the sha256 of `path`, in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".sha256")
-    with os.fdopen(handle, "w") as file:
-        file.write(f"{digest}  {path.name}\n")
-    os.replace(temporary, digest_path(path))
+    with written_whole(digest_path(path)) as partial:
+        partial.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
 
 
 class _BadTransferError(Exception):

@@ -1,0 +1,44 @@
+import os
+import stat
+
+import pytest
+
+from keras_mixer.files import written_whole
+
+
+def test_the_file_appears_whole_and_replaces_the_one_before(tmp_path):
+    path = tmp_path / "new" / "card.json"
+    for content in ("first", "second"):
+        with written_whole(path, durable=True) as partial:
+            assert partial.suffix == ".json"
+            partial.write_text(content)
+            assert not path.exists() or path.read_text() == "first"
+    assert path.read_text() == "second"
+    assert os.listdir(path.parent) == ["card.json"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    path = tmp_path / "weights.npz"
+    path.write_text("before")
+    with pytest.raises(IsADirectoryError), written_whole(path) as partial:
+        (partial.write_text("half"), tmp_path.write_text("a folder is no file"))
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["weights.npz"]
+
+
+def test_writers_at_the_same_time_do_not_share_a_partial_file(tmp_path):
+    with written_whole(tmp_path / "file") as first, written_whole(tmp_path / "file") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "file").read_text() == "first"  # its block ended last
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_who_may_read_it_follows_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with written_whole(tmp_path / "file") as partial:
+            partial.write_text("content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
