@@ -68,13 +68,13 @@ class Augmentation:
         Returns:
             uint8 `(*image_size, channels)`.
         """
-        return self.vary(self.take_crop(image, preprocessing, seed), seed)
+        crop_seed, vary_seed = tf.unstack(tf.random.split(seed, 2))
+        return self._vary(self._crop(image, preprocessing, crop_seed), vary_seed)
 
-    def take_crop(self, image: tf.Tensor, preprocessing: Preprocessing, seed: tf.Tensor) -> tf.Tensor:
-        """The first half of `augment`: decodes and crops, which fails if the bytes are no image."""
-        crop_seed = tf.random.split(seed, 2)[0]
+    def _crop(self, image: tf.Tensor, preprocessing: Preprocessing, seed: tf.Tensor) -> tf.Tensor:
+        """Decodes and crops."""
         if self.crop == "inception":
-            return inception_crop(image, preprocessing, self.crop_area, self.crop_ratio, crop_seed)
+            return inception_crop(image, preprocessing, self.crop_area, self.crop_ratio, seed)
         decoded = preprocessing.decode(image) if image.dtype == tf.string else image
         # What is to be shifted is the whole image; what is not cropped is what evaluation sees.
         whole = dataclasses.replace(preprocessing, resize="direct") if self.crop == "pad" else preprocessing
@@ -82,15 +82,14 @@ class Augmentation:
             pixels = decoded
         else:
             pixels = tf.cast(tf.round(whole.fit(decoded)), tf.uint8)
-        return padded_crop(pixels, self.crop_padding, crop_seed) if self.crop == "pad" else pixels
+        return padded_crop(pixels, self.crop_padding, seed) if self.crop == "pad" else pixels
 
-    def vary(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The second half of `augment`: flip and RandAugment."""
+    def _vary(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Flips and applies RandAugment."""
         layers = self.randaugment_layers
         if not (self.flip or layers):
             return pixels
-        vary_seed = tf.random.split(seed, 2)[1]
-        draws = tf.random.stateless_uniform((1 + layers * DRAWS_PER_LAYER,), vary_seed, alg="philox")
+        draws = tf.random.stateless_uniform((1 + layers * DRAWS_PER_LAYER,), seed, alg="philox")
         if self.flip:
             pixels = tf.cond(draws[0] < 0.5, lambda: tf.reverse(pixels, axis=[1]), lambda: pixels)
         return randaugment(pixels, tf.reshape(draws[1:], (layers, DRAWS_PER_LAYER)), self.randaugment_magnitude)

@@ -32,16 +32,12 @@ class CorruptImages:
             raise ValueError(f"`limit` is a number of images, but got {limit!r}.")
         self.limit = limit
         self.found: list[str] = []
+        self._stopped_by: str | None = None
 
     @property
     def count(self) -> int:
         """Number of different images that could not be read so far."""
         return len(self.found)
-
-    @property
-    def exceeded(self) -> bool:
-        """Whether more than `limit` images could not be read."""
-        return self.count > self.limit
 
     def message(self) -> str:
         """One line that says how many images could not be read, and which, the first three by name."""
@@ -60,8 +56,12 @@ class CorruptImages:
         location = source.location(int(index))
         if location not in self.found:
             self.found.append(location)
-        if self.exceeded:
-            raise CorruptImagesError(self.message())
+        if self.count > self.limit:
+            self._stop(self.message())
+
+    def _stop(self, message: str) -> None:
+        self._stopped_by = message
+        raise CorruptImagesError(message)
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -69,19 +69,34 @@ class CorruptImages:
         try:
             yield
         except tf.errors.OpError as error:
-            if self.exceeded:
-                raise CorruptImagesError(self.message()) from error
+            if self._stopped_by is not None:
+                raise CorruptImagesError(self._stopped_by) from error
             raise
 
-    def count_unreadable(self, batch: dict[str, tf.Tensor], source: Source) -> dict[str, tf.Tensor]:
-        """Counts the examples of a batch whose `readable` is false; a map function of tf.data."""
+    def count_unreadable(self, batch: dict[str, tf.Tensor], source: Source, *, some: bool = False):
+        """Counts the examples of a batch whose `readable` is false; a map function of tf.data.
+
+        Args:
+            batch: Tensors with a first axis of examples; among them `readable` and `index`.
+            source: Where the examples are from.
+            some: Whether at least one example must be readable, or the iteration stops.
+
+        Returns:
+            The batch.
+        """
+        readable = batch["readable"]
 
         def note(indices):
             for index in indices:
                 self.note(index, source)
+            if some and len(indices) == readable.shape[0]:
+                examples = ", ".join(source.location(int(index)) for index in indices[:3])
+                self._stop(
+                    f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Mend or remove them, "
+                    f"or take larger batches."
+                )
             return True
 
-        readable = batch["readable"]
         noted = tf.cond(
             tf.reduce_all(readable),
             lambda: True,
@@ -105,5 +120,13 @@ def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherw
     no_autograph = tf.autograph.experimental.do_not_convert
     tried = tf.data.Dataset.from_tensors(value).map(no_autograph(lambda argument: (function(argument), True)))
     failed = tf.data.Dataset.from_tensors((otherwise, False))
+    return first_success(tried, failed)
+
+
+def first_success(tried: tf.data.Dataset, otherwise: tf.data.Dataset):
+    """The first element of `tried`, or that of `otherwise` if it fails, which is then run for the first time.
+
+    A `try` costs about 0.1 ms, whatever is tried: many images at once are nearly free.
+    """
     # `Dataset.reduce` would say it more shortly, and take a hundred times as long.
-    return tried.ignore_errors().concatenate(failed).take(1).get_single_element()
+    return tried.ignore_errors().concatenate(otherwise).take(1).get_single_element()

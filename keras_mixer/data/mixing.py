@@ -2,62 +2,98 @@
 
 Example 2i is mixed with example 2i + 1, and the reverse. Neighbours of a shuffled stream are random partners, and pairs
 never cross the border between the shards of a batch: its parts on several hosts are exactly the parts of the batch
-that one host would make.
+that one host would make. What is drawn is apart from what is done with it, so that a pipeline can do the latter in one
+pass with what else happens to the pixels.
 """
+
+from typing import NamedTuple
 
 import tensorflow as tf
 
 
-def mix(images: tf.Tensor, labels: tf.Tensor, *, mixup: float, cutmix: float, seed: tf.Tensor):
-    """Mixes a batch by mixup, by CutMix, or by the one that a coin decides for.
+class Mixture(NamedTuple):
+    """What was drawn for a batch; all scalars and pairs are tensors.
+
+    Attributes:
+        share: float32, each image's own share outside the box, at least a half; None for no mixup.
+        label_share: float32, each label's own share.
+        box: int32 `(first, stop)`, each `(row, column)`: where the partner's pixels are put; None for no CutMix.
+    """
+
+    share: tf.Tensor | None
+    label_share: tf.Tensor
+    box: tuple[tf.Tensor, tf.Tensor] | None
+
+
+def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.Tensor) -> Mixture | None:
+    """Draws how a batch is mixed: by mixup, by CutMix, or by the one that a coin decides for.
 
     Args:
-        images: float32 `(batch, height, width, channels)` with a static shape and an even batch.
-        labels: float32 `(batch, classes)`.
+        image_size: Height and width of the images.
         mixup: Parameter p of the one Beta(p, p) draw for the batch; 0 for no mixup.
         cutmix: The same of CutMix.
         seed: Two integers, equal on all shards of the batch.
 
     Returns:
-        Images and labels of the same shapes.
+        The mixture, or None if both are off.
     """
     if not (mixup or cutmix):
-        return images, labels
+        return None
     seeds = tf.random.split(seed, 3)
-    by_mixup = lambda: _mixup(images, labels, _beta(mixup, seeds[0]))  # noqa: E731
-    by_cutmix = lambda: _cutmix(images, labels, _beta(cutmix, seeds[0]), seeds[1])  # noqa: E731
-    if not (mixup and cutmix):
-        return by_mixup() if mixup else by_cutmix()
-    return tf.cond(tf.random.stateless_uniform((), seeds[2]) < 0.5, by_mixup, by_cutmix)
-
-
-def _mixup(images, labels, share):
+    box, uncovered = _box(image_size, _beta(cutmix, seeds[0]), seeds[1]) if cutmix else (None, None)
+    if not mixup:
+        return Mixture(None, uncovered, box)
+    share = _beta(mixup, seeds[0])
     # Of Beta(p, p) and its mirror image, the example itself keeps the greater share.
     share = tf.maximum(share, 1.0 - share)
-    return _blend_pairs(images, share), _blend_pairs(labels, share)
+    if box is None:
+        return Mixture(share, share, None)
+    by_mixup = tf.random.stateless_uniform((), seeds[2]) < 0.5
+    first, stop = box
+    return Mixture(
+        tf.where(by_mixup, share, 1.0), tf.where(by_mixup, share, uncovered), (first, tf.where(by_mixup, first, stop))
+    )
 
 
-def _cutmix(images, labels, share, seed):
-    """Puts one random box of the partner, `1 - share` of the area before clipping at the border, into every image."""
+def mix(images: tf.Tensor, labels: tf.Tensor, mixture: Mixture | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mixes a batch; no randomness is left.
+
+    Args:
+        images: float32 `(batch, height, width, channels)` with a static shape and an even batch.
+        labels: float32 `(batch, classes)`.
+        mixture: What was drawn.
+
+    Returns:
+        Images and labels of the same shapes.
+    """
+    if mixture is None:
+        return images, labels
     _, height, width, channels = images.shape
-    sides = tf.constant([height, width], tf.float32)
+    pairs = tf.reshape(images, (-1, 2, height, width * channels))
+    mixed = pairs if mixture.share is None else _blend(pairs, mixture.share)
+    if mixture.box is not None:
+        first, stop = mixture.box
+        rows, columns = tf.range(height)[:, tf.newaxis], tf.range(width * channels) // channels
+        inside = (rows >= first[0]) & (rows < stop[0]) & (columns >= first[1]) & (columns < stop[1])
+        mixed = tf.where(inside, tf.reverse(pairs, axis=[1]), mixed)
+    label_pairs = tf.reshape(labels, (-1, 2, labels.shape[1]))
+    return tf.reshape(mixed, images.shape), tf.reshape(_blend(label_pairs, mixture.label_share), labels.shape)
+
+
+def _blend(pairs, share):
+    """`share` of each example plus the rest of its partner."""
+    return share * pairs + (1.0 - share) * tf.reverse(pairs, axis=[1])
+
+
+def _box(image_size, share, seed):
+    """A random box of `1 - share` of the area before clipping at the border, and the share that it leaves."""
+    sides = tf.constant(image_size, tf.float32)
     half = tf.sqrt(1.0 - share) * sides / 2.0
     center = tf.random.stateless_uniform((2,), seed, alg="philox") * sides
     first = tf.cast(tf.round(tf.maximum(center - half, 0.0)), tf.int32)
     stop = tf.cast(tf.round(tf.minimum(center + half, sides)), tf.int32)
-    rows, columns = tf.range(height)[:, tf.newaxis], tf.range(width * channels) // channels
-    inside = (rows >= first[0]) & (rows < stop[0]) & (columns >= first[1]) & (columns < stop[1])
     area = tf.cast(tf.reduce_prod(tf.maximum(stop - first, 0)), tf.float32)
-    pairs = tf.reshape(images, (-1, 2, height, width * channels))
-    mixed = tf.where(inside, tf.reverse(pairs, axis=[1]), pairs)
-    return tf.reshape(mixed, images.shape), _blend_pairs(labels, 1.0 - area / (height * width))
-
-
-def _blend_pairs(values, share):
-    """`share` of each example plus the rest of its partner."""
-    matrix = tf.reshape(tf.stack([share, 1.0 - share, 1.0 - share, share]), (2, 2))
-    pairs = tf.reshape(values, (values.shape[0] // 2, 2, -1))
-    return tf.reshape(tf.matmul(matrix, pairs), values.shape)  # one pass over memory
+    return (first, stop), 1.0 - area / (image_size[0] * image_size[1])
 
 
 def _beta(parameter: float, seed) -> tf.Tensor:

@@ -22,10 +22,12 @@ class RandomAccess:
 
     Attributes:
         size: Number of examples.
-        fetch: From an int64 scalar in [0, size) to `{"image", "label", "index"}`, the image encoded or as uint8.
+        encoded: Whether the images are encoded bytes, and may be unreadable, or decoded uint8.
+        fetch: From an int64 scalar in [0, size) to `{"image", "label", "index"}`.
     """
 
     size: int
+    encoded: bool
     fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
@@ -46,6 +48,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
         paths, labels = tf.constant(source.paths), tf.constant(source.labels)
         return RandomAccess(
             source.num_examples,
+            True,
             lambda index: {"image": tf.io.read_file(paths[index]), "label": labels[index], "index": index},
         )
     return None
@@ -77,7 +80,7 @@ def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: Co
         raise ValueError(f"No image of {source.spec.name}, split {source.spec.split}, can be read.")
     pixels, classes, origins = tf.constant(images[: len(labels)]), tf.constant(labels), tf.constant(indices)
     return RandomAccess(
-        len(labels), lambda index: {"image": pixels[index], "label": classes[index], "index": origins[index]}
+        len(labels), False, lambda index: {"image": pixels[index], "label": classes[index], "index": origins[index]}
     )
 
 

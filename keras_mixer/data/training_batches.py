@@ -1,19 +1,21 @@
 """The endless stream of training batches: shuffled, augmented, and the same from whichever step it starts."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from keras_mixer.data.augmentation import Augmentation
-from keras_mixer.data.corrupt import CorruptImages, attempt
-from keras_mixer.data.mixing import mix
+from keras_mixer.data.corrupt import CorruptImages, attempt, first_success
+from keras_mixer.data.mixing import draw, mix
+from keras_mixer.data.order import BATCH, EXAMPLE, FOREVER, key, read_in_order, with_examples
 from keras_mixer.data.preprocessing import Preprocessing
 from keras_mixer.data.sources import Source
-from keras_mixer.data.storage import RandomAccess, random_access
+from keras_mixer.data.storage import random_access
 
-FOREVER = 2**62
-# Encoded images in the shuffle buffer of a source that can only be read in order: about 2 GB of ImageNet.
-SHUFFLE_BUFFER = 16_384
-# Separate the random numbers of the order, of the examples and of the batches of one seed.
-_ORDER, _EXAMPLE, _BATCH = range(3)
+# Images that are decoded in one attempt, and one by one where one of them cannot be read.
+AT_ONCE = 16
+
+_unconverted = tf.autograph.experimental.do_not_convert
 
 
 def training_batches(
@@ -70,50 +72,97 @@ def training_batches(
     corrupt = CorruptImages() if corrupt is None else corrupt
     local = _local_batch(batch_size, num_shards, shard_index, augmentation)
 
-    @tf.autograph.experimental.do_not_convert
+    @_unconverted
     def position(count):
         """Position of this shard's example number `count` in the global stream."""
         return count // local * batch_size + shard_index * local + count % local
 
-    @tf.autograph.experimental.do_not_convert
-    def augment(place, example):
-        image, key = example["image"], tf.stack([seed * 3 + _EXAMPLE, place])
-        if image.dtype == tf.string:
-            # Only what can fail is attempted: RandAugment would take half as long again in there.
-            nothing = tf.zeros(preprocessing.input_shape, tf.uint8)
-            pixels, readable = attempt(lambda it: augmentation.take_crop(it, preprocessing, key), image, nothing)
-        else:
-            pixels, readable = augmentation.take_crop(image, preprocessing, key), True
-        pixels = augmentation.vary(tf.ensure_shape(pixels, preprocessing.input_shape), key)
-        return {**example, "image": pixels, "readable": readable}
+    @_unconverted
+    def augment(place, image):
+        return augmentation.augment(image, preprocessing, key(seed, EXAMPLE, place))
 
-    @tf.autograph.experimental.do_not_convert
+    # Compiled, the pixels pass through memory once instead of once per operation.
+    @tf.function(autograph=False, jit_compile=tf.test.is_built_with_xla())
+    def mix_and_scale(images, labels, mixture):
+        images, labels = mix(tf.cast(images, tf.float32), labels, mixture)
+        return preprocessing.normalize(images), labels
+
+    @_unconverted
     def finish(step, batch):
-        batch = _replace_unreadable(corrupt.count_unreadable(batch, source))
+        batch = _replace_unreadable(corrupt.count_unreadable(batch, source, some=True))
         labels = tf.one_hot(batch["label"], len(source.class_names))
-        images = tf.cast(batch["image"], tf.float32)
-        images, labels = mix(
-            images,
-            labels,
+        mixture = draw(
+            preprocessing.image_size,
             mixup=augmentation.mixup,
             cutmix=augmentation.cutmix,
-            seed=tf.stack([seed * 3 + _BATCH, step]),
+            seed=key(seed, BATCH, step),
         )
-        return preprocessing.normalize(images), labels
+        if mixture is None:
+            return preprocessing.normalize(batch["image"]), labels  # to the bit what evaluation sees
+        return mix_and_scale(batch["image"], labels, mixture)
 
     places = tf.data.Dataset.range(start_step * local, FOREVER).map(position)
     storage = random_access(source, preprocessing, corrupt)
-    if storage is not None:
-        fetched = tf.autograph.experimental.do_not_convert(
-            lambda place: augment(place, storage.fetch(_shuffled(storage, place, seed)))
-        )
-        examples = places.map(fetched, num_parallel_calls=tf.data.AUTOTUNE)
+    if storage is None:
+        records = read_in_order(source.part(num_shards, shard_index), seed, start_step * local)
+        numbered, fetch = tf.data.Dataset.zip(places, records), _unconverted(lambda place, record: (place, record))
     else:
-        records = _read_in_order(source.part(num_shards, shard_index), seed, start_step * local)
-        examples = tf.data.Dataset.zip(places, records).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = examples.batch(local, drop_remainder=True)
+        numbered = with_examples(places, storage.size, seed)
+        fetch = _unconverted(lambda place, index: (place, storage.fetch(index)))
+    augmented = _augmented_pixels if storage is not None and not storage.encoded else _augmented_bytes
     steps = tf.data.Dataset.range(start_step, FOREVER)
-    return tf.data.Dataset.zip(steps, batches).map(finish, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+    batches = tf.data.Dataset.zip(steps, augmented(numbered, fetch, augment, preprocessing.input_shape, local))
+    return batches.map(finish, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+
+
+def _augmented_pixels(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, shape, batch_size: int):
+    """Batches of augmented examples that are decoded already.
+
+    Args:
+        numbered: Elements that lead to one example each.
+        fetch: From an element to the example's place in the stream, and the example.
+        augment: From the place and the image to the pixels, uint8.
+        shape: Their shape.
+        batch_size: Examples of a batch.
+
+    Returns:
+        A dataset of batches `{"image", "label", "index", "readable"}`.
+    """
+
+    @_unconverted
+    def one(*number):
+        place, example = fetch(*number)
+        return {**example, "image": tf.ensure_shape(augment(place, example["image"]), shape), "readable": True}
+
+    return numbered.map(one, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+
+
+def _augmented_bytes(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, shape, batch_size: int):
+    """Does the same from encoded images, of which some may be unreadable: what comes in their place is of no use."""
+    at_once = max(number for number in range(1, AT_ONCE + 1) if batch_size % number == 0)
+
+    @_unconverted
+    def sure(place, example):
+        return {**example, "image": tf.ensure_shape(augment(place, example["image"]), shape), "readable": True}
+
+    @_unconverted
+    def careful(place, example):
+        nothing = tf.zeros(shape, tf.uint8)
+        pixels, readable = attempt(lambda image: augment(place, image), example["image"], nothing)
+        return {**example, "image": tf.ensure_shape(pixels, shape), "readable": readable}
+
+    @_unconverted
+    def several(*numbers):
+        examples = tf.data.Dataset.from_tensor_slices(numbers).map(fetch)
+        tried, retried = (examples.map(one).batch(at_once, drop_remainder=True) for one in (sure, careful))
+        return first_success(tried, retried)
+
+    @_unconverted
+    def joined(parts):
+        return {name: tf.reshape(value, (batch_size, *value.shape[2:])) for name, value in parts.items()}
+
+    parts = numbered.batch(at_once, drop_remainder=True).map(several, num_parallel_calls=tf.data.AUTOTUNE)
+    return parts.batch(batch_size // at_once, drop_remainder=True).map(joined)
 
 
 def _local_batch(batch_size: int, num_shards: int, shard_index: int, augmentation: Augmentation) -> int:
@@ -130,38 +179,15 @@ def _local_batch(batch_size: int, num_shards: int, shard_index: int, augmentatio
     return batch_size // num_shards
 
 
-def _shuffled(storage: RandomAccess, place: tf.Tensor, seed: int) -> tf.Tensor:
-    """The example at a position of the stream: each epoch is a permutation, computed element by element."""
-    epoch, within = place // storage.size, place % storage.size
-    key = tf.stack([seed * 3 + _ORDER, epoch])
-    return tf.random.experimental.index_shuffle(within, key, storage.size - 1)
-
-
-def _read_in_order(source: Source, seed: int, start: int) -> tf.data.Dataset:
-    """Endless epochs of a source that has no random access, from example number `start` of the stream."""
-    size = source.num_examples
-
-    @tf.autograph.experimental.do_not_convert
-    def epoch(number):
-        # The order is to depend on our seed alone, not on the global one, which this function's graph inherited.
-        tf.compat.v1.set_random_seed(1)
-        shuffled = source.examples().shuffle(min(size, SHUFFLE_BUFFER), seed=(seed * 3 + _ORDER) * 2**20 + number)
-        return shuffled.skip(tf.where(number == start // size, tf.constant(start % size, tf.int64), 0))
-
-    return tf.data.Dataset.range(start // size, FOREVER).flat_map(epoch)
-
-
 def _replace_unreadable(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Puts the next readable example, around the end of the batch if need be, in the place of an unreadable one."""
     readable = batch["readable"]
 
     def replace():
-        some = tf.debugging.Assert(tf.reduce_any(readable), ["No image of a batch could be read."])
-        with tf.control_dependencies([some]):
-            count = tf.size(readable)
-            places = tf.range(count)
-            distances = (places - places[:, tf.newaxis]) % count  # from row to column
-            nearest = tf.argmin(tf.where(readable, distances, count), axis=1)
+        count = tf.size(readable)
+        places = tf.range(count)
+        distances = (places - places[:, tf.newaxis]) % count  # from row to column
+        nearest = tf.argmin(tf.where(readable, distances, count), axis=1)
         return {name: tf.gather(value, nearest) for name, value in batch.items()}
 
     chosen = tf.cond(tf.reduce_all(readable), lambda: batch, replace)

@@ -66,6 +66,16 @@ def test_one_more_than_the_limit_stops(damaged):
         assert "\n" not in str(caught.value)
 
 
+def test_a_batch_without_any_readable_image_stops_whatever_the_limit(image_folder):
+    source = data.load(str(image_folder))
+    for path in source.paths:
+        pathlib.Path(path).write_bytes(b"no image")
+    corrupt = data.CorruptImages(limit=100)
+    message = r"^Not one image of a batch of 4 could be read: .*\.jpg"
+    with pytest.raises(data.CorruptImagesError, match=message), corrupt.explained():
+        list(data.training_batches(source, SMALL, data.Augmentation(), 4, seed=0, corrupt=corrupt).take(1))
+
+
 def test_none_is_allowed_without_a_counter(damaged):
     source, _ = damaged
     with pytest.raises(Exception, match="1 image could not be read, and 0 may be"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mixer.data.mixing import mix
+from keras_mixer.data.mixing import draw, mix
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +12,8 @@ def batch():
 
 
 def mixed(batch, number, **parameters):
-    images, labels = mix(*batch, **{"mixup": 0.0, "cutmix": 0.0} | parameters, seed=tf.constant([9, number]))
+    mixture = draw((8, 10), **{"mixup": 0.0, "cutmix": 0.0} | parameters, seed=tf.constant([9, number]))
+    images, labels = mix(*batch, mixture)
     return images.numpy(), labels.numpy()
 
 
