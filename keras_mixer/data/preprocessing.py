@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_mixer.fields import read
 
-RESIZE_MODES = ("crop", "direct")
+RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
 
 # Evaluation at 224 px resizes the shorter side to 256 first; other resolutions keep the proportion.
@@ -24,8 +24,9 @@ class Preprocessing:
         image_size: Height and width of the model's input, in pixels.
         channels: 3 for RGB, 1 for grey. Files of the other kind are converted on decoding.
         resize: "crop" scales the image until its centre crop of `image_size` leaves a margin (for a square size: the
-            shorter side becomes `image_size * 256 / 224`), as the paper evaluates ImageNet; "direct" stretches the
-            whole image to `image_size`, as it does for the transfer of table 2.
+            shorter side becomes `image_size * 256 / 224`), as the paper evaluates for its table 3; "squash" gives the
+            whole image that margin, stretching it, before the centre crop, as for its table 2; "direct" stretches the
+            whole image to `image_size`, as VTAB does.
         interpolation: A method of `tf.image.resize`; always antialiased.
         mean: Subtracted from pixels on the [0, 1] scale; one number, or one per channel.
         std: Divides what is left. The default mean and std of 0.5 give [-1, 1]; 0 and 1 give [0, 1].
@@ -97,7 +98,9 @@ class Preprocessing:
             fitted = self.resample(image, self.image_size)
         else:
             size = tf.cast(tf.shape(image)[:2], tf.float32)
-            scale = tf.reduce_max(tf.constant(self.image_size, tf.float32) * CROP_MARGIN / size)
+            scale = tf.constant(self.image_size, tf.float32) * CROP_MARGIN / size  # of each axis
+            if self.resize == "crop":
+                scale = tf.reduce_max(scale)
             # Rounding may not undercut the crop.
             resized = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), self.image_size)
             top, left = (resized[0] - height) // 2, (resized[1] - width) // 2

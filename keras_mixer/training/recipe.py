@@ -42,7 +42,7 @@ class DataSpec:
     eval_split: str = "test"
     data_dir: str | None = None  # of TFDS
     label_key: str | None = None  # the feature that holds the label, where a dataset has several
-    resize: str = "crop"  # at evaluation: "crop" or "direct"
+    resize: str = "crop"  # at evaluation: "crop", "squash" or "direct"
     corrupt_limit: int = 0  # images of both splits that may be unreadable; they are left out and counted
 
 

@@ -27,6 +27,12 @@ def test_crop_scales_the_shorter_side_to_eight_sevenths(photograph, encoded):
     np.testing.assert_allclose(result, resized[2:30, 7:35] / 127.5 - 1, atol=1.01 / 127.5)
 
 
+def test_squash_stretches_the_whole_image_before_the_crop(photograph, encoded):
+    result = Preprocessing(image_size=(28, 14), resize="squash")(encoded(photograph)).numpy()
+    resized = np.asarray(pillow(photograph).resize((16, 32), PIL.Image.Resampling.BILINEAR), np.float32)
+    np.testing.assert_allclose(result, resized[2:30, 1:15] / 127.5 - 1, atol=1.01 / 127.5)
+
+
 def test_crop_of_224_goes_through_256(encoded):
     wide = np.zeros((512, 1024, 3), np.uint8)
     wide[:, 496:528] = 255  # 16 px wide after halving, in the middle
@@ -112,7 +118,7 @@ def test_bad_json(text, message):
         ({"image_size": 0}, "pair of pixels"),
         ({"image_size": (8, 8, 3)}, "pair of pixels"),
         ({"channels": 4}, "3 .RGB. or 1 .grey., but got 4"),
-        ({"resize": "squash"}, "crop, direct, but got 'squash'"),
+        ({"resize": "stretch"}, "crop, squash, direct, but got 'stretch'"),
         ({"interpolation": "cubic"}, "bicubic"),
         ({"mean": (0.5, 0.5)}, "one per channel"),
         ({"std": 0.0}, "must be positive"),

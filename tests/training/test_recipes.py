@@ -52,7 +52,8 @@ def test_finetuning(name):
     assert (schedule.steps, schedule.decay, recipe.batch_size) == (FINETUNING[name], "cosine", 512)
     assert 0 < schedule.warmup_steps <= 500
     assert (optimizer.name, optimizer.momentum, optimizer.weight_decay, optimizer.global_clipnorm) == ("sgd", 0.9, 0, 1)
-    assert optimizer.learning_rate in recipe.learning_rate_grid
+    assert optimizer.learning_rate == recipe.learning_rate_grid[0]
+    assert set(recipe.learning_rate_grid) == {0.003, 0.01, 0.03} | (set() if name == "finetune_vtab" else {0.06})
     assert recipe.model.weights == "imagenet21k"
 
 
