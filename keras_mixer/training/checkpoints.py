@@ -14,6 +14,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from keras_mixer.files import written_whole
+
 _NAME = re.compile(r"step_(\d+)\.safetensors")
 
 
@@ -61,24 +63,18 @@ class CheckpointStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(step)
-        partial = path.with_suffix(".partial")
         # 0-d arrays come back as they went only if they are contiguous arrays and not NumPy scalars.
         data = safetensors.numpy.save(
             {name: np.asarray(value, order="C") for name, value in arrays.items()}, {"notes": json.dumps(notes)}
         )
         try:
-            with open(partial, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            with written_whole(path, durable=True) as partial:
+                partial.write_bytes(data)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise OSError(
                 f"The checkpoint of step {step} could not be written to {self.folder}: {error}. Earlier checkpoints "
                 f"are untouched; make room and run the same command again."
             ) from error
-        _sync_folder(self.folder)
         for old in self.steps()[: -self.kept]:
             self.path(old).unlink()
         return path
@@ -147,14 +143,3 @@ def _read(variable: keras.Variable) -> np.ndarray:
     value = variable.value
     # TensorFlow keeps a metric's part on each device; reading it adds them up.
     return keras.ops.convert_to_numpy(value.read_value() if hasattr(value, "read_value") else value)
-
-
-def _sync_folder(folder: pathlib.Path) -> None:
-    """Forces a rename to disk, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -72,6 +73,29 @@ class Distribution:
             return batches
         per_replica = batches.element_spec[0].shape[0] * self.workers // self.replicas
         return self.strategy.distribute_datasets_from_function(lambda _: batches.rebatch(per_replica))
+
+    def anywhere(self, here: bool) -> bool:
+        """Whether `here` is true in any process of a cluster; all of them must ask at the same step."""
+        if self.workers == 1:
+            return here
+        import tensorflow as tf
+
+        return bool(self._total(tf.constant(here, tf.float32)) > 0)
+
+    @functools.cached_property
+    def _total(self):
+        """The sum over all replicas of a number that is each process's own."""
+        import tensorflow as tf
+
+        def on_replica(value):
+            here = tf.identity(value)  # on the replica's device, which is where it is summed
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+
+        @tf.function
+        def total(value):
+            return self.strategy.experimental_local_results(self.strategy.run(on_replica, (value,)))[0]
+
+        return total
 
     def check_batch(self, name: str, batch_size: int, micro_batches: int = 1) -> None:
         """Raises ValueError if a batch does not give every device the same number of examples."""
@@ -156,15 +180,27 @@ def _tensorflow(strategy: str) -> Distribution:
             raise ValueError(
                 "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
             )
-        made = tf.distribute.MultiWorkerMirroredStrategy()
+        made = _made_once("MultiWorkerMirroredStrategy")
         resolver = made.cluster_resolver
         workers = len(_cluster()["worker"])
         return _several("multi_worker", made, workers=workers, worker=resolver.task_id or 0)
     gpus = tf.config.list_logical_devices("GPU")
     if strategy == "mirrored" or (strategy == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return _several("mirrored", tf.distribute.MirroredStrategy([device.name for device in devices]))
+        return _several("mirrored", _made_once("MirroredStrategy", tuple(device.name for device in devices)))
     return Distribution("default", accelerated=bool(gpus))
+
+
+@functools.cache
+def _made_once(name: str, *arguments):
+    """A `tf.distribute` strategy, one for the process.
+
+    The sums over devices are numbered within a strategy, and TensorFlow remembers the shape behind each number: with a
+    second strategy, another model's sums would meet those of the first and fail.
+    """
+    import tensorflow as tf
+
+    return getattr(tf.distribute, name)(*arguments)
 
 
 def _several(name: str, strategy, workers: int = 1, worker: int = 0) -> Distribution:

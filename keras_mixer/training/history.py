@@ -2,21 +2,19 @@
 
 import csv
 import os
-import pathlib
 from collections.abc import Sequence
+
+from keras_mixer.files import written_whole
 
 COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 
 
 def write_csv(rows: Sequence[dict], path: str | os.PathLike) -> None:
     """Writes the rows, whole or not at all."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str) -> None:

@@ -5,23 +5,31 @@ import dataclasses
 import logging
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_mixer.data import CorruptImages, ModelCard
-from keras_mixer.training.callbacks import Checkpointing, Clock, Evaluation, StopOnNaN, averaged_weights, evaluate
+from keras_mixer.data import CorruptImages
+from keras_mixer.training.callbacks import Clock, StopOnNaN
+from keras_mixer.training.checkpointing import Checkpointing
 from keras_mixer.training.checkpoints import CheckpointStore, restore
 from keras_mixer.training.datasets import Datasets, open_datasets
 from keras_mixer.training.distribution import Distribution, choose
-from keras_mixer.training.history import draw_curves, write_csv
+from keras_mixer.training.history import draw_curves
+from keras_mixer.training.measuring import Evaluation, averaged_weights, evaluate
 from keras_mixer.training.network import classifier_of, dtype_policy, initial_network
 from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.run_folder import (
+    CHECKPOINTS,
+    CURVES_FILE,
+    HISTORY_FILE,
+    LOGS,
+    History,
+    claim,
+    refuse_another,
+    save_model,
+)
 from keras_mixer.training.step import training_model
-
-RECIPE_FILE, MODEL_FILE, CARD_FILE = "recipe.json", "model.keras", "model.json"
-HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +100,7 @@ def train(
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     distribution.check_batch("eval_batch_size", recipe.eval_batch_size)
     if not restart:
-        _refuse_another(folder, recipe)
+        refuse_another(folder, recipe)
     datasets = open_datasets(recipe, distribution)
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
@@ -100,7 +108,7 @@ def train(
             network = initial_network(recipe.model, len(datasets.class_names), recipe.name)
             model = training_model(network, recipe, datasets.total_steps, distribution)
         if distribution.worker == 0:
-            _claim(folder, recipe, restart)
+            claim(folder, recipe, restart)
         with datasets.corrupt.explained():
             rows, seconds = _fit(model, recipe, datasets, distribution, folder, restart, progress, callbacks)
             measured = evaluate(model, datasets.evaluation(), datasets.evaluation_steps)
@@ -108,7 +116,7 @@ def train(
         if distribution.worker == 0:
             with averaged_weights(model):
                 finished = classifier_of(network)
-            _save(finished, datasets.card(recipe.name), folder)
+            save_model(finished, datasets.card(recipe.name), folder)
             draw_curves(rows, folder / CURVES_FILE, recipe.name)
     return TrainingResult(
         folder=folder,
@@ -145,18 +153,17 @@ def _fit(
     def ends_period(step: int) -> bool:
         return step % datasets.period == 0 or step == datasets.total_steps
 
-    writes = distribution.worker == 0
     evaluation = Evaluation(
         datasets.evaluation(), datasets.evaluation_steps, clock, datasets.steps_per_epoch, rows, metrics
     )
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(
-            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes, ends_period, writes=writes)
+            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes, ends_period, distribution)
         )
         # The clock comes first, for the others read it; evaluation before those that keep what it measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
-        if writes:
-            callbacks.append(_History(rows, folder / HISTORY_FILE))
+        if distribution.worker == 0:
+            callbacks.append(History(rows, folder / HISTORY_FILE))
             callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
             if progress:
                 from keras_mixer.training.progress import ProgressBar
@@ -216,54 +223,8 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
     return step, notes["rows"], notes["seconds"], arrays if cut_short else {}
 
 
-def _save(model: keras.Model, card: ModelCard, folder: pathlib.Path) -> None:
-    """Writes the model and its card, each whole or not at all."""
-    partial = folder / f"partial.{MODEL_FILE}"
-    model.save(partial)
-    os.replace(partial, folder / MODEL_FILE)
-    card.save(folder / CARD_FILE)
-
-
 def _report(corrupt: CorruptImages) -> None:
     """Says how many images the run did without, and which, the first three by name."""
     if corrupt.count:
         named = ", ".join(corrupt.found[:3]) + (", ..." if corrupt.count > 3 else "")
         _log.warning("%d images could not be read and were left out: %s.", corrupt.count, named)
-
-
-def _refuse_another(folder: pathlib.Path, recipe: Recipe) -> None:
-    """Raises ValueError if the folder holds the run of another recipe."""
-    recipe_file = folder / RECIPE_FILE
-    if recipe_file.exists():
-        other = Recipe.from_json(recipe_file.read_text(encoding="utf-8"))
-        differing = recipe.differences(other)
-        if differing:
-            raise ValueError(
-                f"{folder} holds the run of another recipe, which differs in {', '.join(differing)}. Choose another "
-                f"output folder, or delete that run with restart (--restart)."
-            )
-
-
-def _claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
-    """Makes the folder this recipe's."""
-    if restart:
-        for name in (RECIPE_FILE, MODEL_FILE, CARD_FILE, HISTORY_FILE, CURVES_FILE):
-            (folder / name).unlink(missing_ok=True)
-        for name in (LOGS, CHECKPOINTS):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".partial.{RECIPE_FILE}"
-    partial.write_text(recipe.to_json(), encoding="utf-8")
-    os.replace(partial, folder / RECIPE_FILE)
-
-
-class _History(keras.callbacks.Callback):
-    """Writes the history after each period."""
-
-    def __init__(self, rows: list[dict], path: pathlib.Path):
-        super().__init__()
-        self._rows = rows
-        self._path = path
-
-    def on_epoch_end(self, epoch, logs=None):
-        write_csv(self._rows, self._path)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_mixer.training.replica_draws import draw_apart
+
 
 class TensorFlowTrainingModel(keras.Model):
     """A model whose `fit` runs under every `tf.distribute` strategy, with the weights that one device would give.
@@ -15,7 +17,8 @@ class TensorFlowTrainingModel(keras.Model):
     - compiles forward and backward pass with XLA under strategies whose whole step XLA cannot compile, for the sum
       over replicas stands in its middle;
     - runs `steps_per_execution` steps in one graph under every strategy;
-    - fits under `MultiWorkerMirroredStrategy`.
+    - fits under `MultiWorkerMirroredStrategy`;
+    - drops other samples and units on each replica.
 
     Args:
         model: A functional model, made in the scope of the strategy.
@@ -29,6 +32,8 @@ class TensorFlowTrainingModel(keras.Model):
         self.test_function: Callable | None = None
         self.micro_batches = micro_batches
         self.compile_gradients = compile_gradients
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            draw_apart(self)
 
     def train_step(self, data):
         images, targets, _ = keras.utils.unpack_x_y_sample_weight(data)

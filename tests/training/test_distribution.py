@@ -25,14 +25,24 @@ SMALL = {
     "schedule.warmup_steps": "1",
     "eval_batch_size": "250",
 }
+# The second process of a cluster that is to be interrupted sends itself a signal in its third step.
 PROGRAM = """
-import sys
+import json, os, signal, sys
+import keras
 import tensorflow as tf
 if sys.argv[3] == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from keras_mixer.training import Recipe, train
-print(train(Recipe.from_json(open(sys.argv[1]).read()), sys.argv[2]).accuracy)
+
+class Interrupt(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 2 and json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+recipe = Recipe.from_json(open(sys.argv[1]).read())
+interruption = [Interrupt()] if sys.argv[4:] == ["interrupted"] else []
+print(train(recipe, sys.argv[2], callbacks=interruption).accuracy)
 """
 
 
@@ -94,38 +104,63 @@ def test_what_xla_compiles(name, strategy, accelerated, wish, expected):
 
 def test_runs_on_two_devices_and_in_two_processes_end_like_one(tmp_path):
     recipe = recipes.get("digits").override(SMALL)
+    processes = [_start(recipe, tmp_path, "multi_worker", worker) for worker in _cluster()]
+    processes += [_start(recipe, tmp_path, "mirrored", {})]
+    alone, answers = _run_beside(processes, lambda: train(recipe, tmp_path / "alone"))
+    for process, (output, errors) in zip(processes, answers, strict=True):
+        assert process.returncode == 0, errors[-3000:]
+        assert float(output.strip().rsplit("\n", 1)[-1]) == pytest.approx(alone.accuracy, abs=1e-6)
+    for strategy in ("multi_worker", "mirrored"):
+        _same_weights(tmp_path / strategy, alone.folder)
+
+
+def test_an_interrupted_process_stops_its_cluster_and_one_device_goes_on(tmp_path):
+    recipe = recipes.get("digits").override({**SMALL, "schedule.steps": "16"})
+    processes = [_start(recipe, tmp_path, "multi_worker", worker, "interrupted") for worker in _cluster()]
+    alone, answers = _run_beside(processes, lambda: train(recipe, tmp_path / "alone"))
+    for _, errors in answers:
+        assert errors.strip().endswith("KeyboardInterrupt"), errors[-3000:]
+    folder = tmp_path / "multi_worker"
+    # They agree after every tenth step.
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_000000010.safetensors"]
+    assert train(recipe, folder).accuracy == pytest.approx(alone.accuracy, abs=1e-6)
+    _same_weights(folder, alone.folder)
+
+
+def _cluster() -> list[dict]:
+    """The environments of two processes that train together."""
     with socket.socket() as first, socket.socket() as second:
         first.bind(("localhost", 0))
         second.bind(("localhost", 0))
         ports = [first.getsockname()[1], second.getsockname()[1]]
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    workers = [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})} for i in (0, 1)]
-    processes = [_start(recipe, tmp_path, "multi_worker", workers[0])]
-    processes += [_start(recipe, tmp_path, "multi_worker", workers[1])]
-    processes += [_start(recipe, tmp_path, "mirrored", {})]
-    try:
-        alone = train(recipe, tmp_path / "alone")
-        answers = [process.communicate(timeout=600) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    for process, (output, errors) in zip(processes, answers, strict=True):
-        assert process.returncode == 0, errors[-3000:]
-        assert float(output.strip().rsplit("\n", 1)[-1]) == pytest.approx(alone.accuracy, abs=1e-6)
-    expected = np.concatenate([weight.ravel() for weight in load_model(alone.folder)[0].get_weights()])
-    for strategy in ("multi_worker", "mirrored"):
-        got = np.concatenate([weight.ravel() for weight in load_model(tmp_path / strategy)[0].get_weights()])
-        assert np.linalg.norm(got - expected) <= 1e-5 * np.linalg.norm(expected)
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})} for i in (0, 1)]
 
 
-def _start(recipe, folder, strategy, environment) -> subprocess.Popen:
+def _start(recipe, folder, strategy, environment, *options) -> subprocess.Popen:
     path = folder / f"{strategy}.json"
     path.write_text(recipe.override({"execution.strategy": strategy}).to_json())
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(path), str(folder / strategy), strategy],
+        [sys.executable, "-c", PROGRAM, str(path), str(folder / strategy), strategy, *options],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _run_beside(processes, work):
+    """Does `work` while the processes run; returns its result and what they print."""
+    try:
+        return work(), [process.communicate(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _same_weights(folder, expected):
+    got, wanted = (
+        np.concatenate([w.ravel() for w in load_model(path)[0].get_weights()]) for path in (folder, expected)
+    )
+    assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
