@@ -39,6 +39,34 @@ TINY = {
 }
 
 
+# Steps after which runs are killed, each in a child of one process, for most of its time goes into imports.
+STOPS = (4, 10)
+KILLED = """
+import os, pathlib, signal, sys
+import keras
+from keras_mixer.training import Recipe, train
+
+class Kill(keras.callbacks.Callback):
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+base = pathlib.Path(sys.argv[1])
+recipe = Recipe.from_json((base / "recipe.json").read_text())
+for stop in sys.argv[2:]:
+    child = os.fork()
+    if child == 0:
+        train(recipe, base / stop, callbacks=[Kill(int(stop))])
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     return recipes.get("digits").override(TINY)
@@ -80,11 +108,22 @@ def test_accuracy_is_that_of_the_saved_model_on_the_test_split(finished):
     assert finished.accuracy == pytest.approx(np.mean(np.concatenate(right)), abs=1e-6)
 
 
-@pytest.mark.parametrize("stop", [4, 10])
-def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(recipe, finished, tmp_path, stop):
-    """Killed with SIGKILL in the middle of the step after `stop`, then started again by the same call."""
-    folder = tmp_path / "run"
-    _run_until_killed(recipe, folder, stop)
+@pytest.fixture(scope="module")
+def killed(recipe, tmp_path_factory):
+    """Folders of runs that were killed with SIGKILL in the middle of the step after the one of their name."""
+    base = tmp_path_factory.mktemp("killed")
+    (base / "recipe.json").write_text(recipe.to_json())
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, str(base), *map(str, STOPS)], capture_output=True, text=True, timeout=600
+    )
+    assert process.stdout.split() == [str(-signal.SIGKILL)] * len(STOPS), process.stderr[-3000:]
+    return base
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(recipe, finished, killed, stop):
+    """Started again by the same call."""
+    folder = killed / str(stop)
     assert not (folder / "model.keras").exists()
     result = train(recipe, folder)
     assert [row["step"] for row in result.history] == [row["step"] for row in finished.history]
@@ -250,24 +289,6 @@ def test_weights_of_another_resolution_and_dataset_start_a_run(recipe, finished,
 )
 def test_segments(step, total, expected):
     assert list(segments(step, total, 10)) == expected
-
-
-def _run_until_killed(recipe, folder, stop):
-    program = f"""
-import os, pathlib, signal, keras
-from keras_mixer.training import Recipe, train
-class Kill(keras.callbacks.Callback):
-    steps = 0
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps += 1
-        if self.steps == {stop + 1}:
-            os.kill(os.getpid(), signal.SIGKILL)
-recipe = Recipe.from_json(pathlib.Path({str(folder.with_suffix(".json"))!r}).read_text())
-train(recipe, {str(folder)!r}, callbacks=[Kill()])
-"""
-    folder.with_suffix(".json").write_text(recipe.to_json())
-    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
-    assert process.returncode == -signal.SIGKILL, process.stderr[-3000:]
 
 
 def _weights(folder) -> list[np.ndarray]:
