@@ -1,7 +1,8 @@
 """Program: five training steps on the devices it is told of, from the same weights on the same batches.
 
 Usage: five_steps.py RESULTS.npz CASE... with the environment variables of the case's devices set by the caller. A case
-is `name:strategy:FIELD=VALUE,...`. RESULTS holds each case's weights after the steps, as `name/path`.
+is `name:strategy:FIELD=VALUE,...`. RESULTS holds each case's weights after the steps, as `name/path`; beside them, as
+`plain/what`, what plain Keras does on these devices.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import os
 import sys
 
 import numpy as np
+import plain_keras
 
 STEPS, BATCH, CLASSES = 5, 16, 5
 
@@ -85,7 +87,35 @@ def main(results: str, cases: list[str]) -> None:
         ):
             for weight, variable in zip(network.trainable_variables, variables, strict=True):
                 arrays[f"{name}/{group}/{weight.path}"] = keras.ops.convert_to_numpy(variable.value)
+    if logical > 1:
+        mirrored = choose("mirrored")
+        arrays["draws"] = draws(mirrored)
+        found = plain_keras.on_two_devices(mirrored.strategy)
+        arrays |= {f"plain/{what}": np.array(value) for what, value in found.items()}
     np.savez(results, **arrays)
+
+
+def draws(distribution) -> np.ndarray:
+    """Which of 64 samples stochastic depth keeps, by the replicas of the distribution, then on one device."""
+    import keras
+    import tensorflow as tf
+
+    from keras_mixer.layers import StochasticDepth
+    from keras_mixer.training.step_tensorflow import TensorFlowTrainingModel
+
+    def model():
+        inputs = keras.Input((1,))
+        return TensorFlowTrainingModel(keras.Model(inputs, StochasticDepth(0.5, seed=7)(inputs)))
+
+    with distribution.scope():
+        shared = model()
+
+    def on_replica():
+        return shared(tf.ones((64, 1)), training=True)
+
+    step = tf.function(distribution.strategy.run, autograph=False)
+    kept = distribution.strategy.experimental_local_results(step(on_replica))
+    return np.stack([*kept, model()(tf.ones((64, 1)), training=True)])[..., 0] > 0
 
 
 def network_like(network) -> list[np.ndarray]:
