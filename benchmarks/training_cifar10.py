@@ -19,7 +19,7 @@ from keras_mixer.training import recipes, train
 @click.command()
 @click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.option("--work", type=click.Path(path_type=pathlib.Path), default=pathlib.Path("runs/cifar10_benchmark"))
-@click.option("--epochs", default=12.0, show_default=True, help="Passes at 32 px.")
+@click.option("--epochs", default=10.0, show_default=True, help="Passes at 32 px.")
 @click.option("--fine-epochs", default=1.0, show_default=True, help="Passes at 64 px.")
 @click.option("--output", type=click.Path(path_type=pathlib.Path), default=pathlib.Path(__file__).with_suffix(".md"))
 def main(images, work, epochs, fine_epochs, output):
