@@ -23,6 +23,7 @@ from keras_mixer.training.recipes.pretraining import (
 )
 from keras_mixer.training.recipes.small import (
     cifar10,
+    cifar10_nano,
     digits,
 )
 
@@ -44,6 +45,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         finetune_flowers,
         finetune_vtab,
         cifar10,
+        cifar10_nano,
         digits,
     )
 }

@@ -40,6 +40,29 @@ def cifar10() -> Recipe:
     )
 
 
+def cifar10_nano() -> Recipe:
+    """Expected: not measured at full length. Mixer-Nano, 1.13 million parameters, from random weights.
+
+    The last 2,000 training images are held out for evaluation while it trains: of a dataset in a folder with a split of
+    its own for that, `--set data.train_split=train --set data.eval_split=validation`.
+    Hardware: one GPU with `KERAS_BACKEND=jax`. Command: `keras-mixer train --recipe cifar10_nano --output runs/nano`.
+    """
+    return Recipe(
+        name="cifar10_nano",
+        model=ModelSpec(variant="mixer_nano", image_size=(32, 32), stochastic_depth=0.1),
+        data=DataSpec(dataset="cifar10", train_split="train[:48000]", eval_split="train[48000:]", resize="direct"),
+        augmentation=AugmentationSpec(
+            crop="pad", flip=True, randaugment_layers=2, randaugment_magnitude=9.0, mixup=0.2, cutmix=1.0
+        ),
+        optimizer=OptimizerSpec(name="adamw", learning_rate=0.001, weight_decay=0.1, global_clipnorm=1.0),
+        schedule=ScheduleSpec(epochs=300.0, warmup_steps=1_875, decay="cosine"),
+        batch_size=128,
+        eval_batch_size=500,
+        label_smoothing=0.1,
+        ema_momentum=0.9995,
+    )
+
+
 def digits() -> Recipe:
     """Expected: 99.44 % of the 360 test images of scikit-learn's handwritten digits (measured).
 
