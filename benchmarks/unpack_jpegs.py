@@ -16,8 +16,12 @@ import numpy as np
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("archive", type=click.Path(exists=True, dir_okay=False))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=pathlib.Path))
-@click.option("--validation", default=0, help="How many of the last training images to hold out.")
+@click.option(
+    "--validation", type=click.IntRange(min=0), default=0, help="How many of the last training images to hold out."
+)
 def main(archive, folder, validation):
+    if folder.exists() and any(folder.iterdir()):
+        raise click.BadParameter(f"{folder} is not empty: images of an earlier call would mix with these.")
     with np.load(archive) as arrays:
         splits = sorted(name.removesuffix("_bytes") for name in arrays.files if name.endswith("_bytes"))
         if not splits or "class_names" not in arrays.files:
@@ -25,6 +29,8 @@ def main(archive, folder, validation):
         class_names = [str(name) for name in arrays["class_names"]]
         for split in splits:
             content, offsets, labels = (arrays[f"{split}_{part}"] for part in ("bytes", "offsets", "labels"))
+            if split == "train" and validation >= len(labels):
+                raise click.BadParameter(f"--validation {validation} leaves nothing of {len(labels)} training images.")
             first_held_out = len(labels) - validation if split == "train" else len(labels)
             with click.progressbar(enumerate(labels), length=len(labels), label=split) as numbered:
                 for index, label in numbered:

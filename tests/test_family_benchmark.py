@@ -1,5 +1,6 @@
 """The benchmark of the family keeps what it measured; how fast or how good anything is, no test says."""
 
+import datetime
 import json
 import subprocess
 
@@ -59,6 +60,7 @@ def test_results_of_other_settings_are_not_taken(tmp_path, commands):
     for repetitions in ("5", "5", "7"):
         assert run(tmp_path, *only, "--repetitions", repetitions).exit_code == 0
     assert [command[-1] for command in commands] == ["5", "7"]
+    assert f"measured on {datetime.date.today()}, " in (tmp_path / "family.md").read_text()
     assert (
         "| gMLP-S | 1,234,567 | 2.12 | 12.3 | 45.6 | 789 | not measured | 79.6 % |"
         in (tmp_path / "family.md").read_text()

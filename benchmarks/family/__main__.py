@@ -49,6 +49,7 @@ def main(cifar10, parts, epochs, limit, repetitions, sides, only, work, output):
             for title, variant in GROWTH.items()
         },
         cycle_fc={backend: results.of_cycle_fc(backend) for backend in BACKENDS},
+        made=results.made,
         budget=f"{epochs} epochs" + (f" of the first {limit:,} images" if limit else ""),
         picture=output.with_suffix(".png"),
     )

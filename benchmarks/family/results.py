@@ -1,5 +1,6 @@
 """Measurements in processes of their own, each kept as a JSON file as soon as it is done."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -8,6 +9,8 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
+from benchmarks.speed.table import machine
+
 
 class Results:
     """A folder of measurements; what is there is not measured again.
@@ -15,11 +18,15 @@ class Results:
     Args:
         folder: Made at the first measurement.
         kinds: What may be measured; of anything else only what is there is given.
+
+    Attributes:
+        made: Day and machine of every result that was given.
     """
 
     def __init__(self, folder: pathlib.Path, kinds: Collection[str]):
         self.folder = folder
         self.kinds = kinds
+        self.made: set[str] = set()
 
     def of_variant(self, kind: str, variant: str, settings: dict[str, Any], **further: Any) -> dict | None:
         """Returns what a command of `benchmarks.family.measure` finds for a variant.
@@ -53,6 +60,9 @@ class Results:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            partial.write_text(done.stdout.splitlines()[-1] + "\n")
+            made = f"{datetime.date.today()}, {machine()}"
+            partial.write_text(json.dumps({"made": made, "result": json.loads(done.stdout.splitlines()[-1])}))
             partial.replace(path)
-        return json.loads(path.read_text())
+        kept = json.loads(path.read_text())
+        self.made.add(kept["made"])
+        return kept["result"]

@@ -1,10 +1,7 @@
 """The report of the family: Markdown and a picture, of what has been measured so far."""
 
-import datetime
 import pathlib
-from collections.abc import Sequence
-
-from benchmarks.speed.table import machine
+from collections.abc import Collection, Sequence
 
 HEADER = (
     "| model | parameters | MAdds, G | CPU, images/s | LiteRT, images/s | peak memory, MB | "
@@ -13,20 +10,23 @@ HEADER = (
 NOT_MEASURED = "not measured"
 
 
-def markdown(*, rows: Sequence[tuple], growth: dict, cycle_fc: dict, budget: str, picture: pathlib.Path) -> str:
+def markdown(
+    *, rows: Sequence[tuple], growth: dict, cycle_fc: dict, made: Collection[str], budget: str, picture: pathlib.Path
+) -> str:
     """The whole report, of results as the measuring modules print them, None where there is none.
 
     Args:
         rows: Each a `benchmarks.family.rows.Row`, its speed and its training.
         growth: Title of a model -> side of the image -> cost.
         cycle_fc: Backend -> times.
+        made: Days and machines of the measurements.
         budget: Of the trainings, in words.
         picture: The file that the growth is drawn to.
     """
     lines = [
         "# Mixer and its siblings",
         "",
-        f"Made by `python -m benchmarks.family` on {datetime.date.today()}: {machine()}.",
+        f"Made by `python -m benchmarks.family`; measured on {'; '.join(sorted(made))}.",
         "224 px and 1,000 classes, random weights, float32; CPU at batch 8 in graph mode, LiteRT one image at a time",
         "on all cores. MAdds are those of products and convolutions. Peak memory: what building the model and",
         "predicting at batch 8 added to the process.",
