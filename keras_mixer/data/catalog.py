@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import sys
 
@@ -20,7 +21,6 @@ class TfdsSource(Source):
         features = self.builder.info.features
         self._image_key, self._label_key = _keys(spec, self.builder.info)
         shape = features[self._image_key].shape
-        self._read: str | tfds.core.ReadInstruction = spec.split
         super().__init__(
             spec,
             class_names=tuple(features[self._label_key].names),
@@ -39,15 +39,15 @@ class TfdsSource(Source):
     @functools.cached_property
     def num_examples(self) -> int:
         splits = self.builder.info.splits
-        if splits and splits[self._read].num_examples:
-            return splits[self._read].num_examples
+        if splits and splits[self.spec.split].num_examples:
+            return splits[self.spec.split].num_examples
         # A dataset whose description lacks the sizes has to be counted.
         return int(self.examples().reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
     def examples(self) -> tf.data.Dataset:
         wanted = {self._image_key: True, self._label_key: True}
         records = self.builder.as_dataset(
-            split=self._read,
+            split=self.spec.split,
             decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
             read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=False),
             shuffle_files=False,
@@ -65,7 +65,11 @@ class TfdsSource(Source):
             return self
         part = copy.copy(self)
         part.__dict__.pop("num_examples", None)
-        part._read = tfds.even_splits(self.spec.split, num_parts, drop_remainder=False)[index]
+        even = tfds.even_splits(self.spec.split, num_parts, drop_remainder=False)[index]
+        slices = even.to_absolute(self.builder.info.splits)
+        # Written out, so that messages say where in the split an example of the part is.
+        split = "+".join(f"{one.splitname}[{one.from_ or 0}:{'' if one.to is None else one.to}]" for one in slices)
+        part.spec = dataclasses.replace(self.spec, split=split)
         return part
 
 

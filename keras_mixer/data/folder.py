@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from keras_mixer.data.corrupt import attempt
 from keras_mixer.data.sources import DatasetSpec, Source
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -53,7 +54,9 @@ class FolderSource(Source):
 
     def _read(self, index, path_and_label):
         path, label = path_and_label
-        return {"image": tf.io.read_file(path), "label": label, "index": index}
+        # Of a file that is gone come no bytes, which cannot be decoded: it counts as any unreadable image.
+        image, _ = attempt(tf.io.read_file, path, tf.constant(b""))
+        return {"image": image, "label": label, "index": index}
 
     def location(self, index: int) -> str:
         return str(self.paths[index])

@@ -24,11 +24,13 @@ class RandomAccess:
         size: Number of examples.
         encoded: Whether the images are encoded bytes, and may be unreadable, or decoded uint8.
         fetch: From an int64 scalar in [0, size) to `{"image", "label", "index"}`.
+        read: From what `fetch` gives as the image to the image; fails where that cannot be read.
     """
 
     size: int
     encoded: bool
     fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
 
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
@@ -49,7 +51,8 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
         return RandomAccess(
             source.num_examples,
             True,
-            lambda index: {"image": tf.io.read_file(paths[index]), "label": labels[index], "index": index},
+            lambda index: {"image": paths[index], "label": labels[index], "index": index},
+            tf.io.read_file,
         )
     return None
 

@@ -49,8 +49,9 @@ def training_batches(
         num_shards: Number of hosts that share each batch. Their parts, one after the other, are the batch that one
             host would make (for a source that is read in order: each host reads a part of the source instead).
         shard_index: Which of them this is.
-        corrupt: Counts unreadable images. In a batch, the next readable example takes the place of one. Without a
-            counter the first unreadable image stops the iteration.
+        corrupt: Counts unreadable images. In a batch, the next readable example takes the place of one; so a shard's
+            batch of which none is readable, such as an unreadable one of 1, stops the iteration whatever the limit.
+            Without a counter the first unreadable image does.
 
     Returns:
         A dataset of `(images, labels)`: float32 `(batch_size / num_shards, height, width, channels)` and one-hot,
@@ -79,6 +80,7 @@ def training_batches(
 
     @_unconverted
     def augment(place, image):
+        image = image if storage is None else storage.read(image)  # a file may be gone: part of what is attempted
         return augmentation.augment(image, preprocessing, key(seed, EXAMPLE, place))
 
     # Compiled, the pixels pass through memory once instead of once per operation.
@@ -89,7 +91,7 @@ def training_batches(
 
     @_unconverted
     def finish(step, batch):
-        batch = _replace_unreadable(corrupt.count_unreadable(batch, source, some=True))
+        batch = _replace_unreadable(corrupt.count_unreadable(batch, counted, some=True))
         labels = tf.one_hot(batch["label"], len(source.class_names))
         mixture = draw(
             preprocessing.image_size,
@@ -103,8 +105,9 @@ def training_batches(
 
     places = tf.data.Dataset.range(start_step * local, FOREVER).map(position)
     storage = random_access(source, preprocessing, corrupt)
+    counted = source if storage is not None else source.part(num_shards, shard_index)  # what `index` counts in
     if storage is None:
-        records = read_in_order(source.part(num_shards, shard_index), seed, start_step * local)
+        records = read_in_order(counted, seed, start_step * local)
         numbered, fetch = tf.data.Dataset.zip(places, records), _unconverted(lambda place, record: (place, record))
     else:
         numbered = with_examples(places, storage.size, seed)

@@ -2,6 +2,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from keras_mixer import data
 
@@ -50,6 +51,43 @@ def test_training_puts_the_next_example_in_their_place(damaged):
     for (images, labels), (other_images, other_labels) in zip(whole[5:], again, strict=True):
         np.testing.assert_array_equal(images, other_images)
         np.testing.assert_array_equal(labels, other_labels)
+
+
+def test_files_that_are_deleted_meanwhile_are_unreadable(image_folder):
+    source = data.load(str(image_folder))
+    corrupt = data.CorruptImages(limit=2)
+    training = data.training_batches(source, SMALL, data.Augmentation(), 6, seed=3, corrupt=corrupt)
+    evaluation = data.evaluation_batches(source, SMALL, 12, corrupt=corrupt)
+    deleted = [source.paths[index] for index in (2, 7)]
+    for path in deleted:
+        pathlib.Path(path).unlink()
+    list(training.take(2))  # an epoch
+    assert sorted(corrupt.found) == sorted(deleted)
+    ((_, _, weights),) = evaluation.as_numpy_iterator()
+    assert list(np.flatnonzero(weights == 0)) == [2, 7]
+
+
+def test_an_image_of_a_part_of_a_dataset_is_named_by_its_place_in_the_whole(damaged, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_mixer.data.storage.MEMORY_LIMIT", 0)
+    folder, _ = damaged
+    examples = [{"image": path, "label": number % 2} for number, path in enumerate(folder.paths)]
+    tfds.dataset_builders.store_as_tfds_dataset(
+        "ants_and_bees",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(
+            {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(num_classes=2)}
+        ),
+        split_datasets={"train": list(enumerate(examples))},
+        data_dir=str(tmp_path),
+        disable_shuffling=True,
+    )
+    source = data.load("ants_and_bees", data_dir=str(tmp_path))
+    corrupt = data.CorruptImages(limit=1)
+    batches = data.training_batches(
+        source, SMALL, data.Augmentation(), 12, seed=0, num_shards=2, shard_index=1, corrupt=corrupt
+    )
+    list(batches.take(1))
+    assert corrupt.found == ["example 2 of ants_and_bees, split train[6:]"]  # the destroyed number 8
 
 
 def test_one_more_than_the_limit_stops(damaged):
