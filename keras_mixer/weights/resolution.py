@@ -35,7 +35,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     Raises:
         ValueError: If the patch does not divide `image_size`, `method` is unknown, or "block_diagonal" is asked for
             a size that is not a whole number of times the old one or a model without weights over tokens, or blocks
-            change the number of tokens.
+            change the number of tokens. The patches of CycleMLP overlap, and it takes any size.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -53,6 +53,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             'Use `method="resample"`.'
         )
     if not axes and not lines and [len(images.shape) for images in model.inputs] == [4]:
+        _check_patches_fit(model, (height, width))
         changed = _rebuilt(model, (height, width), 1)
         if [weight.shape for weight in changed.weights] == [weight.shape for weight in model.weights]:
             changed.set_weights(model.get_weights())
@@ -80,6 +81,19 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         values = keras.ops.convert_to_numpy(weights[name])
         targets[name].assign(resample_line(values, channels, targets[name].shape[0] // channels))
     return changed
+
+
+def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
+    """Raises ValueError where the first convolution cuts images into patches that do not divide `image_size`."""
+    stem = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
+    if stem is None or stem.kernel_size != stem.strides:
+        return
+    (height, width), (patch_height, patch_width) = image_size, stem.strides
+    if height % patch_height or width % patch_width:
+        raise ValueError(
+            f"The image size must be a multiple of the patch size, but {height} x {width} pixels are not of patches of "
+            f"{patch_height} x {patch_width}."
+        )
 
 
 def copy_weights(model, to, axes, change, skip=()) -> None:

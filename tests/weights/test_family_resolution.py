@@ -103,6 +103,12 @@ def test_models_of_any_size_keep_their_weights(sibling):
         weights.change_resolution(model, 64, method="block_diagonal")
 
 
+def test_patches_of_a_convolution_must_divide_the_image():
+    model = loaded("convmixer")
+    with pytest.raises(ValueError, match=r"multiple of the patch size, but 44 x 63 pixels .* patches of 4 x 4"):
+        weights.change_resolution(model, (44, 63))
+
+
 def test_a_network_whose_weights_know_the_size_in_another_way_is_refused():
     images = keras.Input((8, 8, 3))
     model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
