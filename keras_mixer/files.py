@@ -6,6 +6,8 @@ import pathlib
 import secrets
 from collections.abc import Iterator
 
+_PARTIAL = ".partial-"
+
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator[pathlib.Path]:
@@ -20,7 +22,7 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         yield partial
         if durable:
@@ -29,6 +31,16 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
         if durable and hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be opened
             _sync(path.parent)
     finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: str | os.PathLike) -> None:
+    """Removes what processes that were killed while they wrote left in `folder`, in which nobody else may be writing.
+
+    Args:
+        folder: The folder, not those in it; it need not exist.
+    """
+    for partial in pathlib.Path(folder).glob(f"{_PARTIAL}*"):
         partial.unlink(missing_ok=True)
 
 

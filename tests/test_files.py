@@ -1,9 +1,10 @@
 import os
+import signal
 import stat
 
 import pytest
 
-from keras_mixer.files import written_whole
+from keras_mixer.files import remove_partial_files, written_whole
 
 
 def test_the_file_appears_whole_and_replaces_the_one_before(tmp_path):
@@ -31,6 +32,19 @@ def test_writers_at_the_same_time_do_not_share_a_partial_file(tmp_path):
         first.write_text("first")
         second.write_text("second")
     assert (tmp_path / "file").read_text() == "first"  # its block ended last
+
+
+def test_what_a_killed_writer_leaves_can_be_removed(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with written_whole(tmp_path / "weights.npz") as partial:
+            partial.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (tmp_path / "other.npz").write_text("whole")
+    assert len(os.listdir(tmp_path)) == 2
+    remove_partial_files(tmp_path)
+    assert os.listdir(tmp_path) == ["other.npz"]
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])

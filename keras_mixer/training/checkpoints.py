@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from keras_mixer.files import written_whole
+from keras_mixer.files import remove_partial_files, written_whole
 
 _NAME = re.compile(r"step_(\d+)\.safetensors")
 
@@ -48,7 +48,8 @@ class CheckpointStore:
         """Writes a checkpoint.
 
         The file is written aside, forced to disk and renamed, so that a crash or a full disk at any moment leaves the
-        earlier checkpoints and no half of this one.
+        earlier checkpoints and no half of this one. Only one process may write to the folder: what an earlier one
+        left half-written goes first.
 
         Args:
             step: Updates made so far.
@@ -62,6 +63,7 @@ class CheckpointStore:
             OSError: If it cannot be written; earlier checkpoints are untouched.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(self.folder)  # as large as a checkpoint each, and a run may be killed often
         path = self.path(step)
         # 0-d arrays come back as they went only if they are contiguous arrays and not NumPy scalars.
         data = safetensors.numpy.save(

@@ -7,7 +7,7 @@ import keras
 
 from keras_mixer.data import ModelCard
 from keras_mixer.data.card import CARD_FILE, MODEL_FILE
-from keras_mixer.files import written_whole
+from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.history import write_csv
 from keras_mixer.training.recipe import Recipe
 
@@ -29,7 +29,8 @@ def refuse_another(folder: pathlib.Path, recipe: Recipe) -> None:
 
 
 def claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
-    """Makes the folder this recipe's."""
+    """Makes the folder this recipe's; what a killed process left half-written in it goes."""
+    remove_partial_files(folder)
     if restart:
         for name in (RECIPE_FILE, MODEL_FILE, CARD_FILE, HISTORY_FILE, CURVES_FILE):
             (folder / name).unlink(missing_ok=True)

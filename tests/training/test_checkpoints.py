@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from keras_mixer.files import written_whole
 from keras_mixer.training.checkpoints import CheckpointStore
 
 ARRAYS = {
@@ -46,6 +47,13 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
     store.save(1, ARRAYS, {}).write_bytes(b"")
     with pytest.raises(ValueError, match=r"No checkpoint .* can be read: step_000000001"):
         store.load_newest()
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    left = written_whole(tmp_path / "step_000000001.safetensors")
+    left.__enter__().write_bytes(b"half")  # as after a kill: the block never ends
+    CheckpointStore(tmp_path).save(2, ARRAYS, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000002.safetensors"]
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
