@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,14 +14,16 @@ from keras_mixer.training.checkpoints import CheckpointStore, gather
 from keras_mixer.training.distribution import Distribution
 
 AGREE_EVERY = 10  # steps between two questions to the other processes of a cluster whether to stop
+SLOW_STEP = 1.0  # seconds from which on they ask after each step: who sends SIGTERM often waits 30 s and then kills
 
 
 class Checkpointing(keras.callbacks.Callback):
     """Writes checkpoints: every so many steps, at the end of `fit`, and when the run is interrupted.
 
     Interruption (Ctrl-C or SIGTERM) takes effect after the step that is under way; a second Ctrl-C stops at once.
-    In a cluster one interrupted process stops all of them at the same step: they ask each other every `AGREE_EVERY`
-    steps and at the end of a period, for a process that left alone would keep the others waiting for its gradients.
+    In a cluster one interrupted process stops all of them at the same step, for a process that left alone would keep
+    the others waiting for its gradients. They ask each other every `AGREE_EVERY` steps, after each one where a step
+    takes longer than `SLOW_STEP` in any process, and at the end of a period.
     At the end of a period both wait for `Evaluation`, which must come first: its row of the history belongs in the
     checkpoint.
 
@@ -53,6 +56,8 @@ class Checkpointing(keras.callbacks.Callback):
         self._ends_period = ends_period
         self._distribution = distribution
         self._agreed = clock.step
+        self._agreed_at = time.monotonic()
+        self._interval = 1  # until it is known how long a step takes
         self._saved = clock.step
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
@@ -63,9 +68,12 @@ class Checkpointing(keras.callbacks.Callback):
                 self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        # One that came after the last step, such as during the last save, is not lost.
+        if kind is None and self._distribution.anywhere(self._signal is not None):
+            raise KeyboardInterrupt
 
     def _on_signal(self, number, frame):
         del frame
@@ -75,19 +83,27 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if not self._ends_period(self._clock.step):
-            self._save_if_due(self._distribution.workers == 1 or self._clock.step - self._agreed >= AGREE_EVERY)
+            self._save_if_due(self._distribution.workers == 1 or self._clock.step - self._agreed >= self._interval)
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due(agree=True)
 
     def _save_if_due(self, agree: bool) -> None:
         if agree:
-            self._agreed = self._clock.step
+            self._set_interval()
             if self._distribution.anywhere(self._signal is not None):
                 self.save()
                 raise KeyboardInterrupt
         if self._clock.step - self._saved >= self._every:
             self.save()
+
+    def _set_interval(self) -> None:
+        """Chooses, in all processes alike, the steps until they ask each other again."""
+        now, steps = time.monotonic(), self._clock.step - self._agreed
+        if steps:  # else a period ended with a step after which they asked
+            slow = self._distribution.anywhere(now - self._agreed_at >= SLOW_STEP * steps)
+            self._interval = 1 if slow else AGREE_EVERY
+        self._agreed, self._agreed_at = self._clock.step, now
 
     def save(self) -> None:
         """Writes a checkpoint, unless one of this step is there.

@@ -33,6 +33,11 @@ class Distribution:
     worker: int = 0
     accelerated: bool = False
 
+    @property
+    def drawing_replicas(self) -> int:
+        """Replicas that each draw masks of their own; on the JAX backend the devices share one draw."""
+        return 1 if self.strategy is None else self.replicas
+
     def scope(self) -> contextlib.AbstractContextManager:
         """The context in which models, optimizers and metrics must be made."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()

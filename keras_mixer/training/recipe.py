@@ -43,7 +43,9 @@ class DataSpec:
     data_dir: str | None = None  # of TFDS
     label_key: str | None = None  # the feature that holds the label, where a dataset has several
     resize: str = "crop"  # at evaluation: "crop", "squash" or "direct"
-    corrupt_limit: int = 0  # images of both splits that may be unreadable; they are left out and counted
+    # Images of both splits that may be unreadable; they are left out and counted. A batch of which a process can read
+    # none stops the run all the same: with one example for each process, the first.
+    corrupt_limit: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,10 @@ class ScheduleSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionSpec:
-    """How a device runs the recipe: none of it changes what is learned, beyond rounding."""
+    """How devices run the recipe: none of it changes what is learned, beyond rounding, but for the masks.
+
+    Where `stochastic_depth` or `dropout` is above 0, each replica of a `tf.distribute` strategy draws its own.
+    """
 
     precision: str = "float32"  # a Keras dtype policy of `PRECISIONS`; head and loss are float32 at least
     micro_batches: int = 1  # parts that a batch is taken in, where it does not fit
@@ -98,7 +103,7 @@ class ExecutionSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole training run. Equal recipes and equal data give equal weights."""
+    """A whole training run. Equal recipes, data and, where masks are drawn, numbers of replicas give equal weights."""
 
     name: str
     model: ModelSpec = ModelSpec()

@@ -71,7 +71,10 @@ def train(
 
     The folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard logs
     and checkpoints. A run that was killed at any moment goes on from its last checkpoint, with the same batches,
-    masks and rates as if nothing had happened. Ctrl-C and SIGTERM save a checkpoint first.
+    masks and rates as if nothing had happened. Ctrl-C and SIGTERM save a checkpoint first; in a cluster all processes
+    do so together, within ten steps, or one where a step takes longer than a second. An error in one process of a
+    cluster is told there alone: the others wait for its gradients until TensorFlow finds it gone, some seconds after it
+    ended, and end with an `UnavailableError`. The last checkpoint stays.
 
     Args:
         recipe: What to do, as from `keras_mixer.training.recipes.get`.
@@ -143,12 +146,17 @@ def _fit(
     """Trains from the last checkpoint, if there is one, to the end; returns the history and the time spent."""
     store = CheckpointStore(folder / CHECKPOINTS, recipe.execution.checkpoints_kept)
     # With `restart` another process may still be deleting the checkpoints.
-    step, rows, seconds, metrics = (0, [], 0.0, {}) if restart else _restore(model, store, datasets)
+    step, rows, seconds, metrics = (0, [], 0.0, {}) if restart else _restore(model, store, datasets, distribution)
     clock = Clock(step, seconds)
     guard = StopOnNaN(clock, store)
 
     def notes() -> dict:
-        return {"rows": rows, "seconds": clock.seconds, "data": datasets.fingerprint}
+        return {
+            "rows": rows,
+            "seconds": clock.seconds,
+            "data": datasets.fingerprint,
+            "replicas": distribution.drawing_replicas,
+        }
 
     def ends_period(step: int) -> bool:
         return step % datasets.period == 0 or step == datasets.total_steps
@@ -208,7 +216,9 @@ def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> No
     model.train_function = None  # `fit` makes it anew, once loss and metrics are built
 
 
-def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> tuple[int, list[dict], float, dict]:
+def _restore(
+    model: keras.Model, store: CheckpointStore, datasets: Datasets, distribution: Distribution
+) -> tuple[int, list[dict], float, dict]:
     found = store.load_newest()
     if found is None:
         return 0, [], 0.0, {}
@@ -217,6 +227,16 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
         raise ValueError(
             f"The run in {store.folder.parent} was trained on other data: it began with {notes['data']}, now there is "
             f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
+        )
+    now = distribution.drawing_replicas
+    before = notes.get("replicas", now)
+    if before != now and any(layer._seed_generators for layer in model._flatten_layers()):
+        _log.warning(
+            "The run in %s was on %d replicas and goes on with %d: from here on, stochastic depth and dropout drop "
+            "other samples and units than they would have.",
+            store.folder.parent,
+            before,
+            now,
         )
     restore(model, arrays)
     cut_short = step % datasets.period != 0

@@ -11,6 +11,7 @@ import pytest
 
 from keras_mixer.data import load_model
 from keras_mixer.training import recipes, train
+from keras_mixer.training.checkpoints import CheckpointStore
 from keras_mixer.training.distribution import Distribution, choose
 
 # An evaluation batch of 250 leaves 110 of the 360 test digits for the last one: the second of two devices has none.
@@ -121,8 +122,8 @@ def test_an_interrupted_process_stops_its_cluster_and_one_device_goes_on(tmp_pat
     for _, errors in answers:
         assert errors.strip().endswith("KeyboardInterrupt"), errors[-3000:]
     folder = tmp_path / "multi_worker"
-    # They agree after every tenth step.
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_000000010.safetensors"]
+    (step,) = CheckpointStore(folder / "checkpoints").steps()
+    assert 3 <= step <= 12  # by how long the second step took
     assert train(recipe, folder).accuracy == pytest.approx(alone.accuracy, abs=1e-6)
     _same_weights(folder, alone.folder)
 

@@ -15,6 +15,7 @@ import pytest
 
 from keras_mixer.data import CorruptImagesError, load_model
 from keras_mixer.training import Recipe, TrainingDivergedError, recipes, sweep, train
+from keras_mixer.training.checkpoints import CheckpointStore
 from keras_mixer.training.run import segments
 
 # Dropout, stochastic depth, mixup and averages: everything that holds random or running state.
@@ -205,13 +206,11 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_the_last_good_checkpo
     with pytest.raises(TrainingDivergedError, match=r"at step \d+|after step \d+"):
         train(wild, tmp_path)
     assert not (tmp_path / "model.keras").exists()
-    from keras_mixer.training.checkpoints import CheckpointStore
-
     newest = CheckpointStore(tmp_path / "checkpoints").load_newest()
     assert newest is None or all(np.isfinite(array).all() for array in newest[1].values())
 
 
-def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_path):
+def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_path, caplog):
     number = signal.SIGTERM
 
     class Interrupt(keras.callbacks.Callback):
@@ -223,8 +222,17 @@ def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path, callbacks=[Interrupt()])
     assert signal.getsignal(number) is handler
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_000000002.safetensors"]
+    store = CheckpointStore(tmp_path / "checkpoints")
+    assert store.steps() == [2]
+    # Goes on as if it had been on two devices, with a model that was half-written when one was killed.
+    step, arrays, notes = store.load_newest()
+    assert notes["replicas"] == 1
+    store.save(step, arrays, {**notes, "replicas": 2})
+    left = tmp_path / ".partial-1-0123abcd-model.keras"
+    left.touch()
     train(recipe, tmp_path)
+    assert not left.exists()
+    assert "was on 2 replicas and goes on with 1" in caplog.text
     for got, expected in zip(_weights(tmp_path), _weights(finished.folder), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 

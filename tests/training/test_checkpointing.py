@@ -1,0 +1,53 @@
+"""When an interruption takes effect."""
+
+import os
+import signal
+
+import keras
+import pytest
+import tensorflow as tf
+
+from keras_mixer.training import checkpointing
+from keras_mixer.training.callbacks import Clock, StopOnNaN
+from keras_mixer.training.checkpoints import CheckpointStore
+from keras_mixer.training.distribution import Distribution
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CheckpointStore(tmp_path)
+
+
+def saver(store, clock, distribution):
+    made = checkpointing.Checkpointing(
+        store, 1000, clock, StopOnNaN(clock, store), dict, lambda step: False, distribution
+    )
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd")
+    made.set_model(model)
+    return made
+
+
+@pytest.mark.parametrize(("slow_step", "expected"), [(0.0, [3]), (1e9, [11])])
+def test_processes_ask_each_other_after_every_step_only_where_steps_are_slow(store, monkeypatch, slow_step, expected):
+    """By the cluster's own sum, in a cluster of this process alone."""
+    monkeypatch.setattr(checkpointing, "SLOW_STEP", slow_step)
+    clock = Clock(0, 0.0)
+    cluster = Distribution("multi_worker", tf.distribute.get_strategy(), workers=2)
+
+    def interrupted_at_three():
+        with saver(store, clock, cluster) as made:
+            for step in range(1, 30):
+                clock.step = step
+                if step == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                made.on_train_batch_end(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at_three()
+    assert store.steps() == expected
+
+
+def test_an_interruption_after_the_last_step_is_not_lost(store):
+    with pytest.raises(KeyboardInterrupt), saver(store, Clock(0, 0.0), Distribution("default")):
+        os.kill(os.getpid(), signal.SIGTERM)
