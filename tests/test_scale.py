@@ -97,12 +97,38 @@ def test_the_cost_of_a_million_images():
     assert ROWS["part files"][0] == str(-(-1_000_000 // 1024))
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_is_one(words, tmp_path):
+def try_command(words):
+    """Reads a command as `keras-mixer` does, where the files that it needs are there: what it does not take raises."""
     name, *arguments = words
     command = importlib.import_module(f"keras_mixer.cli.{name.replace('-', '_')}").command
-    context = click.Context(command)
-    command.make_parser(context).parse_args(list(arguments))  # an unknown option raises
-    if name == "train":
+    given, _, _ = command.make_parser(click.Context(command)).parse_args(list(arguments))
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path) and parameter.type.exists and given.get(parameter.name):
+            pathlib.Path(given[parameter.name]).mkdir(parents=True)
+    command.make_context(name, list(arguments))
+    return command, arguments
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_is_one(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command, arguments = try_command(words)
+    if words[0] == "train":
         result = CliRunner().invoke(command, [*arguments, "--show-recipe"])
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "predict photos --model runs/flowers --engine spark",
+        "predict photos --model runs/flowers --worker-cpus two",
+        "export runs/flowers --formats saved_models --output saved_models",
+        "train --recipe imagenet_b16 --image-size large --output runs/b16",
+        "tpu-check --recipe imagenet21k_b16 --classes many --topology v5e:4x4",
+    ],
+)
+def test_a_command_with_a_wrong_value_is_none(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(click.BadParameter):
+        try_command(shlex.split(line))

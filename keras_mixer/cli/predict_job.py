@@ -33,15 +33,20 @@ def run_job(options: JobOptions, images: Sequence[str], model: str, output: str,
 
     Raises:
         ValueError: If there are no images, no model, or the output is of something else.
-        RuntimeError: If images are missing at the end.
+        RuntimeError: If images are missing or repeated at the end.
     """
     from keras_mixer.evaluation import open_classifier
-    from keras_mixer.prediction import PredictionStore, find_images, fingerprint, left_over
+    from keras_mixer.prediction import PredictionStore, check_card, find_images, fingerprint, left_over
 
-    opened = open_classifier(model)
+    opened = None
+    if options.engine == "ray":
+        check_card(model)  # to open it would take the memory of this machine's GPUs from the workers
+    else:
+        opened = open_classifier(model)
     store = PredictionStore(output)
     shards = find_images(images, leave_out=store.location, **columns)
-    store.open({"format": 1, "model": fingerprint(model), "top": options.top}, restart=options.restart)
+    made_by = {"format": 1, "model": fingerprint(model), "top": options.top, **columns}
+    store.open(made_by, restart=options.restart)
     left = left_over(shards, store.done(retry_errors=options.retry_errors))
     total = sum(len(shard.names) for shard in shards)
     missing = sum(len(shard.names) for shard in left)
@@ -54,6 +59,12 @@ def run_job(options: JobOptions, images: Sequence[str], model: str, output: str,
     lost = sum(len(shard.names) for shard in left_over(shards, store.done()))
     if lost:
         raise RuntimeError(f"{lost:,} of {total:,} images have no prediction; run the same command again.")
+    repeated = store.repeated()
+    if repeated:
+        raise RuntimeError(
+            f"{len(repeated):,} images have more than one row in {output}, among them {repeated[0]}: several runs "
+            f"wrote there at the same time. Run the same command again, alone, with --restart."
+        )
     rows, errors = store.counts()
     return {
         "images": total,

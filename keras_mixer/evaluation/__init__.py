@@ -5,7 +5,6 @@ from keras_mixer.evaluation.calibration import Calibration, calibration, confusi
 from keras_mixer.evaluation.class_subset import class_subset, on_classes
 from keras_mixer.evaluation.classifiers import open_classifier
 from keras_mixer.evaluation.fewshot import FewShot, extract_features, feature_model, few_shot_probe
-from keras_mixer.evaluation.files import predict_file
 from keras_mixer.evaluation.invariance import Curve, invariance_experiment, permute_pixels, pixel_order
 from keras_mixer.evaluation.latency import Latency, measure_latency
 from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, on_one_tensor, open_artefact
@@ -51,7 +50,6 @@ __all__ = [
     "open_classifier",
     "permute_pixels",
     "pixel_order",
-    "predict_file",
     "real_accuracy",
     "real_dataset",
     "real_label_sets",

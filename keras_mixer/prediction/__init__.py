@@ -4,7 +4,7 @@ from keras_mixer.prediction.classify import Prediction, classify
 from keras_mixer.prediction.find import find_images
 from keras_mixer.prediction.job import Job, Part, predict_to_store
 from keras_mixer.prediction.locations import Location, locate
-from keras_mixer.prediction.model_files import fingerprint, packed, unpacked
+from keras_mixer.prediction.model_files import check_card, fingerprint, packed, unpacked
 from keras_mixer.prediction.ray_engine import RayWorkers, predict_on_ray
 from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard, left_over
 from keras_mixer.prediction.store import PredictionStore
@@ -19,6 +19,7 @@ __all__ = [
     "PredictionStore",
     "RayWorkers",
     "Shard",
+    "check_card",
     "classify",
     "find_images",
     "fingerprint",

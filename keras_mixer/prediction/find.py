@@ -85,7 +85,7 @@ def _row_groups(table: Location, image_column: str | None, id_column: str | None
                 if ids is None:
                     names = [f"{table.name}#{row}" for row in range(before, before + rows)]
                 else:
-                    names = [str(name) for name in parquet.read_row_group(group, [ids]).column(0).to_pylist()]
+                    names = _names(table, ids, parquet.read_row_group(group, [ids]).column(0).to_pylist())
                 shards.append(ParquetShard(table, group, tuple(range(rows)), images, tuple(names)))
                 before += rows
             return shards
@@ -128,6 +128,17 @@ def _id_column(table: Location, schema, wanted: str | None) -> str | None:
     if wanted not in schema.names:
         raise ValueError(f"{table.name} has no column {wanted!r}, only {', '.join(schema.names)}.")
     return wanted
+
+
+def _names(table: Location, column: str, values: list) -> list[str]:
+    for value in values:
+        if value is None or isinstance(value, bytes):
+            kind = "no value" if value is None else f"the bytes {value!r}"
+            raise ValueError(
+                f"{table.name} has {kind} in the column {column!r}, where each image has its name. Name a column of "
+                f"text or numbers by --id-column, or number the rows by --id-column {ROW_NUMBERS}."
+            )
+    return [str(value) for value in values]
 
 
 def _check_unique(shards: list[Shard]) -> None:

@@ -78,16 +78,26 @@ class Location:
         """Deletes a file."""
         self.filesystem.delete_file(self.path)
 
-    def files(self, *, recursive: bool = True, hidden: bool = False) -> list["Location"]:
+    def files(self, *, recursive: bool = True, hidden: bool = False, folders: bool = False) -> list["Location"]:
         """Files in a folder, in the order of their paths; without those that start with a dot, or lie in such a folder.
 
+        Args:
+            recursive: Whether to look into the folders in it.
+            hidden: Whether to list what starts with a dot.
+            folders: Whether to list the folders in it too.
+
         Raises:
+            ValueError: If a name is not UTF-8.
             OSError: If the folder cannot be read.
         """
         from pyarrow.fs import FileSelector, FileType
 
         found = self.filesystem.get_file_info(FileSelector(self.path, recursive=recursive))
-        paths = [info.path for info in found if info.type == FileType.File]
+        kinds = (FileType.File, FileType.Directory) if folders else (FileType.File,)
+        try:
+            paths = [info.path for info in found if info.type in kinds]
+        except UnicodeDecodeError as error:  # Arrow knows no such names, nor do parquet files
+            raise _not_utf8(error.object.decode(errors="backslashreplace")) from error
         start = len(self.path.rstrip("/"))
         return [self.at(path) for path in sorted(paths) if hidden or "/." not in path[start:]]
 
@@ -99,7 +109,7 @@ def locate(name: str | os.PathLike) -> Location:
     """Finds the file system of a path or a URI (`file://`, `s3://`, `gs://`, `hdfs://`, `abfs://`).
 
     Raises:
-        ValueError: If the URI is none that Arrow knows.
+        ValueError: If the URI is none that Arrow knows, or the path is not UTF-8.
         OSError: If its server does not answer.
         ImportError: If Arrow is not installed.
     """
@@ -107,10 +117,22 @@ def locate(name: str | os.PathLike) -> Location:
         from pyarrow import fs
     except ImportError as error:
         raise ImportError(f"Reading images and writing predictions needs Arrow: {INSTALL}") from error
-    text = os.fspath(name)
+    text = _utf8(os.fspath(name))
     if "://" in text:
         return Location(*fs.FileSystem.from_uri(text))
     return Location(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
+
+
+def _utf8(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise _not_utf8(path.encode(errors="backslashreplace").decode()) from error
+    return path
+
+
+def _not_utf8(path: str) -> ValueError:
+    return ValueError(f"The name of {path} is not UTF-8, so neither Arrow nor parquet can hold it: rename it.")
 
 
 def expand(pattern: str) -> list[Location]:
@@ -123,16 +145,16 @@ def expand(pattern: str) -> list[Location]:
         if here.exists() or not glob.has_magic(pattern):
             return [here]
         found = glob.glob(os.path.expanduser(pattern), recursive=True)
-        return [here.at(os.path.abspath(path)) for path in sorted(found)]
+        return [here.at(_utf8(os.path.abspath(path))) for path in sorted(found)]
     address, mark, query = pattern.partition("?")
     head, star, _ = address.partition("*")
     if not star:
         return [locate(pattern)]
     base = head.rpartition("/")[0]
-    folder, wanted = locate(base + mark + query), address[len(base) + 1 :].split("/")
+    folder, wanted = locate(base + mark + query), address[len(base) + 1 :].rstrip("/").split("/")
     start = len(folder.path.rstrip("/")) + 1
-    files = folder.files(recursive=len(wanted) > 1 or "**" in wanted)
-    return [file for file in files if _matches(file.path[start:].split("/"), wanted)]
+    places = folder.files(recursive=len(wanted) > 1 or "**" in wanted, folders=True)
+    return [place for place in places if _matches(place.path[start:].split("/"), wanted)]
 
 
 def _matches(names: list[str], patterns: list[str]) -> bool:

@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 
+from keras_mixer.data import ModelCard
 from keras_mixer.evaluation import newest_version
 
 _CARD = "model.json"
@@ -27,6 +28,23 @@ def model_files(path: str | os.PathLike) -> dict[str, pathlib.Path]:
     # A card beside a .keras file, the weights of an OpenVINO .xml, the outer data of an .onnx.
     beside = [path.with_suffix(".json"), path.with_suffix(".bin"), path.with_name(f"{path.name}.data")]
     return {file.name: file for file in (path, *beside, path.with_name(_CARD)) if file.is_file()}
+
+
+def check_card(path: str | os.PathLike) -> None:
+    """Reads the card among a model's files, and leaves the model itself closed.
+
+    Raises:
+        ValueError: If there is no model, or no card that can be read.
+    """
+    files = model_files(path)
+    if "saved_model.pb" in files:
+        name = f"assets/{_CARD}"
+    else:
+        model = next(iter(files.values()))
+        name = model.with_suffix(".json").name if model.suffix == ".keras" else _CARD
+    if name not in files:
+        raise ValueError(f"{path} has no card: expected {name} among its files, as training and export write it.")
+    ModelCard.load(files[name])
 
 
 def fingerprint(path: str | os.PathLike) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 from keras_mixer.prediction.job import Job, Part, predict_to_store
@@ -14,6 +15,8 @@ from keras_mixer.prediction.shards import Shard, divided
 INSTALL = "pip install 'keras_mixer[ray]'"
 _PARTS_PER_SHARD = 8  # more parts of one shard keep a worker's pipeline filled longer
 _SHARDS_PER_WORKER = 4  # so that none waits long for the last one
+_RETRIES = 3  # of a shard whose worker died: one that ends each of them must end the run, not go round for ever
+_RESTARTS = 100  # of a worker: machines come and go in a long run, but one that cannot start must end it too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +55,9 @@ def predict_on_ray(
         Each part, once it is written.
 
     Raises:
-        ImportError: If Ray is not installed.
-        ValueError: If no worker fits on a node.
+        ImportError: If Ray is not installed, or what the model needs is missing on a worker.
+        ValueError: If no worker fits on a node, the model cannot be opened, or a parquet file is damaged.
+        OSError: If the store cannot be written or a parquet file not be read.
         ConnectionError: If there is no cluster at the address.
         RuntimeError: If the cluster gives up; what was written stays.
     """
@@ -66,19 +70,28 @@ def predict_on_ray(
         _quiet(ray)
         files = ray.put(dict(model))
         items = [{"shard": pickle.dumps(piece)} for piece in pieces]
-        parts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _Worker,
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(count, len(pieces))),
-            fn_constructor_args=(job, files, workers.cpus),
-            num_cpus=workers.cpus,
-            num_gpus=workers.gpus or None,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # there is no other way to say this
+            parts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+                _Worker,
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(count, len(pieces))),
+                fn_constructor_args=(job, files, workers.cpus),
+                num_cpus=workers.cpus,
+                num_gpus=workers.gpus or None,
+                max_task_retries=_RETRIES,
+                max_restarts=_RESTARTS,
+            )
         try:
             for row in parts.iter_rows():
-                yield Part(row["images"], row["errors"], row["worker"])
+                result = pickle.loads(row["result"])
+                if isinstance(result, Exception):
+                    raise result
+                yield result
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
+            if isinstance(error, ray.exceptions.RayActorError):
+                cause = f"its workers died again and again, perhaps for want of memory: {cause}"
             raise RuntimeError(
                 f"The cluster gave up: {cause}. The parts that were written stay; run the same command again to go on."
             ) from error
@@ -96,14 +109,25 @@ class _Worker:
 
         threads = max(1, int(cpus))  # several workers of a machine would get in each other's way
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        self._job = job
-        with tempfile.TemporaryDirectory() as folder:
-            self._predictor, self._card = open_classifier(unpacked(ray.get(files), folder), threads=threads)
+        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise the first worker on it takes all its memory
+            tf.config.experimental.set_memory_growth(gpu, True)
+        self._job, self._failure = job, None
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                self._predictor, self._card = open_classifier(unpacked(ray.get(files), folder), threads=threads)
+        except (OSError, ValueError, ImportError) as error:
+            self._failure = error  # raised here, it would be a traceback of Ray's
 
     def __call__(self, batch):
-        shards = [pickle.loads(shard) for shard in batch["shard"]]
-        for part in predict_to_store(self._job, self._predictor, self._card, shards):
-            yield {name: [value] for name, value in dataclasses.asdict(part).items()}
+        # Errors travel like parts: of those that are raised, Ray changes the text.
+        try:
+            if self._failure is not None:
+                raise self._failure
+            shards = [pickle.loads(shard) for shard in batch["shard"]]
+            for part in predict_to_store(self._job, self._predictor, self._card, shards):
+                yield {"result": [pickle.dumps(part)]}
+        except (OSError, ValueError, ImportError) as error:
+            yield {"result": [pickle.dumps(error)]}
 
 
 def _ray():
@@ -137,7 +161,7 @@ def _connected(ray, address: str | None) -> Iterator[None]:
 def _quiet(ray) -> None:
     """Leaves the terminal to the caller's progress bar; Ray keeps its own notices in the logs of the session."""
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and reported by the caller
 
 
 def _worker_count(nodes: Sequence[dict], workers: RayWorkers) -> int:

@@ -66,6 +66,15 @@ class ParquetShard:
     names: tuple[str, ...]
 
     def readings(self):
+        import pyarrow as pa
+
+        try:
+            yield from self._readings()
+        except (OSError, pa.ArrowInvalid) as error:  # Arrow does not say of which file it speaks
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(f"{self.location.name} cannot be read as a parquet file: {error}") from error
+
+    def _readings(self):
         import pyarrow.parquet as pq
 
         wanted, row, found = set(self.rows), 0, 0

@@ -1,8 +1,10 @@
 """Predictions on disk: a folder of parquet files, each written whole, and a note of what made them."""
 
+import collections
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 # Readers of parquet folders pass over names that start with an underscore or a dot.
 MANIFEST = "_manifest.json"
 _PART, _SUFFIX = "part-", ".parquet"
+# What Location.write leaves of these when it is killed; other writers have partial files too.
+_HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
 
 
 class PredictionStore:
@@ -43,15 +47,16 @@ class PredictionStore:
             OSError: If it cannot be read or written.
         """
         manifest = self.location / MANIFEST
-        self._delete_partial()
-        if restart:
-            for part in self._parts():
-                part.delete()
-        elif manifest.exists():
+        known = manifest.exists()
+        if known and not restart:
             _check_same(self.location.name, made_by, _read_manifest(manifest))
-            return
-        elif self._files():
+        elif not known and not all(_HALF_WRITTEN.fullmatch(name) for name in self._files()):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
+        self._delete_half_written()
+        if known and not restart:
+            return
+        for part in self._parts():
+            part.delete()
         manifest.write((json.dumps(made_by, indent=2) + "\n").encode())
 
     def done(self, *, retry_errors: bool = False) -> set[str]:
@@ -71,6 +76,11 @@ class PredictionStore:
         """Rows in all, and those of images that could not be read."""
         errors = self.read(["error"]).column("error")
         return len(errors), len(errors) - errors.null_count
+
+    def repeated(self) -> list[str]:
+        """Names of the images that have more than one row, which runs that wrote at the same time can leave."""
+        counts = collections.Counter(self.read(["path"]).column("path").to_pylist())
+        return [name for name, count in counts.items() if count > 1]
 
     def write(self, predictions: "Sequence[Prediction]") -> None:
         """Writes a part; the same images always make the same file, so that a part made twice is there once."""
@@ -110,10 +120,10 @@ class PredictionStore:
         files = self._files()
         return [file for name, file in files.items() if name.startswith(_PART) and name.endswith(_SUFFIX)]
 
-    def _delete_partial(self) -> None:
-        """Deletes the files that a killed process left half written."""
+    def _delete_half_written(self) -> None:
+        """Deletes the files of this store that a killed process left half written."""
         for name, file in self._files().items():
-            if name.startswith(PARTIAL):
+            if _HALF_WRITTEN.fullmatch(name):
                 file.delete()
 
     def _files(self) -> dict[str, Location]:

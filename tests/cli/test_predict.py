@@ -118,17 +118,62 @@ def test_folders_and_parquet_files_are_classified_like_files(run, images, tmp_pa
         (["--engine", "ray"], "need --output"),
         (["--restart"], "need --output"),
         (["--output", "FOLDER"], "choose a new or empty folder"),
+        (["--output", "FOLDER", "--restart"], "choose a new or empty folder"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(run, images, capsys, options, message):
     folder = images / "mine"
     folder.mkdir()
-    (folder / "notes.txt").write_text("no predictions")
+    (folder / "part-0.parquet").write_text("no predictions")
     options = [folder if option == "FOLDER" else option for option in options]
     before = sorted(images.rglob("*"))
     assert status("predict", "--model", run, images / "a.png", *options) == 2
     assert message in capsys.readouterr().err
     assert sorted(images.rglob("*")) == before
+
+
+def test_columns_are_part_of_what_made_the_predictions(run, tmp_path, capsys):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    content = [(tmp_path / "a.png").read_bytes()]
+    pq.write_table(pa.table({"id": ["one"], "small": content, "large": content}), tmp_path / "images.parquet")
+    command = ["--model", run, tmp_path / "images.parquet", "--output", tmp_path / "found"]
+    predictions(capsys, *command, "--image-column", "small")
+    assert status("predict", *command, "--image-column", "large") == 2
+    assert "image_column 'small' then, 'large' now" in capsys.readouterr().err
+    assert status("predict", *command, "--image-column", "small", "--id-column", "none") == 2
+    assert "id_column None then, 'none' now" in capsys.readouterr().err
+
+
+def test_success_means_one_row_for_each_image(run, images, tmp_path, capsys):
+    command = ["--model", run, images / "a.png", images / "b.jpg", "--output", tmp_path / "found"]
+    predictions(capsys, *command)
+    (part,) = (tmp_path / "found").glob("part-*")
+    part.with_name("part-0.parquet").write_bytes(part.read_bytes())
+    assert status("predict", *command) == 1
+    error = capsys.readouterr().err
+    assert "2 images have more than one row" in error
+    assert "--restart" in error
+    assert predictions(capsys, *command, "--restart")["rows in the output"] == 2
+
+
+@pytest.mark.parametrize("form", ["run", "keras", "saved_model"])
+def test_for_ray_the_model_stays_closed_and_its_card_is_read(run, images, tmp_path, capsys, monkeypatch, form):
+    monkeypatch.setitem(sys.modules, "ray", None)  # the first thing to fail after the model was looked at
+    folder = tmp_path / "model"
+    names = ("saved_model.pb", "assets/model.json") if form == "saved_model" else ("model.keras", "model.json")
+    model, card = (folder / name for name in names)
+    card.parent.mkdir(parents=True)
+    model.write_bytes(b"to be opened by the workers alone")
+    command = ["--model", model if form == "keras" else folder, images, "--output", tmp_path / "found"]
+    command += ["--engine", "ray"]
+    assert status("predict", *command) == 2
+    assert f"has no card: expected {names[1]}" in capsys.readouterr().err
+    card.write_text("{}")
+    assert status("predict", *command) == 2
+    assert "is not a model card" in capsys.readouterr().err
+    card.write_bytes((run / "model.json").read_bytes())
+    assert status("predict", *command) == 2
+    assert "pip install 'keras_mixer[ray]'" in capsys.readouterr().err
 
 
 def test_without_ray_its_installation_is_named(run, images, tmp_path, capsys, monkeypatch):

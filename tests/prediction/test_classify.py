@@ -1,14 +1,21 @@
 """Predictions of many images against those of one at a time."""
 
+import io
+import struct
+
 import digit_models
 import image_headers
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+from PIL import Image
 
-from keras_mixer.evaluation import Predictor, keras_predictor, predict_file
+from keras_mixer.evaluation import Predictor, keras_predictor
+from keras_mixer.export import decoding
 from keras_mixer.prediction import classify, find_images
+from keras_mixer.prediction.classify import MAX_PIXELS
 
 CARD = digit_models.card(None)
 
@@ -16,6 +23,12 @@ CARD = digit_models.card(None)
 @pytest.fixture(scope="module")
 def predictor():
     return keras_predictor(digit_models.untrained())
+
+
+def one_by_one(predictor, path, top) -> list[tuple[str, float]]:
+    """Class names and scores of one image, best first, by the predictor and NumPy alone."""
+    (scores,) = predictor.scores(CARD.preprocessing(tf.io.read_file(str(path))).numpy()[None])
+    return [(CARD.class_names[index], scores[index]) for index in np.argsort(-scores, kind="stable")[:top]]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -36,10 +49,33 @@ def test_as_one_at_a_time(predictor, images, batch_size):
             assert prediction.error == f"{prediction.path} is not a readable JPEG or PNG image (12 bytes)."
             assert prediction.classes == ()
             continue
-        expected = predict_file(predictor, CARD, prediction.path, top=3)
+        expected = one_by_one(predictor, prediction.path, top=3)
         assert prediction.error is None
         assert list(prediction.labels) == [name for name, _ in expected] == [str(index) for index in prediction.classes]
         assert prediction.scores == pytest.approx([score for _, score in expected], rel=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("RGB", "jpg"), ("RGBA", "png"), ("P", "png"), ("L", "jpg")])
+def test_any_size_and_colour_is_read(predictor, tmp_path, mode, suffix):
+    path = tmp_path / f"image.{suffix}"
+    Image.new("RGB", (30, 17), (200, 10, 90)).convert(mode).save(path)
+    (prediction,) = classify(predictor, CARD, find_images([str(path)]))
+    assert (prediction.error, len(prediction.scores)) == (None, 5)
+
+
+def test_what_is_no_image_is_an_error_of_its_own(predictor, images):
+    unknown = b"DDS " + struct.pack("<31I", 124, 0x1007, 8, 8, *[0] * 14, 32, 0x80000000, *[0] * 11)
+    with pytest.raises(NotImplementedError):  # what Pillow thinks of it
+        Image.open(io.BytesIO(unknown))
+    bad = {"cut.jpg": (images / "a.png").read_bytes()[:40], "dds.jpg": unknown, "empty.jpg": b""}
+    for name, content in bad.items():
+        (images / name).write_bytes(content)
+    found = {prediction.path: prediction for prediction in classify(predictor, CARD, find_images([str(images)]))}
+    assert len(found) == 8
+    for name, content in bad.items():
+        path = str(images / name)
+        assert found[path].error == f"{path} is not a readable JPEG or PNG image ({len(content)} bytes)."
+    assert found[str(images / "a.png")].error is None
 
 
 def test_a_file_that_is_gone_and_an_empty_row_have_errors(predictor, images, tmp_path):
@@ -54,10 +90,15 @@ def test_a_file_that_is_gone_and_an_empty_row_have_errors(predictor, images, tmp
 
 
 def test_a_header_that_promises_too_many_pixels_is_an_error(predictor, tmp_path):
-    for name, header in {"a.png": image_headers.png_header, "b.jpg": image_headers.jpeg_header}.items():
-        (tmp_path / name).write_bytes(header(30_000, 30_000))
-    for prediction in classify(predictor, CARD, find_images([str(tmp_path)])):
+    assert MAX_PIXELS == decoding.MAX_PIXELS == 8192**2
+    for size in (8193, 10_000, 30_000):  # Pillow warns of the second and refuses the third
+        (tmp_path / f"{size}.png").write_bytes(image_headers.png_header(8192, size))
+        (tmp_path / f"{size}.jpg").write_bytes(image_headers.jpeg_header(8192, size))
+    predictions = list(classify(predictor, CARD, find_images([str(tmp_path)])))
+    assert len(predictions) == 6
+    for prediction in predictions:
         assert f"{prediction.path} is too large to be decoded" in prediction.error
+    assert predictions[4].error.endswith("8,192 x 8,193 pixels, more than 67,108,864.")
 
 
 def test_a_parquet_file_that_lost_rows_is_no_longer_the_one_that_was_listed(predictor, images, tmp_path):
@@ -81,5 +122,5 @@ def test_a_parquet_file_damaged_after_it_was_listed_stops_the_run_by_its_own_err
     shards = find_images([str(path)])
     content = path.read_bytes()
     path.write_bytes(content[:20] + b"\xff" * 60 + content[80:])
-    with pytest.raises(OSError):  # noqa: PT011 - Arrow's words
+    with pytest.raises(OSError, match=r"rows\.parquet cannot be read as a parquet file"):
         list(classify(predictor, CARD, shards))

@@ -1,6 +1,7 @@
 """What files, folders, globs and parquet files stand for."""
 
 import os
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +39,8 @@ def test_paths_and_globs(images, pattern, expected):
         ("/*.png", ["a.png", "bad.png"]),
         ("/**/*.png", ["a.png", "bad.png", "more/d.png"]),
         ("/*/*.png", ["more/d.png"]),
+        ("/m*", ["more/d.png"]),
+        ("/m*/", ["more/d.png"]),
     ],
 )
 def test_the_same_by_uri(images, pattern, expected):
@@ -69,6 +72,14 @@ def test_what_is_not_there_is_named(images, missing):
     (images / "empty").mkdir()
     with pytest.raises(ValueError, match=missing.replace("*", r"\*")):
         find_images([str(images / missing)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_a_name_that_is_not_utf8_is_named(images):
+    os.rename(images / "a.png", os.fsencode(images) + b"/a\xff.png")
+    for pattern in (images, images / "*.png", images / "a\udcff.png", images.as_uri()):
+        with pytest.raises(ValueError, match=r"images/a\\(xff|udcff)\.png is not UTF-8.*rename it"):
+            find_images([str(pattern)])
 
 
 BYTES = [b"one", b"two", None, b"four", b"five"]
@@ -121,6 +132,14 @@ def test_names_must_be_unique(tmp_path):
     assert len(names(find_images([path], id_column="none"))) == 5
     with pytest.raises(ValueError, match="no column 'number'"):
         find_images([path], id_column="number")
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, "no value"), (b"b", "the bytes b'b'")])
+def test_names_must_be_there_and_be_text_or_numbers(tmp_path, value, said):
+    path = table(tmp_path, photo=BYTES, path=[value] * 5)
+    with pytest.raises(ValueError, match=rf"images\.parquet has {said}.*'path'.*--id-column none"):
+        find_images([path], image_column="photo")
+    assert len(names(find_images([path], image_column="photo", id_column="none"))) == 5
 
 
 def test_what_is_no_parquet_file_is_named(tmp_path):

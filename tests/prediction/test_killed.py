@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import stalling
 from PIL import Image
 
 from keras_mixer.cli import main
+from keras_mixer.prediction import ray_engine
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs Ray Data: pip install 'keras_mixer[ray]'"
@@ -31,6 +33,15 @@ def twenty_images(tmp_path):
     for name in ("03.png", "17.png"):
         (folder / name).write_bytes(b"not an image")
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One cluster for all tests, started as the engine starts it."""
+    import ray
+
+    with ray_engine._connected(ray, None):
+        yield
 
 
 def arguments(run, images, last, output) -> list[str]:
@@ -84,7 +95,7 @@ def test_a_killed_run_goes_on_where_it_was(run, twenty_images, tmp_path, capsys)
 
 @needs_ray
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
-def test_a_worker_of_two_killed_midway_loses_no_image(run, twenty_images, tmp_path, capsys):
+def test_a_worker_of_two_killed_midway_loses_no_image(cluster, run, twenty_images, tmp_path, capsys):
     last, output = stalling.stalling_image(tmp_path / "last.png"), tmp_path / "output"
     killed = []
 
@@ -103,3 +114,39 @@ def test_a_worker_of_two_killed_midway_loses_no_image(run, twenty_images, tmp_pa
     assert killed[0] != os.getpid()
     assert (result["predicted now"], result["rows in the output"], result["of them unreadable"]) == (21, 21, 2)
     check_every_image_once(output, twenty_images, last)
+
+
+@needs_ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_an_error_of_a_worker_is_one_line_of_the_command(cluster, run, tmp_path, capfd):
+    table = tmp_path / "images.parquet"
+    pq.write_table(pa.table({"image": [b"x" * 1000] * 50}), table, compression="none", use_dictionary=False)
+    content = table.read_bytes()
+    table.write_bytes(content[:20] + b"\xff" * 60 + content[80:])  # what lists its rows, at the end, is whole
+    command = ["predict", "--model", run, table, "--output", tmp_path / "output", "--engine", "ray", "--workers", "1"]
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in command])
+    error = capfd.readouterr().err
+    assert exit_.value.code == 2, error
+    assert "Traceback" not in error
+    assert error.splitlines()[-1].startswith(f"Error: {table} cannot be read as a parquet file: ")
+
+
+@needs_ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_images_that_kill_every_worker_end_the_run(cluster, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ray_engine, "_RETRIES", 0)
+    last = stalling.stalling_image(tmp_path / "last.png")
+
+    def kill():
+        with stalling.reader_of(last) as worker:
+            os.kill(worker, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    command = ["predict", "--model", run, last, "--output", tmp_path / "output", "--engine", "ray", "--workers", "1"]
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in command])
+    killer.join()
+    assert exit_.value.code == 1
+    assert "workers died again and again" in capsys.readouterr().err

@@ -63,13 +63,38 @@ def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["part-of-mine.parquet"]
 
 
+def test_restarting_leaves_the_files_of_others_alone(tmp_path):
+    for name in ("part-00000.parquet", ".partial-12-5f-epoch.keras"):
+        (tmp_path / name).write_bytes(b"of another program")
+    for restart in (False, True):
+        with pytest.raises(ValueError, match=r"holds files and no _manifest\.json"):
+            PredictionStore(tmp_path).open(MADE_BY, restart=restart)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".partial-12-5f-epoch.keras", "part-00000.parquet"]
+
+
+def test_a_run_that_was_killed_before_its_first_file_is_started_again(tmp_path):
+    (tmp_path / ".partial-123-_manifest.json").write_text("{")
+    PredictionStore(tmp_path).open(MADE_BY)
+    assert [file.name for file in tmp_path.iterdir()] == ["_manifest.json"]
+
+
+def test_images_with_two_rows_are_found(store):
+    store.write([GOOD, BAD])
+    assert store.repeated() == []
+    store.write([GOOD])
+    assert store.repeated() == ["/a.png"]
+
+
 def test_half_written_files_are_no_parts_and_go(store, tmp_path):
     store.write([GOOD])
     half = tmp_path / "new" / "store" / ".partial-123-part-0.parquet"
     half.write_bytes(b"PAR1")
+    foreign = half.with_name(".partial-123-0badf00d-part-0.parquet")
+    foreign.write_bytes(b"of another program")
     assert store.done() == {"/a.png"}
     store.open(MADE_BY)
     assert not half.exists()
+    assert foreign.exists()
 
 
 def test_a_damaged_part_or_manifest_is_named(store, tmp_path):
