@@ -91,6 +91,5 @@ def smoke_rows() -> list[Row]:
     """Seconds of work on a tiny model, to check the harness itself."""
     return [
         Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", variant="tiny", batch=2),
-        Row("plain Keras layers, Dense and Permute", "plain_keras", variant="tiny", batch=2),
         Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", variant="tiny", batch=2, task="training"),
     ]
