@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from benchmarks.speed.table import machine
+from keras_mixer.files import written_whole
 
 
 class Results:
@@ -58,11 +59,9 @@ class Results:
             print(f"Measuring {name}", file=sys.stderr, flush=True)
             command, environment = [sys.executable, "-m", *module], {**os.environ, **environment}
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
             made = f"{datetime.date.today()}, {machine()}"
-            partial.write_text(json.dumps({"made": made, "result": json.loads(done.stdout.splitlines()[-1])}))
-            partial.replace(path)
+            with written_whole(path) as partial:
+                partial.write_text(json.dumps({"made": made, "result": json.loads(done.stdout.splitlines()[-1])}))
         kept = json.loads(path.read_text())
         self.made.add(kept["made"])
         return kept["result"]
