@@ -57,6 +57,34 @@ def download(variant, name, as_json):
 
 
 @command.command()
+@click.argument("variant")
+@click.argument("name", metavar="SET")
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.option("--dataset", help="TFDS name or folder of images that the model is to be evaluated on.")
+@click.option("--split", default="test", show_default=True, help="Its split.")
+def save(variant, name, folder, dataset, split):
+    """Write the SET of VARIANT to FOLDER as a model that the other commands take.
+
+    The model knows its classes and preprocessing, as after training: keras-mixer predict --model FOLDER photo.jpg
+    """
+    from keras_mixer.cli.startup import start
+
+    start("tensorflow", "keras")
+    from keras_mixer import applications
+    from keras_mixer.data import DatasetSpec, ModelCard, Preprocessing, save_model
+    from keras_mixer.weights.class_names import names_of
+    from keras_mixer.weights.registry import find
+
+    entry = find(variant, name)
+    wanted = entry.preprocessing
+    model = applications.CONSTRUCTORS[variant](weights=name)
+    preprocessing = Preprocessing(wanted.image_size, mean=wanted.mean, std=wanted.std)
+    spec = DatasetSpec(dataset, split) if dataset else None
+    save_model(model, ModelCard(f"{variant}-{name}", names_of(entry), preprocessing, spec), folder)
+    click.echo(f"Written to {folder}.")
+
+
+@command.command()
 @click.argument("variant", required=False)
 @click.argument("name", metavar="[SET]", required=False)
 @json_option

@@ -1,7 +1,7 @@
 """From datasets to batches: sources, preprocessing, augmentation, and the card of a trained model."""
 
 from keras_mixer.data.augmentation import Augmentation
-from keras_mixer.data.card import ModelCard, load_model
+from keras_mixer.data.card import ModelCard, load_model, save_model
 from keras_mixer.data.corrupt import CorruptImages, CorruptImagesError
 from keras_mixer.data.evaluation_batches import evaluation_batches
 from keras_mixer.data.preprocessing import Preprocessing
@@ -19,5 +19,6 @@ __all__ = [
     "evaluation_batches",
     "load",
     "load_model",
+    "save_model",
     "training_batches",
 ]

@@ -63,6 +63,22 @@ class ModelCard:
             raise ValueError(f"{path} is not a model card: {error}") from error
 
 
+def save_model(model: keras.Model, card: ModelCard, folder: str | os.PathLike) -> None:
+    """Writes a model and its card, each whole or not at all, as `load_model` reads them.
+
+    Args:
+        model: The model.
+        card: Its card.
+        folder: The run folder, made if need be.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with written_whole(pathlib.Path(folder) / MODEL_FILE) as partial:
+        model.save(partial)
+    card.save(pathlib.Path(folder) / CARD_FILE)
+
+
 def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
     """Loads a trained model and its card.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_mixer.data import CorruptImages
+from keras_mixer.data import CorruptImages, save_model
 from keras_mixer.training.callbacks import Clock, StopOnNaN
 from keras_mixer.training.checkpointing import Checkpointing
 from keras_mixer.training.checkpoints import CheckpointStore, restore
@@ -27,7 +27,6 @@ from keras_mixer.training.run_folder import (
     History,
     claim,
     refuse_another,
-    save_model,
 )
 from keras_mixer.training.step import training_model
 

@@ -5,7 +5,6 @@ import shutil
 
 import keras
 
-from keras_mixer.data import ModelCard
 from keras_mixer.data.card import CARD_FILE, MODEL_FILE
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.history import write_csv
@@ -38,13 +37,6 @@ def claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
     with written_whole(folder / RECIPE_FILE) as partial:
         partial.write_text(recipe.to_json(), encoding="utf-8")
-
-
-def save_model(model: keras.Model, card: ModelCard, folder: pathlib.Path) -> None:
-    """Writes the model and its card, each whole or not at all."""
-    with written_whole(folder / MODEL_FILE) as partial:
-        model.save(partial)
-    card.save(folder / CARD_FILE)
 
 
 class History(keras.callbacks.Callback):

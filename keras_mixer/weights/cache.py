@@ -1,4 +1,4 @@
-"""The cache of published files, whose contents are checked at every use."""
+"""The files of weights, in the cache or in this package, whose contents are checked at every use."""
 
 import hashlib
 import logging
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from keras_mixer.weights.registry import WeightSet, find
 from keras_mixer.weights.transfer import digest_path, fetch, write_digest
+
+SHIPPED = Path(__file__).parent / "shipped"
 
 _log = logging.getLogger(__name__)
 
@@ -18,12 +20,12 @@ def cache_directory() -> Path:
 
 
 def cached_path(entry: WeightSet) -> Path:
-    """Where the file of a published set lies in the cache, or would."""
-    return cache_directory() / entry.file_name
+    """Where the file of a set lies: in the cache, or would, or in this package."""
+    return (cache_directory() if entry.url else SHIPPED) / entry.file_name
 
 
 def download(variant: str, name: str) -> Path:
-    """Returns the cached file of a published set; fetches it first if it is not there.
+    """Returns the file of a set of weights; a published one is fetched first if it is not in the cache.
 
     Args:
         variant: Name as "mixer_b16".
@@ -33,7 +35,7 @@ def download(variant: str, name: str) -> Path:
         The path of a file whose sha256 is the recorded one.
 
     Raises:
-        ValueError: If no such set was published, or the cached file has changed since it was fetched.
+        ValueError: If there is no such set, or its file is not the one that was published.
         OSError: If it cannot be fetched.
 
     Example:
@@ -41,6 +43,9 @@ def download(variant: str, name: str) -> Path:
         PosixPath('/home/me/.keras/keras_mixer/mixer_b16-imagenet21k.npz')
     """
     entry = find(variant, name)
+    if entry.url is None:
+        verify(cached_path(entry))
+        return cached_path(entry)
     return cached_file(entry.url, entry.file_name)
 
 

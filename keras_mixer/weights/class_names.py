@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mixer.weights.cache import cached_file
+from keras_mixer.weights.registry import WeightSet
 
 # Class number -> (WordNet id, name), for both label sets as they are published.
 _IMAGENET_1K = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -64,6 +65,16 @@ def wordnet_ids(classes: int) -> tuple[str, ...]:
     if classes not in _READERS:
         raise ValueError(f"The classes of heads of 1,000 and 21,843 are known, but this one has {classes:,}.")
     return tuple(wordnet_id for wordnet_id, _ in _READERS[classes]())
+
+
+def names_of(entry: WeightSet) -> tuple[str, ...]:
+    """Returns the names of the classes of a set of weights, WordNet ids where they are those of ImageNet.
+
+    Raises:
+        ValueError: If the names are not known, or the file of names is damaged.
+        OSError: If they have to be fetched and cannot be.
+    """
+    return entry.class_names or wordnet_ids(entry.classes)
 
 
 def _imagenet_1k() -> list[tuple[str, str]]:

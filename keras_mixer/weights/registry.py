@@ -20,14 +20,15 @@ class InputPreprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class WeightSet:
-    """One published file of weights.
+    """One file of weights, published or part of this package.
 
     Attributes:
         variant: Key of `keras_mixer.models.VARIANTS`, as "mixer_b16".
         name: Name of the set, as "imagenet21k".
-        url: Where the file is published, https.
+        url: Where the file is published, https; None for one that comes with this package.
         classes: Classes of its head.
         preprocessing: How it wants its images.
+        class_names: Names of the classes, where they are not those of ImageNet.
         source: Who published it, and what it was trained on.
         licence: SPDX name of the licence, or where to read about it.
         note: What a user should know before relying on it; empty if nothing.
@@ -35,17 +36,19 @@ class WeightSet:
 
     variant: str
     name: str
-    url: str
+    url: str | None
     classes: int
     source: str
     licence: str
     preprocessing: InputPreprocessing = InputPreprocessing()
     note: str = ""
+    class_names: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache; the published names repeat from one set to the next."""
-        return f"{self.variant}-{self.name}{self.url[self.url.rindex('.') :]}"
+        """Name of the file where it is kept; the published names repeat from one set to the next."""
+        suffix = ".npz" if self.url is None else self.url[self.url.rindex(".") :]
+        return f"{self.variant}-{self.name}{suffix}"
 
 
 _OFFICIAL = "https://storage.googleapis.com/mixer_models"
