@@ -5,6 +5,7 @@ import json
 
 import tensorflow as tf
 
+from keras_mixer.data.gif import first_frame_as_png, is_gif
 from keras_mixer.fields import read
 
 RESIZE_MODES = ("crop", "squash", "direct")
@@ -83,7 +84,9 @@ class Preprocessing:
         Raises:
             tf.errors.InvalidArgumentError: When the operation runs, if the bytes are no such image.
         """
-        # One operation reads all three formats. The accurate inverse DCT is what PIL and other servers use.
+        encoded = tf.convert_to_tensor(encoded)
+        encoded = tf.cond(is_gif(encoded), lambda: first_frame_as_png(encoded), lambda: encoded)
+        # One operation reads both other formats. The accurate inverse DCT is what PIL and other servers use.
         image = tf.io.decode_jpeg(encoded, channels=self.channels, dct_method="INTEGER_ACCURATE")
         return tf.ensure_shape(image, (None, None, self.channels))
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_mixer.data.gif import first_frame, is_gif
+
 # 67 million pixels, 200 MB decoded: beyond any photograph, below what a forged header could ask for.
 MAX_PIXELS = 2**26
 
@@ -16,15 +18,15 @@ def decode_batch(image_bytes: tf.Tensor, preprocessing) -> tf.Tensor:
     """Decodes, resizes and scales a batch of encoded images, inside a `tf.function`.
 
     Args:
-        image_bytes: Encoded JPEG or PNG images, strings `(batch,)`.
+        image_bytes: Encoded JPEG, PNG or GIF images (the first frame of these), strings `(batch,)`.
         preprocessing: A `keras_mixer.data.Preprocessing`: maps one encoded image to a model input.
 
     Returns:
         Model inputs, float32 `(batch, height, width, channels)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: When the graph runs, if an image is no JPEG or PNG, is cut short, or is larger
-            than `MAX_PIXELS`; the message names its index in the batch.
+        tf.errors.InvalidArgumentError: When the graph runs, if an image is no JPEG, PNG or GIF, is cut short, or is
+            larger than `MAX_PIXELS`; the message names its index in the batch.
     """
 
     def model_input(indexed):
@@ -45,14 +47,19 @@ def _complaints(index: tf.Tensor, encoded: tf.Tensor) -> list[tf.Operation]:
     """Checks that fail before the decoder does, for the decoder's errors do not say which image they are about."""
     is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG_START)) == _JPEG_START
     is_png = tf.strings.substr(encoded, 0, len(_PNG_START)) == _PNG_START
-    data = tf.io.decode_raw(encoded, tf.uint8)
     length = tf.strings.length(encoded)
-    known = _require(is_jpeg | is_png, "Image {} of the request is neither JPEG nor PNG ({} bytes).", index, length)
+    known = _require(
+        is_jpeg | is_png | is_gif(encoded),
+        "Image {} of the request is neither JPEG nor PNG nor GIF ({} bytes).",
+        index,
+        length,
+    )
     with tf.control_dependencies([known]):
-        has_end = tf.where(is_jpeg, _has_jpeg_end(data), _has_png_end(encoded))
+        data = tf.io.decode_raw(encoded, tf.uint8)
+        formats = [(is_jpeg, lambda: _of_jpeg(encoded, data)), (is_png, lambda: _of_png(encoded, data))]
+        has_end, height, width = tf.case(formats, default=lambda: _of_gif(encoded))
         complete = _require(has_end, "Image {} of the request is cut short ({} bytes).", index, length)
     with tf.control_dependencies([complete]):
-        height, width = tf.unstack(tf.cond(is_jpeg, lambda: _jpeg_size(encoded), lambda: _png_size(data)))
         small_enough = _require(
             height * width <= MAX_PIXELS,
             f"Image {{}} of the request is too large: {{}} x {{}} pixels, more than {MAX_PIXELS}.",
@@ -67,24 +74,30 @@ def _require(condition: tf.Tensor, template: str, *values: tf.Tensor) -> tf.Oper
     return tf.debugging.Assert(condition, [tf.strings.format(template, values)])
 
 
-def _has_jpeg_end(data: tf.Tensor) -> tf.Tensor:
+# Each says of a file of its format whether it has its end, and the height and width that it declares.
+
+
+def _of_jpeg(encoded: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     # Some writers append data after the end marker, so that it need not be last.
-    return tf.reduce_any((data[:-1] == 0xFF) & (data[1:] == 0xD9))
+    has_end = tf.reduce_any((data[:-1] == 0xFF) & (data[1:] == 0xD9))
+    # Without an end there may be no size to read.
+    size = tf.cond(has_end, lambda: tf.io.extract_jpeg_shape(encoded)[:2], lambda: tf.zeros(2, tf.int32))
+    height, width = tf.unstack(tf.cast(size, tf.int64))
+    return has_end, height, width
 
 
-def _has_png_end(encoded: tf.Tensor) -> tf.Tensor:
+def _of_png(encoded: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     # The last chunk is IEND and its checksum; a shorter string has none.
     length = tf.strings.length(encoded)
     tail = tf.strings.substr(encoded, tf.maximum(length - 8, 0), tf.minimum(length, 8))
-    return tf.strings.substr(tf.strings.join([tail, tf.constant(b"\0" * 8)]), 0, 4) == _PNG_END
-
-
-def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64)
-
-
-def _png_size(data: tf.Tensor) -> tf.Tensor:
+    has_end = tf.strings.substr(tf.strings.join([tail, tf.constant(b"\0" * 8)]), 0, 4) == _PNG_END
     # Bytes 16 to 23 of the header: width, then height, big-endian. Padded, for the string may end before.
     header = tf.cast(tf.concat([data, tf.zeros(24, tf.uint8)], 0)[16:24], tf.int64)
     place_values = tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64)
-    return tf.reduce_sum(tf.reshape(header, (2, 4)) * place_values, axis=1)[::-1]
+    width, height = tf.unstack(tf.reduce_sum(tf.reshape(header, (2, 4)) * place_values, axis=1))
+    return has_end, height, width
+
+
+def _of_gif(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    frame = first_frame(encoded)
+    return frame.end <= tf.strings.length(encoded), frame.height, frame.width

@@ -24,8 +24,8 @@ def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelC
 
     - `serving_default`: `images` float32 `(batch, height, width, channels)`, preprocessed, to `scores`
       `(batch, classes)`;
-    - `serving_bytes`: `image_bytes` strings `(batch,)`, JPEG or PNG files, to `classes` int32, `scores` float32 and
-      `labels` strings, each `(batch, k)`, best first, k being 5 or the number of classes if that is smaller;
+    - `serving_bytes`: `image_bytes` strings `(batch,)`, JPEG, PNG or GIF files, to `classes` int32, `scores` float32
+      and `labels` strings, each `(batch, k)`, best first, k being 5 or the number of classes if that is smaller;
     - `features`: `images` to `features` `(batch, channels)`, what the head of the model sees.
 
     Scores are what the model gives: probabilities if it ends in softmax, else logits. `assets/` holds the class names

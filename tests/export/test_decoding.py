@@ -35,13 +35,27 @@ def png_with_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
+def gif_with_frame(width: int, height: int) -> bytes:
+    canvas = struct.pack("<HHBBB", 1, 1, 0, 0, 0)  # says nothing of the frame
+    return b"GIF89a" + canvas + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x01\x00\x00;"
+
+
 GOOD = encoded("RGB", "PNG")
 
 
 def test_each_image_is_preprocessed_as_on_its_own():
-    images = [GOOD, encoded("RGB", "JPEG"), encoded("L", "PNG")]
+    images = [GOOD, encoded("RGB", "JPEG"), encoded("L", "PNG"), encoded("RGB", "GIF")]
     expected = [PREPROCESSING(tf.constant(image)) for image in images]
     np.testing.assert_allclose(decode(tf.constant(images)), expected, atol=1e-6)
+
+
+def test_a_model_of_one_channel_reads_every_format():
+    grey = Preprocessing(image_size=(16, 24), channels=1)
+    decode_grey = tf.function(lambda images: decode_batch(images, grey))
+    images = [encoded(mode, file_format) for mode in ("RGB", "L") for file_format in ("PNG", "JPEG", "GIF")]
+    found = decode_grey(tf.constant(images))
+    np.testing.assert_allclose(found, [grey(tf.constant(image)) for image in images], atol=1e-6)
+    np.testing.assert_array_equal(found[3], found[5])  # 256 greys are a palette without loss
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "L", "LA", "1"])
@@ -75,12 +89,14 @@ def test_a_jpeg_with_data_after_its_end_is_read():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (b"", r"Image 1 of the request is neither JPEG nor PNG \(0 bytes\)"),
-        (b"not an image", r"Image 1 of the request is neither JPEG nor PNG \(12 bytes\)"),
-        (encoded("RGB", "GIF"), "Image 1 of the request is neither JPEG nor PNG"),
-        (encoded("RGB", "BMP"), "Image 1 of the request is neither JPEG nor PNG"),
+        (b"", r"Image 1 of the request is neither JPEG nor PNG nor GIF \(0 bytes\)"),
+        (b"not an image", r"Image 1 of the request is neither JPEG nor PNG nor GIF \(12 bytes\)"),
+        (encoded("RGB", "BMP"), "Image 1 of the request is neither JPEG nor PNG nor GIF"),
         (encoded("RGB", "JPEG")[:300], r"Image 1 of the request is cut short \(300 bytes\)"),
         (encoded("RGB", "JPEG")[:3], r"Image 1 of the request is cut short \(3 bytes\)"),
+        (encoded("RGB", "GIF")[:-10], "Image 1 of the request is cut short"),
+        (encoded("RGB", "GIF")[:7], "Image 1 of the request is cut short"),
+        (gif_with_frame(9_000, 9_000), "Image 1 of the request is too large: 9000 x 9000 pixels"),
         (GOOD[:200], r"Image 1 of the request is cut short \(200 bytes\)"),
         (GOOD[:8], r"Image 1 of the request is cut short \(8 bytes\)"),
         (png_with_header(30_000, 30_000), "Image 1 of the request is too large: 30000 x 30000 pixels"),
@@ -102,7 +118,7 @@ def test_few_images_are_decoded_at_once():
 def test_random_corruptions_give_an_error_or_an_image():
     random = np.random.default_rng(5)
     outcomes = set()
-    for image in (GOOD, encoded("RGB", "JPEG")):
+    for image in (GOOD, encoded("RGB", "JPEG"), encoded("RGB", "GIF")):
         for _ in range(40):
             data = bytearray(image)
             for position in random.integers(0, len(data), 3):
