@@ -86,7 +86,8 @@ def _open(model: str, weights: str | None):
     if weights is None and model not in ARCHITECTURES:
         return open_classifier(model)
     opened, card = open_model(model, weights)
-    return keras_predictor(opened), dataclasses.replace(card, class_names=wordnet_ids(opened.output_shape[-1]))
+    names = card.class_names or wordnet_ids(opened.output_shape[-1])
+    return keras_predictor(opened), dataclasses.replace(card, class_names=names)
 
 
 def _real(data_dir: str | None):

@@ -14,13 +14,14 @@ def open_model(name: str, weights: str | None = None):
     """Opens what MODEL names.
 
     Returns:
-        The model and its card; a variant has a card without classes.
+        The model and its card; without classes for a variant, but for weights that bring their names.
 
     Raises:
         ValueError: If there is no such model.
     """
     start("tensorflow", "keras")
     from keras_mixer.models import ARCHITECTURES, VARIANTS
+    from keras_mixer.weights.registry import REGISTRY
 
     if name in ARCHITECTURES:
         from keras_mixer import applications, data, siblings
@@ -31,8 +32,9 @@ def open_model(name: str, weights: str | None = None):
             model = siblings.CONSTRUCTORS[name](weights=weights, input_shape=(224, 224, 3))
         height, width, channels = model.input_shape[1:]
         wanted = model.preprocessing
-        preprocessing = data.Preprocessing((height, width), channels, mean=wanted.mean, std=wanted.std)
-        return model, data.ModelCard(name, (), preprocessing)
+        preprocessing = data.Preprocessing((height, width), channels, wanted.resize, mean=wanted.mean, std=wanted.std)
+        published = REGISTRY.get((name, weights))
+        return model, data.ModelCard(name, published.class_names if published else (), preprocessing)
     if weights is not None:
         raise ValueError("--weights is for a variant named as MODEL; a run folder brings its own.")
     from keras_mixer.data import load_model

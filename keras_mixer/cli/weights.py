@@ -67,20 +67,19 @@ def save(variant, name, folder, dataset, split):
 
     The model knows its classes and preprocessing, as after training: keras-mixer predict --model FOLDER photo.jpg
     """
-    from keras_mixer.cli.startup import start
+    import dataclasses
 
-    start("tensorflow", "keras")
-    from keras_mixer import applications
-    from keras_mixer.data import DatasetSpec, ModelCard, Preprocessing, save_model
-    from keras_mixer.weights.class_names import names_of
+    from keras_mixer.cli.model_argument import open_model
     from keras_mixer.weights.registry import find
 
     entry = find(variant, name)
-    wanted = entry.preprocessing
-    model = applications.CONSTRUCTORS[variant](weights=name)
-    preprocessing = Preprocessing(wanted.image_size, mean=wanted.mean, std=wanted.std)
+    model, card = open_model(variant, name)
+    from keras_mixer.data import DatasetSpec, save_model
+    from keras_mixer.weights.class_names import names_of
+
     spec = DatasetSpec(dataset, split) if dataset else None
-    save_model(model, ModelCard(f"{variant}-{name}", names_of(entry), preprocessing, spec), folder)
+    card = dataclasses.replace(card, name=f"{variant}-{name}", class_names=names_of(entry), dataset=spec)
+    save_model(model, card, folder)
     click.echo(f"Written to {folder}.")
 
 

@@ -11,11 +11,13 @@ class InputPreprocessing:
         image_size: Height and width in pixels.
         mean: Subtracted from the image on a [0, 1] scale; one number, or one per channel.
         std: Divides the difference, likewise; mean = std = 0.5 gives [-1, 1], mean 0 and std 1 leave [0, 1].
+        resize: How photographs come to that size, see `keras_mixer.data.Preprocessing`.
     """
 
     image_size: tuple[int, int] = (224, 224)
     mean: float | tuple[float, ...] = 0.5
     std: float | tuple[float, ...] = 0.5
+    resize: str = "crop"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,16 @@ def _timm(variant: str, repository: str, name: str, classes: int, training: str,
 
 
 _SETS = (
+    WeightSet(
+        "mixer_nano",
+        "cifar10",
+        url=None,
+        classes=10,
+        source="keras_mixer, trained on CIFAR-10 by its recipe cifar10_nano",
+        licence="Apache-2.0",
+        preprocessing=InputPreprocessing(image_size=(32, 32), resize="direct"),
+        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
     _official("mixer_b16", "B_16", "imagenet1k", 1_000, "trained on ImageNet-1k"),
     _official("mixer_l16", "L_16", "imagenet1k", 1_000, "trained on ImageNet-1k"),
     _official("mixer_b16", "B_16", "imagenet21k", 21_843, "trained on ImageNet-21k"),

@@ -1,0 +1,77 @@
+"""The weights that come with the package: whole, small, and as good as their card says."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+import keras_mixer
+from keras_mixer import weights
+from keras_mixer.cli import main
+from keras_mixer.weights.cache import cached_path
+from keras_mixer.weights.registry import find
+
+ENTRY = find("mixer_nano", "cifar10")
+PHOTOGRAPHS = pathlib.Path(__file__).parents[1] / "data" / "cifar10"  # the first four of each class of the test split
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """No cache, and a mirror that nobody answers at."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_MIXER_WEIGHTS_BASE_URL", "http://127.0.0.1:9")
+
+
+@pytest.mark.backends
+def test_they_load_without_a_network_and_fit():
+    model = keras_mixer.MixerNano(weights="cifar10")
+    assert model.count_params() == 1_132_170
+    assert model.preprocessing.image_size == (32, 32)
+    assert cached_path(ENTRY).stat().st_size < 5_000_000
+    probabilities = model.predict(np.zeros((1, 32, 32, 3), "float32"), verbose=0)
+    assert probabilities.shape == (1, len(ENTRY.class_names))
+
+
+def test_their_recipe_history_and_card_belong_to_one_run():
+    from keras_mixer.training import Recipe
+
+    path = cached_path(ENTRY)
+    recipe = Recipe.from_json(path.with_suffix(".json").read_text())
+    assert recipe.model.variant == "mixer_nano"
+    assert recipe.data.eval_split == "validation"  # the test split decided nothing
+    rows = path.with_suffix(".csv").read_text().splitlines()
+    assert float(rows[-1].split(",")[1]) == pytest.approx(recipe.schedule.epochs, abs=0.01)
+    assert f"{recipe.schedule.epochs:g} epochs" in path.with_suffix(".md").read_text()
+
+
+def test_they_name_photographs_as_well_as_their_card_says(tmp_path, capsys):
+    folder = tmp_path / "nano"
+    with pytest.raises(SystemExit, match="0"):
+        main(["weights", "save", "mixer_nano", "cifar10", str(folder), "--dataset", str(PHOTOGRAPHS)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(folder), "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    card = cached_path(ENTRY).with_suffix(".md").read_text()
+    stated = float(re.search(r"\| Keras \| ([\d.]+) % \|", card)[1]) / 100
+    assert row["examples"] == 40
+    # Four standard errors of a share of 40 images.
+    assert abs(row["top1"] - stated) < 4 * np.sqrt(stated * (1 - stated) / 40)
+
+
+def test_a_variant_is_evaluated_by_its_own_classes(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", "mixer_nano", "--weights", "cifar10", "--dataset", str(PHOTOGRAPHS), "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["top1"] > 0.5
+
+
+def test_the_list_says_that_they_are_here(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["weights", "list", "--variant", "mixer_nano", "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["cached"]
+    assert row["url"] is None
+    assert weights.available("mixer_nano") == [ENTRY]
