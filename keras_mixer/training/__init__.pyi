@@ -4,6 +4,7 @@ from .network import classifier_of as classifier_of
 from .network import initial_network as initial_network
 from .optimizers import SGD as SGD
 from .optimizers import AdamW as AdamW
+from .optimizers import Muon as Muon
 from .recipe import Recipe as Recipe
 from .run import TrainingResult as TrainingResult
 from .run import train as train

@@ -65,6 +65,18 @@ class SGD(_ReduceFirst, keras.optimizers.SGD):
     """
 
 
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class Muon(_ReduceFirst, keras.optimizers.Muon):
+    """`keras.optimizers.Muon` whose `global_clipnorm` holds for the global batch on any number of devices.
+
+    Matrices take orthogonalised steps, scaled so that the rates and decays of AdamW serve (arXiv 2502.16982);
+    everything else, and what `exclude_layers` names, takes AdamW's.
+
+    Example:
+        >>> optimizer = keras_mixer.training.Muon(learning_rate=1e-3, exclude_layers=["head"])
+    """
+
+
 def make_optimizer(
     spec: OptimizerSpec, learning_rate, model: keras.Model, ema_momentum: float | None = None
 ) -> keras.optimizers.Optimizer:
@@ -104,8 +116,19 @@ def make_optimizer(
     elif spec.name == "sgd":
         # Keras applies no decay where it is None; 0.0 would only cost a pass over the weights.
         optimizer = SGD(momentum=spec.momentum, weight_decay=spec.weight_decay or None, **common)
+    elif spec.name == "muon":
+        optimizer = Muon(
+            adam_beta_1=spec.beta_1,
+            adam_beta_2=spec.beta_2,
+            epsilon=spec.epsilon,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+            adam_weight_decay=spec.weight_decay,
+            exclude_layers=["^head/"],
+            **common,
+        )
     else:
-        raise ValueError(f"`optimizer.name` must be 'adamw' or 'sgd', but got {spec.name!r}.")
+        raise ValueError(f"`optimizer.name` must be 'adamw', 'muon' or 'sgd', but got {spec.name!r}.")
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if v.name != "kernel"])
     optimizer.build(model.trainable_variables)
     return optimizer

@@ -65,13 +65,13 @@ class AugmentationSpec:
 class OptimizerSpec:
     """The optimizer. `weight_decay` is decoupled, multiplied by the scheduled rate, and acts on kernels alone."""
 
-    name: str = "adamw"  # "adamw" or "sgd"
+    name: str = "adamw"  # "adamw", "muon" or "sgd"
     learning_rate: float = 0.001  # the peak
     weight_decay: float = 0.0
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
-    momentum: float = 0.9  # of "sgd"
+    momentum: float = 0.9  # of "sgd" and "muon"
     global_clipnorm: float | None = 1.0  # on the gradient of the global batch; None: off
 
 
@@ -113,7 +113,7 @@ class Recipe:
     schedule: ScheduleSpec = ScheduleSpec()
     execution: ExecutionSpec = ExecutionSpec()
     batch_size: int = 4096  # examples of all devices together
-    eval_batch_size: int = 256
+    eval_batch_size: int = 256  # likewise; rounded up to a number that they can share
     eval_steps: int | None = None  # updates between two evaluations; None: about one pass over the training split
     label_smoothing: float = 0.0
     ema_momentum: float | None = None  # of a moving average of the weights, used for evaluation and the saved model
@@ -144,6 +144,8 @@ class Recipe:
                 f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {self.execution.precision!r}. "
                 f"There is no loss scaling, which float16 would need."
             )
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be from 0 to 2**31 - 1, but got {self.seed}.")
         for name, share in (("label_smoothing", self.label_smoothing), ("ema_momentum", self.ema_momentum)):
             if share is not None and not 0.0 <= share < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), but got {share}.")

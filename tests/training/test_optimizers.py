@@ -61,6 +61,27 @@ def test_sgd_keeps_momentum(network):
     np.testing.assert_allclose(np.array(head), -(1.0 + 1.9), rtol=1e-6)
 
 
+def test_muon_turns_matrices_by_their_polar_factor_and_moves_the_rest_as_adam(network):
+    rng = np.random.default_rng(0)
+    gradients = [rng.normal(size=variable.shape).astype("float32") for variable in network.trainable_variables]
+    before = [np.array(variable) for variable in network.trainable_variables]
+    make_optimizer(OptimizerSpec(name="muon", momentum=0.0, global_clipnorm=None), 0.1, network).apply(gradients)
+    matrices = 0
+    for variable, old, gradient in zip(network.trainable_variables, before, gradients, strict=True):
+        step = old - np.array(variable)
+        if variable.path.startswith("head/") or gradient.ndim != 2:
+            np.testing.assert_allclose(step, 0.1 * np.sign(gradient), rtol=1e-4, err_msg=variable.path)
+            continue
+        matrices += 1
+        # G = U S V^T moves W by rate * 0.2 sqrt(max(n, m)) * U T V^T with T near 1: five Newton-Schulz steps leave it
+        # between 0.68 and 1.13 (arXiv 2502.16982).
+        left, _, right = np.linalg.svd(gradient, full_matrices=False)
+        turned = left.T @ step @ right.T / (0.1 * 0.2 * np.sqrt(max(step.shape)))
+        assert np.all((np.diag(turned) > 0.6) & (np.diag(turned) < 1.25)), variable.path
+        np.testing.assert_allclose(turned, np.diag(np.diag(turned)), atol=1e-4, err_msg=variable.path)
+    assert matrices == 4  # two Dense layers in each of the two MLPs
+
+
 def test_the_settings_reach_keras(network):
     spec = OptimizerSpec(name="adamw", beta_1=0.8, beta_2=0.95, epsilon=1e-5, weight_decay=0.2, global_clipnorm=2.0)
     optimizer = make_optimizer(spec, 0.1, network, ema_momentum=0.7)
@@ -72,5 +93,5 @@ def test_the_settings_reach_keras(network):
 
 
 def test_an_unknown_optimizer_is_refused(network):
-    with pytest.raises(ValueError, match="'adamw' or 'sgd', but got 'lamb'"):
+    with pytest.raises(ValueError, match="'adamw', 'muon' or 'sgd', but got 'lamb'"):
         make_optimizer(OptimizerSpec(name="lamb"), 0.1, network)
