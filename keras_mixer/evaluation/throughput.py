@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_mixer.evaluation.compilation import worth_compiling
+from keras_mixer.evaluation.memory import available_memory
 
 BATCH_SIZES = tuple(2**exponent for exponent in range(5, 14))  # 32 to 8192
 MATMUL_SIZES = (1024, 2048, 4096)
@@ -21,7 +22,7 @@ class Throughput:
 
     Attributes:
         images_per_second: By batch size, of the fastest of several calls.
-        cores: CPU cores or accelerators that the model ran on.
+        cores: CPU cores that the model ran on; 1 for an accelerator, of which one computes however many there are.
     """
 
     images_per_second: dict[int, float]
@@ -54,7 +55,7 @@ def measure_throughput(
 ) -> Throughput:
     """Times a model on random images at rising batch sizes, and stops before one that would not fit.
 
-    A batch fits if memory holds it: accelerators say so themselves; on a CPU it is estimated from the largest table
+    A batch fits if memory holds it: an accelerator says so itself; on a CPU it is estimated from the largest table
     between two layers. It must also be done in `max_seconds` by the speed of the one before.
 
     Args:
@@ -76,12 +77,13 @@ def measure_throughput(
     timed = keras.Model(model.inputs, model.outputs)  # not the caller's, whose settings stay
     timed.jit_compile = worth_compiling() if jit_compile is None else jit_compile
     shape = model.input_shape[1:]
+    on_cpu = _computing_device() == "CPU"
     images = np.random.default_rng(0).uniform(-1, 1, size=(max(1, min(batch_sizes)), *shape)).astype("float32")
     rates: dict[int, float] = {}
     for size in batch_sizes:
         if rates and size / list(rates.values())[-1] > max_seconds:
             break
-        if size * _largest_table(model) > _free_memory():
+        if on_cpu and size * _largest_table(model) > available_memory():
             break
         batch = tf.constant(np.resize(images, (size, *shape)))
         try:
@@ -90,7 +92,7 @@ def measure_throughput(
             break
     if not rates:
         raise ValueError(f"Not even a batch of {batch_sizes[0]} images fits: give smaller batch sizes.")
-    return Throughput(rates, _cores())
+    return Throughput(rates, len(os.sched_getaffinity(0)) if on_cpu else 1)
 
 
 def matmul_peak(sizes: Iterable[int] = MATMUL_SIZES, dtype: str = "float32", repetitions: int = 5) -> float:
@@ -157,20 +159,15 @@ def _fastest(call: Callable[[], object], repetitions: int, clock: Callable[[], f
     return min(times)
 
 
-def _cores() -> int:
+def _computing_device() -> str:
+    """The type of the device that TensorFlow gives a model's work to unless told otherwise: CPU, GPU or TPU."""
     import tensorflow as tf
 
-    return len(tf.config.list_physical_devices("GPU")) or len(os.sched_getaffinity(0))
+    one = tf.ones((1, 1))
+    return tf.DeviceSpec.from_string(tf.linalg.matmul(one, one).device).device_type
 
 
 def _largest_table(model: keras.Model) -> int:
     """Bytes for one image: the largest output of a layer, eight times for what a block holds inside."""
     shapes = [layer.output.shape for layer in model.layers if hasattr(layer.output, "shape")]
     return 8 * 4 * max(int(np.prod([side or 1 for side in shape[1:]])) for shape in shapes)
-
-
-def _free_memory() -> float:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not told on this system
-        return float("inf")

@@ -1,3 +1,5 @@
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -31,10 +33,25 @@ def test_stops_before_a_call_that_takes_too_long():
 
 
 def test_stops_before_a_batch_that_does_not_fit(monkeypatch):
-    monkeypatch.setattr(throughput, "_free_memory", lambda: 10 * throughput._largest_table(dense_model()))
+    monkeypatch.setattr(throughput, "available_memory", lambda: 10 * throughput._largest_table(dense_model()))
     assert list(throughput.measure_throughput(dense_model(), [4, 8, 16]).images_per_second) == [4, 8]
     with pytest.raises(ValueError, match="Not even a batch of 16 images fits"):
         throughput.measure_throughput(dense_model(), [16, 32])
+
+
+def test_an_accelerator_counts_as_one_and_looks_after_its_own_memory(monkeypatch):
+    monkeypatch.setattr(throughput, "available_memory", lambda: 0)
+    monkeypatch.setattr(throughput, "_computing_device", lambda: "GPU")
+    result = throughput.measure_throughput(dense_model(), [4, 8], repetitions=1)
+    assert list(result.images_per_second) == [4, 8]
+    assert result.cores == 1
+    assert result.best_per_core == result.best
+
+
+def test_without_an_accelerator_all_cores_of_the_process_compute():
+    assert throughput._computing_device() == "CPU"
+    result = throughput.measure_throughput(dense_model(), [2], repetitions=1)
+    assert result.cores == len(os.sched_getaffinity(0))
 
 
 def test_the_framework_counts_twice_the_multiply_adds():
