@@ -2,13 +2,11 @@
 
 import click
 
+from keras_mixer.cli.growth import growth_to_picture, size_unit
 from keras_mixer.cli.model_argument import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
 from keras_mixer.cli.picture_file import PictureFile
 from keras_mixer.cli.startup import start
-
-GROWTH_FACTORS = (1, 2, 3, 4)  # of the image's sides
-GROWTH_BATCH = 16
 
 
 @click.command(epilog=model_help)
@@ -23,7 +21,9 @@ GROWTH_BATCH = 16
     help="Longest call of a batch.",
 )
 @click.option(
-    "--growth", type=PictureFile(".png", ".svg"), help="Draw cost against the number of patches to this file."
+    "--growth",
+    type=PictureFile(".png", ".svg"),
+    help="Draw cost against the patches of an image, or its pixels where the model cuts none, to this file.",
 )
 @click.option("--tradeoff", type=PictureFile(".png", ".svg"), help="Draw figure 2 of the paper to this file.")
 @json_option
@@ -48,7 +48,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
         return
     opened, card = open_model(model, weights)
     # First, for not every model can be taken to other sizes.
-    grown = {"growth": _draw_growth(opened, growth)} if growth else {}
+    grown = {"growth": growth_to_picture(opened, growth)} if growth else {}
     measured = _measure(opened, card.name, batch_sizes, max_seconds) | grown
     published = reported.reported(card.name)
     if as_json:
@@ -81,31 +81,6 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
     }
 
 
-def _draw_growth(model, path: str) -> dict:
-    import numpy as np
-
-    from keras_mixer import evaluation, weights
-    from keras_mixer.evaluation.pictures import draw_growth
-    from keras_mixer.models import multiply_adds
-    from keras_mixer.visualization import save_figure
-    from keras_mixer.visualization.parts import stem_of
-
-    patches: list[int] = []
-    costs: list[float] = []
-    seconds: list[float] = []
-    for factor in GROWTH_FACTORS:
-        height, width = (factor * side for side in model.input_shape[1:3])
-        larger = weights.change_resolution(model, (height, width), method="resample")
-        speed = evaluation.measure_throughput(larger, [GROWTH_BATCH], max_seconds=float("inf"))
-        patches.append(int(np.prod(stem_of(larger).grid)))
-        costs.append(multiply_adds(larger))
-        seconds.append(1.0 / speed.best)
-    drawn: dict[str, list[float]] = {"multiply-adds per image": costs, "seconds per image": seconds}
-    save_figure(draw_growth(patches, drawn), path)
-    exponents = {name: evaluation.growth_exponent(patches, values) for name, values in drawn.items()}
-    return {"patches": patches, "multiply_adds": costs, "seconds": seconds, "exponents": exponents}
-
-
 def _readable(measured: dict):
     yield "parameters", f"{measured['parameters']:,}"
     yield "multiply-adds per image, by formula", f"{measured['multiply_adds']:,}"
@@ -118,8 +93,9 @@ def _readable(measured: dict):
     )
     yield "matrix product, fastest", f"{measured['matmul_peak'] / 1e9:,.4g} billion multiply-adds per second"
     yield "share of it that the model reaches", f"{100 * measured['fraction_of_peak']:.1f} %"
-    for name, exponent in measured.get("growth", {}).get("exponents", {}).items():
-        yield f"{name}: exponent of growth with patches", f"{exponent:.2f}"
+    growth = measured.get("growth", {})
+    for name, exponent in growth.get("exponents", {}).items():
+        yield f"{name}: exponent of growth with {size_unit(growth)}", f"{exponent:.2f}"
 
 
 def _show_reported(rows, as_json: bool = False) -> None:

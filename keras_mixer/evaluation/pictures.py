@@ -62,12 +62,13 @@ def draw_invariance(curves: Sequence[Curve]):
     return figure
 
 
-def draw_growth(patches: Sequence[int], costs: Mapping[str, Sequence[float]]):
-    """Draws costs against the number of patches on logarithmic scales, with the exponent of each.
+def draw_growth(sizes: Sequence[int], costs: Mapping[str, Sequence[float]], unit: str = "patches"):
+    """Draws costs against the size of an image on logarithmic scales, with the exponent of each.
 
     Args:
-        patches: Patches of an image, rising.
-        costs: Name and unit -> cost at each number of patches.
+        sizes: Sizes of an image, rising.
+        costs: Name and unit -> cost at each size.
+        unit: What the sizes count.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -76,12 +77,12 @@ def draw_growth(patches: Sequence[int], costs: Mapping[str, Sequence[float]]):
 
     figure, panels = _axes(len(costs), 3.6)
     for axes, (name, values) in zip(panels, costs.items(), strict=True):
-        exponent = growth_exponent(patches, values)
-        axes.plot(patches, values, "o", label="measured")
-        constant = np.exp(np.mean(np.log(values)) - exponent * np.mean(np.log(patches)))
-        axes.plot(patches, [constant * count**exponent for count in patches], "-", label=f"exponent {exponent:.2f}")
-        axes.set(xscale="log", yscale="log", xlabel="patches", ylabel=name)
-        axes.set_xticks(patches, [f"{count:,}" for count in patches])
+        exponent = growth_exponent(sizes, values)
+        axes.plot(sizes, values, "o", label="measured")
+        constant = np.exp(np.mean(np.log(values)) - exponent * np.mean(np.log(sizes)))
+        axes.plot(sizes, [constant * count**exponent for count in sizes], "-", label=f"exponent {exponent:.2f}")
+        axes.set(xscale="log", yscale="log", xlabel=unit, ylabel=name)
+        axes.set_xticks(sizes, [f"{count:,}" for count in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3, which="both")

@@ -98,6 +98,20 @@ def test_visualize_draws_the_blocks_of_a_pyramid_that_read_patches(run, tmp_path
     }
 
 
+def test_visualize_draws_photos_on_the_scale_of_the_models_card(run, tmp_path, capsys):
+    """A black photo stays black where the model takes [0, 1], in which 0 is not the grey that it is in [-1, 1]."""
+    model, card = data.load_model(run)
+    other = copy_of(run, tmp_path / "other", model)
+    preprocessing = dataclasses.replace(card.preprocessing, mean=0.0, std=1.0)
+    dataclasses.replace(card, preprocessing=preprocessing).save(other / "model.json")
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    status, _, _ = call(capsys, "visualize", other, "--output", tmp_path, "--image", tmp_path / "black.png")
+    assert status == 0
+    for name in ("influence", "features", "occlusion"):
+        pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
+        assert (pixels == 0).mean() > 0.1, name  # of the picture
+
+
 def copy_of(run, folder, model):
     """A run of another model on the same images."""
     folder.mkdir()
@@ -120,11 +134,11 @@ def test_a_damaged_model_is_named(command, run, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [("visualize", "has no Mixer blocks to look into"), ("benchmark", "does not cut images into patches")],
+    [("visualize", "has no Mixer blocks to look into"), ("benchmark", "one layer that cuts images into patches")],
 )
 def test_a_model_of_other_layers_is_named(command, message, run, tmp_path, capsys):
     images = keras.Input((8, 8, 1))
-    features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(images))
+    features = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(images))  # the head's weights belong to one size
     other = copy_of(run, tmp_path / "other", keras.Model(images, keras.layers.Dense(10)(features), name="other"))
     options = ("--growth", tmp_path / "growth.png") if command == "benchmark" else ("--output", tmp_path / "pictures")
     status, _, err = call(capsys, command, other, *options)
@@ -166,6 +180,7 @@ def test_benchmark_measures_and_draws_growth(run, tmp_path, capsys):
     assert row["fraction_of_peak"] == pytest.approx(
         row["multiply_adds"] * row["images_per_second"] / row["matmul_peak"]
     )
+    assert row["growth"]["pixels"] == [64, 256, 576, 1024]
     assert row["growth"]["patches"] == [16, 64, 144, 256]
     assert row["growth"]["exponents"]["multiply-adds per image"] == pytest.approx(1.0, abs=0.01)
     assert picture.read_text().startswith("<?xml")
