@@ -58,6 +58,7 @@ def find_images(
 
 
 def _images_at(place: Location) -> list[Location]:
+    place = place.looked_up()
     if place.is_folder():
         return [file for file in place.files() if file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))]
     if not place.exists():

@@ -23,10 +23,13 @@ class Location:
     Attributes:
         filesystem: The file system.
         path: The path on it; absolute on this machine, bucket and key in an object store.
+        kind: "File", "Directory" or "NotFound" as found before, which saves a request to an object store; None where
+            it is asked for each time.
     """
 
     filesystem: "FileSystem"
     path: str
+    kind: str | None = dataclasses.field(default=None, compare=False)
 
     @property
     def local(self) -> bool:
@@ -48,11 +51,17 @@ class Location:
 
     def exists(self) -> bool:
         """Whether anything is there."""
-        return self._type() != "NotFound"
+        return self.looked_up().kind != "NotFound"
 
     def is_folder(self) -> bool:
         """Whether it is a folder, or a prefix of objects."""
-        return self._type() == "Directory"
+        return self.looked_up().kind == "Directory"
+
+    def looked_up(self) -> "Location":
+        """The same with its kind, asked for now unless it is known."""
+        if self.kind is not None:
+            return self
+        return Location(self.filesystem, self.path, self.filesystem.get_file_info(self.path).type.name)
 
     def read(self) -> bytes:
         """All bytes of a file."""
@@ -95,14 +104,15 @@ class Location:
         found = self.filesystem.get_file_info(FileSelector(self.path, recursive=recursive))
         kinds = (FileType.File, FileType.Directory) if folders else (FileType.File,)
         try:
-            paths = [info.path for info in found if info.type in kinds]
+            types = {info.path: info.type for info in found if info.type in kinds}
         except UnicodeDecodeError as error:  # Arrow knows no such names, nor do parquet files
             raise _not_utf8(error.object.decode(errors="backslashreplace")) from error
         start = len(self.path.rstrip("/"))
-        return [self.at(path) for path in sorted(paths) if hidden or "/." not in path[start:]]
-
-    def _type(self) -> str:
-        return self.filesystem.get_file_info(self.path).type.name
+        return [
+            Location(self.filesystem, path, types[path].name)
+            for path in sorted(types)
+            if hidden or "/." not in path[start:]
+        ]
 
 
 def locate(name: str | os.PathLike) -> Location:

@@ -6,6 +6,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from keras_mixer.prediction import find_images, left_over, locate
 
@@ -45,6 +46,26 @@ def test_paths_and_globs(images, pattern, expected):
 )
 def test_the_same_by_uri(images, pattern, expected):
     assert names(find_images([images.as_uri() + pattern])) == [str(images / name) for name in expected]
+
+
+def test_a_file_system_is_asked_for_a_listing_and_not_for_each_file_in_it(monkeypatch):
+    """To an object store each question is a request, and they are asked one after the other."""
+    files, asked = MemoryFileSystem(), []
+    answer = MemoryFileSystem.info
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda self, path: asked.append(path) or answer(self, path))
+
+    def questions(pattern, expected):
+        asked.clear()
+        assert len(names(find_images([f"fsspec+memory://bucket/photos/{pattern}"]))) == expected
+        return list(asked)
+
+    files.pipe({f"/bucket/photos/{number}.png": b"bytes" for number in range(20)})
+    try:
+        assert set(questions("*.png", 20)) == {"/bucket/photos"}
+        assert set(questions("1*.png", 11)) == {"/bucket/photos"}
+        assert questions("1.png", 1) == ["/bucket/photos/1.png"]
+    finally:
+        files.rm("/bucket", recursive=True)
 
 
 def test_each_image_once_and_named_by_its_absolute_path(images, monkeypatch):
