@@ -33,6 +33,7 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     from keras_mixer import visualization
     from keras_mixer.visualization.parts import block_of, blocks_on_patches, keeps_tokens
 
+    scale = {"preprocessing": card.preprocessing}
     readers = blocks_on_patches(opened)
     drawn = {block_of(opened, block).name: block for block in blocks or readers[:BLOCKS]}
     photos = _photos(card, images)
@@ -55,14 +56,14 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
         mark = f"{number}" if len(photos) > 1 else ""
         if on_photos:
             maps = visualization.influence_maps(opened, photo, drawn[on_photos[0]], asked)
-            save(visualization.draw_influence(photo, maps, asked, on_photos[0]), f"influence{mark}")
+            save(visualization.draw_influence(photo, maps, asked, on_photos[0], **scale), f"influence{mark}")
         best = int(opened.predict_on_batch(photo[None])[0].argmax())
         title = card.class_names[best] if card.class_names else f"class {best}"
-        saliency = visualization.occlusion_saliency(opened, photo, best)
-        save(visualization.draw_occlusion(photo, saliency, title), f"occlusion{mark}")
+        saliency = visualization.occlusion_saliency(opened, photo, best, **scale)
+        save(visualization.draw_occlusion(photo, saliency, title, **scale), f"occlusion{mark}")
     if len(photos) and on_photos:
         pca = visualization.feature_pca(opened, photos, drawn[on_photos[-1]])
-        save(visualization.draw_feature_pca(photos, pca, on_photos[-1]), "features")
+        save(visualization.draw_feature_pca(photos, pca, on_photos[-1], **scale), "features")
     show([{"file": str(path)} for path in written], as_json=as_json)
 
 

@@ -1,9 +1,12 @@
 """Which part of a photo a class score rests on: what is lost where a patch is covered."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from keras_mixer.layers.checks import pair_of_positive_integers
+from keras_mixer.visualization.scale import Preprocessing, mid_grey
 
 
 def occlusion_saliency(
@@ -13,7 +16,8 @@ def occlusion_saliency(
     *,
     window: int | tuple[int, int] | None = None,
     stride: int | tuple[int, int] | None = None,
-    fill: float = 0.0,
+    fill: float | Sequence[float] | None = None,
+    preprocessing: Preprocessing | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
     """Covers the image with a window, place by place, and maps how far the score of a class falls.
@@ -26,7 +30,8 @@ def occlusion_saliency(
         class_index: The class; None for the one with the highest score on the whole image.
         window: Pixels that are covered, one integer or (height, width); None for an eighth of each side.
         stride: Pixels between two places; None for half a window.
-        fill: Value of covered pixels; 0 is mid grey of images in [-1, 1].
+        fill: What the model is fed for covered pixels, one number or one per channel; None for mid grey.
+        preprocessing: What the image went through, such as a model card's, to know mid grey; None for [-1, 1].
         batch_size: Images of one call.
 
     Returns:
@@ -44,7 +49,8 @@ def occlusion_saliency(
     expected = tuple(model.input_shape[1:])
     if image.shape != expected:
         raise ValueError(f"Expected one image of shape {expected}, but got {image.shape}.")
-    height, width = image.shape[:2]
+    height, width, channels = image.shape
+    cover = mid_grey(channels, preprocessing) if fill is None else fill
     window_height, window_width = pair_of_positive_integers(
         "window", window or (max(1, height // 8), max(1, width // 8))
     )
@@ -66,7 +72,7 @@ def occlusion_saliency(
         part = places[start : start + batch_size]
         batch = np.repeat(image[None], len(part), axis=0)
         for one, (top, left) in zip(batch, part, strict=True):
-            one[top : top + window_height, left : left + window_width] = fill
+            one[top : top + window_height, left : left + window_width] = cover
         scores = model.predict_on_batch(batch)[:, target]
         for score, (top, left) in zip(scores, part, strict=True):
             area = (slice(top, top + window_height), slice(left, left + window_width))

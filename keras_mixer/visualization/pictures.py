@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_mixer.visualization.feature_pca import FeaturePCA
 from keras_mixer.visualization.mosaic import mosaic
+from keras_mixer.visualization.scale import Preprocessing, displayable
 from keras_mixer.visualization.token_units import UnitPairs
 
 FORMATS = (".png", ".svg")
@@ -49,23 +50,32 @@ def draw_stem_units(colours: np.ndarray, title: str = "stem", units_shown: int =
     return _panels({title: np.nan_to_num(picture, nan=1.0)})
 
 
-def draw_influence(image: np.ndarray, maps: np.ndarray, tokens: Sequence[int], title: str = ""):
+def draw_influence(
+    image: np.ndarray,
+    maps: np.ndarray,
+    tokens: Sequence[int],
+    title: str = "",
+    *,
+    preprocessing: Preprocessing | None = None,
+):
     """Draws the photo with the asked patch marked, over the patches that it listens to.
 
     Args:
-        image: The image, `(height, width, channels)` in [-1, 1].
+        image: One preprocessed image, `(height, width, channels)`.
         maps: Influences `(tokens, rows, columns)`, see `influence_maps`.
         tokens: The token of each map.
         title: Title of the picture.
+        preprocessing: What the image went through, such as a model card's; None for [-1, 1].
 
     Returns:
         A `matplotlib.figure.Figure`.
     """
     figure, axes = _grid_of_axes(2, len(tokens), image.shape[1] / image.shape[0], title)
     rows, columns = maps.shape[1:]
+    photo = _photo(image, preprocessing)
     for column, (token, influence) in enumerate(zip(tokens, maps, strict=True)):
         row, place = divmod(token, columns)
-        axes[0][column].imshow(_displayable(image), extent=(0, columns, rows, 0), **_grey(image))
+        axes[0][column].imshow(**photo, extent=(0, columns, rows, 0))
         axes[1][column].imshow(influence, extent=(0, columns, rows, 0), cmap="viridis", vmin=0.0)
         for axis in (axes[0][column], axes[1][column]):
             axis.add_patch(_rectangle(place, row))
@@ -73,13 +83,16 @@ def draw_influence(image: np.ndarray, maps: np.ndarray, tokens: Sequence[int], t
     return figure
 
 
-def draw_feature_pca(images: np.ndarray, pca: FeaturePCA, title: str = ""):
+def draw_feature_pca(
+    images: np.ndarray, pca: FeaturePCA, title: str = "", *, preprocessing: Preprocessing | None = None
+):
     """Draws images over their tokens' first three components as red, green and blue.
 
     Args:
-        images: `(n, height, width, channels)` in [-1, 1].
+        images: Preprocessed images, `(n, height, width, channels)`.
         pca: Their components, see `feature_pca`.
         title: Title of the picture.
+        preprocessing: What the images went through, such as a model card's; None for [-1, 1].
 
     Returns:
         A `matplotlib.figure.Figure`. A component spans its colour between the 1st and the 99th percentile.
@@ -91,24 +104,27 @@ def draw_feature_pca(images: np.ndarray, pca: FeaturePCA, title: str = ""):
     shares = ", ".join(f"{100 * share:.0f} %" for share in pca.explained[:3])
     figure, axes = _grid_of_axes(2, len(images), images.shape[2] / images.shape[1], f"{title} ({shares} of variance)")
     for column, (image, tokens) in enumerate(zip(images, colours, strict=True)):
-        axes[0][column].imshow(_displayable(image), **_grey(image))
+        axes[0][column].imshow(**_photo(image, preprocessing))
         axes[1][column].imshow(tokens)
     return figure
 
 
-def draw_occlusion(image: np.ndarray, saliency: np.ndarray, title: str = ""):
+def draw_occlusion(
+    image: np.ndarray, saliency: np.ndarray, title: str = "", *, preprocessing: Preprocessing | None = None
+):
     """Draws the photo beside how far the score falls where it is covered: red falls, blue rises.
 
     Args:
-        image: `(height, width, channels)` in [-1, 1].
+        image: One preprocessed image, `(height, width, channels)`.
         saliency: `(height, width)`, see `occlusion_saliency`.
         title: Title of the picture.
+        preprocessing: What the image went through, such as a model card's; None for [-1, 1].
 
     Returns:
         A `matplotlib.figure.Figure`.
     """
     figure, axes = _grid_of_axes(1, 2, image.shape[1] / image.shape[0], title)
-    axes[0][0].imshow(_displayable(image), **_grey(image))
+    axes[0][0].imshow(**_photo(image, preprocessing))
     limit = max(float(np.abs(saliency).max()), 1e-12)
     shown = axes[0][1].imshow(saliency, cmap="RdBu_r", vmin=-limit, vmax=limit)
     figure.colorbar(shown, ax=axes[0][1], label="fall of the score", shrink=0.7)
@@ -163,13 +179,12 @@ def _grid_of_axes(rows: int, columns: int, aspect: float, title: str, size: floa
     return figure, axes
 
 
-def _displayable(image: np.ndarray) -> np.ndarray:
-    pixels = np.clip((np.asarray(image, "float64") + 1.0) / 2.0, 0.0, 1.0)
-    return pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1)
-
-
-def _grey(image: np.ndarray) -> dict:
-    return {} if image.shape[-1] == 3 else {"cmap": "gray", "vmin": 0.0, "vmax": 1.0}
+def _photo(image: np.ndarray, preprocessing: Preprocessing | None) -> dict:
+    """Arguments of `imshow`; images of other than three channels are shown as grey."""
+    pixels = displayable(image, preprocessing)
+    if pixels.shape[-1] == 3:
+        return {"X": pixels}
+    return {"X": pixels.mean(axis=-1), "cmap": "gray", "vmin": 0.0, "vmax": 1.0}
 
 
 def _rectangle(left: int, top: int):

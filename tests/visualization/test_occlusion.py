@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_mixer import visualization
+from keras_mixer.weights.registry import InputPreprocessing
 
 pytestmark = pytest.mark.backends
 
@@ -39,6 +40,19 @@ def test_overlapping_windows_are_averaged(sum_of_a_corner):
             total[top : top + 3, left : left + 2] += image[:2, :2].sum() - covered_image[:2, :2].sum()
             covered[top : top + 3, left : left + 2] += 1
     np.testing.assert_allclose(fall, total / covered, atol=1e-4)
+
+
+def test_pixels_are_covered_with_the_mid_grey_of_the_models_scale():
+    images = keras.Input((4, 4, 3))
+    model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))  # scores are the mean colour
+    preprocessing = InputPreprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    white = np.broadcast_to((1 - np.array(preprocessing.mean)) / preprocessing.std, (4, 4, 3))
+    for channel in range(3):
+        covered = {"window": 4, "preprocessing": preprocessing}
+        fall = visualization.occlusion_saliency(model, white, channel, **covered)
+        np.testing.assert_allclose(fall, np.full((4, 4), 0.5 / preprocessing.std[channel]), rtol=1e-5)
+        given = visualization.occlusion_saliency(model, white, channel, **covered, fill=(1.0, 2.0, 3.0))
+        np.testing.assert_allclose(given, white[..., channel] - (channel + 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

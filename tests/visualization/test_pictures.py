@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import keras_mixer
 from keras_mixer import visualization
 from keras_mixer.visualization.mosaic import mosaic
+from keras_mixer.weights.registry import InputPreprocessing
 
 
 def test_mosaic_puts_tiles_in_rows_with_wider_gaps_between_pairs():
@@ -44,6 +46,31 @@ def test_every_picture_shows_something(name, tmp_path):
     path = visualization.save_figure(FIGURES[name](), tmp_path / "picture.png")
     pixels = np.asarray(Image.open(path).convert("RGB"))
     assert (pixels != 255).any(axis=-1).mean() > 0.3  # of the area is covered
+
+
+IMAGENET = InputPreprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+PHOTO_DRAWINGS = {
+    "influence": lambda image, **scale: visualization.draw_influence(image, np.ones((1, 3, 5)), [0], **scale),
+    "feature_pca": lambda image, **scale: visualization.draw_feature_pca(np.stack([image] * 2), PCA, **scale),
+    "occlusion": lambda image, **scale: visualization.draw_occlusion(image, np.ones((12, 20)), **scale),
+}
+
+
+@pytest.mark.parametrize("name", PHOTO_DRAWINGS)
+@pytest.mark.parametrize(
+    ("preprocessing", "channels"), [(None, 3), (IMAGENET, 3), (InputPreprocessing(mean=0.0, std=1.0), 1)]
+)
+def test_a_photo_is_drawn_as_it_was_before_preprocessing(name, preprocessing, channels):
+    photo = RNG.integers(0, 256, size=(12, 20, channels))
+    image = keras_mixer.preprocess_input(photo, preprocessing)
+    scale = {"preprocessing": preprocessing} if preprocessing else {}
+    (drawn,) = PHOTO_DRAWINGS[name](image, **scale).axes[0].images
+    np.testing.assert_allclose(drawn.get_array(), (photo if channels == 3 else photo[..., 0]) / 255, atol=1e-6)
+
+
+def test_the_preprocessing_of_another_number_of_channels_is_named():
+    with pytest.raises(ValueError, match="the images have 1 channels"):
+        visualization.draw_occlusion(PHOTO[..., :1], np.ones((12, 20)), preprocessing=IMAGENET)
 
 
 def test_a_unit_and_its_inverse_are_drawn_in_opposite_colours(tmp_path):
