@@ -11,8 +11,12 @@ from keras_mixer.fields import read
 RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
 
-# Evaluation at 224 px resizes the shorter side to 256 first; other resolutions keep the proportion.
-CROP_MARGIN = 256 / 224
+# Of an image that is longer than this many times what the margin leaves, the middle is read alone.
+LONGEST = 4
+# Pixels that the widest kernel, lanczos5, reads on each side: of the image given or the one made, whichever are larger.
+REACH = 5
+# Values of the unfinished picture beyond which resampling takes the axes in the other order.
+UNFINISHED_LIMIT = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +29,13 @@ class Preprocessing:
         image_size: Height and width of the model's input, in pixels.
         channels: 3 for RGB, 1 for grey. Files of the other kind are converted on decoding.
         resize: "crop" scales the image until its centre crop of `image_size` leaves a margin (for a square size: the
-            shorter side becomes `image_size * 256 / 224`), as the paper evaluates for its table 3; "squash" gives the
+            shorter side becomes `image_size / crop_share`), as the paper evaluates for its table 3; "squash" gives the
             whole image that margin, stretching it, before the centre crop, as for its table 2; "direct" stretches the
             whole image to `image_size`, as VTAB does.
         interpolation: A method of `tf.image.resize`; always antialiased.
         mean: Subtracted from pixels on the [0, 1] scale; one number, or one per channel.
         std: Divides what is left. The default mean and std of 0.5 give [-1, 1]; 0 and 1 give [0, 1].
+        crop_share: Share of the resized side that the centre crop keeps: by default 224 of 256 pixels, as the paper.
 
     Raises:
         ValueError: If a value is out of range, naming it.
@@ -48,6 +53,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: float | tuple[float, ...] = 0.5
     std: float | tuple[float, ...] = 0.5
+    crop_share: float = 224 / 256
 
     def __post_init__(self):
         size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
@@ -66,6 +72,8 @@ class Preprocessing:
                 raise ValueError(f"`{name}` is one number or one per channel ({self.channels}), but got {value!r}.")
         if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
             raise ValueError(f"`std` divides the pixels and must be positive, but got {self.std!r}.")
+        if not 0.0 < self.crop_share <= 1.0:
+            raise ValueError(f"`crop_share` is a share, 0 < crop_share <= 1, but got {self.crop_share!r}.")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -101,9 +109,11 @@ class Preprocessing:
             fitted = self.resample(image, self.image_size)
         else:
             size = tf.cast(tf.shape(image)[:2], tf.float32)
-            scale = tf.constant(self.image_size, tf.float32) * CROP_MARGIN / size  # of each axis
+            scale = tf.constant(self.image_size, tf.float32) * (1 / self.crop_share) / size  # of each axis
             if self.resize == "crop":
                 scale = tf.reduce_max(scale)
+                image = self._middle(image, scale)
+                size = tf.cast(tf.shape(image)[:2], tf.float32)
             # Rounding may not undercut the crop.
             resized = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), self.image_size)
             top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
@@ -112,9 +122,33 @@ class Preprocessing:
 
     def resample(self, image: tf.Tensor, size) -> tf.Tensor:
         """Resizes to `size` with this interpolation, float32 in [0, 255]."""
-        resized = tf.image.resize(image, size, method=self.interpolation, antialias=True)
+
+        def resize(source, to):
+            return tf.cast(tf.image.resize(source, to, method=self.interpolation, antialias=True), tf.float32)
+
+        # TensorFlow brings the height to its size first. Where the height grows and the width shrinks by far, what is
+        # then unfinished would take gigabytes, so the width goes first.
+        given = tf.shape(image)
+        unfinished = tf.cast(size[0], tf.int64) * tf.cast(given[1], tf.int64) * self.channels
+        resized = tf.cond(
+            (given[0] < size[0]) & (unfinished > UNFINISHED_LIMIT),
+            lambda: resize(resize(image, (given[0], size[1])), size),
+            lambda: resize(image, size),
+        )
         # Cubic and Lanczos kernels overshoot at edges.
-        return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)
+        return tf.clip_by_value(resized, 0.0, 255.0)
+
+    def _middle(self, image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """Cuts both ends off an image that is too long for its crop to see them; leaves photographs whole.
+
+        To scale the whole of a line of pixels until its shorter side fills the crop would take gigabytes.
+        """
+        size = tf.shape(image)[:2]
+        longest = LONGEST / self.crop_share * tf.constant(self.image_size, tf.float32) / scale
+        longest += 2 * REACH * tf.maximum(1.0, 1.0 / scale)
+        # As much from both ends, so that the centre stays where it is.
+        cut = tf.maximum(size - tf.cast(tf.math.ceil(longest), tf.int32), 0) // 2
+        return image[cut[0] : size[0] - cut[0], cut[1] : size[1] - cut[1]]
 
     def normalize(self, pixels: tf.Tensor) -> tf.Tensor:
         """Scales `(..., channels)` from [0, 255] to the model's range, float32."""

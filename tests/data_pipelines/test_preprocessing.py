@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import PIL.Image
@@ -27,6 +28,14 @@ def test_crop_scales_the_shorter_side_to_eight_sevenths(photograph, encoded):
     np.testing.assert_allclose(result, resized[2:30, 7:35] / 127.5 - 1, atol=1.01 / 127.5)
 
 
+def test_the_share_of_the_crop_decides_how_far_the_image_is_scaled(photograph, encoded):
+    """As ConvMixer's authors evaluate: 0.96 and bicubic. Pillow rounds between its two passes as well."""
+    result = Preprocessing(image_size=24, interpolation="bicubic", crop_share=0.96)(encoded(photograph)).numpy()
+    # 45 x 60: the shorter side becomes 24 / 0.96 = 25, the longer 33.33.
+    resized = np.asarray(pillow(photograph).resize((33, 25), PIL.Image.Resampling.BICUBIC), np.float32)
+    np.testing.assert_allclose(result, resized[0:24, 4:28] / 127.5 - 1, atol=2.02 / 127.5)
+
+
 def test_squash_stretches_the_whole_image_before_the_crop(photograph, encoded):
     result = Preprocessing(image_size=(28, 14), resize="squash")(encoded(photograph)).numpy()
     resized = np.asarray(pillow(photograph).resize((16, 32), PIL.Image.Resampling.BILINEAR), np.float32)
@@ -40,6 +49,67 @@ def test_crop_of_224_goes_through_256(encoded):
     assert result.shape == (224, 224, 3)
     assert (result[0, :, 0] > 0).sum() == 16
     assert (result[0, 104:120, 0] > 0).all()
+
+
+def plain_crop(image, preprocessing):
+    """The formula of the crop, of the whole image whatever it takes."""
+    side = preprocessing.image_size[0]
+    scale = side * 256 / 224 / min(image.shape[:2])
+    size = [max(side, round(length * scale)) for length in image.shape[:2]]
+    resized = tf.image.resize(image, size, method=preprocessing.interpolation, antialias=True)
+    top, left = ((length - side) // 2 for length in size)
+    return np.clip(resized[top : top + side, left : left + side], 0, 255)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos5", "nearest"])
+@pytest.mark.parametrize("shape", [(45, 60), (60, 45), (500, 375), (41, 160), (31, 30)])
+def test_crops_of_photographs_are_those_of_the_whole_image_to_the_bit(shape, interpolation):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    preprocessing = Preprocessing(image_size=28, interpolation=interpolation)
+    np.testing.assert_array_equal(preprocessing.fit(image), plain_crop(image, preprocessing))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos5", "area"])
+@pytest.mark.parametrize("shape", [(3, 901), (1, 640), (64, 3200), (63, 3201)])
+def test_of_a_long_image_the_middle_is_seen(shape, interpolation):
+    """The wave is the same to both sides of the centre, so a crop of another place or scale would differ."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    x = np.abs(x - (shape[1] - 1) / 2) / shape[0]
+    wave = 128 + 60 * np.cos(3 * x) + 40 * np.cos(y / shape[0])
+    image = np.stack([wave, 255 - wave, wave / 2], axis=-1).astype(np.uint8)
+    preprocessing = Preprocessing(image_size=28, interpolation=interpolation)
+    for given, axis in ((image, 1), (image.swapaxes(0, 1), 0)):
+        expected = plain_crop(given, preprocessing)
+        # Whole pixels of the scaled image may lie half a pixel beside those of the scaled whole.
+        slope = np.abs(np.diff(expected, axis=axis)).max()
+        assert np.abs(preprocessing.fit(given) - expected).max() <= 0.6 * slope + 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 30_000), (30_000, 1)])
+@pytest.mark.parametrize("resize", ["crop", "squash", "direct"])
+def test_a_line_of_pixels_takes_no_more_memory_than_a_photograph(height, width, resize):
+    """At 224 px the whole line would be scaled to 256 x 7,680,000 pixels, 24 GB: that it ends at all is the test."""
+    line = np.arange(height * width).reshape(height, width, 1).repeat(3, axis=2) * (255 / (height * width))
+    encoded = tf.io.encode_png(line.astype(np.uint8))
+    preprocessing = Preprocessing(resize=resize)
+    function = tf.function(preprocessing, input_signature=[tf.TensorSpec((), tf.string)])
+    result = function(encoded).numpy()
+    if resize == "crop":
+        np.testing.assert_allclose(result, preprocessing.normalize(127.0), atol=1 / 127)
+    else:
+        profile = result[0] if height == 1 else result[:, 0]
+        margin = 1 / 16 if resize == "squash" else 0
+        expected = 2 * np.linspace(margin, 1 - margin, 224) - 1
+        np.testing.assert_allclose(profile[:, 0], expected, atol=2 / 127)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos3", "area", "nearest"])
+def test_the_order_of_the_axes_does_not_matter(monkeypatch, interpolation):
+    image = np.random.default_rng(0).integers(0, 256, (5, 300, 3), np.uint8)
+    preprocessing = Preprocessing(image_size=28, resize="direct", interpolation=interpolation)
+    expected = preprocessing.fit(image)
+    monkeypatch.setattr("keras_mixer.data.preprocessing.UNFINISHED_LIMIT", 0)
+    np.testing.assert_allclose(preprocessing.fit(image), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "area", "nearest", "lanczos3"])
@@ -92,6 +162,12 @@ def test_json_round_trip():
     assert preprocessing.input_shape == (32, 48, 3)
 
 
+def test_cards_from_before_the_share_of_the_crop_are_read():
+    fields = json.loads(Preprocessing(image_size=32).to_json())
+    assert fields.pop("crop_share") == 0.875
+    assert Preprocessing.from_json(json.dumps(fields)) == Preprocessing(image_size=32)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -120,6 +196,8 @@ def test_bad_json(text, message):
         ({"interpolation": "cubic"}, "bicubic"),
         ({"mean": (0.5, 0.5)}, "one per channel"),
         ({"std": 0.0}, "must be positive"),
+        ({"crop_share": 0.0}, "0 < crop_share <= 1"),
+        ({"crop_share": 1.2}, "0 < crop_share <= 1"),
     ],
 )
 def test_bad_arguments(arguments, message):
