@@ -17,16 +17,20 @@ from keras_mixer.weights.token_weights import line_axes, token_axes
 
 CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {}  # variant, as "res_mlp_24" -> its constructor
 
-_IMAGENET = InputPreprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_SCALED = InputPreprocessing(interpolation="bicubic")  # to [-1, 1]
+_IMAGENET = dataclasses.replace(_SCALED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# What the authors' code makes of 0.9 at 224 px: it rounds 248.9 pixels down.
+_NINE_TENTHS = dataclasses.replace(_IMAGENET, crop_share=224 / 248)
 
-# What the published checkpoints of each architecture were trained on: timm's configurations and the authors' code.
+# How the published checkpoints are evaluated: by their authors' code; gMLP, whose authors published none, by timm.
 _PREPROCESSING = {
-    ResMLP: _IMAGENET,
-    GMLP: InputPreprocessing(),  # [-1, 1], as Mixer
-    ConvMixer: _IMAGENET,
-    VisionPermutator: _IMAGENET,
-    CycleMLP: _IMAGENET,
+    ResMLP: _NINE_TENTHS,  # facebookresearch/deit, README_resmlp.md; timm takes 0.875
+    GMLP: _SCALED,
+    ConvMixer: dataclasses.replace(_IMAGENET, crop_share=0.96),  # as timm
+    VisionPermutator: _IMAGENET,  # houqb/VisionPermutator, models/vip.py
+    CycleMLP: _IMAGENET,  # ShoufaChen/CycleMLP, datasets.py, which passes over the crop_pct of its cycle_mlp.py
 }
+_EXCEPTIONS = {"vision_permutator_medium_7": _NINE_TENTHS}
 
 _DOC = """Builds {title}, with random or your own weights.
 
@@ -73,7 +77,9 @@ def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> InputPr
         (0.485, 0.456, 0.406)
     """
     height, width, channels = image_shape
-    published = _PREPROCESSING[find_variant(variant)[0]] if channels == 3 else InputPreprocessing()
+    published = _EXCEPTIONS.get(variant, _PREPROCESSING[find_variant(variant)[0]])
+    if channels != 3:
+        published = dataclasses.replace(published, mean=0.5, std=0.5)
     return dataclasses.replace(published, image_size=(height or 224, width or 224))
 
 

@@ -1,5 +1,6 @@
 """The MODEL of a command: a trained one by its path, or a variant by its name."""
 
+import dataclasses
 import os
 
 import click
@@ -31,9 +32,9 @@ def open_model(name: str, weights: str | None = None):
         else:
             model = siblings.CONSTRUCTORS[name](weights=weights, input_shape=(224, 224, 3))
         height, width, channels = model.input_shape[1:]
-        wanted = model.preprocessing
-        preprocessing = data.Preprocessing((height, width), channels, wanted.resize, mean=wanted.mean, std=wanted.std)
-        published = REGISTRY.get((name, weights))
+        wanted = dataclasses.asdict(model.preprocessing) | {"image_size": (height, width), "channels": channels}
+        preprocessing = data.Preprocessing(**wanted)
+        published = REGISTRY.get((name, str(weights)))
         return model, data.ModelCard(name, published.class_names if published else (), preprocessing)
     if weights is not None:
         raise ValueError("--weights is for a variant named as MODEL; a run folder brings its own.")

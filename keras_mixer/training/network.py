@@ -1,6 +1,7 @@
 """The network of a recipe: random or from weights, made for training with logits, finished with probabilities."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from keras_mixer.models.mixer import VARIANTS, Mixer
 from keras_mixer.training.recipe import ModelSpec, is_trained_model
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.loading import is_path
-from keras_mixer.weights.registry import find
+from keras_mixer.weights.registry import InputPreprocessing, find
 from keras_mixer.weights.token_weights import line_axes, token_axes
 
 _SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
@@ -66,20 +67,18 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     return network
 
 
-def pixel_range(spec: ModelSpec) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
-    """Returns the mean and standard deviation, on a [0, 1] scale, with which the recipe's network wants its pixels."""
+def input_preprocessing(spec: ModelSpec) -> InputPreprocessing:
+    """Returns how the recipe's network wants its pixels and its crop; size and way of resizing are the recipe's own."""
     if spec.weights is not None and is_trained_model(spec.weights):
         from keras_mixer.data import load_model
 
-        preprocessing = load_model(spec.weights)[1].preprocessing
-        return preprocessing.mean, preprocessing.std
+        card = dataclasses.asdict(load_model(spec.weights)[1].preprocessing)
+        return InputPreprocessing(**{field.name: card[field.name] for field in dataclasses.fields(InputPreprocessing)})
     if spec.variant in siblings.CONSTRUCTORS:
-        wanted = siblings.preprocessing_of(spec.variant, (*spec.image_size, spec.channels))
-        return wanted.mean, wanted.std
+        return siblings.preprocessing_of(spec.variant, (*spec.image_size, spec.channels))
     if spec.weights is not None and spec.variant is not None and not is_path(spec.weights):
-        published = find(spec.variant, spec.weights).preprocessing
-        return published.mean, published.std
-    return 0.5, 0.5  # [-1, 1], as the paper
+        return find(spec.variant, spec.weights).preprocessing
+    return InputPreprocessing()  # [-1, 1], as the paper
 
 
 def sizes(spec: ModelSpec) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from keras_mixer.data import ModelCard, Preprocessing, load_model
 from keras_mixer.evaluation import open_classifier
 from keras_mixer.export import export
 from keras_mixer.training import initial_network, recipes, train
-from keras_mixer.training.network import pixel_range
+from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import ModelSpec
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -72,25 +72,28 @@ def test_a_trained_sibling_keeps_its_rates(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variant", "expected"),
+    ("variant", "scale", "resized"),  # the side to which the authors' code resizes for a crop of 224 px
     [
-        ("res_mlp_24", IMAGENET),
-        ("g_mlp_s", (0.5, 0.5)),
-        ("conv_mixer_768_32", IMAGENET),
-        ("vision_permutator_small_7", IMAGENET),
-        ("cycle_mlp_b2", IMAGENET),
+        ("res_mlp_24", IMAGENET, 248),
+        ("g_mlp_s", (0.5, 0.5), 256),
+        ("conv_mixer_768_32", IMAGENET, 233),
+        ("vision_permutator_small_7", IMAGENET, 256),
+        ("vision_permutator_medium_7", IMAGENET, 248),
+        ("cycle_mlp_b2", IMAGENET, 256),
     ],
 )
-def test_pixels_are_scaled_as_for_the_published_weights(variant, expected):
-    """As timm's configurations and the authors' code have them."""
-    assert pixel_range(ModelSpec(variant=variant)) == expected
-    assert pixel_range(ModelSpec(variant=variant, weights="converted.safetensors")) == expected
-    assert pixel_range(ModelSpec(variant=variant, channels=1)) == (0.5, 0.5)
+def test_images_are_prepared_as_for_the_published_weights(variant, scale, resized):
+    wanted = input_preprocessing(ModelSpec(variant=variant))
+    assert ((wanted.mean, wanted.std), wanted.interpolation) == (scale, "bicubic")
+    assert round(224 / wanted.crop_share) == resized
+    assert input_preprocessing(ModelSpec(variant=variant, weights="converted.safetensors")) == wanted
+    grey = input_preprocessing(ModelSpec(variant=variant, channels=1))
+    assert grey == dataclasses.replace(wanted, mean=0.5, std=0.5)
 
 
 def test_the_scale_of_each_channel_goes_from_weights_to_artefacts(tmp_path):
     """A run that starts from a model of ImageNet's mean and deviation trains, evaluates and is exported with them."""
-    scale = Preprocessing((8, 8), 3, "direct", mean=IMAGENET[0], std=IMAGENET[1])
+    scale = Preprocessing((8, 8), 3, "direct", "bicubic", mean=IMAGENET[0], std=IMAGENET[1], crop_share=0.96)
     start = keras_mixer.ResMLP(num_blocks=1, patch_size=4, hidden_dim=8, input_shape=(8, 8, 3), classes=10)
     (tmp_path / "start").mkdir()
     start.save(tmp_path / "start" / "model.keras")
@@ -112,7 +115,7 @@ def test_the_scale_of_each_channel_goes_from_weights_to_artefacts(tmp_path):
     )
     result = train(recipe, tmp_path / "run")
     model, card = load_model(result.folder)
-    assert (card.preprocessing.mean, card.preprocessing.std) == IMAGENET
+    assert card.preprocessing == scale
 
     report = export(model, card, tmp_path / "exported", ("saved_model", "litert"), limit=60)
     assert report.breaches == []
@@ -140,4 +143,4 @@ def test_unknown_variants_are_named():
 def test_the_command_line_opens_a_variant_by_name():
     model, card = open_model("g_mlp_ti")
     assert model.count_params() == 5_867_328
-    assert (card.preprocessing.image_size, card.preprocessing.mean) == ((224, 224), 0.5)
+    assert card.preprocessing == Preprocessing(interpolation="bicubic")

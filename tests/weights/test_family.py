@@ -120,7 +120,7 @@ def test_constructors_load_a_file_and_keep_its_classes(tmp_path):
     save_file(arrays, tmp_path / "g_mlp_ti.safetensors")
     model = keras_mixer.GMLPTi(weights=tmp_path / "g_mlp_ti.safetensors")
     assert model.output_shape == (None, 3)
-    assert model.preprocessing == weights.InputPreprocessing()
+    assert model.preprocessing == weights.InputPreprocessing(interpolation="bicubic")
     assert not np.array(model.get_layer("block_0_dense_0").kernel).any()
     features = keras_mixer.GMLPTi(weights=tmp_path / "g_mlp_ti.safetensors", include_top=False, pooling="avg")
     assert features.output_shape == (None, 128)
