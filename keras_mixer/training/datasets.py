@@ -15,7 +15,7 @@ from keras_mixer.data import (
     training_batches,
 )
 from keras_mixer.training.distribution import Distribution
-from keras_mixer.training.network import pixel_range
+from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import Recipe
 
 
@@ -118,8 +118,8 @@ def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
     spec = DatasetSpec(data.dataset, data.train_split, data.data_dir, data.label_key)
     train_source = load(spec)
     eval_source = load(dataclasses.replace(spec, split=data.eval_split))
-    mean, std = pixel_range(model)
-    preprocessing = Preprocessing(model.image_size, model.channels, data.resize, mean=mean, std=std)
+    recipes_own = {"image_size": model.image_size, "channels": model.channels, "resize": data.resize}
+    preprocessing = Preprocessing(**dataclasses.asdict(input_preprocessing(model)) | recipes_own)
     datasets = Datasets(
         recipe, distribution, train_source, eval_source, preprocessing, CorruptImages(data.corrupt_limit)
     )
