@@ -14,6 +14,7 @@ from keras_mixer.cli.startup import start
 @click.option("--train-split", default="train", show_default=True, help="Split that the few images come from.")
 @click.option("--test-split", help="Split to measure on; by default the one of the card, or test.")
 @click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS datasets are stored.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure on the first N test images alone.")
 @click.option("--shots", type=click.IntRange(min=1), multiple=True, default=(1, 5, 10, 25), show_default=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Random choices of images.")
 @click.option("--penalty", type=click.FloatRange(min=0, min_open=True), default=2.0**10, show_default=True)
@@ -21,7 +22,7 @@ from keras_mixer.cli.startup import start
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @json_option
 def command(
-    model, weights, dataset, train_split, test_split, data_dir, shots, seeds, penalty, sweep, batch_size, as_json
+    model, weights, dataset, train_split, test_split, data_dir, limit, shots, seeds, penalty, sweep, batch_size, as_json
 ):
     """Fit closed-form ridge regressions on the features of a few images per class, and measure them.
 
@@ -35,19 +36,18 @@ def command(
     name = dataset or (card.dataset.name if card.dataset else "digits")
     own = card.dataset if card.dataset is not None and dataset in (None, card.dataset.name) else None
     data_dir = data_dir or (own.data_dir if own else None)
-    splits = {"train": train_split, "test": test_split or (own.split if own else "test")}
-    sources = {key: data.load(name, split=split, data_dir=data_dir) for key, split in splits.items()}
+    train = data.load(name, split=train_split, data_dir=data_dir)
+    test = data.load(name, split=test_split or (own.split if own else "test"), data_dir=data_dir)
+    classes = len(test.class_names)
+    chosen, choices = _chosen(train, classes, max(shots), range(seeds))
     features = feature_model(classifier)
-    extracted = {}
-    for key, source in sources.items():
-        extracted[key] = extract_features(features, labelled_batches(source, card.preprocessing, batch_size))
     results = few_shot_probe(
-        extracted["train"],
-        extracted["test"],
-        classes=len(sources["test"].class_names),
+        extract_features(features, labelled_batches(chosen, card.preprocessing, batch_size)),
+        extract_features(features, labelled_batches(test, card.preprocessing, batch_size, limit=limit)),
+        classes,
         shots=shots,
         penalties=fewshot.PENALTY_SWEEP if sweep else [penalty],
-        seeds=range(seeds),
+        choices=choices,
     )
     rows = [
         {"shots": r.shots, "penalty": r.penalty, "top-1 %": 100 * r.mean, "spread %": 100 * r.spread, "seeds": seeds}
@@ -55,4 +55,16 @@ def command(
     ]
     if as_json:
         rows = [{**row, "accuracies": list(r.accuracies)} for row, r in zip(rows, results, strict=True)]
-    show(rows, title=f"{card.name} on {name}, split {splits['test']}", as_json=as_json)
+    show(rows, title=f"{card.name} on {name}, split {test.spec.split}", as_json=as_json)
+
+
+def _chosen(source, classes: int, shots: int, seeds):
+    """The images that any seed chooses, by their labels alone, and where in them those of each seed are."""
+    import numpy as np
+
+    from keras_mixer.evaluation import choose_shots
+
+    choices = choose_shots(source.labels, classes, shots, seeds)
+    wanted = np.unique(np.concatenate([indices for choice in choices for indices in choice]))
+    places = [[np.searchsorted(wanted, indices) for indices in choice] for choice in choices]
+    return source.chosen(wanted), places

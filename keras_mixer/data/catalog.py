@@ -5,12 +5,31 @@ import copy
 import dataclasses
 import functools
 import sys
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer.data.digits import prepared_digits
 from keras_mixer.data.sources import DatasetSpec, Source
+
+FILES_AT_ONCE = 16
+
+
+class _File(NamedTuple):
+    """A file of a split that is read.
+
+    Attributes:
+        name: Its name, without the folder.
+        split: The split.
+        before: Number of examples of the splits that come before.
+        first: Number of its first example, counted over these splits.
+    """
+
+    name: str
+    split: str
+    before: int
+    first: int
 
 
 class TfdsSource(Source):
@@ -35,6 +54,7 @@ class TfdsSource(Source):
                     f"{spec.name} has no split {spec.split!r}; it has {', '.join(splits)}, and expressions of them "
                     f"such as 'train[:90%]'."
                 ) from error
+        self._files = _files(splits, spec.split) if splits else []
 
     @functools.cached_property
     def num_examples(self) -> int:
@@ -45,29 +65,55 @@ class TfdsSource(Source):
         return int(self.examples().reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
     def examples(self) -> tf.data.Dataset:
+        return self._read(shuffle_files=False)
+
+    def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
+        # Sixteen files at a time, as TFDS reads them by itself unless the dataset is said to be ordered.
+        return self._read(
+            shuffle_files=True, shuffle_seed=seed, interleave_cycle_length=FILES_AT_ONCE, enable_ordering_guard=False
+        )
+
+    def location(self, index: int) -> str:
+        split, before = self.spec.split, 0
+        for file in self._files:
+            if file.first <= index:
+                split, before = file.split, file.before
+        return f"example {index - before} of {self.spec.name}, split {split}"
+
+    def _read(self, shuffle_files: bool, **options) -> tf.data.Dataset:
         wanted = {self._image_key: True, self._label_key: True}
         records = self.builder.as_dataset(
             split=self.spec.split,
             decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
-            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=False),
-            shuffle_files=False,
+            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True, **options),
+            shuffle_files=shuffle_files,
         )
-        return records.enumerate().map(
-            lambda index, record: {
+        return records.map(
+            lambda record: {
                 "image": record[self._image_key],
                 "label": tf.cast(record[self._label_key], tf.int64),
-                "index": index,
+                "index": self._index(record["tfds_id"]),
             }
         )
+
+    def _index(self, name: tf.Tensor) -> tf.Tensor:
+        """The number of an example from what TFDS calls it: `FILE__NUMBER`."""
+        number = tf.strings.to_number(tf.strings.regex_replace(name, ".*__", ""), tf.int64)
+        if not self._files:
+            return number
+        firsts = tf.constant([file.first for file in self._files], tf.int64)
+        here = tf.constant([file.name for file in self._files]) == tf.strings.regex_replace(name, r"__\d+$", "")
+        return number + tf.reduce_max(tf.where(here, firsts, 0))
 
     def part(self, num_parts: int, index: int) -> "TfdsSource":
         if num_parts == 1:
             return self
         part = copy.copy(self)
-        part.__dict__.pop("num_examples", None)
+        for known in ("num_examples", "labels"):
+            part.__dict__.pop(known, None)
         even = tfds.even_splits(self.spec.split, num_parts, drop_remainder=False)[index]
         slices = even.to_absolute(self.builder.info.splits)
-        # Written out, so that messages say where in the split an example of the part is.
+        # A specification holds text.
         split = "+".join(f"{one.splitname}[{one.from_ or 0}:{'' if one.to is None else one.to}]" for one in slices)
         part.spec = dataclasses.replace(self.spec, split=split)
         return part
@@ -92,6 +138,22 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
             f"{type(error).__name__}: {_first_line(error)} Name the folder that holds it with data_dir."
         ) from error
     return builder
+
+
+def _files(splits: tfds.core.SplitDict, expression: str) -> list[_File]:
+    """The files of all splits that a split expression names, whole and in their order."""
+    named = {file.basename() for file in splits[expression].file_instructions}
+    files: list[_File] = []
+    first = 0
+    for name, split in splits.items():
+        instructions = split.file_instructions
+        if named.isdisjoint(file.basename() for file in instructions):
+            continue
+        before = first
+        for file in instructions:
+            files.append(_File(file.basename(), name, before, first))
+            first += file.take
+    return files
 
 
 def _keys(spec: DatasetSpec, info: tfds.core.DatasetInfo) -> tuple[str, str]:

@@ -1,7 +1,9 @@
 """Sources of image files in folders: `folder/split/class/image.jpg`."""
 
+import copy
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +50,11 @@ class FolderSource(Source):
     @property
     def num_examples(self) -> int:
         return len(self.paths)
+
+    def chosen(self, indices: Sequence[int] | np.ndarray) -> "FolderSource":
+        part = copy.copy(self)
+        part.paths, part.labels = self.paths[indices], self.labels[indices]
+        return part
 
     def examples(self) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices((self.paths, self.labels)).enumerate().map(self._read)

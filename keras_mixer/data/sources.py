@@ -2,9 +2,14 @@
 
 import abc
 import dataclasses
+import functools
 import os
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
+
+LABELS_AT_ONCE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +67,31 @@ class Source(abc.ABC):
 
         Returns:
             A dataset of `{"image": encoded bytes (string scalar), "label": int64 scalar, "index": int64 scalar}`;
-            `index` counts from 0.
+            `index` is what `location` takes.
         """
+
+    def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
+        """All examples once, shuffled as far as reading allows: the files, say, but not what is in each.
+
+        Args:
+            seed: int64 scalar that decides about the order.
+        """
+        del seed
+        return self.examples()
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """Label of every example, int64 `(num_examples,)`."""
+        batches = self.examples().map(lambda example: example["label"]).batch(LABELS_AT_ONCE)
+        return np.concatenate([np.empty(0, np.int64), *batches.as_numpy_iterator()])
+
+    def chosen(self, indices: Sequence[int] | np.ndarray) -> "Source":
+        """Some of the examples alone, in their order.
+
+        Args:
+            indices: Which, rising, each once.
+        """
+        return _Chosen(self, np.asarray(indices, np.int64))
 
     def part(self, num_parts: int, index: int) -> "Source":
         """One of `num_parts` parts of about equal size that together hold every example once."""
@@ -74,6 +102,26 @@ class Source(abc.ABC):
     def location(self, index: int) -> str:
         """Says where example `index` is, for messages."""
         return f"example {index} of {self.spec.name}, split {self.spec.split}"
+
+
+class _Chosen(Source):
+    """Some examples of a source, of which the others are not decoded."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        super().__init__(source.spec, source.class_names, source.image_shape)
+        self._source, self._indices = source, indices
+
+    @property
+    def num_examples(self) -> int:
+        return len(self._indices)
+
+    def examples(self) -> tf.data.Dataset:
+        end = int(self._indices[-1]) + 1 if len(self._indices) else 0
+        wanted = tf.constant(np.isin(np.arange(end), self._indices))
+        return self._source.examples().take(end).filter(lambda example: tf.gather(wanted, example["index"]))
+
+    def location(self, index: int) -> str:
+        return self._source.location(index)
 
 
 def load(

@@ -4,7 +4,7 @@ from keras_mixer.evaluation.accuracy import Accuracy, measure
 from keras_mixer.evaluation.calibration import Calibration, calibration, confusion_matrix
 from keras_mixer.evaluation.class_subset import class_subset, on_classes
 from keras_mixer.evaluation.classifiers import open_classifier
-from keras_mixer.evaluation.fewshot import FewShot, extract_features, feature_model, few_shot_probe
+from keras_mixer.evaluation.fewshot import FewShot, choose_shots, extract_features, feature_model, few_shot_probe
 from keras_mixer.evaluation.invariance import Curve, invariance_experiment, permute_pixels, pixel_order
 from keras_mixer.evaluation.latency import Latency, measure_latency
 from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, on_one_tensor, open_artefact
@@ -29,6 +29,7 @@ __all__ = [
     "Predictor",
     "Throughput",
     "calibration",
+    "choose_shots",
     "class_subset",
     "confusion_matrix",
     "extract_features",

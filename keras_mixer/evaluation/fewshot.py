@@ -14,6 +14,8 @@ PENALTY = 2.0**10
 PENALTY_SWEEP = tuple(2.0**exponent for exponent in range(-10, 20))  # of the ViT paper's published settings
 CHUNK = 4096  # test examples scored together
 
+Choice = list[np.ndarray]  # indices of the chosen images of each class
+
 
 @dataclasses.dataclass(frozen=True)
 class FewShot:
@@ -50,7 +52,7 @@ def feature_model(model: keras.Model) -> keras.Model:
     output = model.get_layer("pre_logits").output if "pre_logits" in names else model.layers[-1].input
     if isinstance(output, (list, tuple)) or len(output.shape) != 2:
         raise ValueError(f"The layer before the last of {model.name!r} does not give one vector of features per image.")
-    features = keras.Model(model.inputs, output, name=f"{model.name}_features")
+    features = keras.Model(model.inputs[0], output, name=f"{model.name}_features")
     features.jit_compile = worth_compiling()
     return features
 
@@ -79,6 +81,34 @@ def extract_features(
     return np.concatenate(features), np.concatenate(labels)
 
 
+def choose_shots(labels: np.ndarray, classes: int, shots: int, seeds: Sequence[int]) -> list[Choice]:
+    """Draws the images that `few_shot_probe` fits to, so that features are needed of them alone.
+
+    Args:
+        labels: Integer labels `(n,)` of the images to choose from.
+        classes: Number of classes.
+        shots: Images per class; a class with fewer gives all it has.
+        seeds: One choice of images each.
+
+    Returns:
+        For each seed and class, indices into `labels` in the order in which more shots add them.
+
+    Raises:
+        ValueError: If a class has no image.
+    """
+    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
+    if missing:
+        raise ValueError(f"There are no training images of the classes {missing[:5]} of {classes}.")
+    by_class = np.argsort(labels, kind="stable")
+    starts, ends = (np.searchsorted(labels[by_class], np.arange(classes), side) for side in ("left", "right"))
+    of_class = [by_class[start:end] for start, end in zip(starts, ends, strict=True)]
+    choices = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        choices.append([rng.permutation(indices)[:shots].copy() for indices in of_class])
+    return choices
+
+
 def few_shot_probe(
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
@@ -87,6 +117,7 @@ def few_shot_probe(
     shots: Sequence[int] = SHOTS,
     penalties: Sequence[float] = (PENALTY,),
     seeds: Sequence[int] = (0, 1, 2),
+    choices: Sequence[Choice] | None = None,
 ) -> list[FewShot]:
     """Fits ridge regressions to a few images per class, chosen at random, and measures them on a test split.
 
@@ -101,6 +132,7 @@ def few_shot_probe(
         shots: Images per class; a class with fewer gives all it has.
         penalties: Penalties of the ridge regression; `PENALTY_SWEEP` for the published sweep.
         seeds: One choice of images each.
+        choices: The images that `choose_shots` has chosen, as indices into `train`, instead of `seeds`.
 
     Returns:
         Results for each number of shots and penalty, in that order.
@@ -115,13 +147,10 @@ def few_shot_probe(
     (features, labels), (test_features, test_labels) = train, test
     if min(shots, default=1) < 1:
         raise ValueError(f"`shots` are positive numbers of images per class, but got {tuple(shots)}.")
-    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
-    if missing:
-        raise ValueError(f"There are no training images of the classes {missing[:5]} of {classes}.")
+    if choices is None:
+        choices = choose_shots(labels, classes, max(shots, default=0), seeds)
     accuracies: dict[tuple[int, float], list[float]] = {(n, penalty): [] for n in shots for penalty in penalties}
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        of_class = [rng.permutation(np.flatnonzero(labels == index)) for index in range(classes)]
+    for of_class in choices:
         for count in shots:
             chosen = np.concatenate([indices[:count] for indices in of_class])
             path = RidgePath(features[chosen], labels[chosen], classes)

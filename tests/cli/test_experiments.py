@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import keras_mixer
-from keras_mixer import data, reported, visualization
+from keras_mixer import data, evaluation, reported, visualization
 from keras_mixer.cli import main
 from keras_mixer.models import multiply_adds
 
@@ -38,14 +38,32 @@ def call(capsys, *arguments):
     return exit_.value.code, captured.out, captured.err
 
 
-def test_fewshot_beats_chance_and_more_shots_help(run, capsys):
-    status, out, _ = call(capsys, "fewshot", run, "--shots", 1, "--shots", 25, "--seeds", 2, "--json")
+def test_fewshot_looks_at_the_chosen_images_alone_and_finds_what_all_would_give(run, capsys, monkeypatch):
+    model, card = data.load_model(run)
+    features = evaluation.feature_model(model)
+    extract, seen = evaluation.extract_features, []
+    train, test = (
+        extract(features, evaluation.labelled_batches(data.load("digits", split), card.preprocessing, 500, limit=most))
+        for split, most in (("train", None), ("test", 100))
+    )
+    expected = evaluation.few_shot_probe(train, test, 10, shots=[1, 25], seeds=range(2))
+
+    def watched(*arguments):
+        seen.append(extract(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(evaluation, "extract_features", watched)
+    shots = ("--shots", 1, "--shots", 25, "--seeds", 2)
+    status, out, _ = call(capsys, "fewshot", run, *shots, "--limit", 100, "--json")
     few, many = json.loads(out)
     assert status == 0
     assert (few["shots"], many["shots"], few["penalty"]) == (1, 25, 1024)
-    assert len(few["accuracies"]) == 2
+    assert [row["accuracies"] for row in (few, many)] == [list(result.accuracies) for result in expected]
     assert few["top-1 %"] == pytest.approx(100 * np.mean(few["accuracies"]))
     assert 10 < few["top-1 %"] < many["top-1 %"]
+    (_, of_train), (_, of_test) = seen
+    assert 25 * 10 < len(of_train) <= 2 * 25 * 10
+    assert len(of_test) == 100
 
 
 def test_fewshot_sweeps_penalties(run, capsys):

@@ -23,6 +23,18 @@ def test_examples(image_folder):
         assert example["image"] == pathlib.Path(source.location(example["index"])).read_bytes()
 
 
+def test_only_chosen_files_are_read(image_folder):
+    source = data.load(str(image_folder), split="test")
+    first, second = (pathlib.Path(source.location(index)).read_bytes() for index in (1, 3))
+    for index in (0, 2):
+        pathlib.Path(source.location(index)).unlink()
+    chosen = source.chosen([1, 3])
+    assert (chosen.num_examples, chosen.labels.tolist()) == (2, [1, 1])
+    examples = list(chosen.examples().as_numpy_iterator())
+    assert [example["image"] for example in examples] == [first, second]
+    assert [chosen.location(example["index"]) for example in examples] == [source.location(1), source.location(3)]
+
+
 @pytest.mark.parametrize(
     ("split", "size"), [("train[:50%]", 6), ("train+test", 16), ("train[-3:]", 3), ("test[1:]", 3)]
 )

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import pytest
 import tensorflow as tf
@@ -59,6 +60,46 @@ def test_parts_hold_everything_once(data_dir):
     assert sorted(part.num_examples for part in parts) == [359, 359, 359, 360]
     images = [example["image"] for part in parts for example in part.examples().as_numpy_iterator()]
     assert sorted(images) == sorted(example["image"] for example in source.examples().as_numpy_iterator())
+
+
+def test_labels_and_chosen_examples(data_dir):
+    source = data.load("digits", split="test", data_dir=data_dir)
+    examples = list(source.examples().as_numpy_iterator())
+    assert source.labels.tolist() == [example["label"] for example in examples]
+    chosen = source.chosen([3, 4, 200])
+    assert chosen.num_examples == 3
+    assert list(chosen.examples().as_numpy_iterator()) == [examples[index] for index in (3, 4, 200)]
+    assert chosen.location(200) == source.location(200)
+    assert list(source.chosen([]).examples()) == []
+    part = source.part(4, 1)
+    assert part.labels.tolist() == [example["label"] for example in part.examples().as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("split", ["train", "train[40:200]", "test+train[300:]", "all"])
+def test_a_location_is_where_tfds_finds_the_example(digits_in_files, split):
+    source = data.load("digits", split=split, data_dir=digits_in_files)
+    seen = {}
+    for example in source.shuffled(tf.constant(3, tf.int64)).as_numpy_iterator():
+        seen[source.location(example["index"])] = (example["image"], example["label"])
+    assert len(seen) == source.num_examples
+    for location in sorted(seen)[::97]:
+        number, name = re.fullmatch(r"example (\d+) of digits, split (train|test)", location).groups()
+        one = data.load("digits", split=f"{name}[{number}:{int(number) + 1}]", data_dir=digits_in_files)
+        assert [(found["image"], found["label"]) for found in one.examples().as_numpy_iterator()] == [seen[location]]
+
+
+def test_files_are_shuffled_by_the_seed(digits_in_files):
+    source = data.load("digits", data_dir=digits_in_files)
+
+    def order(seed):
+        return [example["index"] for example in source.shuffled(tf.constant(seed, tf.int64)).as_numpy_iterator()]
+
+    assert order(1) == order(1)
+    assert sorted(order(1)) == sorted(order(2)) == list(range(1437))
+    fixed = [example["index"] for example in source.examples().as_numpy_iterator()]
+    # The numbers of files among the first examples: some of sixteen that are read at a time.
+    starts = {tuple(place // 36 for place in found[:256:16]) for found in (fixed, order(1), order(2))}
+    assert len(starts) == 3
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,28 @@ def test_equal_seeds_give_equal_results(splits):
     assert first == second
 
 
+def test_images_that_no_seed_chose_are_not_needed(splits):
+    (features, labels), test = splits
+    few = {"shots": [1, 7], "penalties": [1.0, 2.0**10]}
+    choices = fewshot.choose_shots(labels, CLASSES, 7, seeds=[3, 8])
+    for seed, choice in zip([3, 8], choices, strict=True):
+        rng = np.random.default_rng(seed)  # the very images that the seed chose before
+        assert [part.tolist() for part in choice] == [
+            rng.permutation(np.flatnonzero(labels == index))[:7].tolist() for index in range(CLASSES)
+        ]
+    wanted = np.unique(np.concatenate([part for choice in choices for part in choice]))
+    assert len(wanted) <= 2 * 7 * CLASSES
+    places = [[np.searchsorted(wanted, part) for part in choice] for choice in choices]
+    alone = fewshot.few_shot_probe((features[wanted], labels[wanted]), test, CLASSES, **few, choices=places)
+    assert alone == fewshot.few_shot_probe(*splits, CLASSES, **few, seeds=[3, 8])
+
+
+def test_a_class_with_fewer_images_gives_all_it_has():
+    ((zeros, ones),) = fewshot.choose_shots(np.array([1, 0, 1, -1, 1]), 2, 2, seeds=[0])
+    assert zeros.tolist() == [1]
+    assert len(set(ones.tolist()) & {0, 2, 4}) == 2
+
+
 def test_bad_arguments_are_named(splits):
     with pytest.raises(ValueError, match=r"no training images of the classes \[3, 4\] of 5"):
         fewshot.few_shot_probe(*splits, 5)
