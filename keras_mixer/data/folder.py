@@ -10,16 +10,19 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer.data.corrupt import attempt
+from keras_mixer.data.orientation import warn_of_turned_photos
 from keras_mixer.data.sources import DatasetSpec, Source
+from keras_mixer.data.warn_once import warn_once
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
 
 
 class FolderSource(Source):
     """A split of a folder in the layout of `tfds.folder_dataset.ImageFolder`.
 
-    Classes are the sorted names of the class folders of all splits, as there; other files than images are passed over.
-    The files of each class are spread evenly over a split, so that a slice such as `train[90%:]` has its share of each.
+    Classes are the sorted names of the class folders of all splits, as there. What starts with a dot is passed over;
+    so are files other than JPEGs, PNGs and GIFs, with a warning, and a class of no other files is refused. The files of
+    each class are spread evenly over a split, so that a slice such as `train[90%:]` has its share of each.
 
     Attributes:
         paths: Paths of the files, each class's sorted by name.
@@ -29,23 +32,33 @@ class FolderSource(Source):
     def __init__(self, spec: DatasetSpec):
         root = pathlib.Path(spec.name).expanduser()
         splits = {path.name: _folders(path) for path in _folders(root)}
-        class_names = tuple(sorted({folder.name for folders in splits.values() for folder in folders}))
+        images, others = _files(splits)
+        class_names = tuple(sorted({folder.name for folder in images}))
         if not class_names:
             raise ValueError(
                 f"{root} {'holds no images' if root.is_dir() else 'is not a folder'}: expected the layout "
                 f"{root}/train/CLASS/IMAGE.jpg."
             )
+        empty = sorted(set(class_names) - {folder.name for folder, found in images.items() if found})
+        if empty:
+            raise ValueError(
+                f"In {root} these classes have no image: {', '.join(empty)}. Images are files that end in "
+                f"{', '.join(IMAGE_SUFFIXES)}; convert others, or remove the folders.{_examples(others)}"
+            )
+        if others:
+            warn_once(f"In {root} {len(others)} files are no JPEG, PNG or GIF and are left out.{_examples(others)}")
         super().__init__(spec, class_names, image_shape=None)
         files: dict[str, list[tuple[str, int]]] = {}  # of each split that the expression names
         paths: list[str] = []
         labels: list[int] = []
-        for split, start, stop in _instructions(spec, splits, files, class_names):
+        for split, start, stop in _instructions(spec, splits, images, files, class_names):
             paths += [path for path, _ in files[split][start:stop]]
             labels += [label for _, label in files[split][start:stop]]
         if not paths:
             raise ValueError(f"The split {spec.split!r} of {root} is empty.")
         self.paths = np.array(paths)
         self.labels = np.array(labels, np.int64)
+        warn_of_turned_photos(str(root), paths)
 
     @property
     def num_examples(self) -> int:
@@ -69,14 +82,14 @@ class FolderSource(Source):
         return str(self.paths[index])
 
 
-def _instructions(spec: DatasetSpec, splits, files, class_names):
+def _instructions(spec: DatasetSpec, splits, images, files, class_names):
     """Lists (split, start, stop) of a split expression; fills `files` with the splits' sorted files."""
     labels = {name: label for label, name in enumerate(class_names)}
     for split, folders in splits.items():
         spread: list[tuple[float, int, str]] = []
         for folder in folders:
-            images = _images(folder)
-            spread += [((place + 0.5) / len(images), labels[folder.name], path) for place, path in enumerate(images)]
+            found = images[folder]
+            spread += [((place + 0.5) / len(found), labels[folder.name], path) for place, path in enumerate(found)]
         files[split] = [(path, label) for _, label, path in sorted(spread)]
     sizes = tfds.core.SplitDict(
         [
@@ -96,9 +109,25 @@ def _instructions(spec: DatasetSpec, splits, files, class_names):
 
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
+    return sorted(child for child in path.iterdir() if child.is_dir() and _shown(child)) if path.is_dir() else []
 
 
-def _images(folder: pathlib.Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.path for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES))
+def _files(splits: dict[str, list[pathlib.Path]]) -> tuple[dict[pathlib.Path, list[str]], list[str]]:
+    """The images of each class folder, and the other files in them."""
+    images: dict[pathlib.Path, list[str]] = {}
+    others: list[str] = []
+    for folder in (folder for folders in splits.values() for folder in folders):
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in entries if _shown(entry) and not entry.is_dir())
+        images[folder] = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
+        others += [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
+    return images, others
+
+
+def _shown(entry: pathlib.Path | os.DirEntry) -> bool:
+    """Whether it is not hidden, as `.ipynb_checkpoints` and macOS's `._rose.jpg` are."""
+    return not entry.name.startswith(".")
+
+
+def _examples(paths: list[str]) -> str:
+    return f" First: {', '.join(paths[:3])}." if paths else ""
