@@ -68,7 +68,9 @@ def classify(
             if errors[index]:
                 yield Prediction(name, error=errors[index].decode())
             elif not readable[index]:
-                yield Prediction(name, error=f"{name} is not a readable JPEG or PNG image ({sizes[index]:,} bytes).")
+                yield Prediction(
+                    name, error=f"{name} is not a readable JPEG, PNG or GIF image ({sizes[index]:,} bytes)."
+                )
             elif not np.isfinite(scores[index]).all():
                 yield Prediction(name, error=f"The model's scores of {name} are not finite.")
             else:

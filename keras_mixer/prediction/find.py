@@ -1,7 +1,8 @@
 """From what a user names to shards of images: files, folders, globs and parquet files."""
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from keras_mixer.prediction.locations import Location, expand
 from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard
@@ -9,6 +10,8 @@ from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
 PARQUET_SUFFIX = ".parquet"
 ROW_NUMBERS = "none"  # instead of the name of a column
+
+_log = logging.getLogger(__name__)
 
 
 def find_images(
@@ -30,7 +33,8 @@ def find_images(
         leave_out: A folder whose files are none of the images.
 
     Returns:
-        Shards of them, each image once; an absolute path or URI names each file.
+        Shards of them, each image once; an absolute path or URI names each file. A warning counts the files of folders
+        that end otherwise.
 
     Raises:
         ValueError: If a folder or glob holds no image, a file that is named is not there, or a parquet file lacks the
@@ -39,15 +43,21 @@ def find_images(
     """
     files: dict[str, Location] = {}
     tables: dict[str, Location] = {}
+    inside = None if leave_out is None else leave_out.name.rstrip("/") + "/"
     for pattern in patterns:
-        found = [file for place in expand(os.fspath(pattern)) for file in _images_at(place)]
-        if leave_out is not None:
-            inside = leave_out.name.rstrip("/") + "/"
-            found = [file for file in found if not file.name.startswith(inside)]
+        found: list[Location] = []
+        others: list[Location] = []
+        for place in expand(os.fspath(pattern)):
+            for file, wanted in _files_at(place):
+                if inside is None or not file.name.startswith(inside):
+                    (found if wanted else others).append(file)
         if not found:
             kinds = ", ".join((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
             outside = "" if leave_out is None else f" outside {leave_out.name}"
             raise ValueError(f"{pattern} holds no images: expected files that end in {kinds}{outside}.")
+        if others:
+            first = ", ".join(file.name for file in others[:3])
+            _log.warning(f"In {pattern} {len(others)} files are no JPEG, PNG or GIF and are left out. First: {first}.")
         for file in found:
             (tables if _is_table(file) else files)[file.name] = file
     shards: list[Shard] = [FileShard(tuple(files.values()), tuple(files))] if files else []
@@ -57,13 +67,16 @@ def find_images(
     return shards
 
 
-def _images_at(place: Location) -> list[Location]:
+def _files_at(place: Location) -> Iterator[tuple[Location, bool]]:
+    """The files at a place, and whether each is wanted: what is named itself, and images and tables of a folder."""
     place = place.looked_up()
     if place.is_folder():
-        return [file for file in place.files() if file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))]
-    if not place.exists():
+        for file in place.files():
+            yield file, file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
+    elif place.exists():
+        yield place, True
+    else:
         raise ValueError(f"There is no file or folder {place.name}.")
-    return [place]
 
 
 def _is_table(file: Location) -> bool:

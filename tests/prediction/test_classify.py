@@ -46,7 +46,7 @@ def test_as_one_at_a_time(predictor, images, batch_size):
     assert set(sizes) == {min(batch_size, 5)}  # always one size, which is compiled once
     for prediction in found:
         if prediction.path.endswith("bad.png"):
-            assert prediction.error == f"{prediction.path} is not a readable JPEG or PNG image (12 bytes)."
+            assert prediction.error == f"{prediction.path} is not a readable JPEG, PNG or GIF image (12 bytes)."
             assert prediction.classes == ()
             continue
         expected = one_by_one(predictor, prediction.path, top=3)
@@ -74,7 +74,7 @@ def test_what_is_no_image_is_an_error_of_its_own(predictor, images):
     assert len(found) == 8
     for name, content in bad.items():
         path = str(images / name)
-        assert found[path].error == f"{path} is not a readable JPEG or PNG image ({len(content)} bytes)."
+        assert found[path].error == f"{path} is not a readable JPEG, PNG or GIF image ({len(content)} bytes)."
     assert found[str(images / "a.png")].error is None
 
 
