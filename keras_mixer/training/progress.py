@@ -6,7 +6,7 @@ import keras
 
 from keras_mixer.training.callbacks import Clock
 
-LINE_EVERY = 60.0  # seconds between two lines where no bar can be shown
+BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between two looks at the loss: for the bar, for a line where there is none
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -33,7 +33,7 @@ class ProgressBar(keras.callbacks.Callback):
         self._task = self._bar.add_task("training", total=total_steps, completed=clock.step, note="")
         self._total = total_steps
         self._started = (time.monotonic(), clock.step)
-        self._last_line = time.monotonic()
+        self._last_shown = time.monotonic()
         self._validation = ""
 
     def __enter__(self):
@@ -44,19 +44,23 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.stop()
 
     def on_train_batch_end(self, batch, logs=None):
-        # Reading the loss waits for the device: only when the bar is about to be drawn.
-        if self._bar.disable or time.monotonic() - self._last_line < 0.2:
+        # Reading the loss waits for the device: only when something is about to be shown.
+        if time.monotonic() - self._last_shown < (LINE_EVERY if self._bar.disable else BAR_EVERY):
             self._bar.update(self._task, completed=self._clock.step)
-            return
-        self._last_line = time.monotonic()
-        self._bar.update(self._task, completed=self._clock.step, note=self._note(logs))
+        else:
+            self._show(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         self._validation = f"  evaluated {logs['val_accuracy']:.2%}"
-        done = self._clock.step >= self._total
-        if self._bar.disable and (done or time.monotonic() - self._last_line >= LINE_EVERY):
-            self._last_line = time.monotonic()
-            self._console.print(f"step {self._clock.step}/{self._total}  {self._note(logs)}", highlight=False)
+        if self._clock.step >= self._total or time.monotonic() - self._last_shown >= LINE_EVERY:
+            self._show(logs)
+
+    def _show(self, logs) -> None:
+        self._last_shown = time.monotonic()
+        note = self._note(logs)
+        self._bar.update(self._task, completed=self._clock.step, note=note)
+        if self._bar.disable:
+            self._console.print(f"step {self._clock.step}/{self._total}  {note}", highlight=False)
 
     def _note(self, logs) -> str:
         seconds, first = time.monotonic() - self._started[0], self._started[1]
