@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+
+from keras_mixer.training.cluster import place_in_cluster
 
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel")
 
@@ -22,7 +23,7 @@ class Distribution:
         strategy: The `tf.distribute` strategy, or None where Keras needs none.
         replicas: Devices that share a batch.
         workers: Processes that share a batch.
-        worker: Index of this process; process 0 writes checkpoints.
+        worker: Index of this process; process 0 writes the run folder.
         accelerated: Whether the devices are GPUs or TPUs.
     """
 
@@ -180,15 +181,14 @@ def _tensorflow(strategy: str) -> Distribution:
         )
     if strategy == "tpu" or (strategy == "auto" and _has_tpu()):
         return _tpu()
-    if strategy == "multi_worker" or (strategy == "auto" and len(_cluster().get("worker", ())) > 1):
-        if not _cluster():
-            raise ValueError(
-                "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
-            )
-        made = _made_once("MultiWorkerMirroredStrategy")
-        resolver = made.cluster_resolver
-        workers = len(_cluster()["worker"])
-        return _several("multi_worker", made, workers=workers, worker=resolver.task_id or 0)
+    place = place_in_cluster() if strategy in ("auto", "multi_worker") else None
+    if strategy == "multi_worker" and place is None:
+        raise ValueError(
+            "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
+        )
+    if place is not None and (strategy == "multi_worker" or place[0] > 1):
+        workers, worker = place
+        return _several("multi_worker", _made_once("MultiWorkerMirroredStrategy"), workers=workers, worker=worker)
     gpus = tf.config.list_logical_devices("GPU")
     if strategy == "mirrored" or (strategy == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
@@ -213,14 +213,6 @@ def _several(name: str, strategy, workers: int = 1, worker: int = 0) -> Distribu
 
     accelerated = bool(tf.config.list_logical_devices("GPU"))
     return Distribution(name, strategy, strategy.num_replicas_in_sync, workers, worker, accelerated)
-
-
-def _cluster() -> dict:
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        return json.loads(text).get("cluster", {}) if text else {}
-    except (json.JSONDecodeError, AttributeError) as error:
-        raise ValueError(f"TF_CONFIG must be a JSON object with `cluster` and `task`, but it is {text!r}.") from error
 
 
 def _has_tpu() -> bool:
