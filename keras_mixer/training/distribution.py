@@ -164,6 +164,12 @@ def _jax(strategy: str) -> Distribution:
             f"The JAX backend has the strategies default and data_parallel, but got {strategy!r}. Set "
             f"KERAS_BACKEND=tensorflow for the others."
         )
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"On the JAX backend one process trains on all the devices that it sees, but this is one of "
+            f"{jax.process_count()}. Start a single one without jax.distributed, or train with "
+            f"KERAS_BACKEND=tensorflow and the strategy multi_worker or tpu."
+        )
     devices = keras.distribution.list_devices()
     accelerated = jax.default_backend() != "cpu"
     if strategy == "default" or (strategy == "auto" and len(devices) == 1):

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import keras
 import pytest
 from tensorflow.python.distribute import multi_worker_util
 
@@ -92,3 +94,11 @@ def test_a_batch_that_devices_cannot_share_says_what_would_do():
 def test_what_xla_compiles(name, strategy, accelerated, wish, expected):
     options = Distribution(name, strategy, accelerated=accelerated).compile_options(wish)
     assert (options["whole_step"], options["gradients"]) == expected
+
+
+def test_several_processes_of_jax_are_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for strategy in ("auto", "default", "data_parallel"):
+        with pytest.raises(ValueError, match=r"one of 2\. Start a single one .* multi_worker"):
+            choose(strategy)
