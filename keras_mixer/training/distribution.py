@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import keras
 
 from keras_mixer.training.cluster import place_in_cluster
+
+_log = logging.getLogger(__name__)
 
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel")
 
@@ -170,11 +173,27 @@ def _jax(strategy: str) -> Distribution:
             f"{jax.process_count()}. Start a single one without jax.distributed, or train with "
             f"KERAS_BACKEND=tensorflow and the strategy multi_worker or tpu."
         )
+    hide_from_tensorflow("GPU", "TPU")
     devices = keras.distribution.list_devices()
     accelerated = jax.default_backend() != "cpu"
     if strategy == "default" or (strategy == "auto" and len(devices) == 1):
         return Distribution("default", accelerated=accelerated)
     return Distribution("data_parallel", replicas=len(devices), accelerated=accelerated)
+
+
+def hide_from_tensorflow(*kinds: str) -> None:
+    """Leaves the devices of these kinds to JAX: TensorFlow, which reads the data, would take a GPU's memory first."""
+    import tensorflow as tf
+
+    for kind in kinds:
+        try:
+            tf.config.set_visible_devices([], kind)
+        except RuntimeError as error:
+            _log.warning(
+                "TensorFlow was in use before training began and may hold memory of the %s that JAX trains on (%s).",
+                kind,
+                error,
+            )
 
 
 def _tensorflow(strategy: str) -> Distribution:

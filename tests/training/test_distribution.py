@@ -5,8 +5,10 @@ import json
 import jax
 import keras
 import pytest
+import tensorflow as tf
 from tensorflow.python.distribute import multi_worker_util
 
+from keras_mixer.training import distribution
 from keras_mixer.training.cluster import place_in_cluster
 from keras_mixer.training.distribution import Distribution, choose
 
@@ -102,3 +104,11 @@ def test_several_processes_of_jax_are_refused(monkeypatch):
     for strategy in ("auto", "default", "data_parallel"):
         with pytest.raises(ValueError, match=r"one of 2\. Start a single one .* multi_worker"):
             choose(strategy)
+
+
+def test_devices_that_tensorflow_already_holds_are_told_of(caplog):
+    """This process's CPU stands for the GPU; of TPUs there are none to hide."""
+    tf.zeros(())
+    distribution.hide_from_tensorflow("CPU", "TPU")
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("TensorFlow was in use before training began and may hold memory of the CPU")
