@@ -1,18 +1,22 @@
 """A run per learning rate of a recipe's grid."""
 
 import dataclasses
+import logging
 import os
 import pathlib
+import re
 
-from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.recipe import DataSpec, Recipe
 from keras_mixer.training.run import TrainingResult, train
+
+_log = logging.getLogger(__name__)
 
 
 def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[TrainingResult]:
     """Trains by `recipe` once per rate of its `learning_rate_grid`, each in a folder of its own.
 
-    The results are compared on the recipe's evaluation split: set `data.eval_split` to held-out training images, such
-    as "train[90%:]" with "train[:90%]" for training, where the test split is to stay unread.
+    The results are compared on the recipe's evaluation split. Where that is no part of the training images set aside,
+    a warning says how to hold some out, so that the test split stays unread.
 
     Args:
         recipe: A recipe with a grid.
@@ -27,6 +31,7 @@ def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[Training
     """
     if not recipe.learning_rate_grid:
         raise ValueError(f"The recipe {recipe.name} has no learning_rate_grid: set it, such as to [0.003, 0.01].")
+    _warn_unless_held_out(recipe.data)
     results = []
     for rate in recipe.learning_rate_grid:
         optimizer = dataclasses.replace(recipe.optimizer, learning_rate=rate)
@@ -34,3 +39,16 @@ def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[Training
             train(dataclasses.replace(recipe, optimizer=optimizer), pathlib.Path(output, f"lr_{rate:g}"), **options)
         )
     return sorted(results, key=lambda result: -result.accuracy)
+
+
+def _warn_unless_held_out(data: DataSpec) -> None:
+    seen, ranked = (re.findall(r"[A-Za-z_]\w*", split) for split in (data.train_split, data.eval_split))
+    if not set(ranked) <= set(seen):
+        rest, held_out = ("+".join(f"{name}[{part}]" for name in seen) for part in (":90%", "90%:"))
+        _log.warning(
+            "The rates are ranked by data.eval_split=%s, and the best one's accuracy there is too good. To choose on "
+            "images held out from training: --set 'data.train_split=%s' --set 'data.eval_split=%s'.",
+            data.eval_split,
+            rest,
+            held_out,
+        )
