@@ -29,6 +29,7 @@ class Datasets:
         train_source: The labelled training images.
         eval_source: The labelled evaluation images.
         preprocessing: What the model expects.
+        augmentation: How training images vary.
         corrupt: Counts the images of both that cannot be read.
     """
 
@@ -37,6 +38,7 @@ class Datasets:
     train_source: Source
     eval_source: Source
     preprocessing: Preprocessing
+    augmentation: Augmentation
     corrupt: CorruptImages
 
     @property
@@ -65,9 +67,14 @@ class Datasets:
         return min(-(-wanted // together) * together, self.total_steps)
 
     @property
+    def eval_batch_size(self) -> int:
+        """The recipe's, or the next number that gives each device as many: evaluation batches are filled up anyway."""
+        return -(-self.recipe.eval_batch_size // self.distribution.replicas) * self.distribution.replicas
+
+    @property
     def evaluation_steps(self) -> int:
         """Batches in one pass over the evaluation split, the last one filled up."""
-        return -(-self.eval_source.num_examples // self.recipe.eval_batch_size)
+        return -(-self.eval_source.num_examples // self.eval_batch_size)
 
     @functools.cached_property
     def fingerprint(self) -> dict:
@@ -85,7 +92,7 @@ class Datasets:
         batches = training_batches(
             self.train_source,
             self.preprocessing,
-            Augmentation(**dataclasses.asdict(self.recipe.augmentation)),
+            self.augmentation,
             self.recipe.batch_size,
             seed=self.recipe.seed,
             start_step=start,
@@ -100,7 +107,7 @@ class Datasets:
         batches = evaluation_batches(
             self.eval_source,
             self.preprocessing,
-            self.recipe.eval_batch_size,
+            self.eval_batch_size,
             one_hot=True,
             pad=True,
             corrupt=self.corrupt,
@@ -112,16 +119,18 @@ def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
     """Opens the sources of a recipe: two splits of one dataset, which have the same classes.
 
     Raises:
-        ValueError: If a dataset, split or label does not exist, or there is nothing to train on.
+        ValueError: If a dataset, split or label does not exist, a setting of the augmentation is out of range, or there
+            is nothing to train on.
     """
     data, model = recipe.data, recipe.model
+    augmentation = Augmentation(**dataclasses.asdict(recipe.augmentation))
     spec = DatasetSpec(data.dataset, data.train_split, data.data_dir, data.label_key)
     train_source = load(spec)
     eval_source = load(dataclasses.replace(spec, split=data.eval_split))
     recipes_own = {"image_size": model.image_size, "channels": model.channels, "resize": data.resize}
     preprocessing = Preprocessing(**dataclasses.asdict(input_preprocessing(model)) | recipes_own)
     datasets = Datasets(
-        recipe, distribution, train_source, eval_source, preprocessing, CorruptImages(data.corrupt_limit)
+        recipe, distribution, train_source, eval_source, preprocessing, augmentation, CorruptImages(data.corrupt_limit)
     )
     if train_source.num_examples < 1 or datasets.total_steps < 1:
         raise ValueError(f"{data.dataset} has no examples in {data.train_split!r}: there is nothing to train on.")

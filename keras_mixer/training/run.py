@@ -100,7 +100,6 @@ def train(
     folder = pathlib.Path(output)
     distribution = choose(recipe.execution.strategy)
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
-    distribution.check_batch("eval_batch_size", recipe.eval_batch_size)
     if not restart:
         refuse_another(folder, recipe)
     datasets = open_datasets(recipe, distribution)
