@@ -91,9 +91,21 @@ class Distribution:
 
         return bool(self._total(tf.constant(here, tf.float32)) > 0)
 
+    def of_each_process(self, number: int) -> list[int]:
+        """Returns the number that each process of a cluster gives, in their order; all of them must ask together."""
+        if self.workers == 1:
+            return [number]
+        import tensorflow as tf
+
+        numbers = [0] * self.workers
+        numbers[self.worker] = number
+        # The replicas of a process all give its number.
+        total = self._total(tf.constant(numbers, tf.float64)) / (self.replicas // self.workers)
+        return [round(value) for value in total.numpy().tolist()]
+
     @functools.cached_property
     def _total(self):
-        """The sum over all replicas of a number that is each process's own."""
+        """The sum over all replicas of a number, or of a vector, that is each process's own."""
         import tensorflow as tf
 
         def on_replica(value):

@@ -12,18 +12,20 @@ import keras
 from keras_mixer.data import CorruptImages, save_model
 from keras_mixer.training.callbacks import Clock, StopOnNaN
 from keras_mixer.training.checkpointing import Checkpointing
-from keras_mixer.training.checkpoints import CheckpointStore, restore
+from keras_mixer.training.checkpoints import CheckpointStore
 from keras_mixer.training.datasets import Datasets, open_datasets
 from keras_mixer.training.distribution import Distribution, choose
 from keras_mixer.training.history import draw_curves
 from keras_mixer.training.measuring import Evaluation, averaged_weights, evaluate
 from keras_mixer.training.network import classifier_of, dtype_policy, initial_network
 from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.resuming import find_start, notes
 from keras_mixer.training.run_folder import (
     CHECKPOINTS,
     CURVES_FILE,
     HISTORY_FILE,
     LOGS,
+    RECIPE_FILE,
     History,
     claim,
     refuse_another,
@@ -100,16 +102,15 @@ def train(
     folder = pathlib.Path(output)
     distribution = choose(recipe.execution.strategy)
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
-    if not restart:
-        refuse_another(folder, recipe)
+    recipe_file = folder / RECIPE_FILE
+    if recipe_file.exists() and not restart:
+        refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
     datasets = open_datasets(recipe, distribution)
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
         with distribution.scope():
             network = initial_network(recipe.model, len(datasets.class_names), recipe.name)
             model = training_model(network, recipe, datasets.total_steps, distribution)
-        if distribution.worker == 0:
-            claim(folder, recipe, restart)
         with datasets.corrupt.explained():
             rows, seconds = _fit(model, recipe, datasets, distribution, folder, restart, progress, callbacks)
             measured = evaluate(model, datasets.evaluation(), datasets.evaluation_steps)
@@ -143,53 +144,52 @@ def _fit(
 ) -> tuple[list[dict], float]:
     """Trains from the last checkpoint, if there is one, to the end; returns the history and the time spent."""
     store = CheckpointStore(folder / CHECKPOINTS, recipe.execution.checkpoints_kept)
-    # With `restart` another process may still be deleting the checkpoints.
-    step, rows, seconds, metrics = (0, [], 0.0, {}) if restart else _restore(model, store, datasets, distribution)
-    clock = Clock(step, seconds)
+    start = find_start(model, None if restart else store, datasets)
+    clock = Clock(start.step, start.seconds)
     guard = StopOnNaN(clock, store)
+    evaluation = Evaluation(
+        datasets.evaluation(), datasets.evaluation_steps, clock, datasets.steps_per_epoch, start.rows, start.metrics
+    )
+    batches = datasets.training(start.step) if start.step < datasets.total_steps else None
+    # What can be wrong with recipe, data and checkpoints has been tried: only now the folder changes.
+    if distribution.worker == 0:
+        claim(folder, recipe, restart)
 
-    def notes() -> dict:
-        return {
-            "rows": rows,
-            "seconds": clock.seconds,
-            "data": datasets.fingerprint,
-            "replicas": distribution.drawing_replicas,
-        }
+    def notes_now() -> dict:
+        return notes(datasets, start.rows, clock.seconds)
 
     def ends_period(step: int) -> bool:
         return step % datasets.period == 0 or step == datasets.total_steps
 
-    evaluation = Evaluation(
-        datasets.evaluation(), datasets.evaluation_steps, clock, datasets.steps_per_epoch, rows, metrics
-    )
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(
-            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes, ends_period, distribution)
+            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes_now, ends_period, distribution)
         )
         # The clock comes first, for the others read it; evaluation before those that keep what it measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
         if distribution.worker == 0:
-            callbacks.append(History(rows, folder / HISTORY_FILE))
+            callbacks.append(History(start.rows, folder / HISTORY_FILE))
             callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
             if progress:
                 from keras_mixer.training.progress import ProgressBar
 
                 callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
         callbacks += [saver, *more_callbacks]
-        for start, stop in segments(step, datasets.total_steps, datasets.period):
-            length = min(stop - start, datasets.period)
+        for first, stop in segments(start.step, datasets.total_steps, datasets.period):
+            length = min(stop - first, datasets.period)
             _set_steps_per_execution(model, recipe.execution.steps_per_execution, length)
             model.fit(
-                datasets.training(start),
+                datasets.training(first) if batches is None else batches,
                 steps_per_epoch=length,
-                initial_epoch=start // datasets.period,
+                initial_epoch=first // datasets.period,
                 epochs=-(-stop // datasets.period),
                 callbacks=callbacks,
                 shuffle=False,  # the stream is shuffled
                 verbose=0,
             )
+            batches = None  # which may hold a small dataset in memory
         saver.save()
-    return rows, clock.seconds
+    return start.rows, clock.seconds
 
 
 def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
@@ -210,35 +210,10 @@ def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
 
 def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> None:
     """Runs several steps per call where they come out even, else one."""
-    model.steps_per_execution = wanted if length % wanted == 0 else 1
-    model.train_function = None  # `fit` makes it anew, once loss and metrics are built
-
-
-def _restore(
-    model: keras.Model, store: CheckpointStore, datasets: Datasets, distribution: Distribution
-) -> tuple[int, list[dict], float, dict]:
-    found = store.load_newest()
-    if found is None:
-        return 0, [], 0.0, {}
-    step, arrays, notes = found
-    if notes["data"] != datasets.fingerprint:
-        raise ValueError(
-            f"The run in {store.folder.parent} was trained on other data: it began with {notes['data']}, now there is "
-            f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
-        )
-    now = distribution.drawing_replicas
-    before = notes.get("replicas", now)
-    if before != now and any(layer._seed_generators for layer in model._flatten_layers()):
-        _log.warning(
-            "The run in %s was on %d replicas and goes on with %d: from here on, stochastic depth and dropout drop "
-            "other samples and units than they would have.",
-            store.folder.parent,
-            before,
-            now,
-        )
-    restore(model, arrays)
-    cut_short = step % datasets.period != 0
-    return step, notes["rows"], notes["seconds"], arrays if cut_short else {}
+    steps = wanted if length % wanted == 0 else 1
+    if model.steps_per_execution != steps:
+        model.steps_per_execution = steps
+        model.train_function = None  # `fit` makes it anew, once loss and metrics are built
 
 
 def _report(corrupt: CorruptImages) -> None:

@@ -14,27 +14,32 @@ RECIPE_FILE = "recipe.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
 
 
-def refuse_another(folder: pathlib.Path, recipe: Recipe) -> None:
-    """Raises ValueError if the folder holds the run of another recipe."""
-    recipe_file = folder / RECIPE_FILE
-    if recipe_file.exists():
-        other = Recipe.from_json(recipe_file.read_text(encoding="utf-8"))
-        differing = recipe.differences(other)
-        if differing:
-            raise ValueError(
-                f"{folder} holds the run of another recipe, which differs in {', '.join(differing)}. Choose another "
-                f"output folder, or delete that run with restart (--restart)."
-            )
+def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
+    """Raises ValueError if what a run left is of another recipe.
+
+    Args:
+        holder: A run folder or a checkpoint.
+        stored: The recipe there, as JSON.
+        recipe: This run's.
+    """
+    differing = recipe.differences(Recipe.from_json(stored))
+    if differing:
+        raise ValueError(
+            f"{holder} is of another recipe, which differs in {', '.join(differing)}. Choose another output "
+            f"folder, or delete what is there with restart (--restart)."
+        )
 
 
 def claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
     """Makes the folder this recipe's; what a killed process left half-written in it goes."""
     remove_partial_files(folder)
     if restart:
-        for name in (RECIPE_FILE, MODEL_FILE, CARD_FILE, HISTORY_FILE, CURVES_FILE):
+        # Checkpoints first and the recipe last: whenever this is cut short, what is left is still the old recipe's.
+        for name in (CHECKPOINTS, LOGS):
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+        for name in (HISTORY_FILE, CURVES_FILE, MODEL_FILE, CARD_FILE, RECIPE_FILE):
             (folder / name).unlink(missing_ok=True)
-        for name in (LOGS, CHECKPOINTS):
-            shutil.rmtree(folder / name, ignore_errors=True)
     with written_whole(folder / RECIPE_FILE) as partial:
         partial.write_text(recipe.to_json(), encoding="utf-8")
 

@@ -119,6 +119,8 @@ def test_override_parses_by_type():
             "precision must be one of float32, mixed_bfloat16, bfloat16.*scaling",
         ),
         ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
+        ({"seed": "2147483648"}, r"seed must be from 0 to 2\*\*31 - 1, but got 2147483648"),
+        ({"seed": "-1"}, "seed must be from 0"),
     ],
 )
 def test_bad_overrides(changes, message):

@@ -1,0 +1,91 @@
+"""Where a run goes on: from its last checkpoint, if that is of this recipe and data, and all processes agree."""
+
+import dataclasses
+import logging
+from typing import Any
+
+import keras
+
+from keras_mixer.training.checkpoints import CheckpointStore, restore
+from keras_mixer.training.datasets import Datasets
+from keras_mixer.training.run_folder import refuse_another
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run begins with.
+
+    Attributes:
+        step: Updates made.
+        rows: The history.
+        seconds: Time spent training.
+        metrics: Running metrics of a period that was cut short, by name.
+    """
+
+    step: int = 0
+    rows: list[dict] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:
+    """Puts the newest checkpoint, if there is one, into the model and returns where the run goes on.
+
+    Args:
+        model: The compiled model.
+        store: The checkpoints of the run; None to begin anew.
+        datasets: The recipe's data, on the devices of the run. All processes of a cluster must call together.
+
+    Raises:
+        ValueError: If the checkpoint is of another recipe, data or model, or the processes of a cluster found
+            different ones.
+    """
+    start = Start() if store is None else _restore(model, store, datasets)
+    steps = datasets.distribution.of_each_process(start.step)
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"The processes of a cluster must go on from the same step, but these found checkpoints of the steps "
+            f"{', '.join(map(str, steps))}: give all of them one output folder, on storage that they share, and the "
+            f"same command."
+        )
+    return start
+
+
+def notes(datasets: Datasets, rows: list[dict], seconds: float) -> dict:
+    """Returns what a checkpoint says beside the arrays."""
+    return {
+        "rows": rows,
+        "seconds": seconds,
+        "recipe": datasets.recipe.to_json(),
+        "data": datasets.fingerprint,
+        "replicas": datasets.distribution.drawing_replicas,
+    }
+
+
+def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> Start:
+    found = store.load_newest()
+    if found is None:
+        return Start()
+    step, arrays, said = found
+    if "recipe" in said:
+        refuse_another(store.path(step), said["recipe"], datasets.recipe)
+    if said["data"] != datasets.fingerprint:
+        raise ValueError(
+            f"The run in {store.folder.parent} was trained on other data: it began with {said['data']}, now there is "
+            f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
+        )
+    now = datasets.distribution.drawing_replicas
+    before = said.get("replicas", now)
+    if before != now and any(layer._seed_generators for layer in model._flatten_layers()):
+        _log.warning(
+            "The run in %s was on %d replicas and goes on with %d: from here on, stochastic depth and dropout drop "
+            "other samples and units than they would have.",
+            store.folder.parent,
+            before,
+            now,
+        )
+    restore(model, arrays)
+    cut_short = step % datasets.period != 0
+    return Start(step, said["rows"], said["seconds"], arrays if cut_short else {})
