@@ -29,6 +29,7 @@ from keras_mixer.training.run_folder import (
     History,
     claim,
     refuse_another,
+    with_absolute_paths,
 )
 from keras_mixer.training.step import training_model
 
@@ -102,6 +103,7 @@ def train(
     folder = pathlib.Path(output)
     distribution = choose(recipe.execution.strategy)
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
+    recipe = with_absolute_paths(recipe)
     recipe_file = folder / RECIPE_FILE
     if recipe_file.exists() and not restart:
         refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)

@@ -1,17 +1,38 @@
 """What a run leaves in its folder, and whose the folder is."""
 
+import dataclasses
+import os
 import pathlib
 import shutil
 
 import keras
 
+from keras_mixer.data import DatasetSpec
 from keras_mixer.data.card import CARD_FILE, MODEL_FILE
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.history import write_csv
-from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.recipe import Recipe, is_trained_model
+from keras_mixer.weights.loading import is_path
 
 RECIPE_FILE = "recipe.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Returns the recipe with its local paths made absolute, so that its file serves in any working directory."""
+    data, weights = recipe.data, recipe.model.weights
+    if DatasetSpec(data.dataset).is_folder:
+        data = dataclasses.replace(data, dataset=_absolute(data.dataset))
+    if data.data_dir is not None:
+        data = dataclasses.replace(data, data_dir=_absolute(data.data_dir))
+    if weights is not None and (is_path(weights) or is_trained_model(weights)):
+        weights = _absolute(weights)
+    return dataclasses.replace(recipe, data=data, model=dataclasses.replace(recipe.model, weights=weights))
+
+
+def _absolute(path: str) -> str:
+    # A URL, such as gs://bucket/datasets, is of no directory.
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
@@ -22,7 +43,7 @@ def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
         stored: The recipe there, as JSON.
         recipe: This run's.
     """
-    differing = recipe.differences(Recipe.from_json(stored))
+    differing = recipe.differences(with_absolute_paths(Recipe.from_json(stored)))
     if differing:
         raise ValueError(
             f"{holder} is of another recipe, which differs in {', '.join(differing)}. Choose another output "
