@@ -1,21 +1,14 @@
-"""Program: five training steps on the devices it is told of, from the same weights on the same batches.
-
-Usage: five_steps.py RESULTS.npz CASE... with the environment variables of the case's devices set by the caller. A case
-is `name:strategy:FIELD=VALUE,...`. RESULTS holds each case's weights after the steps, as `name/path`; beside them, as
-`plain/what`, what plain Keras does on these devices.
-"""
+"""Five training steps on devices of several kinds, from the same weights on the same batches."""
 
 import dataclasses
-import os
-import sys
 
 import numpy as np
-import plain_keras
 
 STEPS, BATCH, CLASSES = 5, 16, 5
 
 
-def main(results: str, cases: list[str]) -> None:
+def five_steps(cases: list[str]) -> dict[str, np.ndarray]:
+    """Trains each case, written `name:strategy:FIELD=VALUE:...`; returns loss, accuracy and weights as `name/what`."""
     import keras
     import tensorflow as tf
 
@@ -23,11 +16,6 @@ def main(results: str, cases: list[str]) -> None:
     from keras_mixer.training.distribution import choose
     from keras_mixer.training.recipe import ExecutionSpec, ModelSpec, OptimizerSpec, Recipe, ScheduleSpec
     from keras_mixer.training.step import training_model
-
-    logical = int(os.environ.get("LOGICAL_CPUS", "1"))
-    if logical > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * logical)
 
     random = np.random.default_rng(0)
     images = random.normal(size=(STEPS * BATCH, 16, 16, 3)).astype("float32")
@@ -87,12 +75,7 @@ def main(results: str, cases: list[str]) -> None:
         ):
             for weight, variable in zip(network.trainable_variables, variables, strict=True):
                 arrays[f"{name}/{group}/{weight.path}"] = keras.ops.convert_to_numpy(variable.value)
-    if logical > 1:
-        mirrored = choose("mirrored")
-        arrays["draws"] = draws(mirrored)
-        found = plain_keras.on_two_devices(mirrored.strategy)
-        arrays |= {f"plain/{what}": np.array(value) for what, value in found.items()}
-    np.savez(results, **arrays)
+    return arrays
 
 
 def draws(distribution) -> np.ndarray:
@@ -121,7 +104,3 @@ def draws(distribution) -> np.ndarray:
 def network_like(network) -> list[np.ndarray]:
     """Ones for LayerNorm's gamma, zeros for the rest: the same on every backend."""
     return [np.full(weight.shape, float(weight.name == "gamma"), "float32") for weight in network.weights]
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])

@@ -17,7 +17,9 @@ import pytest
 from keras_mixer.data import CorruptImagesError, load_model
 from keras_mixer.training import Recipe, TrainingDivergedError, recipes, sweep, train
 from keras_mixer.training.checkpoints import CheckpointStore
+from keras_mixer.training.optimizers import make_optimizer
 from keras_mixer.training.run import segments
+from keras_mixer.training.run_folder import claim, refuse_another, with_absolute_paths
 
 # Dropout, stochastic depth, mixup and averages: everything that holds random or running state.
 TINY = {
@@ -41,31 +43,23 @@ TINY = {
 }
 
 
-# Steps after which runs are killed, each in a child of one process, for most of its time goes into imports.
-STOPS = (4, 10)
+# Killed in its eleventh step: the last checkpoint is of the ninth, in the middle of the second period.
 KILLED = """
 import os, pathlib, signal, sys
 import keras
 from keras_mixer.training import Recipe, train
 
 class Kill(keras.callbacks.Callback):
-    def __init__(self, steps):
+    def __init__(self):
         super().__init__()
-        self.left = steps
+        self.left = 10
 
     def on_train_batch_end(self, batch, logs=None):
         self.left -= 1
         if self.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-base = pathlib.Path(sys.argv[1])
-recipe = Recipe.from_json((base / "recipe.json").read_text())
-for stop in sys.argv[2:]:
-    child = os.fork()
-    if child == 0:
-        train(recipe, base / stop, callbacks=[Kill(int(stop))])
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+train(Recipe.from_json(pathlib.Path(sys.argv[1]).read_text()), sys.argv[2], callbacks=[Kill()])
 """
 
 
@@ -110,30 +104,21 @@ def test_accuracy_is_that_of_the_saved_model_on_the_test_split(finished):
     assert finished.accuracy == pytest.approx(np.mean(np.concatenate(right)), abs=1e-6)
 
 
-@pytest.fixture(scope="module")
-def killed(recipe, tmp_path_factory):
-    """Folders of runs that were killed with SIGKILL in the middle of the step after the one of their name."""
-    base = tmp_path_factory.mktemp("killed")
-    (base / "recipe.json").write_text(recipe.to_json())
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, str(base), *map(str, STOPS)], capture_output=True, text=True, timeout=600
-    )
-    assert process.stdout.split() == [str(-signal.SIGKILL)] * len(STOPS), process.stderr[-3000:]
-    return base
-
-
-@pytest.mark.parametrize("stop", STOPS)
-def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(finished, killed, stop):
+def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(recipe, finished, tmp_path):
     """Started again by the recipe in its folder."""
-    folder = killed / str(stop)
+    (tmp_path / "wanted.json").write_text(recipe.to_json())
+    folder = tmp_path / "run"
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "wanted.json"), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr[-3000:]
     assert not (folder / "model.keras").exists()
+    assert CheckpointStore(folder / "checkpoints").steps()[-1] == 9
     result = train(Recipe.from_json((folder / "recipe.json").read_text()), folder)
-    assert [row["step"] for row in result.history] == [row["step"] for row in finished.history]
-    for again, undisturbed in zip(result.history, finished.history, strict=True):
-        for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
-            assert again[name] == pytest.approx(undisturbed[name], rel=1e-5), name
-    for got, expected in zip(_weights(folder), _weights(finished.folder), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+    _same_run(result, finished)
 
 
 def test_a_finished_run_is_not_trained_further(recipe, finished):
@@ -156,12 +141,57 @@ def test_another_recipe_is_refused_until_told(recipe, finished, tmp_path):
     assert json.loads((folder / "recipe.json").read_text())["seed"] == 1
 
 
+def test_a_restart_that_is_cut_short_leaves_no_checkpoint_under_the_new_recipe(recipe, finished, tmp_path):
+    folder, other = tmp_path / "run", dataclasses.replace(recipe, seed=1)
+    shutil.copytree(finished.folder, folder)
+    shutil.move(folder / "logs", tmp_path / "logs")
+    (folder / "logs").symlink_to(tmp_path / "logs")  # which is not deleted: an error in the middle
+    with pytest.raises(OSError, match="symbolic link"):
+        claim(folder, other, restart=True)
+    assert not (folder / "checkpoints").exists()
+    assert Recipe.from_json((folder / "recipe.json").read_text()) == recipe
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_where_no_recipe_says_so(recipe, finished, tmp_path):
+    shutil.copytree(finished.folder / "checkpoints", tmp_path / "checkpoints")
+    with pytest.raises(ValueError, match=r"step_000000012.safetensors is of another recipe, which differs in seed"):
+        train(dataclasses.replace(recipe, seed=1), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_local_paths_are_kept_absolute_and_compared_by_where_they_lead(recipe, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    relative = recipe.override({"data.dataset": "./flowers", "data.data_dir": "../data", "model.weights": "a/b.npz"})
+    absolute = with_absolute_paths(relative)
+    here = str(tmp_path / "here")
+    assert (absolute.data.dataset, absolute.data.data_dir) == (f"{here}/flowers", str(tmp_path / "data"))
+    assert absolute.model.weights == f"{here}/a/b.npz"
+    refuse_another(tmp_path, relative.to_json(), absolute)  # as recipe files once were
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"differs in model.weights, data.dataset, data.data_dir\."):
+        refuse_another(tmp_path, relative.to_json(), absolute)
+    named = recipe.override({"data.data_dir": "gs://bucket/tfds", "model.weights": "imagenet21k"})
+    assert with_absolute_paths(named) == named
+
+
+def test_a_sweep_on_images_held_out_from_training_gives_no_warning(recipe, tmp_path, caplog):
+    held_out = {"data.train_split": "train[:90%]", "data.eval_split": "train[90%:]", "learning_rate_grid": "[0.1]"}
+    with pytest.raises(ValueError, match="lion"):
+        sweep(recipe.override({**held_out, "optimizer.name": "lion"}), tmp_path)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
         ({"data.dataset": "./nowhere"}, ValueError),
         ({"model.weights": "nowhere.npz"}, FileNotFoundError),
         ({"optimizer.name": "lion"}, ValueError),
+        ({"augmentation.crop": "random"}, ValueError),
+        ({"batch_size": "63"}, ValueError),  # mixup wants pairs
+        ({"data.resize": "stretch"}, ValueError),
+        ({"data.eval_split": "dev"}, ValueError),
     ],
 )
 def test_what_cannot_start_leaves_the_folder_as_it_was(recipe, finished, tmp_path, changes, error):
@@ -224,15 +254,14 @@ def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_pat
     store.save(step, arrays, {**notes, "replicas": 2})
     left = tmp_path / ".partial-1-0123abcd-model.keras"
     left.touch()
-    train(recipe, tmp_path)
+    result = train(recipe, tmp_path)
     assert not left.exists()
     assert "was on 2 replicas and goes on with 1" in caplog.text
-    for got, expected in zip(_weights(tmp_path), _weights(finished.folder), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+    _same_run(result, finished)
 
 
-def test_every_field_of_the_recipe_is_read(recipe, tmp_path, monkeypatch):
-    """Traces attribute reads during runs; copying, writing and range checks read every field and do not count."""
+def test_every_field_of_the_recipe_is_read(recipe, tmp_path, monkeypatch, caplog):
+    """Traces attribute reads during a sweep and where "sgd" is made; copying, writing and range checks do not count."""
     read = set()
 
     def traced(cls):
@@ -249,9 +278,13 @@ def test_every_field_of_the_recipe_is_read(recipe, tmp_path, monkeypatch):
     classes = [type(value) for value in vars(short).values() if dataclasses.is_dataclass(value)]
     for cls in [Recipe, *classes]:
         monkeypatch.setattr(cls, "__getattribute__", traced(cls))
-    sweep(short, tmp_path / "adamw")
-    train(sgd, tmp_path / "sgd")
+    sweep(short, tmp_path)
+    make_optimizer(sgd.optimizer, 0.1, keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
     monkeypatch.undo()
+    # The digits are ranked by their test split.
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.sweep")
+    assert "by data.eval_split=test, " in line
+    assert line.endswith("--set 'data.train_split=train[:90%]' --set 'data.eval_split=train[90%:]'.")
     declared = {(cls.__name__, field.name) for cls in [Recipe, *classes] for field in dataclasses.fields(cls)}
     # The augmentation is handed over whole, to a class with a field for each of its own or the call would fail.
     assert {field for field in declared - read if field[0] != "AugmentationSpec"} == set()
@@ -291,6 +324,15 @@ def test_weights_of_another_resolution_and_dataset_start_a_run(recipe, finished,
 )
 def test_segments(step, total, expected):
     assert list(segments(step, total, 10)) == expected
+
+
+def _same_run(result, finished):
+    assert [row["step"] for row in result.history] == [row["step"] for row in finished.history]
+    for again, undisturbed in zip(result.history, finished.history, strict=True):
+        for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+            assert again[name] == pytest.approx(undisturbed[name], rel=1e-5), name
+    for got, expected in zip(_weights(result.folder), _weights(finished.folder), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
 def _weights(folder) -> list[np.ndarray]:

@@ -1,0 +1,139 @@
+"""Program: what several devices and processes do, in children of one process, for most of their time goes into imports.
+
+Usage: several_devices.py FOLDER PART..., with a recipe in FOLDER/recipe.json and, for the part `jax`, the backend and
+four devices set by the caller. Each part leaves FOLDER/PART.npz with what it found and its runs in FOLDER; what a child
+prints on standard error goes to FOLDER/PART.txt.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import sys
+
+import numpy as np
+import plain_keras
+from five_steps import draws, five_steps
+
+ONE_PROCESS = [
+    "one:default",
+    "parts:default:micro_batches=4",
+    "two:mirrored",
+    "two_parts_together_compiled:mirrored:micro_batches=2:steps_per_execution=5:jit_compile=true",
+]
+FOUR = [
+    "four:data_parallel",
+    "four_parts_together:data_parallel:micro_batches=2:steps_per_execution=5",
+    "unclipped:data_parallel:clip=1000",
+]
+
+
+def main(folder: pathlib.Path, parts: list[str]) -> int:
+    # Imported before the processes part.
+    import keras_mixer.training.network
+    import keras_mixer.training.run
+    import keras_mixer.training.step_tensorflow  # noqa: F401
+
+    addresses = _free_addresses(2)
+    cluster = {"chief": addresses[:1], "worker": addresses[1:]}
+    children = []
+    for part in parts:
+        child = os.fork() if part != parts[-1] else 0  # the last part is this process's
+        if child:
+            children.append(child)
+            continue
+        with open(folder / f"{part}.txt", "wb") as file:
+            os.dup2(file.fileno(), 2)
+        if part in cluster:
+            os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": part, "index": 0}})
+        np.savez(folder / f"{part}.npz", **PARTS[part](folder))
+        if part != parts[-1]:
+            return 0
+    return max((abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) for child in children), default=0)
+
+
+def replicas(folder: pathlib.Path) -> dict:
+    """One process with two devices."""
+    import tensorflow as tf
+
+    from keras_mixer.training.distribution import choose
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    found: dict = five_steps(ONE_PROCESS)
+    mirrored = choose("mirrored")
+    found["draws"] = draws(mirrored)
+    found |= {f"plain/{what}": value for what, value in plain_keras.on_two_devices(mirrored.strategy).items()}
+    found["mirrored/run"] = _run(folder, "mirrored")
+    try:
+        choose("tpu")  # the last, for connecting changes what devices a process sees
+    except ValueError as error:
+        found["tpu"] = str(error)
+    return found
+
+
+def process(folder: pathlib.Path) -> dict:
+    """A process of a cluster of a chief and a worker."""
+    from keras_mixer.training.distribution import choose
+
+    distribution = choose("auto")
+    task = json.loads(os.environ["TF_CONFIG"])["task"]["type"]
+    found: dict = five_steps([f"{task}:multi_worker"])
+    found[f"{task}/place"] = [distribution.workers, distribution.worker]
+    found[f"{task}/run"] = _run(folder, "multi_worker")
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(folder, "multi_worker", "interrupted", [_interrupt_at_step_three()] if task == "worker" else [])
+        found[f"{task}/not interrupted"] = True
+    # As on machines that share no storage: the worker has nothing to go on from.
+    try:
+        _run(folder, "multi_worker", "interrupted" if task == "chief" else "elsewhere")
+    except ValueError as error:
+        found[f"{task}/apart"] = str(error)
+    return found
+
+
+def jax(folder: pathlib.Path) -> dict:
+    """Four devices of the JAX backend; a run by the command line."""
+    from keras_mixer.cli import main as command_line
+
+    found: dict = five_steps(FOUR)
+    with contextlib.suppress(SystemExit):
+        command_line(
+            ["train", "--recipe", str(folder / "recipe.json"), "--output", str(folder / "data_parallel"), "--json"]
+        )
+    return found
+
+
+PARTS = {"replicas": replicas, "chief": process, "worker": process, "jax": jax}
+
+
+def _run(folder: pathlib.Path, strategy: str, name: str | None = None, callbacks=()) -> float:
+    from keras_mixer.training import Recipe, train
+
+    recipe = Recipe.from_json((folder / "recipe.json").read_text()).override({"execution.strategy": strategy})
+    return train(recipe, folder / (name or strategy), callbacks=callbacks).accuracy
+
+
+def _interrupt_at_step_three():
+    import keras
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return Interrupt()
+
+
+def _free_addresses(count: int) -> list[str]:
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("localhost", 0))
+        return [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1]), sys.argv[2:]))
