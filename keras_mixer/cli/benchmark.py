@@ -6,7 +6,7 @@ from keras_mixer.cli.growth import growth_to_picture, size_unit
 from keras_mixer.cli.model_argument import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
 from keras_mixer.cli.picture_file import PictureFile
-from keras_mixer.cli.startup import start
+from keras_mixer.cli.startup import require_tensorflow_backend, start
 
 
 @click.command(epilog=model_help)
@@ -46,6 +46,8 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
             raise ValueError("Name the MODEL to measure.")
         _show_reported(reported.TABLE, as_json)
         return
+    start("tensorflow", "keras")
+    require_tensorflow_backend("Measuring speed and cost")
     opened, card = open_model(model, weights)
     # First, for not every model can be taken to other sizes.
     grown = {"growth": growth_to_picture(opened, growth)} if growth else {}

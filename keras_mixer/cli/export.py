@@ -6,7 +6,7 @@ import click
 
 from keras_mixer.cli.dataset_options import dataset_options, specification
 from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.startup import start
+from keras_mixer.cli.startup import require_tensorflow_backend, start
 
 # The names in keras_mixer.export.FORMATS, repeated so that --help need not import TensorFlow.
 FORMAT_NAMES = (
@@ -70,6 +70,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     import pathlib
 
     start("tensorflow", "keras")
+    require_tensorflow_backend("Exporting")
     from keras_mixer.data import load_model
     from keras_mixer.export import export, write_serving_bundle
     from keras_mixer.export.serving_files import check_model_name

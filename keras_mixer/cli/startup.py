@@ -23,6 +23,18 @@ def start(*frameworks: str) -> None:
                 ) from error
 
 
+def require_tensorflow_backend(what: str) -> None:
+    """Raises ValueError unless Keras computes by TensorFlow; `what` begins the message, as "Exporting"."""
+    import keras
+
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"{what} needs KERAS_BACKEND=tensorflow, but it is {backend}. A model trained on another backend loads "
+            "there as it is."
+        )
+
+
 @contextlib.contextmanager
 def _silent_standard_error() -> Iterator[None]:
     """Sends what is written to the file descriptor, not only to `sys.stderr`, nowhere: the libraries are in C++."""
