@@ -61,10 +61,6 @@ def command(models, weights, dataset, split, data_dir, limit, real, batch_size, 
     title = f"{images.source.spec.name}, split {images.source.spec.split}"
     if images.classes is not None:
         title += f": {len(class_names):,} of {len(cards[0].class_names):,} classes"
-    if sheet:
-        save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
-    if confusion:
-        write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
     real_shares = _real_accuracies(accuracies, images.source.spec, limit) if real else {}
     row = _json_row if as_json else _table_row
     rows = [row(model, accuracy, *real_shares.get(model, ())) for model, accuracy in accuracies.items()]
@@ -73,6 +69,11 @@ def command(models, weights, dataset, split, data_dir, limit, real, batch_size, 
         shares = next(iter(accuracies.values())).per_class
         percents = [None if share is None else 100 * share for share in shares]
         show([{"class": name, "top-1 %": value} for name, value in zip(class_names, percents, strict=True)])
+    # Pictures last: what was measured is on the screen whatever becomes of them.
+    if confusion:
+        write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
+    if sheet:
+        save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
 
 
 def _open(model: str, weights: str | None):

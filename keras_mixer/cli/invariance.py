@@ -69,14 +69,14 @@ def command(
         seed=seed,
         report=lambda curve: click.echo(f"{curve.model}, {curve.order}: {100 * curve.accuracy[-1]:.1f} %", err=True),
     )
-    if output:
-        from keras_mixer.visualization import save_figure
-
-        save_figure(draw_invariance(curves), output)
     rows = [{"model": c.model, "pixels": c.order, "top-1 %": 100 * c.accuracy[-1], "loss": c.loss[-1]} for c in curves]
     if as_json:
         rows = [dataclasses.asdict(curve) for curve in curves]
     show(rows, title=f"{dataset}, split {test_split}, {epochs} epochs", as_json=as_json)
+    if output:
+        from keras_mixer.visualization import save_figure
+
+        save_figure(draw_invariance(curves), output)
 
 
 def _arrays(source, preprocessing, limit: int | None):

@@ -55,7 +55,8 @@ def save_prediction_sheet(
 
 
 def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, float]]:
-    """Wrong predictions for at most half of the sheet, then right ones to fill it."""
+    """Wrong predictions for at most half of the sheet, then right ones to fill it; reads no further than that takes."""
+    half = COLUMNS * ROWS // 2
     wrong: list[tuple[np.ndarray, int, int, float]] = []
     right: list[tuple[np.ndarray, int, int, float]] = []
     for images, labels in batches:
@@ -65,4 +66,6 @@ def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, f
             pile = right if best == label else wrong
             if len(pile) < COLUMNS * ROWS:
                 pile.append((image, int(label), best, float(row[best])))
-    return (wrong[: COLUMNS * ROWS // 2] + right)[: COLUMNS * ROWS]
+        if min(len(wrong), len(right)) >= half:
+            break
+    return (wrong[:half] + right)[: COLUMNS * ROWS]

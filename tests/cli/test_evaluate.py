@@ -83,10 +83,23 @@ def test_draws_a_sheet_of_predictions(run, tmp_path):
     assert (tmp_path / "pictures" / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("option", ["--sheet", "--confusion"])
+def test_a_picture_that_fails_at_the_end_loses_no_result(run, tmp_path, capsys, monkeypatch, option):
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    assert status("evaluate", run, "--limit", 10, "--json", option, tmp_path / "picture.png") == 2
+    output = capsys.readouterr()
+    assert json.loads(output.out)[0]["examples"] == 10
+    assert "No space left" in output.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--split", "nope"), "nope"),
+        (("--sheet", f"{__file__}/sheet.png"), "test_evaluate.py is not a folder"),
         (("--batch-size", "0"), "0 is not in the range"),
         (("--sheet", "sheet.docx"), "written as .png, .pdf or .svg"),
         (("--confusion", "confusion.xlsx"), "written as .csv, .png or .svg"),

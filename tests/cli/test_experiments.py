@@ -156,6 +156,17 @@ def test_a_model_of_other_layers_is_named(command, message, run, tmp_path, capsy
     assert message in err
 
 
+@pytest.mark.parametrize("command", ["benchmark", "export"])
+def test_what_tensorflow_computes_says_which_backend_it_needs(command, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    options = ("--output", tmp_path) if command == "export" else ()
+    status, out, err = call(capsys, command, run, *options)
+    assert status == 2
+    assert out == ""
+    assert "needs KERAS_BACKEND=tensorflow, but it is jax. A model trained on another backend loads there" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["fewshot", "visualize", "invariance"])
 def test_an_unreadable_image_is_named(command, run, tmp_path, capfd):
     for split, label in itertools.product(("train", "test"), "0123456789"):
@@ -228,6 +239,20 @@ def test_invariance_trains_every_order_and_draws_the_curves(tmp_path, capsys):
     assert all(len(curve["accuracy"]) == 2 for curve in curves)
     assert all(curve["loss"][1] < curve["loss"][0] for curve in curves)
     assert picture.exists()
+
+
+def test_curves_that_cannot_be_drawn_are_printed_all_the_same(tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    curve = evaluation.Curve("mixer", "original", (0.25, 0.5), (2.0, 1.0))
+    monkeypatch.setattr(evaluation, "invariance_experiment", lambda *_, **__: [curve])
+    monkeypatch.setattr(visualization, "save_figure", full)
+    options = ("--limit", 10, "--output", tmp_path / "curves.png", "--json")
+    status, out, err = call(capsys, "invariance", *options)
+    assert status == 2
+    assert json.loads(out)[0]["accuracy"] == [0.25, 0.5]
+    assert "No space left" in err
 
 
 @pytest.mark.parametrize(

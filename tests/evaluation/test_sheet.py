@@ -24,6 +24,16 @@ def test_wrong_predictions_are_marked_in_red(tmp_path):
     assert not red_above_the_first_image(sheet(tmp_path / "right.png", right=True))
 
 
+def test_reads_no_further_once_wrong_and_right_fill_the_sheet(tmp_path):
+    half_right = Predictor("fixed", lambda images: np.eye(3)[np.where(np.arange(60) % 2, LABELS, (LABELS + 1) % 3)])
+
+    def batches():
+        yield IMAGES, LABELS
+        raise AssertionError("30 wrong and 30 right predictions are there")
+
+    assert save_prediction_sheet(half_right, batches(), "abc", tmp_path / "sheet.png").stat().st_size
+
+
 def test_an_empty_split_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no images"):
         save_prediction_sheet(Predictor("fixed", lambda images: images), [], "abc", tmp_path / "sheet.png")
