@@ -35,6 +35,12 @@ class ModelCard:
         """The card as an indented JSON object."""
         return json.dumps(dataclasses.asdict(self), indent=2)
 
+    def for_others(self) -> "ModelCard":
+        """The card without folders of this machine: no folder of images, no place of TFDS datasets."""
+        if self.dataset is None or self.dataset.is_folder:
+            return dataclasses.replace(self, dataset=None)
+        return dataclasses.replace(self, dataset=dataclasses.replace(self.dataset, data_dir=None))
+
     @classmethod
     def from_json(cls, text: str) -> "ModelCard":
         """Reads what `to_json` wrote.

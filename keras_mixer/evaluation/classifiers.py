@@ -33,4 +33,9 @@ def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> t
     card_path = path / "assets" / CARD_FILE if path.is_dir() else path.with_name(CARD_FILE)
     if not card_path.is_file():
         raise ValueError(f"{path} has no card: expected {card_path}, as `keras-mixer export` writes it.")
-    return predictor, ModelCard.load(card_path)
+    card, beside = ModelCard.load(card_path), path.parent / CARD_FILE
+    if path.is_dir() and beside.is_file():
+        # Where the model was exported, the card beside its versions knows the folder of its dataset too.
+        whole = ModelCard.load(beside)
+        card = whole if whole.for_others() == card else card
+    return predictor, card

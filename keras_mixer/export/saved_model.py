@@ -29,8 +29,8 @@ def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelC
     - `features`: `images` to `features` `(batch, channels)`, what the head of the model sees.
 
     Scores are what the model gives: probabilities if it ends in softmax, else logits. `assets/` holds the class names
-    (`labels.txt`, one in each line) and the model's card (`model.json`); `assets.extra/` a request for each of the
-    first two signatures, which TF Serving runs before it lets traffic in.
+    (`labels.txt`, one in each line) and the model's card (`model.json`) without folders of this machine;
+    `assets.extra/` a request for each of the first two signatures, which TF Serving runs before it lets traffic in.
 
     Args:
         model: A functional model of one input and one output.
@@ -51,7 +51,7 @@ def export_saved_model(model: keras.Model, base: str | os.PathLike, card: ModelC
     with scratch_folder(base) as scratch:
         labels, card_file = scratch / LABELS_FILE, scratch / CARD_FILE
         labels.write_text("".join(f"{name}\n" for name in card.class_names), encoding="utf-8")
-        card.save(card_file)
+        card.for_others().save(card_file)
         servable = _Servable(model, card, [labels, card_file])
         signatures = {name: getattr(servable, name) for name in ("serving_default", "serving_bytes", "features")}
         tf.saved_model.save(servable, str(scratch / "model"), signatures=signatures)

@@ -30,6 +30,19 @@ def test_json_round_trip():
     assert ModelCard.from_json(without.to_json()) == without
 
 
+@pytest.mark.parametrize(
+    ("dataset", "for_others"),
+    [
+        (DatasetSpec("digits", "test", "/home/me/tfds"), DatasetSpec("digits", "test")),
+        (DatasetSpec("/home/me/flowers", "test"), None),
+        (None, None),
+    ],
+)
+def test_a_card_for_others_names_no_folder_of_this_machine(dataset, for_others):
+    card = dataclasses.replace(CARD, dataset=dataset)
+    assert card.for_others() == dataclasses.replace(CARD, dataset=for_others)
+
+
 def test_loads_a_run_or_a_file(run):
     folder, model = run
     image = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype(np.float32)
