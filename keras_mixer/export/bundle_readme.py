@@ -41,7 +41,7 @@ curl http://localhost:{rest}/monitoring/prometheus/metrics
 
 ## Ask
 
-An image file, JPEG or PNG of any size, is decoded, resized and scaled on the server:
+An image file, JPEG, PNG or GIF, is decoded, resized and scaled on the server:
 
 ```sh
 IMAGE=$(base64 < image.png | tr -d '\\n')
@@ -102,6 +102,8 @@ Images that are preprocessed already go to the signature `serving_default`: `ima
 - An image that cannot be decoded makes its request fail with status 400. Where requests are batched, TensorFlow
   Serving gives the error to every request of the same batch: check images before you send them, or start the server
   without `--enable_batching`.
+- An EXIF orientation is not applied: a phone's photo may be read on its side. Turn it first, for example by
+  `PIL.ImageOps.exif_transpose`.
 - The server reads `models.config` again every 30 seconds. A new export with `--serving` adds its version here and
   labels it `canary`; `stable` stays where it is. When the canary has proved itself, move `stable` to it by hand.
 - Compose binds the ports to this machine: TensorFlow Serving has no authentication of its own.
