@@ -1,5 +1,7 @@
 """Takes a model to another image size (appendix C of the paper)."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -30,7 +32,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         method: "auto" as above; "block_diagonal" or "resample" for one of the two.
 
     Returns:
-        A new model, not compiled, of the same names, head, dtype policies and other settings.
+        A new model, not compiled, of the same names, head, dtype policies, `preprocessing` and other settings.
 
     Raises:
         ValueError: If the patch does not divide `image_size`, `method` is unknown, or "block_diagonal" is asked for
@@ -122,4 +124,12 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
 
     renewed = keras.models.clone_model(model, input_tensors=inputs, clone_function=renew)
     renewed.name = model.name
+    copy_preprocessing(model, renewed)
     return renewed
+
+
+def copy_preprocessing(model, to) -> None:
+    """Lets `to` say how its weights want their images, as `model` does, at its own image size; none where none is."""
+    preprocessing = getattr(model, "preprocessing", None)
+    if preprocessing is not None:
+        to.preprocessing = dataclasses.replace(preprocessing, image_size=tuple(to.inputs[0].shape[1:3]))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_mixer import weights
+from keras_mixer.weights.registry import InputPreprocessing
 
 
 def permuted_images(images, patch, patch_permutation, pixel_permutation):
@@ -49,6 +50,12 @@ def test_tokens_come_in_the_permuted_order_also_of_a_non_square_image():
     shuffled = permuted_images(images, (4, 8), patches, pixels)
     tokens = goldens.outputs(weights.permute(model, patches, pixels), shuffled)
     np.testing.assert_allclose(tokens, goldens.outputs(model, images)[:, patches], atol=1e-5)
+
+
+def test_the_preprocessing_stays():
+    model = goldens.mixer()
+    model.preprocessing = InputPreprocessing((32, 32), mean=0.0, std=1.0)
+    assert weights.permute(model, np.arange(16)[::-1]).preprocessing == model.preprocessing
 
 
 def test_blocks_that_change_the_number_of_tokens():

@@ -6,6 +6,7 @@ import pytest
 import keras_mixer
 from keras_mixer import weights
 from keras_mixer.weights.grids import resample
+from keras_mixer.weights.registry import InputPreprocessing
 
 
 def loaded(**arguments):
@@ -68,6 +69,15 @@ def test_all_else_stays_as_it_was():
         if not isinstance(old, keras.layers.InputLayer):  # which computes nothing
             assert old.dtype_policy == new.dtype_policy
     assert goldens.same(goldens.snapshot(model), before)
+
+
+def test_the_preprocessing_stays_at_the_new_size():
+    model = loaded()
+    assert not hasattr(weights.change_resolution(model, 64), "preprocessing")
+    model.preprocessing = InputPreprocessing((32, 32), mean=0.0, std=1.0, resize="direct")
+    larger = weights.change_resolution(model, (32, 64))
+    assert larger.preprocessing == InputPreprocessing((32, 64), mean=0.0, std=1.0, resize="direct")
+    assert model.preprocessing.image_size == (32, 32)
 
 
 def test_a_model_that_ends_in_tokens_or_starts_before_the_stem():
