@@ -93,7 +93,8 @@ class TfdsSource(Source):
                 "image": record[self._image_key],
                 "label": tf.cast(record[self._label_key], tf.int64),
                 "index": self._index(record["tfds_id"]),
-            }
+            },
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
 
     def _index(self, name: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ from keras_mixer.data.sources import Source
 FOREVER = 2**62
 # Separate the random numbers of the order, of the examples and of the batches of one seed.
 ORDER, EXAMPLE, BATCH = range(3)
-# Encoded images in the shuffle buffer of a source that can only be read in order: about 2 GB of ImageNet.
+# Encoded images in the shuffle buffer of a source without random access: about 2 GB of ImageNet.
 SHUFFLE_BUFFER = 16_384
 
 
@@ -38,7 +38,9 @@ def read_in_order(source: Source, seed: int, start: int) -> tf.data.Dataset:
     def epoch(number):
         # The order is to depend on our seed alone, not on the global one, which this function's graph inherited.
         tf.compat.v1.set_random_seed(1)
-        examples = source.examples().shuffle(min(size, SHUFFLE_BUFFER), seed=(seed * 3 + ORDER) * 2**20 + number)
+        number_of_order = (seed * 3 + ORDER) * 2**20 + number
+        # First the files, then what several of them hold: alone, the buffer is a few batches of a large dataset.
+        examples = source.shuffled(number_of_order).shuffle(min(size, SHUFFLE_BUFFER), seed=number_of_order)
         return examples.skip(tf.where(number == start // size, tf.constant(start % size, tf.int64), 0))
 
     return tf.data.Dataset.range(start // size, FOREVER).flat_map(epoch)

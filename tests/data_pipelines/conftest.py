@@ -1,11 +1,14 @@
+import contextlib
 import io
 
 import keras
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow_datasets as tfds
 
 from keras_mixer import data
+from keras_mixer.data.digits import Digits
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -20,6 +23,15 @@ def data_dir(tmp_path_factory):
     """A TFDS folder with the digits in it."""
     folder = str(tmp_path_factory.mktemp("tfds"))
     data.load("digits", data_dir=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_in_files(tmp_path_factory):
+    """A TFDS folder with the digits in forty files of training and of test examples each."""
+    folder = str(tmp_path_factory.mktemp("tfds"))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        Digits(data_dir=folder).download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=40))
     return folder
 
 

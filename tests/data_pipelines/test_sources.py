@@ -2,6 +2,7 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -75,14 +76,14 @@ def test_labels_and_chosen_examples(data_dir):
     assert part.labels.tolist() == [example["label"] for example in part.examples().as_numpy_iterator()]
 
 
-@pytest.mark.parametrize("split", ["train", "train[40:200]", "test+train[300:]", "all"])
+@pytest.mark.parametrize("split", ["train[40:200]", "test+train[300:]"])
 def test_a_location_is_where_tfds_finds_the_example(digits_in_files, split):
     source = data.load("digits", split=split, data_dir=digits_in_files)
     seen = {}
     for example in source.shuffled(tf.constant(3, tf.int64)).as_numpy_iterator():
         seen[source.location(example["index"])] = (example["image"], example["label"])
     assert len(seen) == source.num_examples
-    for location in sorted(seen)[::97]:
+    for location in [*seen][::500]:
         number, name = re.fullmatch(r"example (\d+) of digits, split (train|test)", location).groups()
         one = data.load("digits", split=f"{name}[{number}:{int(number) + 1}]", data_dir=digits_in_files)
         assert [(found["image"], found["label"]) for found in one.examples().as_numpy_iterator()] == [seen[location]]
@@ -94,12 +95,11 @@ def test_files_are_shuffled_by_the_seed(digits_in_files):
     def order(seed):
         return [example["index"] for example in source.shuffled(tf.constant(seed, tf.int64)).as_numpy_iterator()]
 
-    assert order(1) == order(1)
-    assert sorted(order(1)) == sorted(order(2)) == list(range(1437))
-    fixed = [example["index"] for example in source.examples().as_numpy_iterator()]
-    # The numbers of files among the first examples: some of sixteen that are read at a time.
-    starts = {tuple(place // 36 for place in found[:256:16]) for found in (fixed, order(1), order(2))}
-    assert len(starts) == 3
+    one, two = order(1), order(2)
+    assert one == order(1)
+    assert sorted(one) == sorted(two) == list(range(1437))
+    assert len({number // 36 for number in one[:256]}) >= 16  # of the forty files, sixteen are read at a time
+    assert np.median(np.abs(np.argsort(one) - np.argsort(two))) > 200
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,31 @@ def test_shards_of_a_source_read_in_order_share_it(digits, monkeypatch):
     same(take(2, digits, batch_size=40, num_shards=2, shard_index=1, start_step=7), shards[1][7:])
 
 
+@pytest.fixture
+def files_in_turn(digits_in_files, monkeypatch):
+    """The digits in forty files, read as a dataset that fits neither in memory nor in the shuffle buffer."""
+    monkeypatch.setattr("keras_mixer.data.storage.MEMORY_LIMIT", 0)
+    monkeypatch.setattr("keras_mixer.data.order.SHUFFLE_BUFFER", 20)
+    return data.load("digits", data_dir=digits_in_files)
+
+
+def test_of_a_source_larger_than_the_buffer_each_epoch_reads_the_files_in_another_order(files_in_turn):
+    whole = keys(take(6, files_in_turn, batch_size=479))  # two epochs
+    first, second = whole[:1437], whole[1437:]
+    assert sorted(first) == sorted(second)
+    # From one order of the files, the buffer would leave each image within some dozens of its place.
+    place = {key: number for number, key in enumerate(first)}
+    moved = [abs(place[key] - number) for number, key in enumerate(second)]
+    assert np.median(moved) > 200
+
+
+def test_a_source_larger_than_the_buffer_starts_anywhere(files_in_turn):
+    options = {"batch_size": 400, "num_shards": 2, "shard_index": 1}  # 718 of the examples: step 6 is in epoch 2
+    whole = take(8, files_in_turn, **options)
+    tf.random.set_seed(5)
+    same(take(2, files_in_turn, start_step=6, **options), whole[6:])
+
+
 def test_a_folder_of_several_sizes(image_folder):
     source = data.load(str(image_folder))
     whole = take(7, source, SMALL, data.Augmentation(), 4)
