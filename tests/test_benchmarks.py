@@ -5,7 +5,10 @@ import re
 import subprocess
 import sys
 
+from click.testing import CliRunner
+
 import benchmarks.speed
+from benchmarks.speed.__main__ import destination, main
 from benchmarks.speed.rows import ENVIRONMENTS, cpu_rows, gpu_rows
 from benchmarks.speed.sizes import SIZES, flops_per_image
 
@@ -24,6 +27,16 @@ def test_smoke_run_writes_the_table(tmp_path):
         assert 0 <= float(share) < 1
     assert "Matmul peak, float32" in text
     assert "Not measured" not in text
+
+
+def test_a_part_of_the_rows_replaces_no_table(tmp_path):
+    folder = pathlib.Path(benchmarks.speed.__file__).parent.parent
+    assert destination("cpu", None, None) == folder / "speed_cpu.md"
+    assert destination("cpu", "bfloat16", None) is None
+    assert destination("cpu", "bfloat16", tmp_path / "part.md") == tmp_path / "part.md"
+    result = CliRunner().invoke(main, ["cpu", "--only", "bfloat61"])
+    assert result.exit_code == 2
+    assert "No row of cpu has 'bfloat61'" in result.output
 
 
 def test_every_row_has_a_worker_and_an_environment():

@@ -22,16 +22,30 @@ PLANS = {"cpu": (rows.cpu_rows, 5), "gpu": (rows.gpu_rows, 5), "smoke": (rows.sm
     "--environments", type=click.Path(path_type=pathlib.Path), help="Folder to keep the peers' environments in."
 )
 @click.option("--only", help="Only rows whose label, dtype or task contains this.")
-@click.option("--output", type=click.Path(path_type=pathlib.Path), help="Markdown file to write.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path),
+    help="Markdown file to write; with --only, which makes a part of the table, nothing is written without it.",
+)
 def main(plan, rounds, environments, only, output):
     make_rows, default_rounds = PLANS[plan]
     chosen = [row for row in make_rows() if not only or only in f"{row.label} {row.dtype} {row.task}"]
+    if not chosen:
+        raise click.UsageError(f"No row of {plan} has {only!r} in its label, dtype or task.")
     measurements = measure(chosen, rounds or default_rounds, environments)
     report = table.markdown(measurements, f"python -m benchmarks.speed {plan}", table.machine())
-    output = output or pathlib.Path(__file__).parent.parent / f"speed_{plan}.md"
-    output.write_text(report)
     click.echo(report)
-    click.echo(f"Written to {output}.")
+    output = destination(plan, only, output)
+    if output is not None:
+        output.write_text(report)
+        click.echo(f"Written to {output}.")
+
+
+def destination(plan: str, only: str | None, output: pathlib.Path | None) -> pathlib.Path | None:
+    """The file to write: what was asked for, else the plan's own table, which a part of the rows does not replace."""
+    if output is not None or only:
+        return output
+    return pathlib.Path(__file__).parent.parent / f"speed_{plan}.md"
 
 
 if __name__ == "__main__":
