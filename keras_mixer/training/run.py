@@ -16,7 +16,7 @@ from keras_mixer.training.checkpoints import CheckpointStore
 from keras_mixer.training.datasets import Datasets, open_datasets
 from keras_mixer.training.distribution import Distribution, choose
 from keras_mixer.training.history import draw_curves
-from keras_mixer.training.measuring import Evaluation, averaged_weights, evaluate
+from keras_mixer.training.measuring import Evaluation, averaged_weights
 from keras_mixer.training.network import classifier_of, dtype_policy, initial_network
 from keras_mixer.training.recipe import Recipe
 from keras_mixer.training.resuming import find_start, notes
@@ -115,7 +115,6 @@ def train(
             model = training_model(network, recipe, datasets.total_steps, distribution)
         with datasets.corrupt.explained():
             rows, seconds = _fit(model, recipe, datasets, distribution, folder, restart, progress, callbacks)
-            measured = evaluate(model, datasets.evaluation(), datasets.evaluation_steps)
         _report(datasets.corrupt)
         if distribution.worker == 0:
             with averaged_weights(model):
@@ -125,8 +124,8 @@ def train(
     return TrainingResult(
         folder=folder,
         steps=datasets.total_steps,
-        accuracy=measured["accuracy"],
-        loss=measured["cross_entropy"],
+        accuracy=rows[-1]["val_accuracy"],
+        loss=rows[-1]["val_loss"],
         parameters=model.count_params(),
         seconds=seconds,
         learning_rate=recipe.optimizer.learning_rate,
