@@ -112,16 +112,33 @@ def draw(by_patches: dict[int, float], exponent: float) -> None:
 
 def memory_lines() -> list[str]:
     """Peak memory of a training step of S/16, each in a process of its own."""
-    lines = ["| dtype | batch | peak beyond the model, MB | per image, MB |", "|---|---:|---:|---:|"]
+    peaks: dict[str, dict[int, int]] = {}
     for policy in ("float32", "mixed_bfloat16"):
         for batch in TRAINING_BATCHES:
             command = [sys.executable, "-c", TRAINING_PEAK, policy, str(batch)]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             before, peak = json.loads(output.splitlines()[-1])
-            lines.append(
-                f"| {policy} | {batch} | {(peak - before) / 1e6:,.0f} | {(peak - before) / batch / 1e6:,.0f} |"
-            )
-    return [*lines, ""]
+            peaks.setdefault(policy, {})[batch] = peak - before
+    return memory_table(peaks)
+
+
+def memory_table(peaks: dict[str, dict[int, int]]) -> list[str]:
+    """A table of bytes beyond the model, by dtype and batch: what an image adds, and what is needed in any case.
+
+    Gradients and the optimizer's moments are there for a batch of any size, so an image costs what the next batch adds.
+    """
+    lines = ["| dtype | batch | peak beyond the model, MB | for each image more, MB |", "|---|---:|---:|---:|"]
+    fixed = []
+    for policy, of_batch in peaks.items():
+        smaller = None
+        for batch, peak in of_batch.items():
+            more = "" if smaller is None else f"{(peak - of_batch[smaller]) / (batch - smaller) / 1e6:,.0f}"
+            lines.append(f"| {policy} | {batch} | {peak / 1e6:,.0f} | {more} |")
+            smaller = batch
+        line = statistics.linear_regression(list(of_batch), list(of_batch.values()))
+        fixed.append(f"{line.intercept / 1e6:,.0f} MB in {policy}")
+    what = "Whatever the batch (gradients, moments, the runtime): the line through the peaks starts at"
+    return [*lines, "", f"{what} {' and '.join(fixed)}.", ""]
 
 
 def start_up_lines() -> list[str]:

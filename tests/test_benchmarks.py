@@ -8,6 +8,7 @@ import sys
 from click.testing import CliRunner
 
 import benchmarks.speed
+from benchmarks.costs import memory_table
 from benchmarks.speed.__main__ import destination, main
 from benchmarks.speed.rows import ENVIRONMENTS, cpu_rows, gpu_rows
 from benchmarks.speed.sizes import SIZES, flops_per_image
@@ -37,6 +38,14 @@ def test_a_part_of_the_rows_replaces_no_table(tmp_path):
     result = CliRunner().invoke(main, ["cpu", "--only", "bfloat61"])
     assert result.exit_code == 2
     assert "No row of cpu has 'bfloat61'" in result.output
+
+
+def test_memory_of_an_image_is_what_one_more_takes():
+    """Not a share of the gradients and moments, which a batch of one needs as well."""
+    peaks = {batch: 300_000_000 + 50_000_000 * batch for batch in (4, 8, 16)}
+    lines = memory_table({"float32": peaks})
+    assert [line.split(" | ")[2:] for line in lines[2:5]] == [["500", " |"], ["700", "50 |"], ["1,100", "50 |"]]
+    assert "starts at 300 MB in float32." in lines[-2]
 
 
 def test_every_row_has_a_worker_and_an_environment():
