@@ -1,4 +1,4 @@
-"""The numbers and commands of docs/scale.md, computed and parsed anew."""
+"""The numbers of docs/scale.md, computed anew, and the commands of all pages, parsed anew."""
 
 import importlib
 import pathlib
@@ -14,11 +14,14 @@ from keras_mixer.models import multiply_adds
 from keras_mixer.reported import TABLE
 from keras_mixer.training import recipes
 
-PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+PAGES = [PAGE, *((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/phone.md"))]
 ROWS = {cells[0]: cells[1:] for cells in (re.split(r"\s*\|\s*", line.strip("| ")) for line in PAGE.splitlines())}
 COMMANDS = [
     shlex.split(command, comments=True)
-    for block in re.findall(r"```shell\n(.*?)```", PAGE, re.DOTALL)
+    for page in PAGES
+    for block in re.findall(r"```shell\n(.*?)```", page, re.DOTALL)
     for command in re.findall(r"keras-mixer (.*)", block.replace("\\\n", " "))
 ]
 
@@ -89,7 +92,7 @@ def test_the_formula_beside_the_compilers_count(model):
 
 def test_the_cost_of_a_million_images():
     speed = re.search(r"does ([\d.]+) images/s on 2 CPU cores", PAGE)[1]
-    table = (pathlib.Path(__file__).parent.parent / "benchmarks" / "speed_cpu.md").read_text(encoding="utf-8")
+    table = (ROOT / "benchmarks" / "speed_cpu.md").read_text(encoding="utf-8")
     assert f"| inference | mixer_b16 | 8 | float32 | keras_mixer (TensorFlow) | {speed} |" in table
     hours = 1e6 / float(speed) / 3600
     assert ROWS["hours on one machine of 2 cores"][:2] == [written(hours, 1), f"1,000,000 / {speed}"]
@@ -116,6 +119,11 @@ def test_every_command_is_one(words, tmp_path, monkeypatch):
     if words[0] == "train":
         result = CliRunner().invoke(command, [*arguments, "--show-recipe"])
         assert result.exit_code == 0, result.output
+
+
+def test_the_readme_lists_the_recipes():
+    (listed,) = re.findall(r"The recipes are (.*?);", PAGES[1], re.DOTALL)
+    assert re.findall(r"`(\w+)`", listed) == list(recipes.RECIPES)
 
 
 @pytest.mark.parametrize(
