@@ -64,7 +64,8 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     base path: a SavedModel takes the next version number there. Each artefact is measured on the split that the card
     names, or on another one; the results are printed and written to report.json. An artefact that loses more accuracy
     than its format may is named and makes the exit status 1. A file stays where it is; a SavedModel becomes no version,
-    which a server would load, but is put into OUTPUT/NAME/withheld.
+    which a server would load, but is put into OUTPUT/NAME/withheld. Where neither the card nor --dataset names a
+    dataset, as for published weights, artefacts are compared with the model on random images, without an accuracy.
     """
     import dataclasses
     import pathlib
@@ -90,7 +91,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
         progress=lambda line: click.echo(f"{line} ...", err=True),
     )
     rows = [dataclasses.asdict(row) for row in report.rows]
-    title = f"{folder}, measured on {report.examples:,} images of {report.dataset}, split {report.split}"
+    title = f"{folder}, {report.measured_on}"
     show(rows if as_json else [_row(row) for row in report.rows], title=title, as_json=as_json)
     if serving and all(row.within_limit for row in report.rows if row.artefact == "saved_model"):
         bundle = write_serving_bundle(folder, folder.with_name(f"{name}-serving"))
@@ -107,7 +108,7 @@ def _row(row) -> dict:
         "MB": None if row.bytes is None else float(f"{row.bytes / 1e6:.3g}"),
         "ms": float(f"{row.milliseconds:.3g}"),
         "img/s": round(row.images_per_second),
-        "top-1 %": 100 * row.top1,
+        "top-1 %": None if row.top1 is None else 100 * row.top1,
         "agree %": None if row.agreement is None else 100 * row.agreement,
         "score diff": _one_digit(row.largest_score_difference),
         "logit diff": _one_digit(row.largest_logit_difference),

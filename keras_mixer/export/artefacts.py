@@ -18,6 +18,7 @@ from keras_mixer.export.files import published_as_next_version, scratch_folder
 from keras_mixer.export.formats import FORMATS
 from keras_mixer.export.litert import export_litert
 from keras_mixer.export.onnx import export_onnx, export_openvino
+from keras_mixer.export.random_images import RandomImages
 from keras_mixer.export.report import Report, measured
 from keras_mixer.export.saved_model import check_card, export_saved_model
 
@@ -37,6 +38,9 @@ def export(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Writes a model in several formats and measures each on the split that the model is evaluated on.
+
+    Where neither `dataset` nor the card names one, the artefacts are compared with the model on random images: the
+    report then has no accuracy, and no loss of it is a breach.
 
     `folder` is a model base path as TF Serving reads it: a SavedModel becomes its next numbered version. The other
     files lie beside the versions, where TF Serving passes over them, and replace those of an earlier export:
@@ -74,7 +78,8 @@ def export(
     folder = pathlib.Path(os.path.abspath(folder))  # where the path is ".", only its absolute form has a name
     _check(formats)
     check_card(on_one_tensor(model), card)
-    split = EvaluationSplit(card, dataset, limit=limit)
+    labelled = dataset or card.dataset
+    split = EvaluationSplit(card, dataset, limit=limit) if labelled else RandomImages(card, limit)
     if "litert_int8" in formats and samples is None:
         samples = calibration_images(card, dataset)
     with scratch_folder(folder) as scratch:
@@ -84,7 +89,7 @@ def export(
         for name in dict.fromkeys(formats):
             progress(f"Writing {name}")
             paths[name] = _write(name, model, card, complete, samples)
-        progress(f"Measuring on {split.num_examples:,} images")
+        progress(f"Measuring on {split.num_examples:,} {'' if labelled else 'random '}images")
         threads = os.cpu_count()
         artefacts = {name: open_artefact(path, threads=threads) for name, path in paths.items()}
         report = measured(card.name, keras_predictor(model), artefacts, split)

@@ -18,6 +18,7 @@ from keras_mixer.evaluation import (
     measure_latency,
 )
 from keras_mixer.export.formats import FORMATS
+from keras_mixer.export.random_images import RandomImages
 from keras_mixer.files import written_whole
 
 REPORT_FILE = "report.json"
@@ -35,13 +36,13 @@ class Row:
         bytes: Its size; None for the Keras model.
         milliseconds: Median time of one image.
         images_per_second: The same as a rate.
-        top1: Share of the split's images whose label has the highest score.
-        top5: Share whose label is among the five highest.
+        top1: Share of the split's images whose label has the highest score; None where accuracy was not measured.
+        top5: Share whose label is among the five highest; None likewise.
         agreement: Share with the same best class as the Keras model.
         largest_score_difference: To the Keras model, over all images and classes.
         largest_logit_difference: The same of logits (see `keras_mixer.evaluation.Accuracy`).
         not_finite: Images with a score that is NaN or infinite.
-        drop: Points of top-1 accuracy lost against the Keras model.
+        drop: Points of top-1 accuracy lost against the Keras model; None for that, or where it was not measured.
         limit: Points that the format may lose.
     """
 
@@ -50,8 +51,8 @@ class Row:
     bytes: int | None
     milliseconds: float
     images_per_second: float
-    top1: float
-    top5: float
+    top1: float | None
+    top5: float | None
     agreement: float | None = None
     largest_score_difference: float | None = None
     largest_logit_difference: float | None = None
@@ -71,19 +72,26 @@ class Report:
 
     Attributes:
         model: Name of the model.
-        dataset: Name of the dataset that it was measured on.
-        split: Its split.
+        dataset: Name of the dataset that it was measured on; None for random images, which have no accuracy.
+        split: Its split; None likewise.
         examples: Number of images measured.
         machine: Processor type and versions of the runtimes.
         rows: The Keras model, then each artefact.
     """
 
     model: str
-    dataset: str
-    split: str
+    dataset: str | None
+    split: str | None
     examples: int
     machine: Mapping[str, str]
     rows: tuple[Row, ...]
+
+    @property
+    def measured_on(self) -> str:
+        """What a title says of the images."""
+        if self.dataset is None:
+            return f"compared on {self.examples:,} random images; accuracy was not measured"
+        return f"measured on {self.examples:,} images of {self.dataset}, split {self.split}"
 
     @property
     def breaches(self) -> list[str]:
@@ -104,14 +112,16 @@ class Report:
         return path
 
 
-def measured(model: str, reference: Predictor, artefacts: Mapping[str, Predictor], split: EvaluationSplit) -> Report:
+def measured(
+    model: str, reference: Predictor, artefacts: Mapping[str, Predictor], split: EvaluationSplit | RandomImages
+) -> Report:
     """Measures artefacts against the Keras model that they were made from.
 
     Args:
         model: Name of the model.
         reference: The Keras model.
         artefacts: Artefacts by format.
-        split: The labelled images to measure on.
+        split: The labelled images to measure on, or images without labels to compare on.
 
     Raises:
         ValueError: If the split holds no images, or an artefact scores other classes.
@@ -124,8 +134,12 @@ def measured(model: str, reference: Predictor, artefacts: Mapping[str, Predictor
         _row(name, predictor, accuracies[name], accuracies[REFERENCE], latencies[name])
         for name, predictor in predictors.items()
     )
-    spec = split.source.spec
-    return Report(model, spec.name, spec.split, accuracies[REFERENCE].examples, _machine(), rows)
+    examples = accuracies[REFERENCE].examples
+    if isinstance(split, EvaluationSplit):
+        spec = split.source.spec
+        return Report(model, spec.name, spec.split, examples, _machine(), rows)
+    rows = tuple(dataclasses.replace(row, top1=None, top5=None, drop=None) for row in rows)
+    return Report(model, None, None, examples, _machine(), rows)
 
 
 def _row(name: str, predictor: Predictor, accuracy: Accuracy, reference: Accuracy, latency: Latency) -> Row:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import digit_models
 import pytest
@@ -64,6 +65,19 @@ def test_a_withheld_saved_model_enters_no_bundle(run, tmp_path, capsys, monkeypa
     assert "withheld (saved_model) loses 0.00 points" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
     assert (tmp_path / "digits/withheld/saved_model.pb").is_file()
+
+
+def test_a_model_without_a_dataset_is_exported_without_an_accuracy(run, tmp_path, capsys):
+    published = tmp_path / "published"
+    shutil.copytree(run, published)
+    card = json.loads((run / "model.json").read_text())
+    (published / "model.json").write_text(json.dumps(card | {"dataset": None}))
+    assert status("export", published, "--formats", "litert", "--output", tmp_path, "--limit", 20) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "compared on 20 random images; accuracy was not measured" in out
+    assert (tmp_path / "digits/model.tflite").is_file()
+    assert status("export", published, "--formats", "litert_int8", "--output", tmp_path) == 2
+    assert "int8 needs images to calibrate on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from keras_mixer.data import DatasetSpec, ModelCard
 from keras_mixer.evaluation import Predictor
 from keras_mixer.export import FORMATS, export
 from keras_mixer.export import artefacts as module
+from keras_mixer.export.random_images import RandomImages
 
 FEW = ("saved_model", "litert", "onnx")
 
@@ -125,12 +126,33 @@ def test_an_export_that_fails_leaves_the_earlier_one(model, card, tmp_path, monk
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_without_a_dataset_artefacts_are_compared_on_random_images(model, card, tmp_path):
+    published = dataclasses.replace(card, dataset=None)
+    report = export(model, published, tmp_path, ["saved_model", "litert"], limit=20)
+    assert (report.dataset, report.split, report.examples, report.breaches) == (None, None, 20, [])
+    assert [(row.top1, row.top5, row.drop) for row in report.rows] == [(None, None, None)] * 3
+    for row in report.rows[1:]:
+        assert row.agreement == 1
+        assert row.largest_logit_difference < 1e-4
+    assert json.loads((tmp_path / "report.json").read_text())["rows"][0]["top1"] is None
+    assert (tmp_path / "1" / "saved_model.pb").is_file()
+
+
+def test_random_images_fill_the_range_of_the_models_input(card):
+    preprocessing = dataclasses.replace(card.preprocessing, mean=0.0, std=0.5)
+    batches = list(RandomImages(dataclasses.replace(card, preprocessing=preprocessing)))
+    images = np.concatenate([images for images, _ in batches])
+    assert images.shape == (64, 8, 8, 1)
+    assert images.min() == pytest.approx(0, abs=0.01)
+    assert images.max() == pytest.approx(2, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("formats", "changes", "message"),
     [
         (["coreml"], {}, "The formats are saved_model, .* but got coreml"),
         ([], {}, "but got none"),
-        (["saved_model"], {"dataset": None}, "names no dataset"),
+        (["litert_int8"], {"dataset": None}, "int8 needs images to calibrate on, .* names no dataset"),
         (["saved_model"], {"dataset": DatasetSpec("digits", "nope")}, "nope"),
         (["litert"], {"class_names": ("a", "b")}, "The card does not fit the model"),
     ],
