@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from keras_mixer.models import VARIANTS, Mixer
-from keras_mixer.weights.cache import download
+from keras_mixer.weights.cache import path_to_load
 from keras_mixer.weights.fit_to_grid import square_grid
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.grids import parts_between
@@ -127,7 +127,7 @@ def _checkpoint(variant: str, weights) -> tuple[Path | None, InputPreprocessing]
         return None, usual
     if is_path(weights):
         return Path(weights), usual
-    return download(variant, weights), find(variant, weights).preprocessing
+    return path_to_load(variant, weights), find(variant, weights).preprocessing
 
 
 def _image_size(weights, preprocessing, stored, input_shape, patch_size: int) -> tuple[int, int]:

@@ -82,9 +82,12 @@ def test_a_constructor_builds_its_row_of_the_table(variant):
 
 
 @pytest.mark.backends
-def test_a_published_set_is_fetched_and_loaded(published):
+def test_a_published_set_is_fetched_and_loaded(published, caplog):
     values, _, server = published
     model = keras_mixer.MixerS32(weights="gsam")
+    assert [record.getMessage()[:50] for record in caplog.records if record.levelname == "WARNING"] == [
+        "The weights gsam of mixer_s32: Reported broken: us"
+    ]
     assert goldens.same(goldens.snapshot(model), values)
     assert model.output_shape == (None, 1000)
     assert model.preprocessing == weights.available("mixer_s32")[0].preprocessing

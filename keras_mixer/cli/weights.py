@@ -22,11 +22,14 @@ def list_(variant, as_json):
     from keras_mixer.weights.cache import cached_path
 
     rows = []
+    notes: dict[str, list[str]] = {}  # note -> the sets that it is about
     for entry in _sets(variant, None):
         path = cached_path(entry)
+        if entry.note and entry.name not in notes.setdefault(entry.note, []):
+            notes[entry.note].append(entry.name)
         row = {
             "variant": entry.variant,
-            "set": entry.name,
+            "set": entry.name if as_json or not entry.note else f"{entry.name}*",
             "classes": entry.classes,
             "input": "[0, 1]" if entry.preprocessing.mean == 0 else "[-1, 1]",
             "licence": entry.licence,
@@ -35,7 +38,10 @@ def list_(variant, as_json):
         if as_json:
             row |= {"url": entry.url, "path": str(path), "source": entry.source, "note": entry.note}
         rows.append(row)
-    show(rows, title="Published weights (--json also gives sources and notes)", as_json=as_json)
+    show(rows, title="Published weights (--json also gives sources)", as_json=as_json)
+    for note, names in notes.items():
+        if not as_json:
+            click.echo(f"* {', '.join(names)}: {note}")
 
 
 @command.command()
@@ -70,15 +76,15 @@ def save(variant, name, folder, dataset, split):
     import dataclasses
 
     from keras_mixer.cli.model_argument import open_model
+    from keras_mixer.weights.class_names import names_of
     from keras_mixer.weights.registry import find
 
-    entry = find(variant, name)
+    names = names_of(find(variant, name))  # before much is fetched for classes of which none is known
     model, card = open_model(variant, name)
     from keras_mixer.data import DatasetSpec, save_model
-    from keras_mixer.weights.class_names import names_of
 
     spec = DatasetSpec(dataset, split) if dataset else None
-    card = dataclasses.replace(card, name=f"{variant}-{name}", class_names=names_of(entry), dataset=spec)
+    card = dataclasses.replace(card, name=f"{variant}-{name}", class_names=names, dataset=spec)
     save_model(model, card, folder)
     click.echo(f"Written to {folder}.")
 

@@ -49,6 +49,14 @@ def download(variant: str, name: str) -> Path:
     return cached_file(entry.url, entry.file_name)
 
 
+def path_to_load(variant: str, name: str) -> Path:
+    """Returns what `download` does, and logs what a user of the set should know before relying on it."""
+    path, note = download(variant, name), find(variant, name).note
+    if note:
+        _log.warning("The weights %s of %s: %s", name, variant, note)
+    return path
+
+
 def cached_file(url: str, name: str) -> Path:
     """Returns the cached file `name`, checked against its recorded sha256; fetches `url` first if it is not there."""
     path = cache_directory() / name

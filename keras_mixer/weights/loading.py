@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mixer.weights.cache import download
+from keras_mixer.weights.cache import path_to_load
 from keras_mixer.weights.fit_to_grid import fit_to_grid
 from keras_mixer.weights.layouts import to_official_names
 from keras_mixer.weights.naming import named_weights, numbered_to_named
@@ -66,7 +66,7 @@ def resolve(source: str | os.PathLike, model) -> Path:
         return Path(source)
     from keras_mixer.weights.variant import variant_of
 
-    return download(variant_of(model), str(source))
+    return path_to_load(variant_of(model), str(source))
 
 
 def is_path(source) -> bool:

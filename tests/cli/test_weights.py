@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 
 import mirror
 import numpy as np
@@ -43,8 +44,39 @@ def test_list_shows_the_registry(server, capsys):
     assert {row["variant"] for row in rows if row["cached"]} == {"mixer_nano"}  # which comes with the package
     status, out, _ = run(capsys, "list", "--variant", "mixer_s32")
     assert status == 0
-    assert "gsam" in out
     assert "mixer_b16" not in out
+
+
+def test_list_marks_what_users_must_know_and_says_it_below(server, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = run(capsys, "list")
+    marked = re.findall(r"(mixer_\w+) *│ *(\w+)\*", out)
+    assert marked == [(entry.variant, entry.name) for entry in weights.available() if entry.note]
+    below = [line for line in out.splitlines() if line.startswith("* ")]
+    assert [line.split(":")[0] for line in below] == [
+        "* gsam",
+        "* imagenet1k_timm",
+        "* imagenet21k_miil, imagenet1k_miil",
+    ]
+    assert all(note in out for note in {entry.note for entry in weights.available()})
+    _, out, _ = run(capsys, "list", "--variant", "mixer_nano")
+    assert "*" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("weights", "save", "mixer_b16", "imagenet21k_miil", "{folder}"),
+        ("evaluate", "mixer_b16", "--weights", "imagenet21k_miil"),
+    ],
+)
+def test_classes_without_names_are_refused_before_anything_is_fetched(server, capsys, tmp_path, arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main([argument.format(folder=tmp_path / "out") for argument in arguments])
+    assert exit_.value.code == 2
+    assert "this one has 11,221" in capsys.readouterr().err
+    assert server.requests == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_download_fetches_into_the_cache(server, content, capsys, tmp_path):

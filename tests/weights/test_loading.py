@@ -89,11 +89,12 @@ def test_half_precision_models_load_what_their_variables_hold(policy):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), exact)
 
 
-def test_a_set_name_is_a_file_of_the_models_variant(server):
+def test_a_set_name_is_a_file_of_the_models_variant(server, caplog):
     server.files["/mixer_models/gsam/Mixer-S_32.npz"] = goldens.TINY.read_bytes()
     model = goldens.mixer(num_blocks=8, patch_size=32, hidden_dim=512, channels_mlp_dim=2048, classes=5)
     with pytest.raises(ValueError, match=r"mixer_s32-gsam\.npz does not fit"):
         weights.load(model, "gsam")
+    assert "The weights gsam of mixer_s32: Reported broken" in caplog.text
     with pytest.raises(ValueError, match="Published ones: gsam"):
         weights.load(model, "imagenet21k")
     with pytest.raises(ValueError, match="sizes of no published variant"):
