@@ -157,10 +157,7 @@ class Recipe:
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names the fields in which the other recipe would learn something else."""
-        mine, theirs = (
-            _flat(dataclasses.asdict(dataclasses.replace(recipe, execution=_learned(recipe.execution))))
-            for recipe in (self, other)
-        )
+        mine, theirs = (_flat(dataclasses.asdict(_learned(recipe))) for recipe in (self, other))
         return [name for name in mine if mine[name] != theirs[name]]
 
     def to_json(self) -> str:
@@ -227,6 +224,10 @@ def _flat(fields: dict, prefix: str = "") -> dict:
     return flat
 
 
-def _learned(execution: ExecutionSpec) -> ExecutionSpec:
-    """Only the precision of the execution changes what is learned."""
-    return ExecutionSpec(precision=execution.precision)
+def _learned(recipe: Recipe) -> Recipe:
+    """The recipe without what changes nothing that is learned: the execution beyond its precision, and when to stop."""
+    return dataclasses.replace(
+        recipe,
+        execution=ExecutionSpec(precision=recipe.execution.precision),
+        data=dataclasses.replace(recipe.data, corrupt_limit=0),
+    )

@@ -148,8 +148,9 @@ def test_an_unknown_recipe_names_the_known_ones():
         recipes.get("imagenet")
 
 
-def test_differences_ignore_how_devices_run_it():
+def test_differences_ignore_how_devices_run_it_and_what_stops_it():
     recipe = recipes.get("digits")
+    assert recipe.differences(recipe.override({"data.corrupt_limit": "3"})) == []
     assert (
         recipe.differences(recipe.override({"execution.micro_batches": "2", "execution.checkpoint_steps": "7"})) == []
     )
