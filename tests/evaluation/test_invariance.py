@@ -1,7 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
+import keras_mixer
+from keras_mixer import weights
 from keras_mixer.evaluation import invariance
 
 SIZE, PATCH = (6, 8), (3, 2)
@@ -99,3 +102,49 @@ def test_a_convolution_minds():
     original, _, mixed = (curve.accuracy[-1] for curve in curves)
     assert original > 0.9
     assert mixed < original - 0.1
+
+
+def test_a_mixer_learns_the_same_from_shuffled_patches():
+    """Real digits; equal but for rounding if it starts from weights that are permuted as the images are."""
+    data, labels = load_digits(return_X_y=True)
+    images = (data.reshape(-1, 8, 8, 1) / 8 - 1).astype("float32")
+
+    def in_patches(pixels):
+        return pixels.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+
+    indices = invariance.pixel_order("patches and pixels", (8, 8), (2, 2), seed=3)
+    shuffled = invariance.permute_pixels(images, indices)
+    origins = [np.argwhere(in_patches(np.arange(64)) == pixel)[0] for pixel in in_patches(indices).ravel()]
+    patches, pixels = np.array(origins).reshape(16, 4, 2)[:, 0, 0], np.array(origins)[:4, 1]
+
+    keras.utils.set_random_seed(0)
+    model = keras_mixer.Mixer(
+        num_blocks=1,
+        patch_size=2,
+        hidden_dim=32,
+        tokens_mlp_dim=16,
+        channels_mlp_dim=64,
+        input_shape=(8, 8, 1),
+        classes=10,
+    )
+    permuted = weights.permute(model, patches, pixels)
+    unmoved = keras.models.clone_model(model)
+    unmoved.set_weights(model.get_weights())
+
+    def learn(model, images):
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+        model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+        losses = model.fit(images[:1400], labels[:1400], 70, epochs=5, shuffle=False, verbose=0).history["loss"]
+        return losses, keras.ops.convert_to_numpy(model(images[1400:]))
+
+    losses, scores = learn(model, images)
+    assert losses[-1] < 0.5 * losses[0]
+    same_losses, same_scores = learn(permuted, shuffled)
+    np.testing.assert_allclose(same_losses, losses, rtol=1e-4)
+    np.testing.assert_allclose(same_scores, scores, atol=1e-4)
+    # From the same weights as with the original order it goes another way, as far as from other weights.
+    other_losses, other_scores = learn(unmoved, shuffled)
+    assert abs(other_losses[0] - losses[0]) > 0.01
+    right, other_right = ((values.argmax(axis=1) == labels[1400:]).mean() for values in (scores, other_scores))
+    assert right > 0.7
+    assert other_right == pytest.approx(right, abs=0.05)
