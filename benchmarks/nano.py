@@ -93,8 +93,7 @@ def arrays(card, dataset) -> tuple[np.ndarray, np.ndarray]:
 
     source = load(dataset.name, split=dataset.split)
     parts = [
-        (images.numpy()[weights.numpy() > 0], labels.numpy()[weights.numpy() > 0])
-        for images, labels, weights in evaluation_batches(source, card.preprocessing, 500)
+        (images.numpy(), labels.numpy()) for images, labels, _ in evaluation_batches(source, card.preprocessing, 500)
     ]
     return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
 

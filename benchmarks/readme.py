@@ -1,7 +1,7 @@
-"""Copies the speed table into the README, so that no number there is typed.
+"""Copies recorded results into the README, so that no number there is typed.
 
-python -m benchmarks.readme           # rewrites the README's section
-python -m benchmarks.readme --check   # exits 1 if it is not what the recorded results say
+python -m benchmarks.readme           # rewrites the README's sections
+python -m benchmarks.readme --check   # exits 1 if they are not what the recorded results say
 """
 
 import pathlib
@@ -10,37 +10,61 @@ import sys
 import click
 
 ROOT = pathlib.Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "speed_cpu.md"
-BEGIN, END = "<!-- speed: written by `python -m benchmarks.readme` -->", "<!-- /speed -->"
+SPEED = ROOT / "benchmarks" / "speed_cpu.md"
+NANO = ROOT / "keras_mixer" / "weights" / "shipped" / "mixer_nano-cifar10.md"
 COLUMNS = ("task", "model", "batch", "dtype", "implementation", "images/s", "of matmul peak")
 
 
-def section() -> str:
-    """The README's speed section, from the recorded table."""
-    lines = RESULTS.read_text().splitlines()
+def speed() -> list[str]:
+    """Lines of the speed section: some columns of the recorded table."""
+    lines = SPEED.read_text().splitlines()
     made = next(line for line in lines if line.startswith("Made by"))
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    (table,) = tables(lines)
     keep = [table[0].index(column) for column in COLUMNS]
-    rows = ["| " + " | ".join(row[place] for place in keep) + " |" for row in table]
-    return "\n".join(
-        [
-            BEGIN,
-            "## Speed",
-            "",
-            made,
-            "Spreads, versions and the rest are in [benchmarks/speed_cpu.md](benchmarks/speed_cpu.md).",
-            "",
-            *rows,
-            "",
-            END,
-        ]
-    )
+    return [
+        "## Speed",
+        "",
+        made,
+        "Spreads, versions and the rest are in [benchmarks/speed_cpu.md](benchmarks/speed_cpu.md).",
+        "",
+        *("| " + " | ".join(row[place] for place in keep) + " |" for row in table),
+        "",
+    ]
+
+
+def nano() -> list[str]:
+    """Lines of Mixer-Nano's results: the tables of its model card."""
+    lines = NANO.read_text().splitlines()
+    accuracy, shuffled = tables(lines)
+    return [
+        *("| " + " | ".join(row) + " |" for row in accuracy),
+        "",
+        *("| " + " | ".join(row) + " |" for row in shuffled),
+        "",
+    ]
+
+
+SECTIONS = {"speed": speed, "nano": nano}
+
+
+def tables(lines: list[str]) -> list[list[list[str]]]:
+    """The cells of each Markdown table in a text."""
+    found: list[list[list[str]]] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                found.append([])
+            found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+    return found
 
 
 def updated(readme: str) -> str:
-    """The README with its section renewed."""
-    before, rest = readme.split(BEGIN)
-    return before + section() + rest.split(END)[1]
+    """The README with its sections renewed."""
+    for name, section in SECTIONS.items():
+        begin, end = f"<!-- {name}: written by `python -m benchmarks.readme` -->", f"<!-- /{name} -->"
+        before, rest = readme.split(begin)
+        readme = before + "\n".join([begin, *section(), end]) + rest.split(end)[1]
+    return readme
 
 
 @click.command(help=__doc__)

@@ -45,9 +45,11 @@ def test_outputs_are_stripped(path):
 
 
 def test_analysis_finds_what_its_text_says(tmp_path):
-    texts, pictures = executed("analysis.ipynb", tmp_path)
+    texts, pictures = executed("analysis.ipynb", NOTEBOOKS)  # it reads photographs beside it and writes nothing
     assert pictures == 7
-    assert percentages(texts)[0] > 80
+    assert percentages(texts)[0] > 60
+    (shuffled,) = percentages([text for text in texts if text.startswith("shuffled images")])
+    assert shuffled < 40
     difference = next(float(text) for text in texts if text.replace(".", "").replace("e-", "").isdigit())
     assert difference < 1e-5
 
