@@ -2,7 +2,8 @@
 
 import click
 
-from keras_mixer.cli.growth import growth_to_picture, size_unit
+from keras_mixer.cli.figures import figures
+from keras_mixer.cli.growth import growth_to_picture
 from keras_mixer.cli.model_argument import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
 from keras_mixer.cli.picture_file import PictureFile
@@ -52,11 +53,11 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
     # First, for not every model can be taken to other sizes.
     grown = {"growth": growth_to_picture(opened, growth)} if growth else {}
     measured = _measure(opened, card.name, batch_sizes, max_seconds) | grown
-    published = reported.reported(card.name)
+    published = reported.reported(card.name) or reported.reported(opened.name)
     if as_json:
         show([{**measured, "reported": [dataclasses.asdict(row) for row in published]}], as_json=True)
         return
-    show([{"quantity": name, "measured": value} for name, value in _readable(measured)], title=card.name)
+    show(figures(measured, published, opened.input_shape[1:3]), title=card.name)
     _show_reported(published)
 
 
@@ -71,6 +72,7 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
     return {
         "model": name,
         "parameters": model.count_params(),
+        "parameters_without_head": model.count_params() - _of_head(model),
         "multiply_adds": cost,
         "framework_operations": evaluation.framework_flops(model),
         "best_batch_size": speed.best_batch_size,
@@ -83,21 +85,8 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
     }
 
 
-def _readable(measured: dict):
-    yield "parameters", f"{measured['parameters']:,}"
-    yield "multiply-adds per image, by formula", f"{measured['multiply_adds']:,}"
-    yield "operations per image, counted by TensorFlow", f"{measured['framework_operations']:,}"
-    for size, rate in measured["by_batch_size"].items():
-        yield f"images per second, batch of {size}", f"{rate:,.4g}"
-    yield (
-        f"best per core ({measured['cores']} cores)",
-        f"{measured['images_per_second_per_core']:,.4g} images per second",
-    )
-    yield "matrix product, fastest", f"{measured['matmul_peak'] / 1e9:,.4g} billion multiply-adds per second"
-    yield "share of it that the model reaches", f"{100 * measured['fraction_of_peak']:.1f} %"
-    growth = measured.get("growth", {})
-    for name, exponent in growth.get("exponents", {}).items():
-        yield f"{name}: exponent of growth with {size_unit(growth)}", f"{exponent:.2f}"
+def _of_head(model) -> int:
+    return sum(layer.count_params() for layer in model.layers if layer.name == "head")
 
 
 def _show_reported(rows, as_json: bool = False) -> None:

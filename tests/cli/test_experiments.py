@@ -194,6 +194,7 @@ def test_benchmark_measures_and_draws_growth(run, tmp_path, capsys):
     model, _ = data.load_model(run)
     assert status == 0
     assert row["parameters"] == model.count_params()
+    assert row["parameters_without_head"] == row["parameters"] - 32 * 10 - 10
     assert row["multiply_adds"] == multiply_adds(model)
     # TensorFlow counts each multiply-add twice, and biases, normalisation and activations besides.
     assert 2 * row["multiply_adds"] < row["framework_operations"] < 3 * row["multiply_adds"]
