@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -17,12 +16,15 @@ import pytest
 from keras_mixer.data import CorruptImagesError, load_model
 from keras_mixer.training import Recipe, TrainingDivergedError, recipes, sweep, train
 from keras_mixer.training.checkpoints import CheckpointStore
+from keras_mixer.training.datasets import open_datasets
+from keras_mixer.training.distribution import choose
 from keras_mixer.training.optimizers import make_optimizer
 from keras_mixer.training.run import segments
 from keras_mixer.training.run_folder import claim, refuse_another, with_absolute_paths
 
 # Dropout, stochastic depth, mixup and averages: everything that holds random or running state.
 TINY = {
+    "data.train_split": "train[:300]",  # which is decoded for each run
     "model.num_blocks": "1",
     "model.hidden_dim": "8",
     "model.tokens_mlp_dim": "4",
@@ -131,14 +133,12 @@ def test_a_finished_run_is_not_trained_further(recipe, finished):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_another_recipe_is_refused_until_told(recipe, finished, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(finished.folder, folder)
+def test_another_recipe_is_refused(recipe, finished):
+    folder = finished.folder
     other = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, steps=3), seed=1)
     with pytest.raises(ValueError, match=r"another recipe, which differs in schedule.steps, seed.*--restart"):
         train(other, folder)
-    assert train(other, folder, restart=True).steps == 3
-    assert json.loads((folder / "recipe.json").read_text())["seed"] == 1
+    assert Recipe.from_json((folder / "recipe.json").read_text()) == recipe
 
 
 def test_a_restart_that_is_cut_short_leaves_no_checkpoint_under_the_new_recipe(recipe, finished, tmp_path):
@@ -212,15 +212,19 @@ def test_unreadable_images_are_left_out_up_to_a_limit_and_reported(recipe, tmp_p
         PIL.Image.new("L", (8 + number, 9), 20 * number).save(path)
         if number in (3, 4):
             path.write_bytes(path.read_bytes()[:40])
-    data = {"data.dataset": str(tmp_path / "digits"), "schedule.steps": "2", "batch_size": "8", "eval_batch_size": "4"}
-    small = recipe.override({**data, "schedule.warmup_steps": "0"})
+    data = {"data.dataset": str(tmp_path / "digits"), "data.train_split": "train", "schedule.steps": "2"}
+    small = recipe.override({**data, "batch_size": "8", "eval_batch_size": "4", "schedule.warmup_steps": "0"})
     train(small.override({"data.corrupt_limit": "2"}), tmp_path / "two")
     (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.run")
     assert line.startswith("2 images could not be read and were left out: ")
     assert "train/a/4.png" in line
     assert "test/b/3.png" in line
-    with pytest.raises(CorruptImagesError, match=r"could not be read, and 0 may be: .*\.png"):
-        train(small, tmp_path / "none")
+    datasets = open_datasets(small, choose())
+    with (
+        pytest.raises(CorruptImagesError, match=r"could not be read, and 0 may be: .*\.png"),
+        datasets.corrupt.explained(),
+    ):
+        list(datasets.training(0).take(2))
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_the_last_good_checkpoint(recipe, tmp_path):
@@ -290,8 +294,9 @@ def test_every_field_of_the_recipe_is_read(recipe, tmp_path, monkeypatch, caplog
     assert {field for field in declared - read if field[0] != "AugmentationSpec"} == set()
 
 
-def test_weights_of_another_resolution_and_dataset_start_a_run(recipe, finished, tmp_path):
+def test_weights_of_another_resolution_start_a_run_where_another_was_if_told(recipe, finished, tmp_path):
     """From 8 to 16 pixels, an integer ratio: the new logits start as the mean over the four parts."""
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
     bigger = recipe.override(
         {
             **{f"model.{size}": "null" for size in ("num_blocks", "patch_size", "hidden_dim")},
@@ -304,7 +309,9 @@ def test_weights_of_another_resolution_and_dataset_start_a_run(recipe, finished,
             "ema_momentum": "null",
         }
     )
-    result = train(bigger, tmp_path)
+    result = train(bigger, tmp_path, restart=True)
+    assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == bigger
+    assert CheckpointStore(tmp_path / "checkpoints").steps() == [result.steps]
     small, _ = load_model(finished.folder)
     big, card = load_model(result.folder)
     assert card.preprocessing.image_size == (16, 16)
