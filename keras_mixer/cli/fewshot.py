@@ -35,9 +35,9 @@ def command(
     classifier, card = open_model(model, weights)
     name = dataset or (card.dataset.name if card.dataset else "digits")
     own = card.dataset if card.dataset is not None and dataset in (None, card.dataset.name) else None
-    data_dir = data_dir or (own.data_dir if own else None)
-    train = data.load(name, split=train_split, data_dir=data_dir)
-    test = data.load(name, split=test_split or (own.split if own else "test"), data_dir=data_dir)
+    spec = own or data.DatasetSpec(name, split="test")
+    train = data.load(spec, split=train_split, data_dir=data_dir)
+    test = data.load(spec, split=test_split, data_dir=data_dir)
     classes = len(test.class_names)
     chosen, choices = _chosen(train, classes, max(shots), range(seeds))
     features = feature_model(classifier)
