@@ -5,13 +5,17 @@ import re
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 import benchmarks.speed
 from benchmarks.costs import memory_table
+from benchmarks.readme import main as readme
 from benchmarks.speed.__main__ import destination, main
-from benchmarks.speed.rows import ENVIRONMENTS, cpu_rows, gpu_rows
+from benchmarks.speed.harness import Measurement
+from benchmarks.speed.rows import ENVIRONMENTS, Row, cpu_rows, gpu_rows
 from benchmarks.speed.sizes import SIZES, flops_per_image
+from benchmarks.speed.table import markdown
 
 
 def test_smoke_run_writes_the_table(tmp_path):
@@ -26,7 +30,7 @@ def test_smoke_run_writes_the_table(tmp_path):
         assert float(images_per_second.replace(",", "")) > 0
         assert spread.endswith("%")
         assert 0 <= float(share) < 1
-    assert "Matmul peak, float32" in text
+    assert "Matmul peak, float32, TensorFlow: " in text
     assert "Not measured" not in text
 
 
@@ -48,6 +52,43 @@ def test_memory_of_an_image_is_what_one_more_takes():
     assert "starts at 300 MB in float32." in lines[-2]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_peers_measure_their_own_matmul_peak(monkeypatch, dtype):
+    """In the dtype of the row and on the CPU: both run here, if not as fast as anywhere."""
+    monkeypatch.syspath_prepend(str(pathlib.Path(benchmarks.speed.__file__).parent))
+    torch = pytest.importorskip("torch")
+    from torch.utils.flop_counter import FlopCounterMode
+    from workers import jax_clock, timm_torch
+
+    for module in (jax_clock, timm_torch):
+        monkeypatch.setattr(module, "CPU_SIDE", 128)
+    assert jax_clock.matmul_flops(dtype, gpu=False)() > 0
+    with FlopCounterMode(display=False) as counter:
+        assert timm_torch.matmul_flops(torch.device("cpu"), getattr(torch, dtype))() > 0
+    assert counter.get_total_flops() == 3 * 2 * 128**3
+
+
+def test_the_table_gives_each_framework_its_peak():
+    def measured(worker, seconds, peak):
+        row = Row(worker, worker, variant="tiny", batch=1)
+        return Measurement(row, seconds=[seconds] * 5, matmul_flops=[peak] * 5 if peak else [])
+
+    flops = flops_per_image("tiny", "inference")
+    lines = markdown(
+        [
+            measured("keras_mixer_tensorflow", 1.0, 2 * flops),
+            measured("timm_torch", 2.0, 4 * flops),
+            measured("openvino_runtime", 1.0, None),
+        ],
+        "command",
+        "machine",
+    ).splitlines()
+    shares = {line.split(" | ")[4]: line.rsplit("|", 2)[1].strip() for line in lines if line.startswith("| inference")}
+    assert shares == {"keras_mixer_tensorflow": "0.50", "timm_torch": "0.12", "openvino_runtime": ""}
+    peaks = [line.split(": ")[0] for line in lines if line.startswith("Matmul peak")]
+    assert peaks == ["Matmul peak, float32, TensorFlow", "Matmul peak, float32, PyTorch"]
+
+
 def test_every_row_has_a_worker_and_an_environment():
     workers = {path.stem for path in (pathlib.Path(benchmarks.speed.__file__).parent / "workers").glob("*.py")}
     for row in [*cpu_rows(), *gpu_rows()]:
@@ -63,5 +104,5 @@ def test_flops_are_the_published_multiply_adds():
 
 
 def test_the_readme_shows_the_recorded_results():
-    result = subprocess.run([sys.executable, "-m", "benchmarks.readme", "--check"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    result = CliRunner().invoke(readme, ["--check"])
+    assert result.exit_code == 0, result.output

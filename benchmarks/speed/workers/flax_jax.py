@@ -39,13 +39,13 @@ class FlaxMixer(nn.Module):
 
 
 def prepare(row):
-    """The step of the row, and on a GPU the matmul rate beside it."""
+    """The step of the row and the matmul rate beside it."""
     dtype = jnp.dtype(row["dtype"])
     side = SIZES[row["variant"]][-1]
     model = FlaxMixer(SIZES[row["variant"]], dtype)
     images = jax.random.normal(jax.random.key(0), (row["batch"], side, side, 3))
     parameters = model.init(jax.random.key(1), images[:1])
-    peak = matmul_flops(dtype) if row["options"].get("device") == "gpu" else None
+    peak = matmul_flops(dtype, gpu=row["options"].get("device") == "gpu")
     if row["task"] == "inference":
         parameters = jax.tree.map(lambda leaf: leaf.astype(dtype), parameters)
         forward = jax.jit(model.apply)

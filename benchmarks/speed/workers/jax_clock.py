@@ -4,19 +4,22 @@ import time
 
 import jax
 
-PEAK_SIDE = 8192
+GPU_SIDE, CPU_SIDE = 8192, 2048
 
 
-def matmul_flops(dtype):
-    """A measure of the rate in floating-point operations per second: ten products in a row hide the host's part."""
-    left, right = (jax.random.normal(jax.random.key(i), (PEAK_SIDE, PEAK_SIDE), dtype) for i in range(2))
+def matmul_flops(dtype, gpu: bool):
+    """A measure of the rate in floating-point operations per second.
+
+    On a GPU ten products in a row hide the host's part; on a CPU it is the better of two tries, as for TensorFlow.
+    """
+    side, products, tries = (GPU_SIDE, 10, 1) if gpu else (CPU_SIDE, 1, 2)
+    left, right = (jax.random.normal(jax.random.key(i), (side, side), dtype) for i in range(2))
     product = jax.jit(lambda a, b: a @ b)
     jax.block_until_ready(product(left, right))
 
-    def measure() -> float:
+    def one_try() -> float:
         start = time.perf_counter()
-        results = [product(left, right) for _ in range(10)]
-        jax.block_until_ready(results)
-        return 10 * 2.0 * PEAK_SIDE**3 / (time.perf_counter() - start)
+        jax.block_until_ready([product(left, right) for _ in range(products)])
+        return products * 2.0 * side**3 / (time.perf_counter() - start)
 
-    return measure
+    return lambda: max(one_try() for _ in range(tries))

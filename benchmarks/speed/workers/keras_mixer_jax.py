@@ -14,7 +14,7 @@ import keras_mixer
 
 
 def prepare(row):
-    """The step of the row, and on a GPU the matmul rate beside it."""
+    """The step of the row and the matmul rate beside it."""
     half = {"inference": "bfloat16", "training": "mixed_bfloat16"}
     keras.config.set_dtype_policy("float32" if row["dtype"] == "float32" else half[row["task"]])
     blocks, patch, hidden, tokens_mlp, channels_mlp, side = SIZES[row["variant"]]
@@ -29,7 +29,7 @@ def prepare(row):
         classifier_activation=None,
     )
     images = jax.device_put(np.random.default_rng(0).normal(size=(row["batch"], side, side, 3)).astype("float32"))
-    peak = matmul_flops(row["dtype"]) if row["options"].get("device") == "gpu" else None
+    peak = matmul_flops(row["dtype"], gpu=row["options"].get("device") == "gpu")
     step = _inference(model, images) if row["task"] == "inference" else _training(model, images)
     return step, peak
 

@@ -1,13 +1,15 @@
 """timm's Mixer on PyTorch, eager or under torch.compile, on the CPU or a GPU."""
 
+import time
+
 import torch
 from sizes import CLASSES, SIZES
 
-PEAK_SIDE = 8192
+GPU_SIDE, CPU_SIDE = 8192, 2048
 
 
 def prepare(row):
-    """The step of the row; on a GPU also the matmul rate, timed by CUDA events."""
+    """The step of the row and the matmul rate beside it, on a GPU timed by CUDA events."""
     timm = _import_timm()
     gpu = row["options"].get("device") == "gpu"
     device = torch.device("cuda" if gpu else "cpu")
@@ -15,10 +17,10 @@ def prepare(row):
     side = SIZES[row["variant"]][-1]
     model = timm.create_model(f"{row['variant']}_224").to(device)
     images = torch.randn(row["batch"], 3, side, side, device=device)
-    clock = _device_seconds if gpu else lambda step: step()
+    clock = _device_seconds if gpu else _host_seconds
+    dtype = torch.bfloat16 if half else torch.float32
     if row["task"] == "inference":
         # Weights and images in bfloat16: faster here than autocast, which would cast the weights at every step.
-        dtype = torch.bfloat16 if half else torch.float32
         model, images = model.eval().to(dtype), images.to(dtype)
         forward = torch.compile(model) if row["options"].get("compile") else model
 
@@ -27,7 +29,7 @@ def prepare(row):
                 forward(images)
     else:
         run = _training(model.train(), images, half, row["options"].get("compile"))
-    return lambda: clock(run), _matmul_flops(device) if gpu else None
+    return lambda: clock(run), matmul_flops(device, dtype)
 
 
 def _training(model, images, half, compiled):
@@ -55,9 +57,17 @@ def _device_seconds(step) -> float:
     return start.elapsed_time(end) / 1e3
 
 
-def _matmul_flops(device):
-    left, right = (torch.randn(PEAK_SIDE, PEAK_SIDE, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return lambda: 2.0 * PEAK_SIDE**3 / min(_device_seconds(lambda: left @ right) for _ in range(3))
+def _host_seconds(step) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def matmul_flops(device, dtype):
+    """A measure of the product's rate, in floating-point operations per second: the best of three tries."""
+    clock, side = (_device_seconds, GPU_SIDE) if device.type == "cuda" else (_host_seconds, CPU_SIDE)
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return lambda: 2.0 * side**3 / min(clock(lambda: left @ right) for _ in range(3))
 
 
 def _import_timm():
