@@ -69,8 +69,10 @@ def _row(result) -> dict:
 
 def _title(recipe, done, topology: str) -> str:
     fitting = [batch for batch, result in done.items() if result.fits]
+    failing = [batch for batch, result in done.items() if not result.fits]
     chips = done[recipe.batch_size].chips
     return (
         f"{recipe.model.variant or recipe.name}, one training step on {topology} ({chips} chips), per chip; compiled, "
         f"not run. Largest batch tried that fits: {max(fitting) if fitting else 'none'}"
+        f"{f'; smallest that does not: {min(failing)}' if failing else ''}"
     )

@@ -27,6 +27,7 @@ _ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 _LARGEST = 2**20  # examples; no batch is tried beyond it
+_BISECTIONS = 3  # compilations between a batch that fits and twice as much, which does not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,26 +100,35 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000) -> TpuCheck:
 
 
 def largest_batch(recipe: Recipe, check: Callable[[Recipe], TpuCheck]) -> TpuCheck | None:
-    """Finds the largest batch that fits, among the recipe's times or over powers of two.
+    """Finds about the largest batch that fits: by doubling or halving the recipe's, then by halving what is between.
+
+    What fits and what does not are then about an eighth apart, or as little as one example per chip and part. Each
+    step is a compilation.
 
     Args:
-        recipe: The recipe whose batch is doubled or halved.
+        recipe: The recipe to start from.
         check: Compiles one recipe, as `tpu_check` with its other arguments.
 
     Returns:
-        The check of the largest batch, or None if not even one example per chip and part fits.
+        The check of the largest batch found, or None if not even one example per chip and part fits.
     """
     result = check(recipe)
     smallest = result.chips * recipe.execution.micro_batches
-    if result.fits:
-        while result.batch_size * 2 <= _LARGEST:
-            doubled = check(dataclasses.replace(recipe, batch_size=result.batch_size * 2))
-            if not doubled.fits:
-                break
-            result = doubled
-        return result
-    while not result.fits:
-        if result.batch_size % (2 * smallest):
-            return None
-        result = check(dataclasses.replace(recipe, batch_size=result.batch_size // 2))
-    return result
+    fits, fails = (result, None) if result.fits else (None, result.batch_size)
+
+    def attempt(batch_size: int) -> None:
+        nonlocal fits, fails
+        result = check(dataclasses.replace(recipe, batch_size=batch_size // smallest * smallest))
+        if result.fits:
+            fits = result
+        else:
+            fails = result.batch_size
+
+    while fits is not None and fails is None and fits.batch_size * 2 <= _LARGEST:
+        attempt(fits.batch_size * 2)
+    while fits is None and fails is not None and fails > smallest:
+        attempt(max(fails // 2, smallest))
+    for _ in range(_BISECTIONS):
+        if fits is not None and fails is not None and fails - fits.batch_size > smallest:
+            attempt((fits.batch_size + fails) // 2)
+    return fits
