@@ -32,7 +32,7 @@ TITLES = dict(
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.option("--fine-epochs", default=1.0, show_default=True, help="Passes at 64 px.")
-@click.option("--fine-rate", default=0.0005, show_default=True, help="Greatest learning rate of them.")
+@click.option("--fine-rate", default=0.002, show_default=True, help="Greatest learning rate of them.")
 @click.option("--work", type=click.Path(path_type=pathlib.Path), default=pathlib.Path("runs/nano_measured"))
 def main(run, images, fine_epochs, fine_rate, work):
     from keras_mixer.data import DatasetSpec, load_model
@@ -50,7 +50,8 @@ def main(run, images, fine_epochs, fine_rate, work):
             "model.weights": str(run.resolve()),
             "model.image_size": "[64, 64]",
             "schedule.epochs": str(fine_epochs),
-            "schedule.warmup_steps": "100",
+            "schedule.steps": "null",
+            "schedule.warmup_steps": "20",
             "optimizer.learning_rate": str(fine_rate),
         }
     )
@@ -150,8 +151,8 @@ def model_card(recipe, models: dict, reports: dict, shuffled: dict[str, float], 
             "kinds of small photographs apart: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.",
             "",
             f"Training: {recipe.schedule.epochs:g} epochs from random weights on 48,000 of CIFAR-10's 50,000 training",
-            "images (JPEG files of quality 95 or so), no other data. The last 2,000 chose the settings; the test split",
-            "was read once. The recipe is the `.json` file beside this one, its history the `.csv` file.",
+            "images, re-encoded as JPEG, no other data. The last 2,000 chose the settings; the test split was read once.",
+            "The recipe is the `.json` file beside this one, its history the `.csv` file.",
             f"At 64 px: its weights by `change_resolution`, {fine_epochs:g} more epochs of the same recipe.",
             "",
             "| image | parameters | as | test accuracy | points lost | MB |",
