@@ -94,9 +94,9 @@ def save(variant, name, folder, dataset, split):
 @click.argument("name", metavar="[SET]", required=False)
 @json_option
 def verify(variant, name, as_json):
-    """Check cached files: recorded sha256, contents, classes.
+    """Check files of weights: recorded sha256, contents, classes.
 
-    Without arguments all that are in the cache; exit status 2 if one is not as it should be.
+    Without arguments all that are in the cache or the package; exit status 2 if one is not as it should be.
     """
     from keras_mixer.weights.cache import cached_path
     from keras_mixer.weights.verification import check_cached

@@ -97,21 +97,23 @@ def test_download_fetches_into_the_cache(server, content, capsys, tmp_path):
 
 
 def test_verify_reads_what_is_in_the_cache(server, content, capsys, tmp_path):
-    status, out, _ = run(capsys, "verify")
+    status, out, _ = run(capsys, "verify", "mixer_s32")
     assert status == 0
     assert "Nothing is in the cache" in out
     server.files[PATH] = content
     run(capsys, "download", "mixer_s32", "gsam")
     status, out, _ = run(capsys, "verify", "--json")
     assert status == 0
-    (row,) = json.loads(out)
-    assert (row["variant"], row["set"], row["status"], row["values"]) == ("mixer_s32", "gsam", "ok", 3000)
+    assert [(row["variant"], row["set"], row["status"], row["values"]) for row in json.loads(out)] == [
+        ("mixer_nano", "cifar10", "ok", 1_132_170),  # in the package
+        ("mixer_s32", "gsam", "ok", 3_000),
+    ]
 
     path = tmp_path / "keras_mixer" / "mixer_s32-gsam.npz"
     path.write_bytes(content[:-1])
     status, out, err = run(capsys, "verify", "--json")
     assert status == 2
-    assert json.loads(out)[0]["status"] == "failed"
+    assert [row["status"] for row in json.loads(out)] == ["ok", "failed"]
     assert "has changed since it was fetched" in err
     assert len(err.strip().splitlines()) == 1
 
