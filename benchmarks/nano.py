@@ -36,6 +36,7 @@ TITLES = dict(
 @click.option("--work", type=click.Path(path_type=pathlib.Path), default=pathlib.Path("runs/nano_measured"))
 def main(run, images, fine_epochs, fine_rate, work):
     from keras_mixer.data import DatasetSpec, load_model
+    from keras_mixer.evaluation import EvaluationSplit
     from keras_mixer.export import export
     from keras_mixer.training import Recipe, train
     from keras_mixer.weights.cache import cached_path
@@ -63,8 +64,8 @@ def main(run, images, fine_epochs, fine_rate, work):
         "64 px": export(larger, larger_card, work / "exported64", FORMATS, dataset=test),
     }
 
-    images_test, labels = arrays(card, test)
-    shuffled = shuffled_accuracies(model, images_test, labels)
+    batches = EvaluationSplit(card, test, batch_size=500)
+    shuffled = shuffled_accuracies(model, *map(np.concatenate, zip(*batches, strict=True)))
     draw(model, DOCS)
 
     weights = cached_path(find("mixer_nano", "cifar10"))
@@ -86,17 +87,6 @@ def ship(model, path: pathlib.Path) -> None:
     path.parent.mkdir(exist_ok=True)
     save_npz(model, path)
     write_digest(path, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def arrays(card, dataset) -> tuple[np.ndarray, np.ndarray]:
-    """All images of a split as the model takes them, and their labels."""
-    from keras_mixer.data import evaluation_batches, load
-
-    source = load(dataset.name, split=dataset.split)
-    parts = [
-        (images.numpy(), labels.numpy()) for images, labels, _ in evaluation_batches(source, card.preprocessing, 500)
-    ]
-    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
 
 
 def shuffled_accuracies(model, images: np.ndarray, labels: np.ndarray, patch: int = 4) -> dict[str, float]:
