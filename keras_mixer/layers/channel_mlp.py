@@ -35,6 +35,7 @@ class ChannelMLP(keras.layers.Layer):
         self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
         self.output_dim = None if output_dim is None else positive_integer("output_dim", output_dim)
         self.dropout = rate_below_one("dropout", dropout)
+        self.activation = gelu_erf
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -51,7 +52,7 @@ class ChannelMLP(keras.layers.Layer):
         self.dense_1.build((None, self.mlp_dim))
 
     def call(self, inputs, training=None):
-        hidden = gelu_erf(self.dense_0(as_rows(inputs)))
+        hidden = self.activation(self.dense_0(as_rows(inputs)))
         hidden = self.dropout_0(hidden, training=training)
         outputs = self.dropout_1(self.dense_1(hidden), training=training)
         return like(inputs, outputs)

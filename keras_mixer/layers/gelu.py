@@ -1,9 +1,14 @@
-"""The erf form of GELU, which the siblings of Mixer were trained with."""
+"""The two forms of GELU: by tanh, as Mixer was trained, and by erf, as its siblings were."""
 
 import math
 
 import keras
 from keras import ops
+
+
+def gelu_tanh(x):
+    """Returns `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, which is not Keras's default form."""
+    return ops.gelu(x, approximate=True)
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

@@ -30,15 +30,20 @@ class LayerNorm(keras.layers.LayerNormalization):
         super().__init__(axis=-1, epsilon=epsilon, center=center, scale=scale, **kwargs)
 
     def call(self, inputs):
+        return self.normalise(inputs, *(weight for weight in (self.gamma, self.beta) if weight is not None))
+
+    def normalise(self, inputs, *weights):
+        """Computes the layer from its input and those of gamma and beta that it has."""
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        left = iter(weights)
         centred = values - ops.mean(values, axis=-1, keepdims=True)
         # As a product: LiteRT would take the square of a difference back to one operation and subtract twice.
         variance = ops.mean(centred * centred, axis=-1, keepdims=True)
         normalised = centred * ops.rsqrt(variance + self.epsilon)
         if self.scale:
-            normalised = normalised * ops.cast(self.gamma, values.dtype)
+            normalised = normalised * ops.cast(next(left), values.dtype)
         if self.center:
-            normalised = normalised + ops.cast(self.beta, values.dtype)
+            normalised = normalised + ops.cast(next(left), values.dtype)
         return ops.cast(normalised, self.compute_dtype)
 
     def get_config(self):

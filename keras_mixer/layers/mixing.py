@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mixer.layers.checks import positive_integer, rate_below_one
+from keras_mixer.layers.gelu import gelu_tanh
 from keras_mixer.layers.token_axes import HIDDEN, TOKENS_IN, TOKENS_OUT, TokenAxes
 
 
@@ -18,6 +19,7 @@ class MixingMLP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
         self.dropout = rate_below_one("dropout", dropout)
+        self.activation = gelu_tanh  # of the published weights
 
     def _build_mlp(self, width: int, width_out: int) -> None:
         """Builds the MLP that maps `width` values to `mlp_dim` hidden units and those to `width_out` values."""
@@ -35,8 +37,7 @@ class MixingMLP(keras.layers.Layer):
 
     def _mlp(self, rows, training):
         """Applies the MLP to rows of shape `(n, width)`."""
-        # The published weights were trained with the tanh form of GELU, which is not Keras's default.
-        hidden = ops.gelu(self.dense_0(rows), approximate=True)
+        hidden = self.activation(self.dense_0(rows))
         hidden = self.dropout_0(hidden, training=training)
         return self.dropout_1(self.dense_1(hidden), training=training)
 

@@ -132,19 +132,24 @@ class Distribution:
 
         Args:
             jit_compile: The recipe's wish; None for the choice by device: GPUs gain, while on CPUs XLA is slower than
-                the graph in bfloat16.
+                the graph in bfloat16, all but elementwise operations.
 
         Returns:
-            `whole_step`, for `compile(jit_compile=)`, and `gradients`, for strategies whose step XLA cannot compile
-            as a whole, since the sum over replicas stands in its middle.
+            `whole_step`, for `compile(jit_compile=)`; `gradients`, for strategies whose step XLA cannot compile as a
+            whole, since the sum over replicas stands in its middle; `elementwise`, for GELU and LayerNorm alone.
         """
         wanted = self.accelerated if jit_compile is None else jit_compile
-        if keras.backend.backend() == "jax":
-            return {"whole_step": True, "gradients": False}  # JAX without compilation is no option
-        if self.name == "tpu":
-            return {"whole_step": False, "gradients": False}  # TPUStrategy compiles what it runs
         several = self.strategy is not None
-        return {"whole_step": wanted and not several, "gradients": wanted and several}
+        options = {
+            "whole_step": wanted and not several,
+            "gradients": wanted and several,
+            "elementwise": jit_compile is None and not self.accelerated and not several,
+        }
+        if keras.backend.backend() == "jax":
+            return {**dict.fromkeys(options, False), "whole_step": True}  # JAX without compilation is no option
+        if self.name == "tpu":
+            return dict.fromkeys(options, False)  # TPUStrategy compiles what it runs
+        return options
 
 
 def choose(strategy: str = "auto") -> Distribution:

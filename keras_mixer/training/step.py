@@ -32,7 +32,12 @@ def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distrib
     else:
         from keras_mixer.training.step_tensorflow import TensorFlowTrainingModel
 
-        trained = TensorFlowTrainingModel(model, spec.micro_batches, compile_gradients=compiled["gradients"])
+        trained = TensorFlowTrainingModel(
+            model,
+            spec.micro_batches,
+            compile_gradients=compiled["gradients"],
+            compile_elementwise=compiled["elementwise"],
+        )
     schedule = recipe.schedule
     rate = WarmupDecay(recipe.optimizer.learning_rate, total_steps, schedule.warmup_steps, schedule.decay)
     trained.compile(

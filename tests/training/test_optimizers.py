@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_mixer
-from keras_mixer.training.optimizers import make_optimizer
+from keras_mixer.training.optimizers import AdamW, make_optimizer
 from keras_mixer.training.recipe import OptimizerSpec
 
 
@@ -45,6 +45,22 @@ def test_adam_moves_by_the_rate_first(network):
     for path in before:
         # The bias-corrected first step of Adam is rate * sign(gradient).
         np.testing.assert_allclose(before[path] - after[path], 0.1, rtol=1e-5, err_msg=path)
+
+
+def test_adamw_moves_as_that_of_keras(network):
+    rng = np.random.default_rng(0)
+    gradients = [[rng.normal(size=w.shape).astype("float32") for w in network.trainable_variables] for _ in range(3)]
+    start = [np.array(weight) for weight in network.trainable_variables]
+    moved = []
+    for optimizer in (AdamW(0.01, weight_decay=0.1), keras.optimizers.AdamW(0.01, weight_decay=0.1)):
+        for weight, value in zip(network.trainable_variables, start, strict=True):
+            weight.assign(value)
+        optimizer.build(network.trainable_variables)
+        for step in gradients:
+            optimizer.apply(step, network.trainable_variables)
+        moved.append([np.array(variable) for variable in (*network.trainable_variables, *optimizer.variables)])
+    for ours, keras_own in zip(*moved, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-7)
 
 
 def test_sgd_step_is_clipped_to_the_global_norm(network):

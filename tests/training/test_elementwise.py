@@ -1,0 +1,96 @@
+"""Compiled GELU and LayerNorm against the plain graph's."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_mixer
+from keras_mixer.layers import LayerNorm
+from keras_mixer.layers.gelu import gelu_tanh
+from keras_mixer.training.elementwise import CompiledElementwise, one_pass
+from keras_mixer.training.step_tensorflow import TensorFlowTrainingModel
+
+MODELS = {
+    "mixer": lambda: keras_mixer.Mixer(
+        num_blocks=1,
+        patch_size=4,
+        hidden_dim=8,
+        tokens_mlp_dim=6,
+        channels_mlp_dim=16,
+        input_shape=(8, 12, 3),
+        classes=3,
+        classifier_activation=None,
+    ),
+    "g_mlp": lambda: keras_mixer.GMLP(
+        num_blocks=1, patch_size=4, hidden_dim=8, input_shape=(8, 12, 3), classes=3, classifier_activation=None
+    ),
+    "res_mlp": lambda: keras_mixer.ResMLP(
+        num_blocks=1, patch_size=4, hidden_dim=8, input_shape=(8, 12, 3), classes=3, classifier_activation=None
+    ),
+}
+# GELU and LayerNorm of a block, and the last norm; ResMLP has Affine in place of LayerNorm.
+PLACES = {"mixer": 2 + 2 + 1, "g_mlp": 1 + 2 + 1, "res_mlp": 1}
+
+
+def loss_and_gradients(model, **options):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(4, 8, 12, 3)).astype("float32")
+    targets = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    trained = TensorFlowTrainingModel(model, **options)
+    trained.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    loss, _, gradients = tf.function(trained._gradients)(tf.constant(images), tf.constant(targets))
+    return loss, gradients
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradients_are_those_of_the_graph(name):
+    keras.utils.set_random_seed(0)
+    model = MODELS[name]()
+    for weight in model.trainable_weights:  # biases and the head begin at zero
+        weight.assign(weight + 0.1 * keras.random.normal(weight.shape))
+    assert len(CompiledElementwise(model)._places) == PLACES[name]
+    loss, gradients = loss_and_gradients(model, compile_elementwise=True)
+    plain_loss, plain_gradients = loss_and_gradients(model)
+    np.testing.assert_allclose(loss, plain_loss, rtol=1e-6)
+    for weight, gradient, plain in zip(model.trainable_weights, gradients, plain_gradients, strict=True):
+        np.testing.assert_allclose(gradient, plain, rtol=1e-4, atol=1e-6, err_msg=weight.path)
+
+
+def test_layers_are_left_as_they_were_even_by_an_error():
+    model = MODELS["mixer"]()
+    block, norm = model.get_layer("MixerBlock_0"), model.get_layer("pre_head_layer_norm")
+    compiled = CompiledElementwise(model)
+
+    def interrupted():
+        with compiled():
+            assert block.channel_mixing.activation is not gelu_tanh
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    assert block.channel_mixing.activation is gelu_tanh
+    assert norm.normalise.__func__ is LayerNorm.normalise
+
+
+def test_bfloat16_is_rounded_once():
+    values = tf.cast(tf.linspace(-2.0, 4.0, 401), tf.bfloat16)
+    model = MODELS["mixer"]()
+    with CompiledElementwise(model)():
+        once = model.get_layer("MixerBlock_0").channel_mixing.activation(values)
+    exact = tf.cast(gelu_tanh(tf.cast(values, tf.float32)), tf.bfloat16)
+    assert once.dtype == tf.bfloat16
+    # XLA's tanh and TensorFlow's differ in the last float32 bit, which now and then rounds to the neighbour.
+    np.testing.assert_allclose(tf.cast(once, tf.float32), tf.cast(exact, tf.float32), rtol=2**-7)
+    assert np.mean(once.numpy() == exact.numpy()) > 0.99
+
+
+def test_a_function_of_several_arguments_has_the_gradient_of_each():
+    product = one_pass(lambda left, right: left * left * right)
+    left, right = tf.constant([2.0, 3.0]), tf.constant([5.0, 7.0])
+    with tf.GradientTape() as tape:
+        tape.watch([left, right])
+        value = product(left, right)
+    by_left, by_right = tape.gradient(value, [left, right])
+    np.testing.assert_allclose(by_left, [20.0, 42.0])
+    np.testing.assert_allclose(by_right, [4.0, 9.0])
