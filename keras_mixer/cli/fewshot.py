@@ -4,6 +4,7 @@ import click
 
 from keras_mixer.cli.model_argument import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.positive_number import PositiveNumber
 from keras_mixer.cli.startup import start
 
 
@@ -17,7 +18,7 @@ from keras_mixer.cli.startup import start
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure on the first N test images alone.")
 @click.option("--shots", type=click.IntRange(min=1), multiple=True, default=(1, 5, 10, 25), show_default=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Random choices of images.")
-@click.option("--penalty", type=click.FloatRange(min=0, min_open=True), default=2.0**10, show_default=True)
+@click.option("--penalty", type=PositiveNumber(), default=2.0**10, show_default=True)
 @click.option("--sweep", is_flag=True, help="Try the penalties 2^-10 to 2^19 instead.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @json_option

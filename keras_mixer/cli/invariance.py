@@ -5,6 +5,7 @@ import click
 from keras_mixer.cli.comparators import NAMES
 from keras_mixer.cli.output import json_option, show
 from keras_mixer.cli.picture_file import PictureFile
+from keras_mixer.cli.positive_number import PositiveNumber
 from keras_mixer.cli.startup import start
 
 
@@ -20,7 +21,7 @@ from keras_mixer.cli.startup import start
 @click.option("--models", type=click.Choice(NAMES), multiple=True, default=("mixer", "convnet"), show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-3, show_default=True)
+@click.option("--learning-rate", type=PositiveNumber(), default=3e-3, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=PictureFile(".png", ".svg"), help="Also draw the curves, to this .png or .svg file.")
 @json_option

@@ -81,4 +81,9 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        # Without the number that Python puts before.
+        names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
+        text = f"{' -> '.join(names)}: {error.strerror}."
+    return " ".join(text.split()) or type(error).__name__

@@ -5,6 +5,7 @@ import os
 import click
 
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.positive_number import PositiveNumber
 from keras_mixer.cli.predict_job import JobOptions, run_job
 from keras_mixer.cli.startup import start
 
@@ -25,7 +26,7 @@ from keras_mixer.cli.startup import start
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, else one is started on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
-@click.option("--worker-cpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--worker-cpus", type=PositiveNumber(), default=1.0, show_default=True)
 @click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0, show_default=True)
 @json_option
 @click.pass_context

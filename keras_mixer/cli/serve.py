@@ -2,12 +2,14 @@
 
 import functools
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
 
 import click
 
+from keras_mixer.cli.positive_number import PositiveNumber
 from keras_mixer.cli.startup import start
 
 
@@ -25,9 +27,23 @@ from keras_mixer.cli.startup import start
 @click.option("--no-batching", is_flag=True, help="Run every request by itself.")
 @click.option("--max-batch-size", type=int, help="Most rows of one batch, 32 by default.")
 @click.option("--batch-timeout-micros", type=int, help="How long a request waits for company, 2000 by default.")
-@click.option("--max-body-mb", default=32.0, show_default=True, help="Largest request body, in MiB.")
-@click.option("--max-image-megapixels", default=32.0, show_default=True, help="Largest image that is decoded.")
-@click.option("--poll-seconds", default=1.0, show_default=True, help="How often new versions are looked for.")
+@click.option(
+    "--max-body-mb", type=PositiveNumber(), default=32.0, show_default=True, help="Largest request body, in MiB."
+)
+@click.option(
+    "--max-image-megapixels",
+    type=PositiveNumber(),
+    default=32.0,
+    show_default=True,
+    help="Largest image that is decoded.",
+)
+@click.option(
+    "--poll-seconds",
+    type=PositiveNumber(),
+    default=1.0,
+    show_default=True,
+    help="How often new versions are looked for.",
+)
 def command(base_paths, **options):
     """Answers TF Serving's REST and gRPC for the SavedModels of BASE_PATH, such as saved_models/digits.
 
@@ -36,6 +52,7 @@ def command(base_paths, **options):
     versions are served. This server is for development: for production take TF Serving, KServe or Ray Serve, which
     read the same folders.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say of a port in use, the error says too
     start("tensorflow")
     from keras_mixer.serving import Limits, Server
 

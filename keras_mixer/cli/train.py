@@ -51,7 +51,10 @@ def read_recipe(name: str):
     from keras_mixer.training.recipe import Recipe
 
     if name.endswith(".json") or os.sep in name:
-        return Recipe.from_json(Path(name).read_text(encoding="utf-8"))
+        try:
+            return Recipe.from_json(Path(name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{name} is not a recipe: {error}") from error
     return recipes.get(name)
 
 

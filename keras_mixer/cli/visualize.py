@@ -90,10 +90,13 @@ def _photos(card, paths):
     if paths:
         import tensorflow as tf
 
-        try:
-            return np.stack([card.preprocessing(tf.io.read_file(path)).numpy() for path in paths])
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(f"One of {', '.join(paths)} is not an image that can be read.") from error
+        def photo(path: str):
+            try:
+                return card.preprocessing(tf.io.read_file(path)).numpy()
+            except tf.errors.InvalidArgumentError as error:
+                raise ValueError(f"{path} is not a readable JPEG, PNG or GIF image.") from error
+
+        return np.stack([photo(path) for path in paths])
     if card.dataset is None:
         return np.empty((0, *card.preprocessing.input_shape), "float32")
     from keras_mixer import data, evaluation

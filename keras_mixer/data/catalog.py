@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow.python.util import deprecation
 
 from keras_mixer.data.digits import prepared_digits
 from keras_mixer.data.sources import DatasetSpec, Source
@@ -82,12 +83,13 @@ class TfdsSource(Source):
 
     def _read(self, shuffle_files: bool, **options) -> tf.data.Dataset:
         wanted = {self._image_key: True, self._label_key: True}
-        records = self.builder.as_dataset(
-            split=self.spec.split,
-            decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
-            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True, **options),
-            shuffle_files=shuffle_files,
-        )
+        with deprecation.silence():  # TFDS counts examples by what TensorFlow has deprecated
+            records = self.builder.as_dataset(
+                split=self.spec.split,
+                decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
+                read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True, **options),
+                shuffle_files=shuffle_files,
+            )
         return records.map(
             lambda record: {
                 "image": record[self._image_key],

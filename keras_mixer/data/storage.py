@@ -1,7 +1,9 @@
 """Random access to the examples of a source, so that a shuffled stream can start anywhere at no cost."""
 
 import dataclasses
+import weakref
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -33,19 +35,36 @@ class RandomAccess:
     read: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
 
+class _Decoded(NamedTuple):
+    """A source in memory, and which of its images could not be read."""
+
+    access: RandomAccess
+    unreadable: tuple[int, ...]
+
+
+# By source and number of channels: a training run opens its stream up to three times.
+_kept: weakref.WeakKeyDictionary[Source, dict[int, _Decoded]] = weakref.WeakKeyDictionary()
+
+
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
     """The fastest random access that a source allows, or None if it can only be read in order.
 
-    A small source of equally large images is decoded into memory once; its unreadable images are counted and left out
-    at that time. A folder of other images is read file by file.
+    A small source of equally large images is decoded into memory once, and stays there as long as the source does; its
+    unreadable images are counted and left out at that time. A folder of other images is read file by file.
     """
+    known = _kept.get(source, {}).get(preprocessing.channels)
+    if known is not None:
+        for index in known.unreadable:  # this counter may be another one
+            corrupt.note(index, source)
+        return known.access
     shape = source.image_shape
     if shape is None and isinstance(source, FolderSource):
         shape = _common_shape(source, preprocessing)
     if shape is not None and source.num_examples * shape[0] * shape[1] * preprocessing.channels <= MEMORY_LIMIT:
         decoded = _decode_all(source, preprocessing, (*shape[:2], preprocessing.channels), corrupt)
         if decoded is not None:
-            return decoded
+            _kept.setdefault(source, {})[preprocessing.channels] = decoded
+            return decoded.access
     if isinstance(source, FolderSource):
         paths, labels = tf.constant(source.paths), tf.constant(source.labels)
         return RandomAccess(
@@ -57,7 +76,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
     return None
 
 
-def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> RandomAccess | None:
+def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> _Decoded | None:
     """Decodes everything; None if an image has another shape."""
     examples = source.examples().map(
         lambda example: {
@@ -69,10 +88,12 @@ def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: Co
     images = np.empty((source.num_examples, *shape), np.uint8)
     labels: list[int] = []
     indices: list[int] = []
+    unreadable: list[int] = []
     for example in examples.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
         image, readable = example["image"]
         if not readable:
             corrupt.note(example["index"], source)
+            unreadable.append(int(example["index"]))
         elif image.shape != shape:
             return None
         else:
@@ -82,9 +103,10 @@ def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: Co
     if not labels:
         raise ValueError(f"No image of {source.spec.name}, split {source.spec.split}, can be read.")
     pixels, classes, origins = tf.constant(images[: len(labels)]), tf.constant(labels), tf.constant(indices)
-    return RandomAccess(
+    access = RandomAccess(
         len(labels), False, lambda index: {"image": pixels[index], "label": classes[index], "index": origins[index]}
     )
+    return _Decoded(access, tuple(unreadable))
 
 
 def _common_shape(source: FolderSource, preprocessing: Preprocessing):

@@ -4,8 +4,10 @@ import os
 import pathlib
 
 from keras_mixer.data import ModelCard, load_model
-from keras_mixer.data.card import CARD_FILE
+from keras_mixer.data.card import CARD_FILE, MODEL_FILE
 from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, open_artefact
+
+_FILES = (".keras", ".tflite", ".onnx", ".xml")
 
 
 def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> tuple[Predictor, ModelCard]:
@@ -24,11 +26,19 @@ def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> t
         ImportError: If the runtime is not installed.
     """
     path = pathlib.Path(path).expanduser()
-    if path.suffix == ".keras" or (path / "model.keras").is_file():
+    if path.suffix == ".keras" or (path / MODEL_FILE).is_file():
         model, card = load_model(path)
         return keras_predictor(model), card
+    if not path.exists() or (path.is_file() and path.suffix not in _FILES):
+        state = "is not a model" if path.exists() else "does not exist"
+        raise ValueError(
+            f"{path} {state}: expected a run folder, a SavedModel folder or a file in {', '.join(_FILES)}."
+        )
     if path.is_dir():
-        path = newest_version(path)
+        try:
+            path = newest_version(path)
+        except ValueError as error:
+            raise ValueError(f"{error} A run folder would hold {MODEL_FILE}.") from error
     predictor = open_artefact(path, threads=threads)
     card_path = path / "assets" / CARD_FILE if path.is_dir() else path.with_name(CARD_FILE)
     if not card_path.is_file():

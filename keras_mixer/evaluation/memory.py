@@ -32,7 +32,7 @@ def _of_host(root: pathlib.Path) -> float:
         return 1024.0 * found
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))  # without the cache of files
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, macOS not this name in it
         return float("inf")
 
 

@@ -87,7 +87,10 @@ def newest_version(folder: pathlib.Path) -> pathlib.Path:
 def _saved_model(path: pathlib.Path) -> Predictor:
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # TensorFlow leaves open what a damaged SavedModel raises
+        raise ValueError(f"{path} is not a SavedModel that can be loaded: {error}") from error
     if INPUT_SIGNATURE not in loaded.signatures:
         raise ValueError(f"The SavedModel {path} lacks the signature {INPUT_SIGNATURE!r}: {list(loaded.signatures)}.")
     (name,) = loaded.signatures[INPUT_SIGNATURE].structured_input_signature[1]

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
 
+from keras_mixer.cores import usable_cores
 from keras_mixer.evaluation.compilation import worth_compiling
 from keras_mixer.evaluation.memory import available_memory
 
@@ -92,7 +92,7 @@ def measure_throughput(
             break
     if not rates:
         raise ValueError(f"Not even a batch of {batch_sizes[0]} images fits: give smaller batch sizes.")
-    return Throughput(rates, len(os.sched_getaffinity(0)) if on_cpu else 1)
+    return Throughput(rates, usable_cores() if on_cpu else 1)
 
 
 def matmul_peak(sizes: Iterable[int] = MATMUL_SIZES, dtype: str = "float32", repetitions: int = 5) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from keras_mixer.cores import usable_cores
 from keras_mixer.data import DatasetSpec, ModelCard
 from keras_mixer.data.card import CARD_FILE
 from keras_mixer.evaluation import EvaluationSplit, keras_predictor, on_one_tensor, open_artefact
@@ -90,8 +91,7 @@ def export(
             progress(f"Writing {name}")
             paths[name] = _write(name, model, card, complete, samples)
         progress(f"Measuring on {split.num_examples:,} {'' if labelled else 'random '}images")
-        threads = os.cpu_count()
-        artefacts = {name: open_artefact(path, threads=threads) for name, path in paths.items()}
+        artefacts = {name: open_artefact(path, threads=usable_cores()) for name, path in paths.items()}
         report = measured(card.name, keras_predictor(model), artefacts, split)
         return _published(report, paths, card, folder)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from keras_mixer.cores import usable_cores
 from keras_mixer.serving.config import Batching
 from keras_mixer.serving.errors import RequestError
 from keras_mixer.serving.metrics import Metrics
@@ -49,7 +49,7 @@ class Batcher:
 
     def __init__(self, options: Batching | None, metrics: Metrics):
         self._batched = options is not None
-        self._options = options or Batching(num_batch_threads=os.cpu_count() or 1)
+        self._options = options or Batching(num_batch_threads=usable_cores())
         self._metrics = metrics
         self._free = self._options.num_batch_threads
         self._threads = ThreadPoolExecutor(self._free, thread_name_prefix="keras_mixer_batch")

@@ -24,7 +24,7 @@ def as_list(images: Image | Sequence[Image]) -> list:
 
 
 def encoded(image: Image) -> bytes:
-    """The bytes of a JPEG or PNG file: read from a path, taken as they are, or written from a uint8 array as PNG.
+    """The bytes of an image file: read from a path, taken as they are, or written from a uint8 array as PNG.
 
     Args:
         image: A path, a file's bytes, or a uint8 array `(height, width, channels)` with 1 or 3 channels.

@@ -92,8 +92,8 @@ class Limits:
 
     Args:
         max_body_bytes: The largest request body. JSON takes up to about 20 times its size while it is read.
-        max_image_pixels: The most pixels (height x width) that an encoded image may declare; the images of one request
-            may declare as many as eight of the largest.
+        max_image_pixels: The most pixels (height x width) that an encoded image, of a GIF the first frame, may declare;
+            the images of one request may declare as many as eight of the largest.
         read_timeout: Seconds for a client to send a request's body, from its headers on.
         idle_timeout: Seconds a connection may stay open without a complete request header.
         stop_timeout: Seconds for requests in flight to finish when the server stops.

@@ -85,12 +85,13 @@ def sizes(spec: ModelSpec) -> dict[str, Any]:
     """Returns the sizes of the network by the names that its builder gives them: `keras_mixer.Mixer` or a sibling."""
     given = _named_sizes(spec)
     if spec.variant is not None:
+        own = find_variant(spec.variant)[1]
         if given:
             raise ValueError(
                 f"The variant {spec.variant} has its own {', '.join(given)}: leave them out, or set model.variant to "
                 f"null."
             )
-        return find_variant(spec.variant)[1]
+        return own
     missing = [size for size in _SIZES if size not in given]
     if missing:
         raise ValueError(f"A model without a variant needs {', '.join(_SIZES)}; missing: {', '.join(missing)}.")

@@ -74,6 +74,20 @@ class OptimizerSpec:
     momentum: float = 0.9  # of "sgd" and "muon"
     global_clipnorm: float | None = 1.0  # on the gradient of the global batch; None: off
 
+    def __post_init__(self):
+        for name in ("learning_rate", "weight_decay"):
+            if getattr(self, name) < 0.0:
+                raise ValueError(f"optimizer.{name} must be at least 0, but got {getattr(self, name)}.")
+        for name in ("beta_1", "beta_2", "momentum"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"optimizer.{name} must be in [0, 1), but got {getattr(self, name)}.")
+        if self.epsilon <= 0.0:
+            raise ValueError(f"optimizer.epsilon must be above 0, but got {self.epsilon}.")
+        if self.global_clipnorm is not None and self.global_clipnorm <= 0.0:
+            raise ValueError(
+                f"optimizer.global_clipnorm must be above 0, or null for none, but got {self.global_clipnorm}."
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSpec:
@@ -126,6 +140,8 @@ class Recipe:
                 f"Exactly one of schedule.epochs and schedule.steps must be set, but got {self.schedule.epochs} and "
                 f"{self.schedule.steps}. Set the other one to null."
             )
+        if self.schedule.epochs is not None and self.schedule.epochs <= 0.0:
+            raise ValueError(f"schedule.epochs must be above 0, but got {self.schedule.epochs}.")
         counts = {
             "batch_size": self.batch_size,
             "eval_batch_size": self.eval_batch_size,

@@ -188,7 +188,7 @@ def _fit(
                 shuffle=False,  # the stream is shuffled
                 verbose=0,
             )
-            batches = None  # which may hold a small dataset in memory
+            batches = None
         saver.save()
     return start.rows, clock.seconds
 

@@ -4,9 +4,11 @@ import base64
 import contextlib
 import hashlib
 import ipaddress
+import logging
 import os
 import re
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_mixer.files import written_whole
@@ -83,6 +85,21 @@ class _BadTransferError(Exception):
     """The bytes that arrived are not those that the server announced."""
 
 
+@contextlib.contextmanager
+def _silent_retries() -> Iterator[None]:
+    """Keeps urllib3 from warning of each retry: there are few, and the error at their end tells of the last."""
+    log = logging.getLogger("urllib3.connectionpool")
+
+    def says_more(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Retrying ")
+
+    log.addFilter(says_more)
+    try:
+        yield
+    finally:
+        log.removeFilter(says_more)
+
+
 def _transfer(address: str, file, label: str) -> str:
     import requests
     from requests.adapters import HTTPAdapter
@@ -94,6 +111,7 @@ def _transfer(address: str, file, label: str) -> str:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with requests.Session() as session, contextlib.ExitStack() as stack:
+        stack.enter_context(_silent_retries())
         session.mount("https://", HTTPAdapter(max_retries=retry))
         session.mount("http://", HTTPAdapter(max_retries=retry))
         # A compressed transfer would make the announced length and hash those of other bytes.

@@ -24,5 +24,5 @@ def variant_of(model) -> str:
             return name
     raise ValueError(
         f"The model {model.name!r} has the sizes of no published variant ({', '.join(VARIANTS)}): "
-        "load its weights from a file, by its path."
+        "load its weights from a file, by its path, which ends in .npz, .safetensors, .weights.h5 or .keras."
     )

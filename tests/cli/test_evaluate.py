@@ -1,4 +1,5 @@
 import json
+import re
 
 import digit_models
 import pytest
@@ -113,6 +114,21 @@ def test_bad_input_is_one_line(run, capsys, arguments, message):
     assert "Traceback" not in error
 
 
-def test_a_missing_model_is_bad_usage(capsys):
-    assert status("evaluate", "nowhere") == 2
-    assert "There is no model at nowhere" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "nowhere does not exist: expected a run folder"),
+        ("notes.txt", "notes.txt is not a model: expected a run folder"),
+        ("empty", "empty holds no SavedModel: .* A run folder would hold model.keras"),
+        ("damaged", "damaged/1 is not a SavedModel that can be loaded"),
+    ],
+)
+def test_what_is_no_model_is_bad_usage(name, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("no model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged" / "1").mkdir(parents=True)
+    (tmp_path / "damaged" / "1" / "saved_model.pb").write_text("no model")
+    assert status("evaluate", name) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"Error: {message}", line)

@@ -100,6 +100,10 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say(base_path, tmp_path
         (["absent", "--no-batching", "--max-batch-size", "8"], "exclude each other"),
         (["absent", "--no-grpc", "--port", "0"], "exclude each other"),
         (["absent", "--max-batch-size", "0"], "max_batch_size must be 1 or more"),
+        (["absent", "--max-body-mb", "inf"], "inf is not a finite number"),
+        (["absent", "--max-image-megapixels", "nan"], "nan is not a finite number"),
+        (["absent", "--max-image-megapixels", "0"], "0.0 is not in the range x>0"),
+        (["absent", "--poll-seconds", "inf"], "inf is not a finite number"),
         (["absent", "--model-config-file", "models.config"], "--model-config-file names the models"),
         (["--model-config-file", "models.config"], "There is no model configuration"),
         (["one", "two", "--name", "three"], "for one BASE_PATH"),
@@ -122,6 +126,16 @@ def test_a_port_in_use_is_told(base_path, capsys):
         main(["serve", str(base_path), "--no-grpc", "--rest-port", str(taken.getsockname()[1])])
     assert exit_.value.code == 2
     assert "REST cannot listen" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_told_without_grpcs_own_words(base_path):
+    pytest.importorskip("tensorflow_serving", reason="pip install --no-deps tensorflow-serving-api")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = serve(base_path, "--rest-port", "0", "--port", str(taken.getsockname()[1]))
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert [line for line in errors.splitlines() if line.startswith("Error: gRPC cannot listen on 127.0.0.1:")]
+    assert "add_port" not in errors
 
 
 def test_a_bundle_is_served_by_its_configuration(base_path, tmp_path, capsys, monkeypatch):

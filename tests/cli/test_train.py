@@ -131,7 +131,8 @@ def test_splits_of_a_folder(capsys, tmp_path, folders, expected):
     ("arguments", "message"),
     [
         (["--recipe", "digit"], "Unknown recipe 'digit'"),
-        (["--recipe", "no/recipe.json"], "No such file"),
+        (["--recipe", "no/recipe.json"], "Error: no/recipe.json: No such file or directory.\n"),
+        (["--recipe", "digits", "--set", "model.variant=mixer_x16"], "Unknown variant 'mixer_x16'. Known variants:"),
         (["--recipe", "digits", "--set", "seed"], "--set takes FIELD=VALUE, but got 'seed'"),
         (["--recipe", "digits", "--set", "speed=1"], "Unknown recipe field 'speed'"),
         (["--recipe", "digits", "--dataset", "./nothing"], "is not a folder"),
@@ -149,6 +150,14 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, arguments, message
     assert message in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob("model.keras"))
+
+
+def test_a_file_that_is_no_recipe_is_named(capsys, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"name": "mine", "schedul": {}}')
+    status, _, errors = run(capsys, "--recipe", file, "--output", tmp_path / "run")
+    assert status == 2
+    assert errors.startswith(f"Error: {file} is not a recipe: Recipe has the fields name, model,")
 
 
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path):

@@ -152,3 +152,13 @@ def test_bad_input_is_one_line_and_status_2(server, capsys, arguments, message):
     assert status == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_without_a_network_one_line_says_so(monkeypatch, capsys, caplog, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_MIXER_WEIGHTS_BASE_URL", "http://127.0.0.1:9")  # a port that answers to nobody
+    status, _, err = run(capsys, "download", "mixer_s32", "gsam")
+    assert status == 2
+    (line,) = err.splitlines()
+    assert "or set KERAS_MIXER_WEIGHTS_BASE_URL to a mirror" in line
+    assert caplog.messages == []  # nor of the retries

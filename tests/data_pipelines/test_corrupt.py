@@ -131,6 +131,13 @@ def test_images_kept_in_memory_are_left_out(image_folder):
     assert corrupt.found == [source.paths[2]]
     for images, _ in batches.take(4).as_numpy_iterator():
         assert len({round(float(image.mean()), 3) for image in images}) == 3  # an epoch is the three others
+    for file in source.paths:
+        pathlib.Path(file).unlink()  # what is in memory stays, and is told to each counter
+    again = data.CorruptImages(limit=1)
+    second = data.training_batches(source, SMALL, data.Augmentation(), 3, seed=0, corrupt=again)
+    assert again.found == corrupt.found
+    for batch, other in zip(batches.take(2), second.take(2), strict=True):
+        np.testing.assert_array_equal(batch[0], other[0])
     with pytest.raises(data.CorruptImagesError, match="0 may be"):
         data.training_batches(source, SMALL, data.Augmentation(), 3, seed=0)
 

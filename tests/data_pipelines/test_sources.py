@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow.python.util import deprecation
 
 from keras_mixer import data
 
@@ -17,6 +18,20 @@ def test_examples_are_encoded_and_numbered(data_dir):
     assert all(example["image"].startswith(b"\x89PNG") for example in examples)
     assert source.class_names == tuple("0123456789")
     assert source.image_shape == (8, 8, 1)
+
+
+def test_reading_warns_of_nothing(data_dir, monkeypatch, caplog):
+    monkeypatch.setattr(deprecation, "_PRINTED_WARNING", {})  # TensorFlow warns of a function once per process
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    source = data.load("digits", split="test", data_dir=data_dir)
+    assert len(list(source.examples())) == len(list(source.shuffled(tf.constant(1, tf.int64)))) == 360
+
+    def warnings():
+        return [message for logger, _, message in caplog.record_tuples if logger == "tensorflow"]
+
+    assert warnings() == []
+    tf.data.experimental.Counter()
+    assert len(warnings()) == 1  # elsewhere it still does
 
 
 @pytest.mark.parametrize(("split", "size"), [("train[:90%]", 1293), ("train+test", 1797), ("train[100:200]", 100)])

@@ -1,4 +1,6 @@
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer import data
+from keras_mixer.data.storage import random_access
 
 DIGITS = data.Preprocessing(image_size=8, channels=1, resize="direct")
 PLAIN = data.Augmentation(crop="none", flip=False)
@@ -32,6 +35,28 @@ def same(first, second):
 
 def keys(batches):
     return [image.tobytes() for images, _ in batches for image in images]
+
+
+def test_what_fits_in_memory_is_decoded_once_for_each_number_of_channels(digits, monkeypatch):
+    read = []
+    examples = digits.examples
+    monkeypatch.setattr(digits, "examples", lambda: read.append("once") or examples())
+    first = take(2, digits)
+    same(take(1, digits, start_step=1), first[1:])
+    assert len(read) == 1
+    colour = data.Preprocessing(image_size=8, channels=3, resize="direct")
+    ((images, _),) = take(1, digits, colour)
+    np.testing.assert_array_equal(images, np.repeat(first[0][0], 3, axis=-1))
+    assert len(read) == 2
+
+
+def test_what_is_in_memory_goes_with_its_source(data_dir):
+    source = data.load("digits", split="test[:5]", data_dir=data_dir)
+    random_access(source, DIGITS, data.CorruptImages())
+    alive = weakref.ref(source)
+    del source
+    gc.collect()
+    assert alive() is None
 
 
 def test_static_shapes(digits):

@@ -51,6 +51,11 @@ def test_a_host_that_tells_nothing_is_asked_for_free_pages(tmp_path):
     assert 0 < available_memory(tmp_path) < whole
 
 
+def test_where_there_is_no_sysconf_memory_is_taken_for_endless(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "sysconf")  # as on Windows
+    assert available_memory(tmp_path) == float("inf")
+
+
 def test_this_host_has_some():
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 2**20 < available_memory() < whole

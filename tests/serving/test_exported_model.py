@@ -60,6 +60,20 @@ def test_the_server_answers_as_the_model_does(model, server, protocol):
         assert client.features(inputs).shape == (5, 32)
 
 
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_the_first_frame_of_a_gif_is_answered_as_the_same_picture_as_png_is(server, protocol):
+    pixels = np.random.default_rng(2).integers(0, 256, size=(2, 16, 16), dtype=np.uint8)
+    frames = [Image.fromarray(frame) for frame in pixels]  # 256 greys: palettes without loss
+    png, gif = io.BytesIO(), io.BytesIO()
+    frames[0].save(png, "PNG")
+    frames[0].save(gif, "GIF", save_all=True, append_images=frames[1:])
+    url = server.url if protocol == "rest" else server.grpc_target
+    with serving.Client(url, model="letters", protocol=protocol) as client:
+        expected, answer = client.predict([png.getvalue(), gif.getvalue()])
+        assert answer == expected
+        assert expected != client.predict(pixels[1:, ..., np.newaxis])[0]
+
+
 def test_a_file_cut_short_is_told_by_its_place_in_its_own_request(server):
     file = io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "PNG")

@@ -1,13 +1,17 @@
+import io
+
 import pytest
 import stand_in
-from image_headers import jpeg_header, png_header
+from image_headers import gif_header, jpeg_header, png_header
+from PIL import Image
 
 from keras_mixer.serving.config import Limits
 from keras_mixer.serving.errors import RequestError
+from keras_mixer.serving.gif import MAX_BLOCKS
 from keras_mixer.serving.images import check_image, check_images
 
 
-@pytest.mark.parametrize("header", [png_header, jpeg_header])
+@pytest.mark.parametrize("header", [png_header, jpeg_header, gif_header])
 def test_a_declared_size_is_read_from_the_header_alone(header):
     check_image(header(100, 50), max_pixels=5000)
     with pytest.raises(RequestError, match="100 x 50 pixels"):
@@ -20,6 +24,27 @@ def test_a_sound_image_passes():
     assert check_image(stand_in.png(0), max_pixels=64) == 64
 
 
+@pytest.mark.parametrize("options", [{}, {"comment": b"c" * 600, "loop": 0}, {"interlace": 1}])
+@pytest.mark.parametrize("colours", [2, 256])
+def test_the_first_frame_of_a_gif_counts(options, colours):
+    """Pillow wrote it: with a table of colours, blocks before the frame, and more frames after it."""
+    frames = [Image.effect_noise((60, 45), 50 + number).quantize(colours) for number in range(3)]
+    content = io.BytesIO()
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], **options)
+    assert check_image(content.getvalue(), max_pixels=10**6) == 60 * 45
+
+
+def test_the_canvas_of_a_gif_does_not_count():
+    assert check_image(gif_header(100, 50, canvas=(65_535, 65_535)), max_pixels=5000) == 5000
+
+
+def test_a_gif_is_not_searched_for_ever():
+    comments = [b"!\xfe" + b"\1c" * count + b"\0" for count in (MAX_BLOCKS - 1, MAX_BLOCKS)]
+    assert check_image(gif_header(10, 5, blocks=comments[0]), max_pixels=50) == 50
+    with pytest.raises(RequestError, match="more than 131,072 blocks precede its first frame"):
+        check_image(gif_header(10, 5, blocks=comments[1]), max_pixels=50)
+
+
 def test_the_images_of_a_request_have_a_limit_together():
     limits = Limits(max_image_pixels=5000)
     check_images([png_header(100, 50)] * 8, limits)
@@ -27,7 +52,13 @@ def test_the_images_of_a_request_have_a_limit_together():
         check_images([jpeg_header(100, 50)] * 9, limits)
 
 
-@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8", stand_in.png(0)[:20]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"BM", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8", stand_in.png(0)[:20]),
+        *(gif_header(10, 5)[:20], gif_header(10, 5)[:13] + b";", gif_header(10, 5)[:13] + b"!\xfe\5c"),
+    ],
+)
 def test_what_is_no_image_is_refused(data):
     with pytest.raises(RequestError) as failure:
         check_image(data, max_pixels=10**9)

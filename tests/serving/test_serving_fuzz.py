@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 import stand_in
-from image_headers import jpeg_header, png_header
+from image_headers import gif_header, jpeg_header, png_header
 from PIL import Image
 
 from keras_mixer import serving
@@ -73,12 +73,12 @@ def no_bytes(random_):
 
 
 def noise(random_):
-    start = random_.choice([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", stand_in.png(0)[:40]])
+    start = random_.choice([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", stand_in.png(0)[:40], b"GIF89a"])
     return PATH, file_of(start + random_.randbytes(random_.randrange(1, 300)))
 
 
 def bomb(random_):
-    return PATH, file_of(random_.choice([png_header, jpeg_header])(30_000, 30_000))
+    return PATH, file_of(random_.choice([png_header, jpeg_header, gif_header])(30_000, 30_000))
 
 
 def unknown(random_):

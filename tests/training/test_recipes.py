@@ -121,6 +121,14 @@ def test_override_parses_by_type():
         ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
         ({"seed": "2147483648"}, r"seed must be from 0 to 2\*\*31 - 1, but got 2147483648"),
         ({"seed": "-1"}, "seed must be from 0"),
+        ({"schedule.epochs": "0"}, "schedule.epochs must be above 0, but got 0.0"),
+        ({"optimizer.learning_rate": "-1"}, r"optimizer.learning_rate must be at least 0, but got -1.0"),
+        ({"optimizer.weight_decay": "-0.1"}, "optimizer.weight_decay must be at least 0"),
+        ({"optimizer.beta_1": "2"}, r"optimizer.beta_1 must be in \[0, 1\), but got 2.0"),
+        ({"optimizer.beta_2": "1"}, r"optimizer.beta_2 must be in \[0, 1\)"),
+        ({"optimizer.momentum": "-1"}, r"optimizer.momentum must be in \[0, 1\)"),
+        ({"optimizer.epsilon": "0"}, "optimizer.epsilon must be above 0"),
+        ({"optimizer.global_clipnorm": "0"}, "optimizer.global_clipnorm must be above 0, or null"),
     ],
 )
 def test_bad_overrides(changes, message):
