@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_mixer.fields import read
 
-PRECISIONS = ("float32", "mixed_bfloat16", "bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,8 @@ class Recipe:
         if self.execution.precision not in PRECISIONS:
             raise ValueError(
                 f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {self.execution.precision!r}. "
-                f"There is no loss scaling, which float16 would need."
+                f"There is no loss scaling, which float16 would need, and weights in bfloat16 would not move: there "
+                f"AdamW's beta_2 of 0.999 is 1."
             )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be from 0 to 2**31 - 1, but got {self.seed}.")

@@ -114,10 +114,8 @@ def test_override_parses_by_type():
         ({"execution.micro_batches": "3"}, "execution.micro_batches must divide batch_size=64"),
         ({"execution.steps_per_execution": "0"}, "execution.steps_per_execution must be at least 1"),
         ({"batch_size": "-64"}, "batch_size must be at least 1"),
-        (
-            {"execution.precision": "mixed_float16"},
-            "precision must be one of float32, mixed_bfloat16, bfloat16.*scaling",
-        ),
+        ({"execution.precision": "mixed_float16"}, "precision must be one of float32, mixed_bfloat16, but.*scaling"),
+        ({"execution.precision": "bfloat16"}, "precision must be one of float32, mixed_bfloat16, but.*would not move"),
         ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
         ({"seed": "2147483648"}, r"seed must be from 0 to 2\*\*31 - 1, but got 2147483648"),
         ({"seed": "-1"}, "seed must be from 0"),
