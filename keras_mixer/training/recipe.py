@@ -87,9 +87,11 @@ class ScheduleSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionSpec:
-    """How devices run the recipe: none of it changes what is learned, beyond rounding, but for the masks.
+    """How devices run the recipe: none of it changes what is learned, beyond rounding, but for parts of a batch.
 
-    Where `stochastic_depth` or `dropout` is above 0, each replica of a `tf.distribute` strategy draws its own.
+    Each replica of a `tf.distribute` strategy and each micro-batch draws masks of its own, where `stochastic_depth` or
+    `dropout` is above 0, and takes statistics of its own in a model with BatchNormalization, as ConvMixer. A run that
+    goes on in other parts warns of it.
     """
 
     precision: str = "float32"  # a Keras dtype policy of `PRECISIONS`; head and loss are float32 at least
@@ -103,7 +105,10 @@ class ExecutionSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole training run. Equal recipes, data and, where masks are drawn, numbers of replicas give equal weights."""
+    """A whole training run. Equal recipes, data and numbers of replicas give equal weights.
+
+    The number of replicas counts where `ExecutionSpec` says so.
+    """
 
     name: str
     model: ModelSpec = ModelSpec()

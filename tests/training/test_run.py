@@ -260,7 +260,7 @@ def test_interruption_saves_the_step_and_goes_on_later(recipe, finished, tmp_pat
     left.touch()
     result = train(recipe, tmp_path)
     assert not left.exists()
-    assert "was on 2 replicas and goes on with 1" in caplog.text
+    assert "was on 2 replicas with 1 micro-batches and goes on with 1 and 1: from here on, stochastic" in caplog.text
     _same_run(result, finished)
 
 
