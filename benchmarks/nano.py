@@ -80,7 +80,8 @@ def main(run, images, fine_epochs, fine_rate, work):
     # Where the images lay on the machine of the run is of no use to others.
     anywhere = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, dataset="./runs/cifar10_images"))
     weights.with_suffix(".json").write_text(anywhere.to_json())
-    text = model_card(recipe, {"32 px": model, "64 px": larger}, reports, shuffled, fine_epochs)
+    command = f"python -m benchmarks.nano RUN IMAGES --fine-epochs {fine_epochs:g} --fine-rate {fine_rate:g}"
+    text = model_card(recipe, {"32 px": model, "64 px": larger}, reports, shuffled, command, fine_epochs)
     weights.with_suffix(".md").write_text(text)
     click.echo(text)
 
@@ -145,7 +146,9 @@ def draw(model, folder: pathlib.Path) -> None:
     visualization.save_figure(stem, folder / "mixer_nano_stem_units.png")
 
 
-def model_card(recipe, models: dict, reports: dict, shuffled: dict[str, float], fine_epochs: float) -> str:
+def model_card(
+    recipe, models: dict, reports: dict, shuffled: dict[str, float], command: str, fine_epochs: float
+) -> str:
     """The card in Markdown; what is said of accuracy comes from the reports alone."""
     rows = [
         f"| {size} | {models[size].count_params():,} | {TITLES[row.artefact]} | {100 * row.top1:.2f} % | "
@@ -157,7 +160,7 @@ def model_card(recipe, models: dict, reports: dict, shuffled: dict[str, float], 
         [
             "# Mixer-Nano on CIFAR-10",
             "",
-            f"Made by `python -m benchmarks.nano` on {datetime.date.today()}: {machine()}.",
+            f"Made by `{command}` on {datetime.date.today()}: {machine()}.",
             "",
             "A Mixer of 8 blocks, patches of 4 x 4 pixels, 128 channels and MLPs of 64 and 512 units that tells ten",
             "kinds of small photographs apart: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.",

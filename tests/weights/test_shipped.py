@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import PIL.Image
@@ -43,7 +44,12 @@ def test_their_recipe_history_and_card_belong_to_one_run():
     assert recipe.data.eval_split == "validation"  # the test split decided nothing
     rows = path.with_suffix(".csv").read_text().splitlines()
     assert float(rows[-1].split(",")[1]) == pytest.approx(recipe.schedule.epochs, abs=0.01)
-    assert f"{recipe.schedule.epochs:g} epochs" in path.with_suffix(".md").read_text()
+    card = path.with_suffix(".md").read_text()
+    assert f"{recipe.schedule.epochs:g} epochs" in card
+    (fine_epochs,) = re.findall(r"benchmarks\.nano RUN IMAGES --fine-epochs ([\d.]+)", card)
+    assert f"{fine_epochs} more epochs" in card
+    # The recipe of that name has gone on since.
+    assert "recipe in the .json file" in ENTRY.source
 
 
 @pytest.mark.backends
