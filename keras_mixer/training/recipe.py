@@ -162,7 +162,11 @@ class Recipe:
             )
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Names the fields in which the other recipe would learn something else."""
+        """Names the fields in which the other recipe would learn something else, or measure it elsewhere.
+
+        A run cannot go on with another `data.eval_split` or `eval_steps`, which change no weight: its history and its
+        running metrics are of one split and of periods of one length.
+        """
         mine, theirs = (_flat(dataclasses.asdict(_learned(recipe))) for recipe in (self, other))
         return [name for name in mine if mine[name] != theirs[name]]
 
@@ -231,9 +235,12 @@ def _flat(fields: dict, prefix: str = "") -> dict:
 
 
 def _learned(recipe: Recipe) -> Recipe:
-    """The recipe without what changes nothing that is learned: the execution beyond its precision, and when to stop."""
+    """The recipe without what changes neither weights nor history: its execution beyond the precision, and the like."""
     return dataclasses.replace(
         recipe,
+        name="",
         execution=ExecutionSpec(precision=recipe.execution.precision),
         data=dataclasses.replace(recipe.data, corrupt_limit=0),
+        eval_batch_size=1,
+        learning_rate_grid=(),
     )

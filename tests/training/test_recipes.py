@@ -146,12 +146,18 @@ def test_an_unknown_recipe_names_the_known_ones():
         recipes.get("imagenet")
 
 
-def test_differences_ignore_how_devices_run_it_and_what_stops_it():
+def test_differences_ignore_how_devices_run_it_and_what_stops_or_names_it():
     recipe = recipes.get("digits")
-    assert recipe.differences(recipe.override({"data.corrupt_limit": "3"})) == []
-    assert (
-        recipe.differences(recipe.override({"execution.micro_batches": "2", "execution.checkpoint_steps": "7"})) == []
-    )
+    nothing = {
+        "name": "other",
+        "eval_batch_size": "7",
+        "learning_rate_grid": "[0.1]",
+        "data.corrupt_limit": "3",
+        "execution.micro_batches": "2",
+        "execution.checkpoint_steps": "7",
+    }
+    assert recipe.differences(recipe.override(nothing)) == []
+    assert recipe.differences(recipe.override({"eval_steps": "7"})) == ["eval_steps"]
     assert recipe.differences(recipe.override({"execution.precision": "mixed_bfloat16"})) == ["execution.precision"]
     assert recipe.differences(dataclasses.replace(recipe, schedule=ScheduleSpec(steps=5))) == [
         *("schedule.epochs", "schedule.steps", "schedule.warmup_steps", "schedule.decay")
