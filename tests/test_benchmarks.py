@@ -17,6 +17,7 @@ from benchmarks.speed.harness import Measurement
 from benchmarks.speed.rows import ENVIRONMENTS, Row, cpu_rows, gpu_rows
 from benchmarks.speed.sizes import SIZES, flops_per_image
 from benchmarks.speed.table import markdown
+from keras_mixer.training import recipes
 
 
 def test_smoke_run_writes_the_table(tmp_path):
@@ -132,3 +133,8 @@ def test_records_are_what_their_scripts_write():
     (epochs,) = re.findall(r"^Made by `python -m benchmarks.variants ARCHIVE --epochs (\d+)` on ", lines[2])
     assert lines[:6] == variants.heading(epochs, lines[2])
     assert [line.split(" | ")[0] for line in lines[6:]] == [f"| {name}" for name in variants.VARIANTS]
+
+
+def test_the_recipe_digits_expects_what_is_recorded():
+    (share,) = re.findall(r"\| ([\d.]+) % \|", (FOLDER.parent / "digits.md").read_text())
+    assert recipes.RECIPES["digits"].__doc__.startswith(f"Expected: {share} % of the 360 test images")
