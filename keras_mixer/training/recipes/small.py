@@ -66,9 +66,9 @@ def cifar10_nano() -> Recipe:
 
 
 def digits() -> Recipe:
-    """Expected: 99.44 % of the 360 test images of scikit-learn's handwritten digits, measured in
-    `benchmarks/digits.md`.
+    """Expected: 99.44 % of the 360 test images of scikit-learn's handwritten digits.
 
+    Measured: `benchmarks/digits.md`.
     Hardware: 2 CPU cores, about a minute. Command: `keras-mixer train --recipe digits --output runs/digits`.
     """
     return Recipe(
