@@ -6,13 +6,17 @@ r"""Puts a run of the recipe `cifar10_nano` into the package, and measures what 
     python -m benchmarks.nano runs/nano runs/cifar10_images
 
 Only here is the test split read, after every choice: by the model, by its LiteRT files, and by the model that goes on
-at 64 px. Writes weights, recipe, history and model card to keras_mixer/weights/shipped/, and pictures of what the token
-MLPs and the stem have learned to docs/.
+at 64 px. Writes weights, recipe, history and model card to keras_mixer/weights/shipped/, pictures of what the token
+MLPs and the stem have learned to docs/, and what it says of the photographs in tests/data/cifar10 beside these. Only
+the last, of the weights that are there:
+
+    python -c "import keras_mixer, benchmarks.nano as n; n.record_scores(keras_mixer.MixerNano(weights='cifar10'))"
 """
 
 import dataclasses
 import datetime
 import hashlib
+import json
 import pathlib
 import shutil
 
@@ -22,6 +26,7 @@ import numpy as np
 from benchmarks.speed.table import machine
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
+PHOTOGRAPHS = DOCS.parent / "tests" / "data" / "cifar10"  # the first four of each class of the test split
 FORMATS = ("litert", "litert_dynamic_int8", "litert_int8")
 TITLES = dict(
     keras="Keras", litert="LiteRT float32", litert_dynamic_int8="LiteRT dynamic int8", litert_int8="LiteRT int8"
@@ -70,11 +75,13 @@ def main(run, images, fine_epochs, fine_rate, work):
 
     weights = cached_path(find("mixer_nano", "cifar10"))
     ship(model, weights)
+    record_scores(model)
     shutil.copy(run / "history.csv", weights.with_suffix(".csv"))
     # Where the images lay on the machine of the run is of no use to others.
     anywhere = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, dataset="./runs/cifar10_images"))
     weights.with_suffix(".json").write_text(anywhere.to_json())
-    text = model_card(recipe, {"32 px": model, "64 px": larger}, reports, shuffled, fine_epochs)
+    command = f"python -m benchmarks.nano RUN IMAGES --fine-epochs {fine_epochs:g} --fine-rate {fine_rate:g}"
+    text = model_card(recipe, {"32 px": model, "64 px": larger}, reports, shuffled, command, fine_epochs)
     weights.with_suffix(".md").write_text(text)
     click.echo(text)
 
@@ -87,6 +94,22 @@ def ship(model, path: pathlib.Path) -> None:
     path.parent.mkdir(exist_ok=True)
     save_npz(model, path)
     write_digest(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def record_scores(model) -> None:
+    """Writes what the model says of the tests' photographs, which the tests compare with what it says later."""
+    from keras_mixer.data import DatasetSpec, Preprocessing, load
+    from keras_mixer.evaluation import labelled_batches
+
+    source = load(DatasetSpec(str(PHOTOGRAPHS), "test"))
+    preprocessing = Preprocessing(tuple(model.input_shape[1:3]), resize="direct")
+    ((images, _),) = labelled_batches(source, preprocessing, source.num_examples)
+    scores = {
+        pathlib.Path(source.location(index)).relative_to(PHOTOGRAPHS).as_posix(): [round(float(x), 6) for x in row]
+        for index, row in enumerate(model.predict(images, verbose=0))
+    }
+    lines = ",\n".join(f"  {json.dumps(path)}: {json.dumps(row)}" for path, row in sorted(scores.items()))
+    (PHOTOGRAPHS / "scores.json").write_text("{\n" + lines + "\n}\n")
 
 
 def shuffled_accuracies(model, images: np.ndarray, labels: np.ndarray, patch: int = 4) -> dict[str, float]:
@@ -123,7 +146,9 @@ def draw(model, folder: pathlib.Path) -> None:
     visualization.save_figure(stem, folder / "mixer_nano_stem_units.png")
 
 
-def model_card(recipe, models: dict, reports: dict, shuffled: dict[str, float], fine_epochs: float) -> str:
+def model_card(
+    recipe, models: dict, reports: dict, shuffled: dict[str, float], command: str, fine_epochs: float
+) -> str:
     """The card in Markdown; what is said of accuracy comes from the reports alone."""
     rows = [
         f"| {size} | {models[size].count_params():,} | {TITLES[row.artefact]} | {100 * row.top1:.2f} % | "
@@ -135,7 +160,7 @@ def model_card(recipe, models: dict, reports: dict, shuffled: dict[str, float], 
         [
             "# Mixer-Nano on CIFAR-10",
             "",
-            f"Made by `python -m benchmarks.nano` on {datetime.date.today()}: {machine()}.",
+            f"Made by `{command}` on {datetime.date.today()}: {machine()}.",
             "",
             "A Mixer of 8 blocks, patches of 4 x 4 pixels, 128 channels and MLPs of 64 and 512 units that tells ten",
             "kinds of small photographs apart: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.",

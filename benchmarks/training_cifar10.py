@@ -54,22 +54,29 @@ def main(images, work, epochs, fine_epochs, output):
         }
     )
     large = train(fine, work / "px64", progress=True)
+    rows = [(pixels, run.parameters, run.accuracy, run.seconds) for pixels, run in ((32, small), (64, large))]
+    command = f"python -m benchmarks.training_cifar10 FOLDER --epochs {epochs:g} --fine-epochs {fine_epochs:g}"
+    text = report(rows, epochs, fine_epochs, f"Made by `{command}` on {datetime.date.today()}: {machine()}.")
+    output.write_text(text)
+    click.echo(text)
+
+
+def report(rows: list[tuple], epochs: float, fine_epochs: float, made: str) -> str:
+    """The record, of rows `(pixels, parameters, accuracy, seconds)` at 32 and at 64 px."""
     lines = [
         "# CIFAR-10 from scratch, then at twice the resolution",
         "",
-        f"Made by `python -m benchmarks.training_cifar10 FOLDER` on {datetime.date.today()}: {machine()}.",
-        f"The recipe `cifar10`, cut to {small.parameters:,} parameters and {epochs:g} epochs of crops and flips with",
+        made,
+        f"The recipe `cifar10`, cut to {rows[0][1]:,} parameters and {epochs:g} epochs of crops and flips with",
         f"Muon; then its weights by `change_resolution` at 64 px, {fine_epochs:g} more.",
         "The test split is read at the end of each and decides nothing.",
         "",
         "| image | parameters | test accuracy | training, s |",
         "|---:|---:|---:|---:|",
     ]
-    for pixels, run in ((32, small), (64, large)):
-        lines.append(f"| {pixels} px | {run.parameters:,} | {100 * run.accuracy:.2f} % | {run.seconds:,.0f} |")
-    text = "\n".join(lines) + "\n"
-    output.write_text(text)
-    click.echo(text)
+    for pixels, parameters, accuracy, seconds in rows:
+        lines.append(f"| {pixels} px | {parameters:,} | {100 * accuracy:.2f} % | {seconds:,.0f} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import dataclasses
 import datetime
 import os
 import pathlib
-import platform
+
+from benchmarks.speed.table import machine
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -43,15 +44,9 @@ def main():
     parser.add_argument("--only", choices=VARIANTS, nargs="*", default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--output", type=pathlib.Path, help="write the Markdown table here as well")
     arguments = parser.parse_args()
-    lines = [
-        f"# Variants of the appendix on CIFAR-10, {arguments.epochs} epochs",
-        "",
-        f"Measured {datetime.date.today()} on {platform.processor() or platform.machine()}, "
-        f"{os.cpu_count()} cores{f', first {arguments.limit} images alone' if arguments.limit else ''}.",
-        "",
-        "| variant | parameters | multiply-adds per image | test accuracy |",
-        "| --- | ---: | ---: | ---: |",
-    ]
+    command = f"python -m benchmarks.variants ARCHIVE --epochs {arguments.epochs}"
+    command += f" --limit {arguments.limit}" if arguments.limit else ""
+    lines = heading(arguments.epochs, f"Made by `{command}` on {datetime.date.today()}: {machine()}.")
     for name in arguments.only:
         lines.append(row(name, arguments.archive, arguments.epochs, arguments.limit))
         print(lines[-1], flush=True)
@@ -59,6 +54,18 @@ def main():
     print("\n" + table)
     if arguments.output:
         arguments.output.write_text(table, encoding="utf-8")
+
+
+def heading(epochs: int, made: str) -> list[str]:
+    """The lines above the rows."""
+    return [
+        f"# Variants of the appendix on CIFAR-10, {epochs} epochs",
+        "",
+        made,
+        "",
+        "| variant | parameters | multiply-adds per image | test accuracy |",
+        "| --- | ---: | ---: | ---: |",
+    ]
 
 
 def row(name: str, archive: pathlib.Path, epochs: int, limit: int | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import benchmarks.speed
+from benchmarks import training_cifar10, variants
 from benchmarks.costs import memory_table
 from benchmarks.readme import main as readme
 from benchmarks.speed.__main__ import destination, main
@@ -16,6 +17,7 @@ from benchmarks.speed.harness import Measurement
 from benchmarks.speed.rows import ENVIRONMENTS, Row, cpu_rows, gpu_rows
 from benchmarks.speed.sizes import SIZES, flops_per_image
 from benchmarks.speed.table import markdown
+from keras_mixer.training import recipes
 
 
 def test_smoke_run_writes_the_table(tmp_path):
@@ -116,3 +118,23 @@ def test_flops_are_the_published_multiply_adds():
 def test_the_readme_shows_the_recorded_results():
     result = CliRunner().invoke(readme, ["--check"])
     assert result.exit_code == 0, result.output
+
+
+def test_records_are_what_their_scripts_write():
+    record = (FOLDER.parent / "training_cifar10.md").read_text()
+    found = re.findall(r"\| (\d+) px \| ([\d,]+) \| ([\d.]+) % \| ([\d,]+) \|", record)
+    rows = [(pixels, int(size.replace(",", "")), float(share) / 100, int(time)) for pixels, size, share, time in found]
+    made = record.splitlines()[2]
+    epochs, fine_epochs = map(float, re.findall(r"epochs ([\d.]+)", made))
+    assert made.startswith("Made by `python -m benchmarks.training_cifar10 FOLDER --epochs ")
+    assert training_cifar10.report(rows, epochs, fine_epochs, made) == record
+
+    lines = (FOLDER.parent / "variants.md").read_text().splitlines()
+    (epochs,) = re.findall(r"^Made by `python -m benchmarks.variants ARCHIVE --epochs (\d+)` on ", lines[2])
+    assert lines[:6] == variants.heading(epochs, lines[2])
+    assert [line.split(" | ")[0] for line in lines[6:]] == [f"| {name}" for name in variants.VARIANTS]
+
+
+def test_the_recipe_digits_expects_what_is_recorded():
+    (share,) = re.findall(r"\| ([\d.]+) % \|", (FOLDER.parent / "digits.md").read_text())
+    assert recipes.RECIPES["digits"].__doc__.startswith(f"Expected: {share} % of the 360 test images")

@@ -44,9 +44,8 @@ def command(
 ):
     """Train architectures from scratch on original images, on shuffled patches and pixels, and on shuffled images.
 
-    A Mixer learns the same from shuffled patches, and loses where all pixels are shuffled unless images are as small
-    as the digits; networks that rely on neighbours lose everywhere. resnet50 is that of keras.applications, vit a ViT
-    of KerasHub in the Mixer's size.
+    In the paper a Mixer learns the same from shuffled patches and loses where all pixels are shuffled; a ResNet loses
+    on both. resnet50 is that of keras.applications, vit a ViT of KerasHub in the Mixer's size.
     """
     import dataclasses
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_mixer.fields import read
 
-PRECISIONS = ("float32", "mixed_bfloat16", "bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +101,11 @@ class ScheduleSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionSpec:
-    """How devices run the recipe: none of it changes what is learned, beyond rounding, but for the masks.
+    """How devices run the recipe: none of it changes what is learned, beyond rounding, but for parts of a batch.
 
-    Where `stochastic_depth` or `dropout` is above 0, each replica of a `tf.distribute` strategy draws its own.
+    Each replica of a `tf.distribute` strategy and each micro-batch draws masks of its own, where `stochastic_depth` or
+    `dropout` is above 0, and takes statistics of its own in a model with BatchNormalization, as ConvMixer. A run that
+    goes on in other parts warns of it.
     """
 
     precision: str = "float32"  # a Keras dtype policy of `PRECISIONS`; head and loss are float32 at least
@@ -117,7 +119,10 @@ class ExecutionSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole training run. Equal recipes, data and, where masks are drawn, numbers of replicas give equal weights."""
+    """A whole training run. Equal recipes, data and numbers of replicas give equal weights.
+
+    The number of replicas counts where `ExecutionSpec` says so.
+    """
 
     name: str
     model: ModelSpec = ModelSpec()
@@ -158,7 +163,8 @@ class Recipe:
         if self.execution.precision not in PRECISIONS:
             raise ValueError(
                 f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {self.execution.precision!r}. "
-                f"There is no loss scaling, which float16 would need."
+                f"There is no loss scaling, which float16 would need, and weights in bfloat16 would not move: there "
+                f"AdamW's beta_2 of 0.999 is 1."
             )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be from 0 to 2**31 - 1, but got {self.seed}.")
@@ -172,7 +178,11 @@ class Recipe:
             )
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Names the fields in which the other recipe would learn something else."""
+        """Names the fields in which the other recipe would learn something else, or measure it elsewhere.
+
+        A run cannot go on with another `data.eval_split` or `eval_steps`, which change no weight: its history and its
+        running metrics are of one split and of periods of one length.
+        """
         mine, theirs = (_flat(dataclasses.asdict(_learned(recipe))) for recipe in (self, other))
         return [name for name in mine if mine[name] != theirs[name]]
 
@@ -241,9 +251,12 @@ def _flat(fields: dict, prefix: str = "") -> dict:
 
 
 def _learned(recipe: Recipe) -> Recipe:
-    """The recipe without what changes nothing that is learned: the execution beyond its precision, and when to stop."""
+    """The recipe without what changes neither weights nor history: its execution beyond the precision, and the like."""
     return dataclasses.replace(
         recipe,
+        name="",
         execution=ExecutionSpec(precision=recipe.execution.precision),
         data=dataclasses.replace(recipe.data, corrupt_limit=0),
+        eval_batch_size=1,
+        learning_rate_grid=(),
     )

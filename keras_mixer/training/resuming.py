@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
+import pathlib
 from typing import Any
 
 import keras
 
 from keras_mixer.training.checkpoints import CheckpointStore, restore
 from keras_mixer.training.datasets import Datasets
+from keras_mixer.training.recipe import Recipe
 from keras_mixer.training.run_folder import refuse_another
 
 _log = logging.getLogger(__name__)
@@ -76,16 +78,28 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
             f"The run in {store.folder.parent} was trained on other data: it began with {said['data']}, now there is "
             f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
         )
-    now = datasets.distribution.drawing_replicas
-    before = said.get("replicas", now)
-    if before != now and any(layer._seed_generators for layer in model._flatten_layers()):
-        _log.warning(
-            "The run in %s was on %d replicas and goes on with %d: from here on, stochastic depth and dropout drop "
-            "other samples and units than they would have.",
-            store.folder.parent,
-            before,
-            now,
-        )
+    _warn_of_other_parts(store.folder.parent, model, said, datasets)
     restore(model, arrays)
     cut_short = step % datasets.period != 0
     return Start(step, said["rows"], said["seconds"], arrays if cut_short else {})
+
+
+def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:
+    """Warns where batches are cut into other parts than before and a layer treats each part on its own."""
+    now = (datasets.distribution.drawing_replicas, datasets.recipe.execution.micro_batches)
+    micro_batches = Recipe.from_json(said["recipe"]).execution.micro_batches if "recipe" in said else now[1]
+    before = (said.get("replicas", now[0]), micro_batches)
+    layers = model._flatten_layers()
+    changes = []
+    if any(layer._seed_generators for layer in layers):
+        changes.append("stochastic depth and dropout drop other samples and units than they would have")
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+        changes.append("batch normalisation takes its statistics over parts of another size")
+    if changes and before != now:
+        _log.warning(
+            "The run in %s was on %d replicas with %d micro-batches and goes on with %d and %d: from here on, %s.",
+            folder,
+            *before,
+            *now,
+            "; ".join(changes),
+        )

@@ -91,7 +91,7 @@ _SETS = (
         "cifar10",
         url=None,
         classes=10,
-        source="keras_mixer, trained on CIFAR-10 by its recipe cifar10_nano",
+        source="keras_mixer, trained on CIFAR-10 by the recipe in the .json file beside the weights",
         licence="Apache-2.0",
         preprocessing=InputPreprocessing(image_size=(32, 32), resize="direct"),
         class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),

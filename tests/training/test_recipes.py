@@ -114,10 +114,8 @@ def test_override_parses_by_type():
         ({"execution.micro_batches": "3"}, "execution.micro_batches must divide batch_size=64"),
         ({"execution.steps_per_execution": "0"}, "execution.steps_per_execution must be at least 1"),
         ({"batch_size": "-64"}, "batch_size must be at least 1"),
-        (
-            {"execution.precision": "mixed_float16"},
-            "precision must be one of float32, mixed_bfloat16, bfloat16.*scaling",
-        ),
+        ({"execution.precision": "mixed_float16"}, "precision must be one of float32, mixed_bfloat16, but.*scaling"),
+        ({"execution.precision": "bfloat16"}, "precision must be one of float32, mixed_bfloat16, but.*would not move"),
         ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
         ({"seed": "2147483648"}, r"seed must be from 0 to 2\*\*31 - 1, but got 2147483648"),
         ({"seed": "-1"}, "seed must be from 0"),
@@ -156,12 +154,18 @@ def test_an_unknown_recipe_names_the_known_ones():
         recipes.get("imagenet")
 
 
-def test_differences_ignore_how_devices_run_it_and_what_stops_it():
+def test_differences_ignore_how_devices_run_it_and_what_stops_or_names_it():
     recipe = recipes.get("digits")
-    assert recipe.differences(recipe.override({"data.corrupt_limit": "3"})) == []
-    assert (
-        recipe.differences(recipe.override({"execution.micro_batches": "2", "execution.checkpoint_steps": "7"})) == []
-    )
+    nothing = {
+        "name": "other",
+        "eval_batch_size": "7",
+        "learning_rate_grid": "[0.1]",
+        "data.corrupt_limit": "3",
+        "execution.micro_batches": "2",
+        "execution.checkpoint_steps": "7",
+    }
+    assert recipe.differences(recipe.override(nothing)) == []
+    assert recipe.differences(recipe.override({"eval_steps": "7"})) == ["eval_steps"]
     assert recipe.differences(recipe.override({"execution.precision": "mixed_bfloat16"})) == ["execution.precision"]
     assert recipe.differences(dataclasses.replace(recipe, schedule=ScheduleSpec(steps=5))) == [
         *("schedule.epochs", "schedule.steps", "schedule.warmup_steps", "schedule.decay")

@@ -1,0 +1,28 @@
+"""What a run is told when it goes on in another way."""
+
+import keras
+import pytest
+
+from keras_mixer.training import recipes
+from keras_mixer.training.checkpoints import CheckpointStore, gather
+from keras_mixer.training.datasets import open_datasets
+from keras_mixer.training.distribution import Distribution
+from keras_mixer.training.resuming import find_start, notes
+
+
+@pytest.mark.parametrize(
+    ("layer", "warnings"),
+    [(keras.layers.BatchNormalization, 1), (keras.layers.LayerNormalization, 0)],
+)
+def test_other_micro_batches_are_told_where_statistics_are_taken_over_them(layer, warnings, tmp_path, caplog):
+    model = keras.Sequential([keras.Input((3,)), layer(), keras.layers.Dense(2)])
+    model.compile("sgd")
+    store = CheckpointStore(tmp_path / "checkpoints")
+    whole = recipes.get("digits")
+    in_parts = open_datasets(whole.override({"execution.micro_batches": "4"}), Distribution("default"))
+    store.save(7, gather(model), notes(in_parts, [], 0.0))
+    assert find_start(model, store, in_parts).step == 7
+    assert not caplog.records
+    assert find_start(model, store, open_datasets(whole, Distribution("default"))).step == 7
+    told = f"The run in {tmp_path} was on 1 replicas with 4 micro-batches and goes on with 1 and 1: from here on, batch"
+    assert [told in record.getMessage() for record in caplog.records] == [True] * warnings
