@@ -1,4 +1,4 @@
-"""What plain Keras does on several devices and in two processes: the faults that the training step and the optimizers get past."""
+"""What plain Keras does on several devices and in two processes: the faults that our step and optimizers get past."""
 
 import numpy as np
 
