@@ -16,12 +16,20 @@ from keras_mixer.cli.output import json_option, show
 @click.option("--topology", required=True, help="Chips and their arrangement: v5e:2x4, v6e:2x2, v5p:2x2x1, ...")
 @click.option("--batch", type=click.IntRange(1), help="Examples of all chips together; the recipe's by default.")
 @click.option("--classes", type=click.IntRange(1), default=1000, show_default=True, help="Classes of the head.")
+@click.option(
+    "--backend",
+    type=click.Choice(["jax", "tensorflow"]),
+    default="jax",
+    show_default=True,
+    help="Backend whose step is compiled. jax: over all chips. tensorflow: of one replica, on one chip's share of the "
+    "batch; the all-reduce of the gradients over the chips is not in it.",
+)
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe.")
 @click.option(
     "--largest/--no-largest", default=True, help="Look for the largest batch that fits: several compilations."
 )
 @json_option
-def command(recipe_name, variant, topology, batch, classes, settings, largest, as_json):
+def command(recipe_name, variant, topology, batch, classes, backend, settings, largest, as_json):
     r"""Compile a training step for a TPU: memory per chip, FLOPs, whether it fits, the largest batch that does.
 
     \b
@@ -38,7 +46,7 @@ def command(recipe_name, variant, topology, batch, classes, settings, largest, a
     def check(asked):
         if asked.batch_size not in done:
             click.echo(f"Compiling for a batch of {asked.batch_size} on {topology} ...", err=True)
-            done[asked.batch_size] = tpu_check(asked, topology, classes)
+            done[asked.batch_size] = tpu_check(asked, topology, classes, backend)
         return done[asked.batch_size]
 
     check(recipe)
@@ -70,9 +78,10 @@ def _row(result) -> dict:
 def _title(recipe, done, topology: str) -> str:
     fitting = [batch for batch, result in done.items() if result.fits]
     failing = [batch for batch, result in done.items() if not result.fits]
-    chips = done[recipe.batch_size].chips
+    asked = done[recipe.batch_size]
+    one = ", TensorFlow's of one replica, without the all-reduce of its gradients" if asked.backend != "jax" else ""
     return (
-        f"{recipe.model.variant or recipe.name}, one training step on {topology} ({chips} chips), per chip; compiled, "
-        f"not run. Largest batch tried that fits: {max(fitting) if fitting else 'none'}"
+        f"{recipe.model.variant or recipe.name}, one training step{one}, on {topology} ({asked.chips} chips), per "
+        f"chip; compiled, not run. Largest batch tried that fits: {max(fitting) if fitting else 'none'}"
         f"{f'; smallest that does not: {min(failing)}' if failing else ''}"
     )

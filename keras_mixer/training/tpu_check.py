@@ -1,8 +1,8 @@
 """Compiles the training step of a recipe for a TPU that is not here: memory per chip, FLOPs, the largest batch.
 
 The compiler of TPUs runs on any Linux machine, for a topology that it is only told of. The step is the one of the JAX
-backend, data-parallel over all chips. Compilation runs in a process of its own, for it needs that backend whatever this
-process has, and for the compiler ends its process on some errors.
+backend, data-parallel over all chips, or that of one replica on the TensorFlow backend. Compilation runs in a process
+of its own, for it needs that backend whatever this process has, and for the compiler ends its process on some errors.
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ from collections.abc import Callable
 
 from keras_mixer.training.recipe import Recipe
 
-INSTALL = "pip install 'keras_mixer[tpu-check]'"
+INSTALL = "pip install 'keras_mixer[tensorflow-cpu,tpu-check]'"
 _TOPOLOGY = re.compile(r"v\d\w*:\d+(x\d+)+")
 _ENVIRONMENT = {
-    "KERAS_BACKEND": "jax",
     # No TPU is to be looked for, neither on this machine nor by the metadata server of a cloud; and as none is used,
     # several compilers may run at a time.
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
+BACKENDS = ("jax", "tensorflow")
 _LARGEST = 2**20  # examples; no batch is tried beyond it
 _BISECTIONS = 3  # compilations between a batch that fits and twice as much, which does not
 
@@ -42,9 +42,11 @@ class TpuCheck:
         argument_bytes: Weights, optimizer state and the chip's share of the batch; None if it does not fit.
         temporary_bytes: What the step needs beside them, per chip; None if it does not fit.
         flops: Floating-point operations of a step per chip, as the compiler counts them; None if it does not fit.
-        all_reduces: Sums over the chips in the compiled step; None if it does not fit.
+        all_reduces: Sums over the chips in the compiled step; None if it does not fit, and on the TensorFlow backend,
+            where they are left out.
         compile_seconds: Time of compilation.
         message: The compiler's words where the step does not fit.
+        backend: The backend whose step it is.
     """
 
     topology: str
@@ -57,19 +59,24 @@ class TpuCheck:
     all_reduces: int | None
     compile_seconds: float
     message: str
+    backend: str = "jax"
 
 
-def tpu_check(recipe: Recipe, topology: str, classes: int = 1000) -> TpuCheck:
+def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str = "jax") -> TpuCheck:
     """Compiles one training step of `recipe` for `topology`.
+
+    On the TensorFlow backend it is the step of one replica, on one chip's share of the batch, without the sums of
+    gradients over the chips.
 
     Args:
         recipe: The recipe; its `batch_size` is that of all chips together.
         topology: Chips and their arrangement, such as "v5e:2x4", "v6e:2x2" or "v5p:2x2x1".
         classes: Classes of the head.
+        backend: "jax" or "tensorflow".
 
     Raises:
-        ValueError: If the topology is unknown or the batch does not divide by its chips.
-        ImportError: If libtpu is not installed.
+        ValueError: If the topology or the backend is unknown, or if the batch does not divide by the chips.
+        ImportError: If libtpu is not installed, or for TensorFlow's step a version of JAX without what it needs is.
         RuntimeError: If the compiler fails for another reason than memory.
 
     Example:
@@ -79,21 +86,25 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000) -> TpuCheck:
     """
     if not _TOPOLOGY.fullmatch(topology):
         raise ValueError(f"A topology is written like v5e:2x4, v6e:2x2 or v5p:2x2x1, but got {topology!r}.")
-    for package in ("jax", "libtpu"):
-        if importlib.util.find_spec(package) is None:
-            raise ImportError(f"tpu-check needs jax and libtpu: {INSTALL}")
+    if backend not in BACKENDS:
+        raise ValueError(f"The backend is one of {', '.join(BACKENDS)}, but got {backend!r}.")
+    for package in ("jax", "libtpu", "tensorflow"):
+        if importlib.util.find_spec(package) is None and (package != "tensorflow" or backend == package):
+            raise ImportError(f"tpu-check needs {package}: {INSTALL}")
     process = subprocess.run(
         [sys.executable, "-m", "keras_mixer.training.tpu_program"],
         input=json.dumps({"recipe": recipe.to_json(), "topology": topology, "classes": classes}),
         capture_output=True,
         text=True,
-        env={**os.environ, **_ENVIRONMENT},
+        env={**os.environ, **_ENVIRONMENT, "KERAS_BACKEND": backend},
     )
     answer = process.stdout.strip().rsplit("\n", 1)[-1]
     if process.returncode or not answer.startswith("{"):
         last = process.stderr.strip().rsplit("\n", 1)[-1]
         raise RuntimeError(f"The compiler for {topology} ended with status {process.returncode}: {last}")
     result = json.loads(answer)
+    if "missing" in result:
+        raise ImportError(result["missing"])
     if "error" in result:
         raise ValueError(result["error"])
     return TpuCheck(**result)

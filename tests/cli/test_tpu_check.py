@@ -1,11 +1,16 @@
 import importlib.util
 import json
 
+import keras
 import pytest
+from jax.extend.mlir import ir
+from jax.interpreters import mlir
 
 from keras_mixer.cli import main
-from keras_mixer.training import recipes
-from keras_mixer.training.tpu_check import TpuCheck, largest_batch
+from keras_mixer.training import recipes, tpu_replica
+from keras_mixer.training.distribution import Distribution
+from keras_mixer.training.step import training_model
+from keras_mixer.training.tpu_check import TpuCheck, largest_batch, tpu_check
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'keras_mixer[tpu-check]'"
@@ -34,8 +39,25 @@ def test_a_step_that_fits(capsys):
 
 
 @needs_compiler
-def test_a_batch_too_large_for_the_memory_of_a_chip(capsys):
-    status, output, _ = run(capsys, *TINY, "--topology", "v5e:1x1", "--batch", str(2**19), "--no-largest", "--json")
+def test_the_tensorflow_step_of_one_replica_needs_what_that_of_jax_needs_on_one_chip(capsys):
+    results = {}
+    for backend, topology, batch in (("tensorflow", "v5e:2x2", "128"), ("jax", "v5e:1x1", "32")):
+        options = ["--backend", backend, "--topology", topology, "--batch", batch, "--no-largest", "--json"]
+        status, output, _ = run(capsys, *TINY, *options)
+        assert status == 0
+        (results[backend],) = json.loads(output)
+    ours = results["tensorflow"]
+    assert (ours["backend"], ours["chips"], ours["batch_size"], ours["fits"]) == ("tensorflow", 4, 128, True)
+    assert ours["all_reduces"] is None
+    for quantity in ("argument_bytes", "temporary_bytes", "flops"):
+        assert ours[quantity] == pytest.approx(results["jax"][quantity], rel=0.02), quantity
+
+
+@needs_compiler
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_a_batch_too_large_for_the_memory_of_a_chip(capsys, backend):
+    options = ["--topology", "v5e:1x1", "--batch", str(2**19), "--no-largest", "--json", "--backend", backend]
+    status, output, _ = run(capsys, *TINY, *options)
     assert status == 0
     (result,) = json.loads(output)
     assert result["fits"] is False
@@ -57,6 +79,34 @@ def test_a_topology_of_another_form(capsys):
     status, _, errors = run(capsys, "--topology", "tpu")
     assert status == 2
     assert "v5e:2x4" in errors
+
+
+def test_a_backend_of_another_name():
+    with pytest.raises(ValueError, match="one of jax, tensorflow, but got 'torch'"):
+        tpu_check(recipes.get("digits"), "v5e:1x1", backend="torch")
+
+
+def test_the_tensorflow_step_is_stable_hlo_alone():
+    """By JAX's parser. The compiler of TPUs knows no other operations, and TensorFlow puts out some."""
+    with keras.device("cpu:0"):
+        network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        model = training_model(network, recipes.get("digits"), 1000, Distribution("default", accelerated=True))
+    text = tpu_replica._stable_hlo(model, (4, 2), (4, 3))
+    found = set()
+
+    def note(operation):
+        found.add(operation.name.split(".")[0])
+        return ir.WalkResult.ADVANCE
+
+    with mlir.make_ir_context():
+        ir.Module.parse(text).operation.walk(note)
+    assert found == {"builtin", "func", "stablehlo"}
+
+
+def test_a_jax_that_takes_no_stable_hlo_is_told_of():
+    """The chip is nothing that could compile, as one of another release may be."""
+    with pytest.raises(ImportError, match=r"as jax 0\.10\.2 with libtpu 0\.0\.51 .* does not \(.*'client'\)\. Install"):
+        tpu_replica._compile("module {}", object())
 
 
 def search(limit: int, batch: int, chips: int = 4):

@@ -1,4 +1,4 @@
-"""What plain Keras does on several devices: the faults that the training step and the optimizers get past."""
+"""What plain Keras does on several devices and in two processes: the faults that our step and optimizers get past."""
 
 import numpy as np
 
@@ -22,6 +22,11 @@ def on_two_devices(mirrored) -> dict[str, float | str]:
         "steps_per_execution": _fault(mirrored, steps_per_execution=2),
         "jit_compile": _fault(mirrored, jit_compile=True),
     }
+
+
+def in_two_processes(strategy) -> str:
+    """What goes wrong in this one of them, an empty text for nothing."""
+    return _fault(strategy)
 
 
 def _model(strategy, optimizer, **options):

@@ -81,6 +81,7 @@ def process(folder: pathlib.Path) -> dict:
     distribution = choose("auto")
     task = json.loads(os.environ["TF_CONFIG"])["task"]["type"]
     found: dict = five_steps([f"{task}:multi_worker"])
+    found[f"{task}/plain fit"] = plain_keras.in_two_processes(distribution.strategy)
     found[f"{task}/place"] = [distribution.workers, distribution.worker]
     found[f"{task}/run"] = _run(folder, "multi_worker")
     with contextlib.suppress(KeyboardInterrupt):

@@ -124,6 +124,12 @@ def test_what_plain_keras_does_not_do_on_several_devices(results, what, fault):
     assert bool(found) == bool(fault)
 
 
+@pytest.mark.parametrize("process", ["chief", "worker"])
+def test_plain_keras_does_not_fit_in_two_processes(results, process):
+    """Where a Keras release mends it, `TensorFlowTrainingModel._maybe_symbolic_build` need not get past it any more."""
+    assert re.search("ValueError: Attempt to convert a value .PerReplica", str(results[f"{process}/plain fit"]))
+
+
 def test_clipping_was_active_and_weights_moved(results):
     clipped, unclipped = _group(results, "four", "weight"), _group(results, "unclipped", "weight")
     assert _difference(_all(unclipped), _all(clipped)) > 1e-4
