@@ -10,7 +10,7 @@ from keras_mixer.weights.cache import path_to_load
 from keras_mixer.weights.fit_to_grid import fit_to_grid
 from keras_mixer.weights.layouts import to_official_names
 from keras_mixer.weights.naming import layers_before, named_weights, numbered_to_named
-from keras_mixer.weights.readers import is_checkpoint_name, open_checkpoint
+from keras_mixer.weights.readers import open_checkpoint
 from keras_mixer.weights.stored import StoredArray
 from keras_mixer.weights.token_weights import line_axes, token_axes
 
@@ -80,7 +80,8 @@ def is_path(source) -> bool:
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"Weights come from the name of a published set or a path, but got {source!r}.")
-    return isinstance(source, os.PathLike) or is_checkpoint_name(source) or os.sep in source
+    # No set has a dot in its name: "mixer.h5" is meant for a file, and the readers say which endings they know.
+    return isinstance(source, os.PathLike) or "." in source or os.sep in source
 
 
 def _check_skip(skip: Sequence[str], names: Sequence[str]) -> None:
