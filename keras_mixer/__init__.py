@@ -11,6 +11,8 @@ import lazy_loader
 import wrapt
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# `from keras_mixer import *` takes what needs no TensorFlow.
+__all__ = [name for name in __all__ if name not in ("data", "evaluation", "export", "prediction")]
 
 
 @wrapt.when_imported("keras")

@@ -1,5 +1,14 @@
+from . import applications as applications
+from . import data as data
+from . import evaluation as evaluation
+from . import export as export
 from . import layers as layers
 from . import models as models
+from . import prediction as prediction
+from . import reported as reported
+from . import serving as serving
+from . import siblings as siblings
+from . import training as training
 from . import visualization as visualization
 from . import weights as weights
 from .applications import MixerB16 as MixerB16

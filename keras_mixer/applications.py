@@ -40,7 +40,8 @@ _DOC = """Builds {title}, with random, published or your own weights.
 
     Returns:
         A functional `keras.Model`; its attribute `preprocessing` says how its weights want their images, for
-        `keras_mixer.preprocess_input`.
+        `keras_mixer.preprocess_input`. A saved model does not keep it: after `keras.models.load_model`,
+        `keras_mixer.weights.find("{variant}", weights).preprocessing` says it again.
 
     Raises:
         ValueError: If an argument is out of range, the set is unknown, or the checkpoint does not fit.
@@ -98,6 +99,7 @@ def _constructor(variant: str, title: str):
     construct.__name__ = construct.__qualname__ = name
     construct.__doc__ = _DOC.format(
         title=title,
+        variant=variant,
         sizes=_sizes(variant),
         published=_published(variant),
         input_shape=VARIANTS[variant].input_shape,

@@ -53,7 +53,8 @@ _DOC = """Builds {title}, with random or your own weights.
 
     Returns:
         A functional `keras.Model`; its attribute `preprocessing` says how it wants its images, as the published
-        weights do, for `keras_mixer.preprocess_input`.
+        weights do, for `keras_mixer.preprocess_input`. A saved model does not keep it: after `keras.models.load_model`,
+        `keras_mixer.siblings.preprocessing_of("{variant}", model.input_shape[1:])` says it again.
 
     Raises:
         ValueError: If an argument is out of range or the checkpoint does not fit.
@@ -128,6 +129,7 @@ def _constructor(variant: str, constructor: str, title: str):
     construct.__name__ = construct.__qualname__ = constructor
     construct.__doc__ = _DOC.format(
         title=title,
+        variant=variant,
         constructor=constructor,
         sizes=", ".join(f"{key} {value}" for key, value in sizes.items()),
         input_shape=inspect.signature(builder).parameters["input_shape"].default,

@@ -1,10 +1,14 @@
 """The shape of the package itself: what it imports, and what importing it costs."""
 
+import operator
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
+
+import keras_mixer
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -20,6 +24,7 @@ import sys
 sys.modules["tensorflow"] = None  # import tensorflow now raises ImportError
 import numpy as np
 import keras_mixer, keras
+from keras_mixer import *
 model = keras_mixer.Mixer(num_blocks=1, patch_size=4, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8,
                           input_shape=(8, 8, 3), classes=3)
 model.save(sys.argv[1])
@@ -70,3 +75,16 @@ def test_a_plain_import_and_help_load_no_framework():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_names_in_docstrings_examples_are_there():
+    lines = [line for path in ROOT.glob("keras_mixer/**/*.py") for line in path.read_text().splitlines()]
+    examples = [line for line in lines if re.match(r"\s*(>>>|\.\.\.) ", line)]
+    names = {
+        name for line in examples for name in re.findall(r"\bkeras_mixer\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", line)
+    }
+    assert len(names) > 50
+    for name in sorted(names):
+        # Of itself, and not because another test has imported the submodule.
+        assert name.partition(".")[0] in dir(keras_mixer), name
+        operator.attrgetter(name)(keras_mixer)

@@ -1,10 +1,13 @@
 import os
 import signal
 import stat
+import time
 
 import pytest
 
+from keras_mixer.export.files import scratch_folder
 from keras_mixer.files import remove_partial_files, written_whole
+from keras_mixer.weights.cache import cache_directory, cached_file
 
 
 def test_the_file_appears_whole_and_replaces_the_one_before(tmp_path):
@@ -45,6 +48,41 @@ def test_what_a_killed_writer_leaves_can_be_removed(tmp_path):
     assert len(os.listdir(tmp_path)) == 2
     remove_partial_files(tmp_path)
     assert os.listdir(tmp_path) == ["other.npz"]
+
+
+def aged(path, hours):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("half")
+    os.utime(path, (time.time() - 3600 * hours,) * 2)
+    return path
+
+
+def test_what_a_killed_writer_left_of_a_file_is_gone_a_day_later(tmp_path):
+    old = aged(tmp_path / ".partial-1-abcd-weights.npz", 25)
+    young, other = aged(tmp_path / ".partial-2-abcd-weights.npz", 23), aged(tmp_path / ".partial-1-abcd-other.npz", 25)
+    with written_whole(tmp_path / "weights.npz") as partial:
+        partial.write_text("whole")
+    assert not old.exists()
+    assert young.exists()  # somebody may be writing it
+    assert other.exists()
+
+
+def test_downloads_that_were_killed_leave_the_cache_at_its_next_use(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    folder = cache_directory()
+    old, young = aged(folder / ".partial-1-abcd-a.npz", 25), aged(folder / ".partial-2-abcd-b.npz", 23)
+    aged(folder / "c.txt", 25)
+    cached_file("https://127.0.0.1:9/c.txt", "c.txt")
+    assert [old.exists(), young.exists()] == [False, True]
+
+
+def test_exports_that_were_killed_are_gone_a_day_later(tmp_path):
+    old, young = tmp_path / ".export-old", tmp_path / ".export-young"
+    for folder, hours in ((old, 25), (young, 23)):
+        aged(folder / "model.tflite", hours)
+        os.utime(folder, (time.time() - 3600 * hours,) * 2)
+    with scratch_folder(tmp_path) as scratch:
+        assert sorted(tmp_path.iterdir()) == sorted([young, scratch])
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])

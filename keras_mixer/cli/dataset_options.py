@@ -6,12 +6,20 @@ import click
 
 
 def dataset_options(function):
-    """Adds `--dataset`, `--split`, `--data-dir` and `--limit` to a command."""
+    """Adds `--dataset`, `--split`, `--data-dir`, `--limit` and `--corrupt-limit` to a command."""
     options = (
         click.option("--dataset", metavar="NAME", help="TFDS name, or folder of images, instead of the card's."),
         click.option("--split", metavar="SPLIT", help="Split of it, such as train[:10%]; test after --dataset."),
         click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS datasets are stored."),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N images alone."),
+        click.option(
+            "--corrupt-limit",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            metavar="N",
+            help="Leave out up to N images that cannot be read, and name them.",
+        ),
     )
     for option in reversed(options):
         function = option(function)

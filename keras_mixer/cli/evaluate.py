@@ -27,7 +27,9 @@ MAX_CLASSES_SHOWN = 100
     "holds the counts of up to 100 classes.",
 )
 @json_option
-def command(models, weights, dataset, split, data_dir, limit, real, batch_size, sheet, confusion, as_json):
+def command(
+    models, weights, dataset, split, data_dir, limit, corrupt_limit, real, batch_size, sheet, confusion, as_json
+):
     r"""Measure the accuracy of trained models on the split that their card names, or on another one.
 
     MODEL is a run folder, a .keras file, a SavedModel folder, an exported .tflite, .onnx or .xml file, or the name of
@@ -45,13 +47,17 @@ def command(models, weights, dataset, split, data_dir, limit, real, batch_size, 
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
+    if real and corrupt_limit:
+        raise ValueError("--real has labels for every image in turn: mend the dataset, and leave out --corrupt-limit.")
     opened = {model: _open(model, weights) for model in models}
     cards = [card for _, card in opened.values()]
     for model, (_, card) in opened.items():
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
     spec = _real(data_dir) if real else specification(cards[0], dataset, split, data_dir)
-    images = EvaluationSplit(cards[0], spec, batch_size=batch_size, limit=limit, subset=True)
+    images = EvaluationSplit(
+        cards[0], spec, batch_size=batch_size, limit=limit, corrupt_limit=corrupt_limit, subset=True
+    )
     predictors = {model: predictor for model, (predictor, _) in opened.items()}
     if images.classes is not None:
         predictors = {model: on_classes(predictor, images.classes) for model, predictor in predictors.items()}

@@ -57,7 +57,7 @@ def _is_path(argument: str) -> bool:
 @dataset_options
 @json_option
 @click.pass_context
-def command(context, run, formats, output, name, serving, dataset, split, data_dir, limit, as_json):
+def command(context, run, formats, output, name, serving, dataset, split, data_dir, limit, corrupt_limit, as_json):
     """Write SavedModel, LiteRT and other artefacts of a trained model, and measure what each costs.
 
     RUN is a run folder or a .keras file with its card. Everything goes to OUTPUT/NAME, laid out as a TF Serving model
@@ -88,6 +88,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
         formats,
         dataset=specification(card, dataset, split, data_dir),
         limit=limit,
+        corrupt_limit=corrupt_limit,
         progress=lambda line: click.echo(f"{line} ...", err=True),
     )
     rows = [dataclasses.asdict(row) for row in report.rows]

@@ -41,11 +41,22 @@ class CorruptImages:
 
     def message(self) -> str:
         """One line that says how many images could not be read, and which, the first three by name."""
-        named = ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
         return (
-            f"{self.count} image{'s' if self.count > 1 else ''} could not be read, and {self.limit} may be: {named}. "
-            f"Mend or remove them, or allow more."
+            f"{self._counted} could not be read, and {self.limit} may be: {self._named}. Mend or remove them, or allow "
+            f"more."
         )
+
+    def left_out(self) -> str:
+        """The same of images that were passed over."""
+        return f"{self._counted} could not be read and {'were' if self.count > 1 else 'was'} left out: {self._named}."
+
+    @property
+    def _counted(self) -> str:
+        return f"{self.count} image{'s' if self.count > 1 else ''}"
+
+    @property
+    def _named(self) -> str:
+        return ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
 
     def note(self, index: int, source: Source) -> None:
         """Counts example `index` of `source`.

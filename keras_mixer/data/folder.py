@@ -10,11 +10,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer.data.corrupt import attempt
+from keras_mixer.data.image_files import IMAGE_SUFFIXES
 from keras_mixer.data.orientation import warn_of_turned_photos
 from keras_mixer.data.sources import DatasetSpec, Source
 from keras_mixer.data.warn_once import warn_once
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
 
 
 class FolderSource(Source):

@@ -68,6 +68,9 @@ class Preprocessing:
             raise ValueError(f"`interpolation` is one of {', '.join(INTERPOLATIONS)}, but got {self.interpolation!r}.")
         for name in ("mean", "std"):
             value = getattr(self, name)
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, name, value)
             if isinstance(value, tuple) and len(value) != self.channels:
                 raise ValueError(f"`{name}` is one number or one per channel ({self.channels}), but got {value!r}.")
         if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):

@@ -89,7 +89,7 @@ class Source(abc.ABC):
         """Some of the examples alone, in their order.
 
         Args:
-            indices: Which, rising, each once.
+            indices: Their positions in `examples()`, rising, each once.
         """
         return _Chosen(self, np.asarray(indices, np.int64))
 
@@ -118,7 +118,9 @@ class _Chosen(Source):
     def examples(self) -> tf.data.Dataset:
         end = int(self._indices[-1]) + 1 if len(self._indices) else 0
         wanted = tf.constant(np.isin(np.arange(end), self._indices))
-        return self._source.examples().take(end).filter(lambda example: tf.gather(wanted, example["index"]))
+        # By position: `index` may count from the start of the split that the source is a slice of.
+        numbered = self._source.examples().take(end).enumerate()
+        return numbered.filter(lambda position, _: tf.gather(wanted, position)).map(lambda _, example: example)
 
     def location(self, index: int) -> str:
         return self._source.location(index)

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_mixer.data import CorruptImages, DatasetSpec, ModelCard, Preprocessing, Source, evaluation_batches, load
+from keras_mixer.data.warn_once import warn_once
 from keras_mixer.evaluation.class_subset import class_subset
 
 Batch = tuple[np.ndarray, np.ndarray]
 
 
 def labelled_batches(
-    source: Source, preprocessing: Preprocessing, batch_size: int, *, limit: int | None = None
+    source: Source, preprocessing: Preprocessing, batch_size: int, *, limit: int | None = None, corrupt_limit: int = 0
 ) -> Iterator[Batch]:
     """Reads the images of a source in their order, each once.
 
@@ -20,21 +21,26 @@ def labelled_batches(
         preprocessing: What the model expects.
         batch_size: Images of a batch.
         limit: Reads the first so many images alone; None for all.
+        corrupt_limit: Number of images that may be unreadable; a warning names those that are left out.
 
     Yields:
         Preprocessed images `(n, height, width, channels)` float32 and labels `(n,)`.
 
     Raises:
-        ValueError: If an image cannot be read, naming it.
+        ValueError: If more images cannot be read than may be, naming them.
     """
     left = source.num_examples if limit is None else limit
-    corrupt = CorruptImages()
+    corrupt = CorruptImages(corrupt_limit)
     with corrupt.explained():
-        for images, labels, _ in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
-            yield images.numpy()[:left], labels.numpy()[:left]
+        for images, labels, weights in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
+            readable = np.flatnonzero(weights.numpy()[:left])
+            if len(readable):
+                yield images.numpy()[readable], labels.numpy()[readable]
             left -= len(labels)
             if left <= 0:
-                return
+                break
+    if corrupt.count:
+        warn_once(f"{corrupt.left_out()} The accuracy is that of the others.")
 
 
 class EvaluationSplit:
@@ -51,6 +57,7 @@ class EvaluationSplit:
         dataset: Another split than the card's.
         batch_size: Images of a batch.
         limit: Reads the first so many images alone; None for all.
+        corrupt_limit: Number of images that may be unreadable, and are left out.
         subset: Whether a source may have only some of the model's classes.
 
     Raises:
@@ -64,6 +71,7 @@ class EvaluationSplit:
         *,
         batch_size: int = 64,
         limit: int | None = None,
+        corrupt_limit: int = 0,
         subset: bool = False,
     ):
         spec = dataset or card.dataset
@@ -80,9 +88,11 @@ class EvaluationSplit:
             self.classes = class_subset(card.class_names, self.source.class_names)
         self.num_examples = min(self.source.num_examples, limit or self.source.num_examples)
         self._preprocessing, self._batch_size = card.preprocessing, batch_size
+        self._corrupt_limit = corrupt_limit
 
     def __iter__(self) -> Iterator[Batch]:
-        return labelled_batches(self.source, self._preprocessing, self._batch_size, limit=self.num_examples)
+        limits = {"limit": self.num_examples, "corrupt_limit": self._corrupt_limit}
+        return labelled_batches(self.source, self._preprocessing, self._batch_size, **limits)
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -35,6 +35,7 @@ def export(
     *,
     dataset: DatasetSpec | None = None,
     limit: int | None = None,
+    corrupt_limit: int = 0,
     samples: np.ndarray | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -59,6 +60,7 @@ def export(
         formats: Names in `keras_mixer.export.FORMATS`.
         dataset: Another split to measure on than the card's.
         limit: Measures on the first so many images alone.
+        corrupt_limit: Number of images of the dataset that may be unreadable, and are left out.
         samples: Preprocessed images to calibrate int8 on; by default 200 of the training split.
         progress: Called with a line before each step.
 
@@ -80,9 +82,11 @@ def export(
     _check(formats)
     check_card(on_one_tensor(model), card)
     labelled = dataset or card.dataset
-    split = EvaluationSplit(card, dataset, limit=limit) if labelled else RandomImages(card, limit)
+    split: EvaluationSplit | RandomImages = RandomImages(card, limit)
+    if labelled:
+        split = EvaluationSplit(card, dataset, limit=limit, corrupt_limit=corrupt_limit)
     if "litert_int8" in formats and samples is None:
-        samples = calibration_images(card, dataset)
+        samples = calibration_images(card, dataset, corrupt_limit=corrupt_limit)
     with scratch_folder(folder) as scratch:
         # Of the folder's own name, by which the warm-up requests call the model.
         complete = scratch / folder.name

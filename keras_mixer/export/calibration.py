@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from keras_mixer.data import DatasetSpec, ModelCard, evaluation_batches, load
+from keras_mixer.data import CorruptImages, DatasetSpec, ModelCard, evaluation_batches, load
 
 PLACES, IMAGES_OF_A_PLACE = 20, 10
 
 
-def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None) -> np.ndarray:
+def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None, *, corrupt_limit: int = 0) -> np.ndarray:
     """Reads 200 preprocessed images, or all if there are fewer, of the training split of a model's dataset.
 
     They come from 20 places spread over the split, for a folder of images is sorted by class. A dataset without a
@@ -18,12 +18,13 @@ def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None) -> n
     Args:
         card: The model's card.
         dataset: Another dataset than the card's.
+        corrupt_limit: Number of images that may be unreadable, and are left out.
 
     Returns:
         Images, float32 `(n, height, width, channels)`.
 
     Raises:
-        ValueError: If neither names a dataset, or it cannot be opened.
+        ValueError: If neither names a dataset, it cannot be opened, or more images cannot be read than may be.
     """
     spec = dataset or card.dataset
     if spec is None:
@@ -36,8 +37,11 @@ def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None) -> n
         starts = [place * count // PLACES for place in range(PLACES)]
         slices = [f"{spec.split}[{start}:{start + IMAGES_OF_A_PLACE}]" for start in starts]
         spec = dataclasses.replace(spec, split="+".join(slices))
-    batches = evaluation_batches(load(spec), card.preprocessing, batch_size=PLACES * IMAGES_OF_A_PLACE)
-    return next(iter(batches))[0].numpy()
+    corrupt = CorruptImages(corrupt_limit)
+    count = PLACES * IMAGES_OF_A_PLACE
+    with corrupt.explained():
+        images, _, weights = next(iter(evaluation_batches(load(spec), card.preprocessing, count, corrupt=corrupt)))
+    return images.numpy()[weights.numpy() > 0]
 
 
 def _training_split(spec: DatasetSpec) -> DatasetSpec:

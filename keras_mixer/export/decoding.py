@@ -3,9 +3,7 @@
 import tensorflow as tf
 
 from keras_mixer.data.gif import first_frame, is_gif
-
-# 67 million pixels, 200 MB decoded: beyond any photograph, below what a forged header could ask for.
-MAX_PIXELS = 2**26
+from keras_mixer.data.image_files import MAX_PIXELS
 
 # Images of a batch that are decoded at once: TensorFlow's own ten could hold ten of the largest in memory.
 DECODED_AT_ONCE = 4

@@ -6,12 +6,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from keras_mixer.files import untouched_for_a_day
+
+_SCRATCH = ".export-"
+
 
 @contextmanager
 def scratch_folder(base: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder in `base`, on the same file system, whose name no server takes for a version; gone at the end."""
+    """A folder in `base`, on the same file system, whose name no server takes for a version; gone at the end.
+
+    Those of exports that were killed more than a day ago are removed before.
+    """
     base.mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=base))
+    for stale in untouched_for_a_day(base, f"{_SCRATCH}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=base))
     try:
         yield scratch
     finally:

@@ -29,7 +29,14 @@ class PatchMerging(keras.layers.Conv2D):
     def __init__(self, hidden_dim: int, factor: int, **kwargs):
         self.hidden_dim = positive_integer("hidden_dim", hidden_dim)
         self.factor = positive_integer("factor", factor)
-        super().__init__(self.hidden_dim, self.factor, strides=self.factor, kernel_initializer="lecun_normal", **kwargs)
+        super().__init__(
+            self.hidden_dim,
+            self.factor,
+            strides=self.factor,
+            data_format="channels_last",
+            kernel_initializer="lecun_normal",
+            **kwargs,
+        )
 
     def build(self, input_shape):
         rows, columns = input_shape[1:3]

@@ -13,6 +13,18 @@ from keras_mixer.models.residual import linear_rates, residual
 _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}  # of the published weights; Keras's defaults are 1e-3 and 0.99
 
 
+def _convolution(hidden_dim: int, patch_size: int, name: str):
+    """A linear map of whole patches."""
+    return keras.layers.Conv2D(
+        hidden_dim,
+        patch_size,
+        strides=patch_size,
+        data_format="channels_last",
+        kernel_initializer="lecun_normal",
+        name=name,
+    )
+
+
 def _activated(features, activation, name: str):
     """Activation, then BatchNorm: the order of the paper."""
     features = keras.layers.Activation(activation, name=f"{name}_activation")(features)
@@ -24,13 +36,15 @@ def _block(features, *, kernel_size: int, activation, rate: float, dropout: floa
     # Keras takes all channels for the fan-in of a depthwise kernel; each sum runs over one channel.
     reach = keras.initializers.RandomUniform(-1 / kernel_size, 1 / kernel_size)
     branch = keras.layers.DepthwiseConv2D(
-        kernel_size, padding="same", depthwise_initializer=reach, name=f"{name}_depthwise"
+        kernel_size,
+        padding="same",
+        data_format="channels_last",
+        depthwise_initializer=reach,
+        name=f"{name}_depthwise",
     )(features)
     branch = _activated(branch, activation, f"{name}_depthwise")
     features = residual(features, branch, rate, name)
-    features = keras.layers.Conv2D(features.shape[-1], 1, kernel_initializer="lecun_normal", name=f"{name}_pointwise")(
-        features
-    )
+    features = _convolution(features.shape[-1], 1, f"{name}_pointwise")(features)
     features = _activated(features, activation, f"{name}_pointwise")
     return keras.layers.Dropout(dropout, name=f"{name}_dropout")(features) if dropout else features
 
@@ -94,10 +108,8 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
     activation = gelu_erf if activation == "gelu" else keras.activations.get(activation)
 
     images, inputs = image_input(input_shape, input_tensor)
-    patches = {"strides": positive_integer("patch_size", patch_size), "kernel_initializer": "lecun_normal"}
-    features = keras.layers.Conv2D(positive_integer("hidden_dim", hidden_dim), patch_size, **patches, name="stem")(
-        images
-    )
+    patch_size = positive_integer("patch_size", patch_size)
+    features = _convolution(positive_integer("hidden_dim", hidden_dim), patch_size, "stem")(images)
     features = _activated(features, activation, "stem")
     for index in range(num_blocks):
         features = _block(

@@ -12,9 +12,14 @@ from keras_mixer.models.pyramid import Stage, check_stages, pyramid, pyramid_cla
 
 def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, name: str):
     """A convolution with the same padding at both ends, where Keras's own would put more at the far end."""
-    pad = keras.layers.ZeroPadding2D(padding, name=f"{name}_padding")
+    pad = keras.layers.ZeroPadding2D(padding, data_format="channels_last", name=f"{name}_padding")
     convolve = keras.layers.Conv2D(
-        hidden_dim, kernel_size, strides=strides, kernel_initializer="lecun_normal", name=name
+        hidden_dim,
+        kernel_size,
+        strides=strides,
+        data_format="channels_last",
+        kernel_initializer="lecun_normal",
+        name=name,
     )
     return lambda features: convolve(pad(features))
 

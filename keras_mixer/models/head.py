@@ -4,6 +4,9 @@ import keras
 
 from keras_mixer.layers.checks import positive_integer
 
+# Channels lie last whatever `keras.config.image_data_format` says, here as in every layer that would ask it.
+_LAST = {"data_format": "channels_last", "name": "pre_logits"}
+
 # By the rank of what is pooled: tokens, or a feature map that keeps the image's two axes.
 _POOLING = {
     3: {"avg": keras.layers.GlobalAveragePooling1D, "max": keras.layers.GlobalMaxPooling1D},
@@ -35,9 +38,9 @@ def classifier(
     if pooling is not None and pooling not in poolings:
         raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
     if include_top:
-        outputs = _scores(poolings["avg"](name="pre_logits")(tokens), classes, classifier_activation)
+        outputs = _scores(poolings["avg"](**_LAST)(tokens), classes, classifier_activation)
     else:
-        outputs = tokens if pooling is None else poolings[pooling](name="pre_logits")(tokens)
+        outputs = tokens if pooling is None else poolings[pooling](**_LAST)(tokens)
     return keras.Model(inputs, outputs, name=name)
 
 

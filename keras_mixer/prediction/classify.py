@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from keras_mixer.data import ModelCard
 from keras_mixer.data.corrupt import attempt
+from keras_mixer.data.image_files import MAX_PIXELS
 from keras_mixer.evaluation import Predictor
 from keras_mixer.prediction.shards import Shard
 
-# 67 million pixels, 200 MB decoded, as in the graphs that `export` writes: what they answer is answered here too.
-MAX_PIXELS = 2**26
 _READERS = 16  # files that are read at a time: a file in a cloud takes tens of milliseconds to answer
 
 

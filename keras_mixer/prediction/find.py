@@ -4,10 +4,10 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 
+from keras_mixer.data.image_files import IMAGE_SUFFIXES
 from keras_mixer.prediction.locations import Location, expand
 from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
 PARQUET_SUFFIX = ".parquet"
 ROW_NUMBERS = "none"  # instead of the name of a column
 

@@ -6,6 +6,8 @@ import glob
 import os
 from typing import TYPE_CHECKING
 
+from keras_mixer.files import PARTIAL
+
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
@@ -13,7 +15,6 @@ INSTALL = "pip install pyarrow"
 # Object stores show a file when all of it has arrived; elsewhere it is written aside and renamed.
 _APPEARS_WHOLE = ("s3", "gcs", "abfs")
 _SCHEMES = {"gcs": "gs"}
-PARTIAL = ".partial-"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from keras_mixer.prediction.locations import PARTIAL, Location, locate
+from keras_mixer.files import PARTIAL
+from keras_mixer.prediction.locations import Location, locate
 
 if TYPE_CHECKING:
     import pyarrow as pa

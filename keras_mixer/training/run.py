@@ -220,5 +220,4 @@ def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> No
 def _report(corrupt: CorruptImages) -> None:
     """Says how many images the run did without, and which, the first three by name."""
     if corrupt.count:
-        named = ", ".join(corrupt.found[:3]) + (", ..." if corrupt.count > 3 else "")
-        _log.warning("%d images could not be read and were left out: %s.", corrupt.count, named)
+        _log.warning("%s", corrupt.left_out())

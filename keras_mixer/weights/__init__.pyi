@@ -1,5 +1,6 @@
 from .cache import download as download
 from .class_names import decode_predictions as decode_predictions
+from .class_names import names_of as names_of
 from .class_names import wordnet_ids as wordnet_ids
 from .loading import load as load
 from .permutation import permute as permute
@@ -7,5 +8,6 @@ from .preprocessing import preprocess_input as preprocess_input
 from .registry import InputPreprocessing as InputPreprocessing
 from .registry import WeightSet as WeightSet
 from .registry import available as available
+from .registry import find as find
 from .resolution import change_resolution as change_resolution
 from .saving import save_npz as save_npz

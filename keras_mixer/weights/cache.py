@@ -5,6 +5,7 @@ import logging
 import os
 from pathlib import Path
 
+from keras_mixer.files import remove_stale_partial_files
 from keras_mixer.weights.registry import WeightSet, find
 from keras_mixer.weights.transfer import digest_path, fetch, write_digest
 
@@ -60,6 +61,7 @@ def path_to_load(variant: str, name: str) -> Path:
 def cached_file(url: str, name: str) -> Path:
     """Returns the cached file `name`, checked against its recorded sha256; fetches `url` first if it is not there."""
     path = cache_directory() / name
+    remove_stale_partial_files(path.parent)  # of downloads that were killed; they are large
     if path.is_file():
         verify(path)
     else:

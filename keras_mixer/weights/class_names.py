@@ -1,6 +1,7 @@
 """Names of the classes that the published heads know, and the best of a model's predictions by name."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,21 @@ _IMAGENET_21K_IDS = "https://storage.googleapis.com/bit_models/imagenet21k_wordn
 _IMAGENET_21K_LEMMAS = "https://storage.googleapis.com/bit_models/imagenet21k_wordnet_lemmas.txt"
 
 
-def decode_predictions(probabilities, top: int = 5) -> list[list[tuple[str, str, float]]]:
+def decode_predictions(
+    probabilities, top: int = 5, class_names: Sequence[str] | None = None
+) -> list[list[tuple[str, str, float]]]:
     """Names the best classes of each prediction.
 
-    The names are fetched once into the Keras cache.
+    Those of ImageNet are fetched once into the Keras cache.
 
     Args:
-        probabilities: Scores of shape `(batch, 1000)` or `(batch, 21843)`.
+        probabilities: Scores of shape `(batch, classes)`; of 1,000 or 21,843 classes where none are named.
         top: How many classes of each prediction, best first.
+        class_names: Names of other classes, in the order of the scores, as `keras_mixer.weights.names_of` knows them
+            for a set of weights.
 
     Returns:
-        For each prediction, `top` triples (WordNet id, name, score).
+        For each prediction, `top` triples (WordNet id, name, score); the name stands for the id of classes named.
 
     Raises:
         ValueError: If the shape is another, `top` is out of range, or the file of names is damaged.
@@ -33,18 +38,27 @@ def decode_predictions(probabilities, top: int = 5) -> list[list[tuple[str, str,
     Example:
         >>> keras_mixer.decode_predictions(model.predict(images), top=1)
         [[('n02123045', 'tabby', 0.93)]]
+        >>> names = keras_mixer.weights.names_of(keras_mixer.weights.find("mixer_nano", "cifar10"))
+        >>> keras_mixer.decode_predictions(nano.predict(images), top=1, class_names=names)
+        [[('cat', 'cat', 0.88)]]
     """
     from keras import ops
 
     scores = ops.convert_to_numpy(probabilities)
-    if scores.ndim != 2 or scores.shape[1] not in _READERS:
+    if class_names is not None:
+        if scores.ndim != 2 or scores.shape[1] != len(class_names):
+            raise ValueError(
+                f"`class_names` are {len(class_names)}: expected scores of shape (batch, {len(class_names)}), but got "
+                f"{scores.shape}."
+            )
+    elif scores.ndim != 2 or scores.shape[1] not in _READERS:
         raise ValueError(
             "`decode_predictions` names the classes of ImageNet-1k and ImageNet-21k: it expects scores of shape "
-            f"(batch, 1000) or (batch, 21843), but got {scores.shape}."
+            f"(batch, 1000) or (batch, 21843), but got {scores.shape}. Name other classes with `class_names`."
         )
     if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
         raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
-    names = _READERS[scores.shape[1]]()
+    names = _READERS[scores.shape[1]]() if class_names is None else [(name, name) for name in class_names]
     # Stable, so that of equal scores the lower class number comes first.
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [[(*names[index], float(row[index])) for index in order] for row, order in zip(scores, best, strict=True)]
@@ -69,6 +83,9 @@ def wordnet_ids(classes: int) -> tuple[str, ...]:
 
 def names_of(entry: WeightSet) -> tuple[str, ...]:
     """Returns the names of the classes of a set of weights, WordNet ids where they are those of ImageNet.
+
+    Args:
+        entry: The set, as from `keras_mixer.weights.find`.
 
     Raises:
         ValueError: If the names are not known, or the file of names is damaged.

@@ -9,8 +9,8 @@ import numpy as np
 from keras_mixer.weights.cache import path_to_load
 from keras_mixer.weights.fit_to_grid import fit_to_grid
 from keras_mixer.weights.layouts import to_official_names
-from keras_mixer.weights.naming import named_weights, numbered_to_named
-from keras_mixer.weights.readers import is_checkpoint_name, open_checkpoint
+from keras_mixer.weights.naming import layers_before, named_weights, numbered_to_named
+from keras_mixer.weights.readers import open_checkpoint
 from keras_mixer.weights.stored import StoredArray
 from keras_mixer.weights.token_weights import line_axes, token_axes
 
@@ -25,6 +25,8 @@ def load(
     resize: bool | tuple[int, int] = False,
 ) -> None:
     """Loads weights into `model`: all that it has, or none.
+
+    Layers before the stem, where the model was built on an `input_tensor`, stay as they are unless the file holds them.
 
     Args:
         model: A built Keras model whose weights bear the official names, as `keras_mixer.Mixer` makes them.
@@ -50,8 +52,9 @@ def load(
     with open_checkpoint(path) as stored:
         arrays = to_official_names(numbered_to_named(stored, weights))
         _check_skip(skip, [*weights, *arrays])
-        weights = {name: variable for name, variable in weights.items() if not _is_skipped(name, skip)}
-        arrays = {name: array for name, array in arrays.items() if not _is_skipped(name, skip)}
+        left = [*skip, *(layer for layer in layers_before(model) if not _holds(arrays, layer))]
+        weights = {name: variable for name, variable in weights.items() if not _is_of(name, left)}
+        arrays = {name: array for name, array in arrays.items() if not _is_of(name, skip)}
         if resize:
             arrays = fit_to_grid(model, arrays, None if isinstance(resize, bool) else resize)
         _check_names_and_shapes(path, model, weights, arrays)
@@ -77,19 +80,24 @@ def is_path(source) -> bool:
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"Weights come from the name of a published set or a path, but got {source!r}.")
-    return isinstance(source, os.PathLike) or is_checkpoint_name(source) or os.sep in source
+    # No set has a dot in its name: "mixer.h5" is meant for a file, and the readers say which endings they know.
+    return isinstance(source, os.PathLike) or "." in source or os.sep in source
 
 
 def _check_skip(skip: Sequence[str], names: Sequence[str]) -> None:
     if isinstance(skip, str):
         raise ValueError(f"`skip` must be a sequence of names, but got the string {skip!r}. Use ({skip!r},).")
     for part in skip:
-        if not any(_is_skipped(name, (part,)) for name in names):
+        if not any(_is_of(name, (part,)) for name in names):
             raise ValueError(f"`skip` names {part!r}, which is neither in the model nor in the checkpoint.")
 
 
-def _is_skipped(name: str, skip: Sequence[str]) -> bool:
+def _is_of(name: str, skip: Sequence[str]) -> bool:
     return any(name == part or name.startswith(part.rstrip("/") + "/") for part in skip)
+
+
+def _holds(arrays: dict[str, StoredArray], layer: str) -> bool:
+    return any(_is_of(name, (layer,)) for name in arrays)
 
 
 def _check_names_and_shapes(path: Path, model, weights: dict, arrays: dict[str, StoredArray]) -> None:
@@ -140,7 +148,7 @@ def _values(path: Path, name: str, array: StoredArray, variable) -> np.ndarray:
     dtype = ml_dtypes.bfloat16 if str(variable.dtype) == "bfloat16" else np.dtype(str(variable.dtype))
     values = array.read()
     with np.errstate(all="ignore"):
-        values = np.ascontiguousarray(values, dtype)
+        values = np.asarray(values, dtype, order="C")
         if not np.isfinite(values).all():
             raise ValueError(
                 f"{path} holds values in {name} that are not finite in {variable.dtype}. Nothing was loaded."

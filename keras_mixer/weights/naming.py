@@ -24,6 +24,20 @@ def named_weights(model) -> dict:
     return weights
 
 
+def layers_before(model) -> frozenset[str]:
+    """Returns the names of the layers whose outputs the layer `stem` reads: those of an `input_tensor` given."""
+    import keras
+
+    stem = next((layer for layer in model.layers if layer.name == "stem"), None)
+    if stem is None or not getattr(model, "inputs", None):
+        return frozenset()
+    try:
+        images = stem.input
+    except (AttributeError, ValueError):  # called in several models, or in none
+        return frozenset()
+    return frozenset(layer.name for layer in keras.Model(model.inputs, images).layers)
+
+
 def _official_leaf(path: str) -> str:
     head, slash, leaf = path.rpartition("/")
     return head + slash + {"gamma": "scale", "beta": "bias"}.get(leaf, leaf)

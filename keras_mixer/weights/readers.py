@@ -46,11 +46,6 @@ def open_checkpoint(path: str | os.PathLike) -> Iterator[Arrays]:
         yield {name: _guarded(array, path) for name, array in arrays.items()}
 
 
-def is_checkpoint_name(name: str) -> bool:
-    """Whether a name ends like a checkpoint file."""
-    return name.endswith((*_READERS, *_PICKLES))
-
-
 @contextlib.contextmanager
 def damage_named(path: Path) -> Iterator[None]:
     """Turns any error of a parser into one that names the file."""

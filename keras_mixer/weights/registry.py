@@ -171,6 +171,10 @@ def find(variant: str, name: str) -> WeightSet:
 
     Raises:
         ValueError: If there is no such set; the message lists those that exist.
+
+    Example:
+        >>> keras_mixer.weights.find("mixer_nano", "cifar10").preprocessing.image_size
+        (32, 32)
     """
     if (variant, name) in REGISTRY:
         return REGISTRY[variant, name]

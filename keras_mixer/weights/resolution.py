@@ -37,7 +37,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     Raises:
         ValueError: If the patch does not divide `image_size`, `method` is unknown, or "block_diagonal" is asked for
             a size that is not a whole number of times the old one or a model without weights over tokens, or blocks
-            change the number of tokens. The patches of CycleMLP overlap, and it takes any size.
+            change the number of tokens; if the model is not functional or holds another model, or the weights of other
+            layers depend on the size. The patches of CycleMLP overlap, and it takes any size.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -47,6 +48,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     if method not in _METHODS:
         raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, but got {method!r}.")
     height, width = pair_of_positive_integers("image_size", image_size)
+    _check_functional(model)
     axes, lines = token_axes(model), line_axes(model)
     if method == "block_diagonal" and (lines or not axes):
         raise ValueError(
@@ -85,6 +87,17 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     return changed
 
 
+def _check_functional(model) -> None:
+    """Raises ValueError unless `model` is functional and no model lies among its layers."""
+    inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    if inner or isinstance(model, keras.Sequential) or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"Expected a functional model of layers, but {model.name!r} is of the class {type(model).__name__}"
+            f"{f' and has the model {inner[0]!r} among its layers' if inner else ''}. Change the resolution of a "
+            f"functional Mixer itself, and put what else there is around the new one."
+        )
+
+
 def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
     """Raises ValueError where the first convolution cuts images into patches that do not divide `image_size`."""
     stem = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
@@ -107,6 +120,12 @@ def copy_weights(model, to, axes, change, skip=()) -> None:
         values = keras.ops.convert_to_numpy(variable)
         if name in axes:
             values = change(values, axes[name])
+        if tuple(values.shape) != tuple(targets[name].shape):
+            raise ValueError(
+                f"{name} of {model.name!r} has the shape {tuple(targets[name].shape)} at the new size and "
+                f"{tuple(values.shape)} at the old one, and is no weight over tokens: pool the tokens before it, "
+                f"instead of flattening them."
+            )
         targets[name].assign(values)
 
 
@@ -124,6 +143,9 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
 
     renewed = keras.models.clone_model(model, input_tensors=inputs, clone_function=renew)
     renewed.name = model.name
+    # A layer's configuration does not say which of its sublayers are frozen.
+    for old, new in zip(model.weights, renewed.weights, strict=True):
+        new.trainable = old.trainable
     copy_preprocessing(model, renewed)
     return renewed
 

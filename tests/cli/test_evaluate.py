@@ -1,5 +1,7 @@
 import json
+import pathlib
 import re
+import shutil
 
 import digit_models
 import pytest
@@ -77,6 +79,15 @@ def test_a_model_given_twice_is_measured_once(run, capsys):
 def test_another_split_may_be_given(run, capsys):
     assert status("evaluate", run, "--split", "train[:25]", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["examples"] == 25
+
+
+def test_images_that_cannot_be_read_may_be_left_out(run, tmp_path, capsys):
+    folder = tmp_path / "images" / "test" / "8"
+    folder.mkdir(parents=True)
+    shutil.copy(pathlib.Path(__file__).parents[1] / "data" / "digits" / "8_sample1.png", folder)
+    (folder / "damaged.png").write_bytes(b"no image")
+    assert status("evaluate", run, "--dataset", tmp_path / "images", "--corrupt-limit", 1, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 1
 
 
 def test_draws_a_sheet_of_predictions(run, tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import digit_models
@@ -9,6 +10,8 @@ import yaml
 from keras_mixer.cli import export as module
 from keras_mixer.cli.main import main
 from keras_mixer.export import FORMATS
+
+DIGITS = pathlib.Path(__file__).parents[1] / "data" / "digits"
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,20 @@ def test_serving_writes_the_bundle_under_the_given_name(run, tmp_path):
     assert (bundle / "models/Seven_7/1/saved_model.pb").is_file()
     deployment = yaml.safe_load((bundle / "kubernetes/deployment.yaml").read_text())
     assert deployment["metadata"]["name"] == "seven-7-serving"
+
+
+def test_images_that_cannot_be_read_are_left_out_of_measuring_and_calibrating(run, tmp_path, capsys):
+    for label in range(10):
+        (tmp_path / "images" / "test" / str(label)).mkdir(parents=True)
+        shutil.copy(DIGITS / "8_sample1.png", tmp_path / "images" / "test" / str(label))
+    (tmp_path / "images" / "test" / "8" / "damaged.png").write_bytes(b"no image")
+    arguments = ("--formats", "litert_int8", "--output", tmp_path, "--dataset", tmp_path / "images")
+    assert status("export", run, *arguments) == 2
+    error = capsys.readouterr().err
+    assert "1 image could not be read, and 0 may be" in error
+    assert "damaged.png" in error
+    status("export", run, *arguments, "--corrupt-limit", 1)
+    assert json.loads((tmp_path / "digits/report.json").read_text())["examples"] == 10
 
 
 def test_a_breach_names_the_artefact_keeps_it_and_is_a_fault(run, tmp_path, capsys, monkeypatch):

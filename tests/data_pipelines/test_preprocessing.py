@@ -156,6 +156,14 @@ def test_works_inside_a_function_of_unknown_sizes(photograph, encoded):
     np.testing.assert_allclose(function(encoded(photograph)), preprocessing(encoded(photograph)), atol=1e-6)
 
 
+def test_a_list_for_each_channel_is_a_tuple():
+    listed = Preprocessing(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    same = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    assert (listed, hash(listed)) == (same, hash(same))
+    with pytest.raises(ValueError, match="must be positive"):
+        Preprocessing(std=[1.0, 0.0, 1.0])
+
+
 def test_json_round_trip():
     preprocessing = Preprocessing(image_size=(32, 48), channels=3, resize="direct", mean=(0.1, 0.2, 0.3), std=0.25)
     assert Preprocessing.from_json(preprocessing.to_json()) == preprocessing

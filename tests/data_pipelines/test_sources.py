@@ -78,8 +78,9 @@ def test_parts_hold_everything_once(data_dir):
     assert sorted(images) == sorted(example["image"] for example in source.examples().as_numpy_iterator())
 
 
-def test_labels_and_chosen_examples(data_dir):
-    source = data.load("digits", split="test", data_dir=data_dir)
+@pytest.mark.parametrize("split", ["test", "train[50%:]", "test+train[:10%]"])
+def test_labels_and_chosen_examples(data_dir, split):
+    source = data.load("digits", split=split, data_dir=data_dir)
     examples = list(source.examples().as_numpy_iterator())
     assert source.labels.tolist() == [example["label"] for example in examples]
     chosen = source.chosen([3, 4, 200])

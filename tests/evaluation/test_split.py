@@ -1,11 +1,15 @@
 import dataclasses
+import pathlib
+import shutil
 
 import digit_models
 import numpy as np
 import pytest
 
-from keras_mixer.data import DatasetSpec, load
+from keras_mixer.data import DatasetSpec, ModelCard, load
 from keras_mixer.evaluation import EvaluationSplit, labelled_batches
+
+DIGITS = pathlib.Path(__file__).parents[1] / "data" / "digits"
 
 
 def labels(split):
@@ -59,3 +63,21 @@ def test_an_unreadable_image_is_named(tmp_path):
         (tmp_path / "test" / label / "0.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"1 image could not be read, .*0\.png"):
         list(labelled_batches(load(str(tmp_path), "test"), digit_models.PREPROCESSING, 1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_so_many_unreadable_images_are_left_out_and_named(tmp_path, caplog, batch_size):
+    for label, name in (("ant", "8_sample1.png"), ("bee", "8_sample3.png")):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        shutil.copy(DIGITS / name, tmp_path / "test" / label)
+    (tmp_path / "test" / "ant" / "damaged.png").write_bytes(b"no image")
+    source = load(str(tmp_path), "test")
+    assert source.labels.tolist() == [0, 1, 0]
+    split = EvaluationSplit(
+        ModelCard("two", ("ant", "bee"), digit_models.PREPROCESSING, source.spec),
+        batch_size=batch_size,
+        corrupt_limit=1,
+    )
+    assert labels(split).tolist() == [0, 1]
+    assert "1 image could not be read and was left out" in caplog.text
+    assert "damaged.png" in caplog.text

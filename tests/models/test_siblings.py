@@ -1,6 +1,7 @@
 """What holds of every sibling of Mixer, whatever its architecture."""
 
 import dataclasses
+import functools
 import math
 
 import family
@@ -147,6 +148,25 @@ def test_head_starts_at_zero(sibling):
     images, _ = family.answers(sibling)
     scores = goldens.outputs(family.model(sibling, classifier_activation="softmax"), images)
     np.testing.assert_allclose(scores, 0.2, rtol=1e-6)
+
+
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("name", ["mixer", *family.BUILDERS])
+def test_channels_lie_last_whatever_keras_is_set_to(name, channels_first):
+    build = goldens.mixer if name == "mixer" else functools.partial(family.model, name)
+    checkpoint = goldens.TINY if name == "mixer" else family.checkpoint(name)
+    images, logits = (goldens.answers() if name == "mixer" else family.answers(name))[:2]
+    model = build()
+    keras_mixer.weights.load(model, checkpoint)
+    assert goldens.relative_error(goldens.outputs(model, images), logits) < 1e-5
+    features = build(include_top=False, pooling="max")
+    assert features.output_shape == (None, model.get_layer("head").kernel.shape[0])
 
 
 def test_pooled_features_are_the_logits_before_the_head(sibling):

@@ -90,6 +90,17 @@ def test_other_shapes_are_refused(shape):
         keras_mixer.decode_predictions(np.zeros(shape))
 
 
+def test_classes_that_the_caller_names():
+    names = keras_mixer.weights.names_of(keras_mixer.weights.find("mixer_nano", "cifar10"))
+    (best,) = keras_mixer.decode_predictions(scores(10, _3=0.5, _9=0.25), top=2, class_names=names)
+    assert best == [("cat", "cat", 0.5), ("truck", "truck", 0.25)]  # the order of CIFAR-10's own labels
+    for shape in ((10,), (1, 1000)):
+        with pytest.raises(ValueError, match=r"`class_names` are 10: expected scores of shape \(batch, 10\)"):
+            keras_mixer.decode_predictions(np.zeros(shape), class_names=names)
+    with pytest.raises(ValueError, match=r"got \(1, 10\)\. Name other classes with `class_names`"):
+        keras_mixer.decode_predictions(np.zeros((1, 10)))
+
+
 @pytest.mark.parametrize("top", [0, -1, 1001, 2.5, True, "all"])
 def test_top_is_a_count_of_classes(top):
     with pytest.raises(ValueError, match="from 1 to 1000"):

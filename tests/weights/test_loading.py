@@ -50,6 +50,24 @@ def test_logits_of_the_reference_with_another_patch():
     assert goldens.relative_error(goldens.outputs(model, images), logits) < 1e-5
 
 
+def test_layers_before_the_stem_keep_their_weights_unless_the_file_has_them(tmp_path):
+    images, logits, _ = goldens.answers()
+    pixels = keras.Input((32, 32, 3), name="pixels")
+    mixed = keras.layers.Dense(3, kernel_initializer="identity", name="colours")(pixels)
+    model = goldens.mixer(input_tensor=keras.layers.Normalization()(mixed))
+    weights.load(model, goldens.TINY)
+    assert goldens.relative_error(goldens.outputs(model, images), logits) < 1e-5
+    model.get_layer("colours").bias.assign([1.0, 2.0, 3.0])
+    weights.save_npz(model, tmp_path / "whole.npz")
+    model.get_layer("colours").bias.assign([0.0, 0.0, 0.0])
+    weights.load(model, tmp_path / "whole.npz")
+    np.testing.assert_array_equal(model.get_layer("colours").bias, [1.0, 2.0, 3.0])
+    # A layer after the stem is the model's own.
+    scores = keras.layers.Dense(3, name="mine")(model.output)
+    with pytest.raises(ValueError, match="missing: mine/kernel"):
+        weights.load(keras.Model(model.input, scores), goldens.TINY)
+
+
 SAVE_ALL_FORMATS = """
 import sys, goldens
 from keras_mixer import weights

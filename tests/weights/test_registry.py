@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+import keras_mixer
 from keras_mixer import weights
 from keras_mixer.models import VARIANTS
 from keras_mixer.weights.registry import find
@@ -19,6 +20,16 @@ OFFICIAL = {
 def published():
     """The sets that have to be fetched."""
     return [entry for entry in weights.available() if entry.url]
+
+
+@pytest.mark.parametrize("name", ["mixer.h5", "mixer.hdf5"])
+def test_a_file_of_another_kind_is_told_which_there_are(name):
+    with pytest.raises(ValueError, match=rf"{name} is not a checkpoint: .*\.weights\.h5"):
+        keras_mixer.MixerNano(weights=name)
+
+
+def test_the_names_of_sets_have_no_dot_by_which_a_file_is_known():
+    assert not [entry.name for entry in weights.available() if "." in entry.name]
 
 
 def test_the_official_sets_are_complete():

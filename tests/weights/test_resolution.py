@@ -88,6 +88,39 @@ def test_a_model_that_ends_in_tokens_or_starts_before_the_stem():
     assert [layer.name for layer in larger.layers] == [layer.name for layer in body.layers]
 
 
+def test_what_is_frozen_stays_frozen():
+    model = goldens.mixer()
+    model.get_layer("MixerBlock_0").token_mixing.trainable = False
+    model.get_layer("stem").trainable = False
+    for size in (64, 48):
+        changed = weights.change_resolution(model, size)
+        assert [w.path for w in changed.trainable_weights] == [w.path for w in model.trainable_weights]
+
+
+def in_sequence():
+    return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), goldens.mixer()], name="outer")
+
+
+def in_function():
+    images = keras.Input((32, 32, 3))
+    return keras.Model(images, goldens.mixer()(images), name="outer")
+
+
+@pytest.mark.parametrize("build", [in_sequence, in_function])
+def test_a_model_around_a_mixer_is_refused(build):
+    with pytest.raises(ValueError, match=r"'outer' is of the class .* has the model 'mixer' among its layers"):
+        weights.change_resolution(build(), 64)
+    with pytest.raises(ValueError, match="'empty' is of the class Sequential"):
+        weights.change_resolution(keras.Sequential(name="empty"), 64)
+
+
+def test_a_head_on_flattened_tokens_is_refused():
+    body = goldens.mixer(include_top=False)
+    scores = keras.layers.Dense(4, name="mine")(keras.layers.Flatten()(body.output))
+    with pytest.raises(ValueError, match=r"mine/kernel of .* \(1536, 4\) at the new size and \(384, 4\)"):
+        weights.change_resolution(keras.Model(body.input, scores), 64)
+
+
 @pytest.mark.backends
 @pytest.mark.parametrize("size", [(48, 48), (24, 24), (40, 64), (16, 96)])
 def test_other_ratios_keep_the_hidden_units(size):
@@ -177,5 +210,6 @@ def test_bad_arguments():
         weights.change_resolution(model, 64, method="bicubic")
     with pytest.raises(ValueError, match="image_size"):
         weights.change_resolution(model, 0)
+    numbers = keras.Input((4,))
     with pytest.raises(ValueError, match="cuts images into patches"):
-        weights.change_resolution(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), 64)
+        weights.change_resolution(keras.Model(numbers, keras.layers.Dense(2)(numbers)), 64)
