@@ -50,13 +50,8 @@ JAX = {"KERAS_BACKEND": "jax", "PATH": ""}  # starts faster than TensorFlow
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory) -> str:
     path = str(tmp_path_factory.mktemp("saved") / "model.keras")
-    script = (
-        "import sys, keras_mixer\n"
-        "model = keras_mixer.Mixer(num_blocks=1, patch_size=4, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8,"
-        " input_shape=(8, 8, 3), classes=3)\n"
-        "model.save(sys.argv[1])\n"
-    )
-    subprocess.run([sys.executable, "-c", script, path], env=JAX, check=True, capture_output=True)
+    sizes = dict(num_blocks=1, patch_size=4, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8)
+    keras_mixer.Mixer(**sizes, input_shape=(8, 8, 3), classes=3).save(path)
     return path
 
 

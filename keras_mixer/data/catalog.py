@@ -90,14 +90,16 @@ class TfdsSource(Source):
                 read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True, **options),
                 shuffle_files=shuffle_files,
             )
-        return records.map(
-            lambda record: {
+
+        @tf.autograph.experimental.do_not_convert
+        def example(record):
+            return {
                 "image": record[self._image_key],
                 "label": tf.cast(record[self._label_key], tf.int64),
                 "index": self._index(record["tfds_id"]),
-            },
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+            }
+
+        return records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _index(self, name: tf.Tensor) -> tf.Tensor:
         """The number of an example from what TFDS calls it: `FILE__NUMBER`."""

@@ -6,6 +6,9 @@ from keras_mixer.data.corrupt import CorruptImages, attempt
 from keras_mixer.data.preprocessing import Preprocessing
 from keras_mixer.data.sources import Source
 
+# Nothing here is Python control flow on tensors, and AutoGraph takes longer than all the rest of making the pipeline.
+_unconverted = tf.autograph.experimental.do_not_convert
+
 
 def evaluation_batches(
     source: Source,
@@ -44,12 +47,15 @@ def evaluation_batches(
         raise ValueError(f"`batch_size` is a positive number of examples, but got {batch_size!r}.")
     corrupt = CorruptImages() if corrupt is None else corrupt
 
+    @_unconverted
     def prepare(example):
         image, readable = attempt(preprocessing, example["image"], tf.zeros(preprocessing.input_shape))
         image = tf.ensure_shape(image, preprocessing.input_shape)
         return {"image": image, "label": example["label"], "index": example["index"], "readable": readable}
 
+    @_unconverted
     def finish(batch):
+        batch = corrupt.count_unreadable(batch, source)
         images, labels, weights = batch["image"], batch["label"], tf.cast(batch["readable"], tf.float32)
         if pad:
             missing = batch_size - tf.shape(labels)[0]
@@ -64,4 +70,4 @@ def evaluation_batches(
         return images, labels, weights
 
     batches = source.examples().map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
-    return batches.map(lambda batch: finish(corrupt.count_unreadable(batch, source))).prefetch(tf.data.AUTOTUNE)
+    return batches.map(finish).prefetch(tf.data.AUTOTUNE)

@@ -71,6 +71,7 @@ class FolderSource(Source):
     def examples(self) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices((self.paths, self.labels)).enumerate().map(self._read)
 
+    @tf.autograph.experimental.do_not_convert
     def _read(self, index, path_and_label):
         path, label = path_and_label
         # Of a file that is gone come no bytes, which cannot be decoded: it counts as any unreadable image.

@@ -78,13 +78,12 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
 
 def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> _Decoded | None:
     """Decodes everything; None if an image has another shape."""
-    examples = source.examples().map(
-        lambda example: {
-            **example,
-            "image": attempt(preprocessing.decode, example["image"], tf.zeros(shape, tf.uint8)),
-        },
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+
+    @tf.autograph.experimental.do_not_convert
+    def decoded(example):
+        return {**example, "image": attempt(preprocessing.decode, example["image"], tf.zeros(shape, tf.uint8))}
+
+    examples = source.examples().map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
     images = np.empty((source.num_examples, *shape), np.uint8)
     labels: list[int] = []
     indices: list[int] = []

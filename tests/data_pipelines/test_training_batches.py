@@ -83,28 +83,31 @@ def test_the_order_is_shuffled(digits):
     assert 0.05 < np.mean(labels == order) < 0.2  # ten classes agree one time in ten by chance
 
 
+@pytest.fixture(scope="module")
+def whole(data_dir):
+    """Batches of a stream with everything in it."""
+    return take(26, data.load("digits", split="test", data_dir=data_dir), augmentation=EVERYTHING)
+
+
 @pytest.mark.parametrize("start_step", [1, 11, 23])  # 11 * 32 is just before the end of the first epoch
-def test_starts_anywhere(digits, start_step):
-    whole = take(26, digits, augmentation=EVERYTHING)
+def test_starts_anywhere(digits, whole, start_step):
     same(take(26 - start_step, digits, augmentation=EVERYTHING, start_step=start_step), whole[start_step:])
 
 
-def test_seeds_differ_and_global_seeds_do_not_matter(digits):
-    first = take(3, digits, augmentation=EVERYTHING)
+def test_seeds_differ_and_global_seeds_do_not_matter(digits, whole):
     tf.random.set_seed(123)
-    same(take(3, digits, augmentation=EVERYTHING), first)
-    assert set(keys(first)).isdisjoint(keys(take(3, digits, augmentation=EVERYTHING, seed=2)))
+    same(take(3, digits, augmentation=EVERYTHING), whole[:3])
+    assert set(keys(whole[:3])).isdisjoint(keys(take(3, digits, augmentation=EVERYTHING, seed=2)))
 
 
-def test_shards_are_the_parts_of_the_batch(digits):
-    whole = take(13, digits, augmentation=EVERYTHING)
+def test_shards_are_the_parts_of_the_batch(digits, whole):
     shards = [take(13, digits, augmentation=EVERYTHING, num_shards=2, shard_index=index) for index in range(2)]
     joined = [tuple(np.concatenate(parts) for parts in zip(*step, strict=True)) for step in zip(*shards, strict=True)]
-    same(joined, whole)
+    same(joined, whole[:13])
 
 
-def test_the_values_are_the_models(digits):
-    images, labels = zip(*take(4, digits, augmentation=EVERYTHING), strict=True)
+def test_the_values_are_the_models(whole):
+    images, labels = zip(*whole[:4], strict=True)
     assert np.min(images) == -1
     assert np.max(images) == 1
     np.testing.assert_allclose(np.sum(labels, axis=-1), 1, atol=1e-6)

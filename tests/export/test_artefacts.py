@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import digit_models
 import numpy as np
@@ -75,11 +76,18 @@ def test_scores_that_are_no_numbers_are_a_breach_at_any_accuracy(model, card, tm
     assert report.breaches == ["model.tflite (litert) gives scores that are no numbers for 1 of 1 images."]
 
 
-def test_a_second_export_adds_a_version_and_replaces_the_files(model, card, tmp_path):
-    for _ in range(2):
-        report = export(model, card, tmp_path, ["saved_model", "litert"], limit=10)
+@pytest.fixture
+def earlier(report, base, tmp_path):
+    """A copy of the first export."""
+    return shutil.copytree(base, tmp_path / "digits")
+
+
+def test_a_second_export_adds_a_version_and_replaces_the_files(model, card, earlier):
+    (earlier / "model.tflite").write_bytes(b"old")
+    report = export(model, card, earlier, ["saved_model", "litert"], limit=10)
     assert report.rows[1].file == "2"
-    assert (tmp_path / "1" / "saved_model.pb").exists()
+    assert (earlier / "1" / "saved_model.pb").exists()
+    assert report.rows[2].bytes == (earlier / "model.tflite").stat().st_size > 3
 
 
 def test_a_saved_model_is_measured_before_a_server_can_see_it(model, card, tmp_path, monkeypatch):
@@ -102,19 +110,18 @@ def test_a_saved_model_is_measured_before_a_server_can_see_it(model, card, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "model.json", "report.json"]
 
 
-def test_no_file_stays_beside_the_card_of_another_model(model, card, tmp_path):
-    export(model, card, tmp_path, ["onnx"], limit=10)
-    export(model, card, tmp_path, ["litert"], limit=10)
-    assert {"model.onnx", "model.tflite"} < {path.name for path in tmp_path.iterdir()}
+def test_no_file_stays_beside_the_card_of_another_model(model, card, earlier):
+    shutil.rmtree(earlier / "1")
+    export(model, card, earlier, ["litert"], limit=10)
+    assert {"model.onnx", "model.tflite"} < {path.name for path in earlier.iterdir()}
     other = dataclasses.replace(card, name="other")
-    export(model, other, tmp_path, ["litert"], limit=10)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.tflite", "report.json"]
-    assert ModelCard.load(tmp_path / "model.json") == other
+    export(model, other, earlier, ["litert"], limit=10)
+    assert sorted(path.name for path in earlier.iterdir()) == ["model.json", "model.tflite", "report.json"]
+    assert ModelCard.load(earlier / "model.json") == other
 
 
-def test_an_export_that_fails_leaves_the_earlier_one(model, card, tmp_path, monkeypatch):
-    export(model, card, tmp_path, ["litert"], limit=10)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+def test_an_export_that_fails_leaves_the_earlier_one(model, card, earlier, monkeypatch):
+    before = {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()}
 
     def fail(*_):
         raise OSError("No space left on device")
@@ -122,8 +129,9 @@ def test_an_export_that_fails_leaves_the_earlier_one(model, card, tmp_path, monk
     monkeypatch.setattr(module, "export_onnx", fail)
     other = dataclasses.replace(card, name="other")
     with pytest.raises(OSError, match="No space left"):
-        export(model, other, tmp_path, ["saved_model", "litert", "onnx"], limit=10)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        export(model, other, earlier, ["saved_model", "litert", "onnx"], limit=10)
+    assert {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in earlier.parent.iterdir()) == ["digits"]
 
 
 def test_without_a_dataset_artefacts_are_compared_on_random_images(model, card, tmp_path):
