@@ -30,14 +30,20 @@ TRAINING_PEAK = """
 import json, pathlib, re, sys
 import keras, numpy as np
 import keras_mixer
+from keras_mixer.training import recipes, training_model
+from keras_mixer.training.distribution import choose
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 keras.config.set_dtype_policy(sys.argv[1])
 model = keras_mixer.MixerS16(weights=None, classifier_activation=None)
-model.compile("adamw", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
 before = peak()
+if sys.argv[3] == "fit":
+    model.compile("adamw", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
+else:
+    model = training_model(model, recipes.get("imagenet_b16"), 20_000, choose("default"))
 batch = int(sys.argv[2])
-model.fit(np.zeros((2 * batch, 224, 224, 3), "float32"), np.zeros(2 * batch), batch_size=batch, verbose=0)
+images, targets = np.zeros((2 * batch, 224, 224, 3), "float32"), np.eye(1000, dtype="float32")[: 2 * batch]
+model.fit(images, targets, batch_size=batch, verbose=0)
 print(json.dumps([before, peak()]))
 """
 
@@ -113,21 +119,22 @@ def draw(by_patches: dict[int, float], exponent: float) -> None:
 def memory_lines() -> list[str]:
     """Peak memory of a training step of S/16, each in a process of its own."""
     peaks: dict[str, dict[int, int]] = {}
-    for policy in ("float32", "mixed_bfloat16"):
-        for batch in TRAINING_BATCHES:
-            command = [sys.executable, "-c", TRAINING_PEAK, policy, str(batch)]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            before, peak = json.loads(output.splitlines()[-1])
-            peaks.setdefault(policy, {})[batch] = peak - before
+    for step, title in (("fit", "Keras's own `fit`"), ("train", "`keras-mixer train`")):
+        for policy in ("float32", "mixed_bfloat16"):
+            for batch in TRAINING_BATCHES:
+                command = [sys.executable, "-c", TRAINING_PEAK, policy, str(batch), step]
+                output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                before, peak = json.loads(output.splitlines()[-1])
+                peaks.setdefault(f"{title}, {policy}", {})[batch] = peak - before
     return memory_table(peaks)
 
 
 def memory_table(peaks: dict[str, dict[int, int]]) -> list[str]:
-    """A table of bytes beyond the model, by dtype and batch: what an image adds, and what is needed in any case.
+    """A table of bytes beyond the model, by step and batch: what an image adds, and what is needed in any case.
 
     Gradients and the optimizer's moments are there for a batch of any size, so an image costs what the next batch adds.
     """
-    lines = ["| dtype | batch | peak beyond the model, MB | for each image more, MB |", "|---|---:|---:|---:|"]
+    lines = ["| step | batch | peak beyond the model, MB | for each image more, MB |", "|---|---:|---:|---:|"]
     fixed = []
     for policy, of_batch in peaks.items():
         smaller = None

@@ -5,11 +5,14 @@ import os
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
+import numpy as np
 import tensorflow as tf
 from sizes import CLASSES, SIZES
-from workers.tensorflow_steps import inference, matmul_flops, training
+from workers.tensorflow_steps import images_of, inference, matmul_flops
 
 import keras_mixer
+from keras_mixer.training import recipes, training_model
+from keras_mixer.training.distribution import choose
 
 
 def build(row):
@@ -27,6 +30,16 @@ def build(row):
         classes=CLASSES,
         classifier_activation=None,
     )
+
+
+def training(model, row):
+    """The package's own step, as `keras-mixer train` takes it: forward, backward, clipping and AdamW."""
+    recipe = recipes.get("imagenet_b16")
+    trained = training_model(model, recipe, 2 * recipe.schedule.warmup_steps, choose("default"))
+    labels = np.eye(CLASSES, dtype="float32")[np.random.default_rng(0).integers(0, CLASSES, size=row["batch"])]
+    batches = iter(tf.data.Dataset.from_tensors((images_of(row), labels)).cache().repeat())
+    trained.make_train_function()
+    return lambda: float(tf.nest.flatten(trained.train_function(batches))[0]) is None
 
 
 def prepare(row):
