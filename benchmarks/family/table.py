@@ -100,6 +100,9 @@ def _draw(growth: dict, picture: pathlib.Path) -> None:
             costs = [cost[kind] * unit for cost in by_side.values()]
             axis.loglog(pixels, costs, "o-", label=title)
             axis.loglog(pixels, [costs[0] * count / pixels[0] for count in pixels], ":", color="grey", linewidth=1)
+        sides = list(next(iter(growth.values())))
+        axis.set_xticks([side * side for side in sides], [f"{side}²" for side in sides], minor=False)
+        axis.set_xticks([], minor=True)
         axis.set(xlabel="pixels of the image", ylabel=label)
     axes[1].legend(title="dotted: linear")
     figure.savefig(picture, dpi=120)
