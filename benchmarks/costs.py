@@ -4,6 +4,7 @@ python -m benchmarks.costs
 """
 
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -24,7 +25,7 @@ IMAGE_SIDES = (112, 160, 224, 320, 448)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 DEPTHS = (2, 4, 8, 16)
 TRAINING_BATCHES = (4, 8, 16, 32)
-REPETITIONS = 5
+REPETITIONS = 9
 
 TRAINING_PEAK = """
 import json, pathlib, re, sys
@@ -40,7 +41,8 @@ before = peak()
 if sys.argv[3] == "fit":
     model.compile("adamw", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
 else:
-    model = training_model(model, recipes.get("imagenet_b16"), 20_000, choose("default"))
+    recipe = recipes.get("imagenet_b16").override({"execution.steps_per_execution": "1"})
+    model = training_model(model, recipe, 2 * recipe.schedule.warmup_steps, choose("default"))
 batch = int(sys.argv[2])
 images, targets = np.zeros((2 * batch, 224, 224, 3), "float32"), np.eye(1000, dtype="float32")[: 2 * batch]
 model.fit(images, targets, batch_size=batch, verbose=0)
@@ -70,19 +72,28 @@ def small_mixer(num_blocks: int = 8, side: int = 224):
     return keras_mixer.Mixer(num_blocks=num_blocks, input_shape=(side, side, 3), **SMALL)
 
 
-def images_per_second(model, batch: int) -> float:
-    """Median of several calls in graph mode."""
+def images_per_second(jobs: dict) -> dict:
+    """The rate of each job, a model and a batch size: medians over calls in graph mode.
+
+    The jobs take turns, so that a slow minute of the machine does not look like growth.
+    """
     import numpy as np
     import tensorflow as tf
 
-    forward = tf.function(lambda images: model(images, training=False), autograph=False)
-    images = tf.constant(np.random.default_rng(0).normal(size=(batch, *model.input_shape[1:])).astype("float32"))
-    times = []
-    for _ in range(REPETITIONS + 2):
-        start = time.perf_counter()
-        forward(images).numpy()
-        times.append(time.perf_counter() - start)
-    return batch / statistics.median(times[2:])
+    rng = np.random.default_rng(0)
+    calls, times = {}, {name: [] for name in jobs}
+    for name, (model, batch) in jobs.items():
+        forward = tf.function(functools.partial(model, training=False), autograph=False)
+        images = tf.constant(rng.normal(size=(batch, *model.input_shape[1:])).astype("float32"))
+        calls[name] = functools.partial(forward, images)
+        calls[name]()
+    for _ in range(REPETITIONS):
+        for name, call in calls.items():
+            call().numpy()  # untimed: it finds the caches as the job before left them
+            start = time.perf_counter()
+            call().numpy()
+            times[name].append(time.perf_counter() - start)
+    return {name: batch / statistics.median(times[name]) for name, (_, batch) in jobs.items()}
 
 
 def growth_lines() -> list[str]:
@@ -90,13 +101,13 @@ def growth_lines() -> list[str]:
     from keras_mixer.evaluation.throughput import growth_exponent
 
     lines = []
-    by_patches = {(side // 16) ** 2: images_per_second(small_mixer(side=side), batch=8) for side in IMAGE_SIDES}
+    by_patches = images_per_second({(side // 16) ** 2: (small_mixer(side=side), 8) for side in IMAGE_SIDES})
     exponent = growth_exponent(list(by_patches), [1 / rate for rate in by_patches.values()])
     lines += _series("patches", by_patches, f"Time per image grows as patches to the power {exponent:.2f}.")
     draw(by_patches, exponent)
     model = small_mixer()
-    lines += _series("batch", {batch: images_per_second(model, batch) for batch in BATCH_SIZES}, "")
-    by_depth = {depth: images_per_second(small_mixer(num_blocks=depth), batch=8) for depth in DEPTHS}
+    lines += _series("batch", images_per_second({batch: (model, batch) for batch in BATCH_SIZES}), "")
+    by_depth = images_per_second({depth: (small_mixer(num_blocks=depth), 8) for depth in DEPTHS})
     exponent = growth_exponent(list(by_depth), [1 / rate for rate in by_depth.values()])
     lines += _series("blocks", by_depth, f"Time per image grows as blocks to the power {exponent:.2f}.")
     return lines

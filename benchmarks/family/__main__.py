@@ -16,7 +16,7 @@ from benchmarks.family.rows import ROWS
 from benchmarks.family.table import markdown
 
 GROWTH = {"CycleMLP-B1": "cycle_mlp_b1", "Mixer-S/16": "mixer_s16"}
-SIDES = (128, 192, 256, 384)
+SIDES = (224, 320, 448, 640)
 BACKENDS = ("tensorflow", "jax", "torch")
 PARTS = ("cifar10", "speed", "growth", "cycle_fc")
 

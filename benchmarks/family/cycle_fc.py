@@ -19,7 +19,7 @@ from keras_mixer.layers import CycleFC
 
 # Channels and side of the feature map in the first and the third stage of B1 to B4 at 224 px.
 SHAPES = ((64, 56), (320, 14))
-BATCH, ROUNDS = 8, 15
+BATCH, ROUNDS = 8, 41
 
 
 def forms(layer, channels: int, side: int) -> dict:

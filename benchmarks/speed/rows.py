@@ -45,6 +45,10 @@ ENVIRONMENTS = {
 }
 
 
+# TensorFlow keeps each weight as oneDNN has laid it out at its first use: for processes that only predict.
+FROZEN = {"variables": {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}}
+
+
 def cpu_rows() -> list[Row]:
     """The comparison of `benchmarks/speed_cpu.md`."""
     rows = []
@@ -57,6 +61,9 @@ def cpu_rows() -> list[Row]:
             Row("Flax, jit", "flax_jax", "flax", dtype=dtype),
             Row("keras_mixer under OpenVINO", "openvino_runtime", dtype=dtype),
         ]
+    rows.append(
+        Row("keras_mixer (TensorFlow), weights frozen", "keras_mixer_tensorflow", dtype="bfloat16", options=FROZEN)
+    )
     rows.append(Row("kecam (TensorFlow 2.15)", "kecam_tensorflow", "kecam"))
     rows += [
         Row("keras_mixer under LiteRT", "litert", dtype=dtype, batch=1)

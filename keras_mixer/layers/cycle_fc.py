@@ -62,27 +62,44 @@ class CycleFC(keras.layers.Layer):
         return like(inputs, outputs)
 
     def _shifted(self, inputs):
-        """Reads every channel at its offset."""
-        if keras.backend.backend() == "jax":
-            return self._selected(inputs)
-        # A depthwise kernel that is 1 at the offset and 0 elsewhere: TensorFlow, PyTorch and LiteRT shift all channels
-        # by it in one pass over the map, forwards and backwards.
+        """Reads every channel at its offset, in the form that the backend is fastest at."""
+        forms = {"jax": self._selected, "torch": self._written}
+        return forms.get(keras.backend.backend(), self._convolved)(inputs)
+
+    def _convolved(self, inputs):
+        """By a depthwise kernel that is 1 at the offset and 0 elsewhere.
+
+        TensorFlow and LiteRT shift all channels by it in one pass over the map, forwards and backwards.
+        """
         return ops.depthwise_conv(
             inputs, ops.cast(self._taps, inputs.dtype), padding="same", data_format="channels_last"
         )
 
     def _selected(self, inputs):
-        """The same by a select between shifted views, which XLA fuses; its depthwise convolution is slow on a CPU."""
-
-        def part(rows: slice):
-            return inputs[(slice(None),) * self.axis + (rows,)]
-
+        """By a select between shifted views, which XLA fuses; its depthwise convolution is slow on a CPU."""
         shifted = inputs
         for offset in set(self._offsets.tolist()) - {0}:
-            outside = ops.zeros_like(part(slice(abs(offset))))  # no longer than the map
-            parts = (part(slice(offset, None)), outside) if offset > 0 else (outside, part(slice(offset)))
+            outside = ops.zeros_like(self._part(inputs, slice(abs(offset))))  # no longer than the map
+            if offset > 0:
+                parts = (self._part(inputs, slice(offset, None)), outside)
+            else:
+                parts = (outside, self._part(inputs, slice(offset)))
             shifted = ops.where(self._offsets == offset, ops.concatenate(parts, axis=self.axis), shifted)
         return shifted
+
+    def _written(self, inputs):
+        """By writing the channels of each offset into a map of zeros, which moves every value once."""
+        shifted, length = ops.zeros_like(inputs), inputs.shape[self.axis]
+        for first, offset in enumerate(self._offsets[: self.reach].tolist()):
+            ahead, behind = max(offset, 0), max(-offset, 0)
+            inside = max(length - ahead - behind, 0)
+            channels = slice(first, None, self.reach)
+            target = self._part(shifted, slice(behind, behind + inside))
+            target[..., channels] = self._part(inputs, slice(ahead, ahead + inside))[..., channels]
+        return shifted
+
+    def _part(self, maps, rows: slice):
+        return maps[(slice(None),) * self.axis + (rows,)]
 
     def compute_output_shape(self, input_shape):
         return input_shape
