@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.naming import named_weights
-from keras_mixer.weights.resolution import copy_preprocessing, copy_weights
+from keras_mixer.weights.resolution import copy_frozen, copy_preprocessing, copy_weights
 from keras_mixer.weights.token_weights import line_axes, stem_of, token_axes
 
 
@@ -61,6 +61,7 @@ def permute(
     kernel = named_weights(permuted)[f"{stem.name}/kernel"]
     rows = keras.ops.convert_to_numpy(kernel).reshape(patch_height * patch_width, -1)
     kernel.assign(rows[pixels].reshape(kernel.shape))
+    copy_frozen(model, permuted)
     copy_preprocessing(model, permuted)
     return permuted
 

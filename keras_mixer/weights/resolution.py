@@ -143,11 +143,15 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
 
     renewed = keras.models.clone_model(model, input_tensors=inputs, clone_function=renew)
     renewed.name = model.name
-    # A layer's configuration does not say which of its sublayers are frozen.
-    for old, new in zip(model.weights, renewed.weights, strict=True):
-        new.trainable = old.trainable
+    copy_frozen(model, renewed)
     copy_preprocessing(model, renewed)
     return renewed
+
+
+def copy_frozen(model, to) -> None:
+    """Freezes the weights of `to` whose like in `model` is frozen: a layer's configuration is silent on sublayers."""
+    for old, new in zip(model.weights, to.weights, strict=True):
+        new.trainable = old.trainable
 
 
 def copy_preprocessing(model, to) -> None:

@@ -73,3 +73,11 @@ def test_blocks_that_change_the_number_of_tokens():
 def test_what_is_no_permutation_is_refused(bad):
     with pytest.raises(ValueError, match="0 to 15"):
         weights.permute(goldens.mixer(), patch_permutation=bad)
+
+
+def test_what_is_frozen_stays_frozen():
+    model = goldens.mixer()
+    model.get_layer("MixerBlock_0").token_mixing.trainable = False
+    permuted = weights.permute(model, np.arange(16)[::-1])
+    assert 0 < len(model.trainable_weights) < len(model.weights)
+    assert [w.path for w in permuted.trainable_weights] == [w.path for w in model.trainable_weights]
