@@ -54,7 +54,7 @@ def speed(variant, batch, repetitions):
 @main.command(help="Time per image and multiply-adds at one image size.")
 @click.argument("variant")
 @click.option("--side", default=224)
-@click.option("--batch", default=2)
+@click.option("--batch", default=8)
 @click.option("--repetitions", default=5)
 def growth(variant, side, batch, repetitions):
     from keras_mixer import models
