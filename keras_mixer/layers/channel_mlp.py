@@ -35,7 +35,6 @@ class ChannelMLP(keras.layers.Layer):
         self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
         self.output_dim = None if output_dim is None else positive_integer("output_dim", output_dim)
         self.dropout = rate_below_one("dropout", dropout)
-        self.activation = gelu_erf
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -44,7 +43,7 @@ class ChannelMLP(keras.layers.Layer):
             "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
             "dtype": self.dtype_policy,
         }
-        self.dense_0 = keras.layers.Dense(self.mlp_dim, name="Dense_0", **dense)
+        self.dense_0 = keras.layers.Dense(self.mlp_dim, activation=gelu_erf, name="Dense_0", **dense)
         self.dense_1 = keras.layers.Dense(self.output_dim or width, name="Dense_1", **dense)
         self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
         self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
@@ -52,8 +51,7 @@ class ChannelMLP(keras.layers.Layer):
         self.dense_1.build((None, self.mlp_dim))
 
     def call(self, inputs, training=None):
-        hidden = self.activation(self.dense_0(as_rows(inputs)))
-        hidden = self.dropout_0(hidden, training=training)
+        hidden = self.dropout_0(self.dense_0(as_rows(inputs)), training=training)
         outputs = self.dropout_1(self.dense_1(hidden), training=training)
         return like(inputs, outputs)
 

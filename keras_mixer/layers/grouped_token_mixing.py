@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.gelu import gelu_tanh
 from keras_mixer.layers.initializers import lecun_normal
 from keras_mixer.layers.mixing import TokenMixing, static_table
 from keras_mixer.layers.token_axes import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT, TokenAxes
@@ -77,6 +78,7 @@ class GroupedTokenMixing(TokenMixing):
             "bfgs,gsh->bfh",
             output_shape=(self._columns, self.mlp_dim),
             bias_axes="h",
+            activation=gelu_tanh,
             kernel_initializer=lecun_normal(fan_in=groups * tokens),
             dtype=self.dtype_policy,
             name="Dense_0",

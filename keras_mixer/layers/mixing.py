@@ -19,13 +19,12 @@ class MixingMLP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
         self.dropout = rate_below_one("dropout", dropout)
-        self.activation = gelu_tanh  # of the published weights
 
     def _build_mlp(self, width: int, width_out: int) -> None:
         """Builds the MLP that maps `width` values to `mlp_dim` hidden units and those to `width_out` values."""
         # LeCun normal kernels and zero biases, as the reference implementation initialises them.
         dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
-        self.dense_0 = keras.layers.Dense(self.mlp_dim, name="Dense_0", **dense)
+        self.dense_0 = keras.layers.Dense(self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense)
         self.dense_1 = keras.layers.Dense(width_out, name="Dense_1", **dense)
         self.dense_0.build((None, width))
         self.dense_1.build((None, self.mlp_dim))
@@ -37,8 +36,7 @@ class MixingMLP(keras.layers.Layer):
 
     def _mlp(self, rows, training):
         """Applies the MLP to rows of shape `(n, width)`."""
-        hidden = self.activation(self.dense_0(rows))
-        hidden = self.dropout_0(hidden, training=training)
+        hidden = self.dropout_0(self.dense_0(rows), training=training)
         return self.dropout_1(self.dense_1(hidden), training=training)
 
     def compute_output_shape(self, input_shape):

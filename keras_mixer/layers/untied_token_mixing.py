@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.gelu import gelu_tanh
 from keras_mixer.layers.initializers import lecun_normal
 from keras_mixer.layers.mixing import TokenMixing, static_table
 from keras_mixer.layers.token_axes import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT, TokenAxes
@@ -46,6 +47,7 @@ class UntiedTokenMixing(TokenMixing):
             "bcs,csh->bch",
             output_shape=(channels, self.mlp_dim),
             bias_axes="ch",
+            activation=gelu_tanh,
             kernel_initializer=lecun_normal(fan_in=tokens),
             dtype=self.dtype_policy,
             name="Dense_0",

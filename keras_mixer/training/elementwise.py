@@ -7,6 +7,7 @@ alone, while the products between them stay with TensorFlow's kernels, which are
 
 import contextlib
 import functools
+import operator
 from collections.abc import Callable, Iterator
 
 import keras
@@ -41,10 +42,20 @@ def one_pass(function: Callable) -> Callable:
     return lambda *inputs: computed(*map(tf.convert_to_tensor, inputs))
 
 
-def _precisely(activation: Callable, values: tf.Tensor) -> tf.Tensor:
-    """Computes in float32 at least and rounds once at the end, which within one pass is also the fastest."""
-    precise = tf.cast(values, tf.float32) if values.dtype.size < 4 else values
-    return tf.cast(activation(precise), values.dtype)
+def _precisely(activation: Callable, *terms: tf.Tensor) -> tf.Tensor:
+    """Activates the sum of `terms` in float32 at least and rounds once at the end, which is also the fastest."""
+    kind = terms[0].dtype
+    precise = tf.float32 if kind.size < 4 else kind
+    return tf.cast(activation(functools.reduce(operator.add, (tf.cast(term, precise) for term in terms))), kind)
+
+
+def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
+    """The call of a Dense that adds its bias in the activation's pass, whose gradient sums that of the bias too."""
+
+    def call(inputs, training=None):
+        return activation(keras.ops.matmul(inputs, dense.kernel), *([] if dense.bias is None else [dense.bias]))
+
+    return call
 
 
 class CompiledElementwise:
@@ -58,10 +69,13 @@ class CompiledElementwise:
         activations = {form: one_pass(functools.partial(_precisely, form)) for form in (gelu_tanh, gelu_erf)}
         self._places: list[tuple[keras.layers.Layer, str, Callable]] = []
         for layer in model._flatten_layers():
+            activation = activations.get(getattr(layer, "activation", None))
             if isinstance(layer, LayerNorm):
                 self._places.append((layer, "normalise", one_pass(layer.normalise)))
-            elif getattr(layer, "activation", None) in activations:
-                self._places.append((layer, "activation", activations[layer.activation]))
+            elif activation and type(layer) is keras.layers.Dense:
+                self._places.append((layer, "call", _product_first(layer, activation)))
+            elif activation:
+                self._places.append((layer, "activation", activation))
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
