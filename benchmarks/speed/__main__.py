@@ -33,7 +33,8 @@ def main(plan, rounds, environments, only, output):
     if not chosen:
         raise click.UsageError(f"No row of {plan} has {only!r} in its label, dtype or task.")
     measurements = measure(chosen, rounds or default_rounds, environments)
-    report = table.markdown(measurements, f"python -m benchmarks.speed {plan}", table.machine())
+    command = f"python -m benchmarks.speed {plan}" + (f" --rounds {rounds}" if rounds else "")
+    report = table.markdown(measurements, command, table.machine())
     click.echo(report)
     output = destination(plan, only, output)
     if output is not None:
