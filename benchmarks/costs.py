@@ -147,14 +147,14 @@ def memory_table(peaks: dict[str, dict[int, int]]) -> list[str]:
     """
     lines = ["| step | batch | peak beyond the model, MB | for each image more, MB |", "|---|---:|---:|---:|"]
     fixed = []
-    for policy, of_batch in peaks.items():
+    for step, of_batch in peaks.items():
         smaller = None
         for batch, peak in of_batch.items():
             more = "" if smaller is None else f"{(peak - of_batch[smaller]) / (batch - smaller) / 1e6:,.0f}"
-            lines.append(f"| {policy} | {batch} | {peak / 1e6:,.0f} | {more} |")
+            lines.append(f"| {step} | {batch} | {peak / 1e6:,.0f} | {more} |")
             smaller = batch
         line = statistics.linear_regression(list(of_batch), list(of_batch.values()))
-        fixed.append(f"{line.intercept / 1e6:,.0f} MB in {policy}")
+        fixed.append(f"{line.intercept / 1e6:,.0f} MB in {step}")
     what = "Whatever the batch (gradients, moments, the runtime): the line through the peaks starts at"
     return [*lines, "", f"{what} {' and '.join(fixed)}.", ""]
 
