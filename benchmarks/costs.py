@@ -154,9 +154,9 @@ def memory_table(peaks: dict[str, dict[int, int]]) -> list[str]:
             lines.append(f"| {step} | {batch} | {peak / 1e6:,.0f} | {more} |")
             smaller = batch
         line = statistics.linear_regression(list(of_batch), list(of_batch.values()))
-        fixed.append(f"{line.intercept / 1e6:,.0f} MB in {step}")
+        fixed.append(f"{line.intercept / 1e6:,.0f} MB ({step})")
     what = "Whatever the batch (gradients, moments, the runtime): the line through the peaks starts at"
-    return [*lines, "", f"{what} {' and '.join(fixed)}.", ""]
+    return [*lines, "", f"{what} {', '.join(fixed)}.", ""]
 
 
 def start_up_lines() -> list[str]:
