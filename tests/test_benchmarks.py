@@ -51,7 +51,7 @@ def test_memory_of_an_image_is_what_one_more_takes():
     peaks = {batch: 300_000_000 + 50_000_000 * batch for batch in (4, 8, 16)}
     lines = memory_table({"float32": peaks})
     assert [line.split(" | ")[2:] for line in lines[2:5]] == [["500", " |"], ["700", "50 |"], ["1,100", "50 |"]]
-    assert "starts at 300 MB in float32." in lines[-2]
+    assert "starts at 300 MB (float32)." in lines[-2]
 
 
 FOLDER = pathlib.Path(benchmarks.speed.__file__).parent
