@@ -13,8 +13,8 @@ demo: .venv/.demo
 	$(BIN)/keras-mixer evaluate runs/digits --sheet runs/digits/predictions.png
 	$(BIN)/keras-mixer predict --model runs/digits tests/data/digits/*.png
 	$(BIN)/keras-mixer export runs/digits --formats saved_model litert --output saved_models --name digits
-	$(BIN)/keras-mixer weights save mixer_nano cifar10 runs/nano
-	$(BIN)/keras-mixer predict --model runs/nano --top 2 tests/data/cifar10/test/*/0000?.jpg
+	$(BIN)/keras-mixer weights save mixer_nano cifar10 runs/mixer_nano
+	$(BIN)/keras-mixer predict --model runs/mixer_nano --top 2 tests/data/cifar10/test/*/0000?.jpg
 	@echo "Pictures: runs/digits/curves.png (learning curves), runs/digits/predictions.png (wrong ones in red)."
 
 test: lint test-tensorflow test-jax test-torch

@@ -12,7 +12,7 @@ from keras_mixer.cli.startup import start
 
 @click.command()
 @click.option("--recipe", "recipe_name", required=True, help="Name of a recipe, or the recipe.json of a run.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
 @click.option("--dataset", help="TFDS name, or a folder train/CLASS/IMAGE with a path separator: ./flowers.")
 @click.option("--data-dir", help="Where TFDS finds and keeps its datasets.")
 @click.option("--weights", help="Where to start: a published set such as imagenet21k, a checkpoint or a run folder.")
@@ -36,6 +36,8 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
     if show_recipe:
         click.echo(recipe.to_json(), nl=False)
         return
+    if output is None:
+        raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'--output'", param_type="option")
     start("tensorflow", "keras")
     from keras_mixer.training import train
     from keras_mixer.training.sweep import sweep as train_each

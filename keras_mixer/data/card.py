@@ -103,6 +103,27 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
         >>> model, card = keras_mixer.data.load_model("runs/digits")
         >>> card.class_names[int(model.predict(images).argmax())]
     """
+    model_path, card_path = _files(path)
+    card = ModelCard.load(card_path)
+    try:
+        model = keras.models.load_model(model_path, compile=False)
+    except Exception as error:  # whatever zipfile, h5py or a layer's configuration raises for a damaged file
+        raise ValueError(f"{model_path} cannot be read as a Keras model: {error}") from error
+    _check_fit(model, card, model_path)
+    return model, card
+
+
+def load_card(path: str | os.PathLike) -> ModelCard:
+    """Loads the card alone of a trained model, which `load_model` would load.
+
+    Raises:
+        ValueError: If the model or its card is missing, or the card is none.
+    """
+    return ModelCard.load(_files(path)[1])
+
+
+def _files(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
+    """The files of a trained model and of its card."""
     given = pathlib.Path(path).expanduser()
     model_path = given / MODEL_FILE if given.is_dir() else given
     if model_path.suffix != ".keras":
@@ -114,13 +135,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
     for expected in (model_path, card_path):
         if not expected.is_file():
             raise ValueError(f"{expected} does not exist. A model is a .keras file with its card (.json) beside it.")
-    card = ModelCard.load(card_path)
-    try:
-        model = keras.models.load_model(model_path, compile=False)
-    except Exception as error:  # whatever zipfile, h5py or a layer's configuration raises for a damaged file
-        raise ValueError(f"{model_path} cannot be read as a Keras model: {error}") from error
-    _check_fit(model, card, model_path)
-    return model, card
+    return model_path, card_path
 
 
 def _check_fit(model: keras.Model, card: ModelCard, path: pathlib.Path) -> None:

@@ -56,6 +56,8 @@ class TfdsSource(Source):
                     f"such as 'train[:90%]'."
                 ) from error
         self._files = _files(splits, spec.split) if splits else []
+        if not self._files and splits and splits.total_num_examples:
+            raise ValueError(f"The split {spec.split!r} of {spec.name} is empty.")
 
     @functools.cached_property
     def num_examples(self) -> int:
@@ -129,7 +131,7 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
         return prepared_digits(spec.data_dir)
     try:
         builder = tfds.builder(spec.name, data_dir=spec.data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError, OSError) as error:
+    except (tfds.core.DatasetNotFoundError, ValueError, OSError, AssertionError) as error:  # the last of a version
         raise ValueError(
             f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). A folder of images is written with a path "
             f"separator, such as ./{spec.name}."

@@ -69,7 +69,8 @@ class FolderSource(Source):
         return part
 
     def examples(self) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices((self.paths, self.labels)).enumerate().map(self._read)
+        files = tf.data.Dataset.from_tensor_slices((self.paths, self.labels)).enumerate()
+        return files.map(self._read, num_parallel_calls=tf.data.AUTOTUNE)
 
     @tf.autograph.experimental.do_not_convert
     def _read(self, index, path_and_label):

@@ -6,6 +6,7 @@ import time
 import keras
 
 from keras_mixer.training.checkpoints import CheckpointStore
+from keras_mixer.training.distribution import Distribution
 
 
 class TrainingDivergedError(RuntimeError):
@@ -38,31 +39,29 @@ class Clock(keras.callbacks.Callback):
 class StopOnNaN(keras.callbacks.Callback):
     """Stops when the running loss is not finite.
 
-    The loss of a call is read when the next one is under way, so that a GPU or TPU never waits for it; the error still
-    names the step of the loss.
+    In a cluster each process sees the loss of its own examples, and one that stopped alone would leave the others
+    waiting for its gradients: there they stop together, when `Checkpointing` lets them ask each other.
     """
 
-    def __init__(self, clock: Clock, store: CheckpointStore):
+    def __init__(self, clock: Clock, store: CheckpointStore, distribution: Distribution):
         super().__init__()
         self._clock = clock
         self._store = store
-        self._pending: tuple[int, object] | None = None
+        self._distribution = distribution
+        self._loss = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
-        pending, self._pending = self._pending, (self._clock.step, logs["loss"])
-        self._check(pending)
+        self._loss = logs["loss"]
+        if self._distribution.workers == 1:
+            self.check()
 
-    def settle(self) -> None:
-        """Checks the loss that is still pending."""
-        pending, self._pending = self._pending, None
-        self._check(pending)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.settle()
-
-    def _check(self, pending):
-        if pending is not None and not math.isfinite(float(pending[1])):
-            raise diverged(f"The loss at step {pending[0]} is {float(pending[1])}", self._store)
+    def check(self) -> None:
+        """Raises TrainingDivergedError if the loss is not finite in any process; all of them must ask together."""
+        finite = math.isfinite(self._loss)
+        if self._distribution.anywhere(not finite):
+            whose = "" if not finite else "of another process "
+            value = "not finite" if finite else str(self._loss)
+            raise diverged(f"The loss {whose}at step {self._clock.step} is {value}", self._store)
 
 
 def diverged(what: str, store: CheckpointStore) -> TrainingDivergedError:

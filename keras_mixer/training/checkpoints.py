@@ -4,6 +4,7 @@ The format knows no backend: a run that began on one continues on another.
 """
 
 import json
+import logging
 import os
 import pathlib
 import re
@@ -15,6 +16,8 @@ import safetensors
 import safetensors.numpy
 
 from keras_mixer.files import remove_partial_files, written_whole
+
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step_(\d+)\.safetensors")
 
@@ -82,7 +85,7 @@ class CheckpointStore:
         return path
 
     def load_newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
-        """Reads the newest checkpoint that can be read.
+        """Reads the newest checkpoint that can be read, and warns of newer ones that cannot.
 
         Returns:
             Step, arrays and notes, or None if there is no checkpoint.
@@ -95,7 +98,10 @@ class CheckpointStore:
             try:
                 with safetensors.safe_open(self.path(step), framework="numpy") as file:
                     arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                    return step, arrays, json.loads(file.metadata()["notes"])
+                    notes = json.loads(file.metadata()["notes"])
+                if broken:
+                    _log.warning("Going on from step %d, for %s cannot be read.", step, ", ".join(broken))
+                return step, arrays, notes
             except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
                 broken.append(f"{self.path(step).name} ({error})")
         if broken:

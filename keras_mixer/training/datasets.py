@@ -14,6 +14,7 @@ from keras_mixer.data import (
     load,
     training_batches,
 )
+from keras_mixer.data.storage import random_access
 from keras_mixer.training.distribution import Distribution
 from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import Recipe
@@ -56,25 +57,29 @@ class Datasets:
         """Updates of the whole run."""
         schedule = self.recipe.schedule
         if schedule.epochs is None:
-            return schedule.steps or 0
+            return schedule.steps
         return max(1, round(schedule.epochs * self.steps_per_epoch))
 
     @property
     def period(self) -> int:
-        """Updates between two evaluations; several steps per execution come out even."""
-        wanted = self.recipe.eval_steps or max(1, round(self.steps_per_epoch))
-        together = self.recipe.execution.steps_per_execution
-        return min(-(-wanted // together) * together, self.total_steps)
+        """Updates between two evaluations."""
+        return min(self.recipe.eval_steps or max(1, round(self.steps_per_epoch)), self.total_steps)
 
     @property
     def eval_batch_size(self) -> int:
-        """The recipe's, or the next number that gives each device as many: evaluation batches are filled up anyway."""
-        return -(-self.recipe.eval_batch_size // self.distribution.replicas) * self.distribution.replicas
+        """The recipe's or the whole split, and up to a number that gives each device as many: the last is filled up."""
+        wanted = min(self.recipe.eval_batch_size, self.eval_source.num_examples)
+        return -(-wanted // self.distribution.replicas) * self.distribution.replicas
 
     @property
     def evaluation_steps(self) -> int:
         """Batches in one pass over the evaluation split, the last one filled up."""
         return -(-self.eval_source.num_examples // self.eval_batch_size)
+
+    @property
+    def read_in_order(self) -> bool:
+        """Whether the training images are too many for memory and in files that must be read from their start."""
+        return random_access(self.train_source, self.preprocessing, self.corrupt) is None
 
     @functools.cached_property
     def fingerprint(self) -> dict:
@@ -119,8 +124,8 @@ def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
     """Opens the sources of a recipe: two splits of one dataset, which have the same classes.
 
     Raises:
-        ValueError: If a dataset, split or label does not exist, a setting of the augmentation is out of range, or there
-            is nothing to train on.
+        ValueError: If a dataset, split or label does not exist, a split is empty, or a setting of the augmentation is
+            out of range.
     """
     data, model = recipe.data, recipe.model
     augmentation = Augmentation(**dataclasses.asdict(recipe.augmentation))
@@ -129,9 +134,6 @@ def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
     eval_source = load(dataclasses.replace(spec, split=data.eval_split))
     recipes_own = {"image_size": model.image_size, "channels": model.channels, "resize": data.resize}
     preprocessing = Preprocessing(**dataclasses.asdict(input_preprocessing(model)) | recipes_own)
-    datasets = Datasets(
+    return Datasets(
         recipe, distribution, train_source, eval_source, preprocessing, augmentation, CorruptImages(data.corrupt_limit)
     )
-    if train_source.num_examples < 1 or datasets.total_steps < 1:
-        raise ValueError(f"{data.dataset} has no examples in {data.train_split!r}: there is nothing to train on.")
-    return datasets

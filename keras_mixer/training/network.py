@@ -70,9 +70,9 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
 def input_preprocessing(spec: ModelSpec) -> InputPreprocessing:
     """Returns how the recipe's network wants its pixels and its crop; size and way of resizing are the recipe's own."""
     if spec.weights is not None and is_trained_model(spec.weights):
-        from keras_mixer.data import load_model
+        from keras_mixer.data.card import load_card
 
-        card = dataclasses.asdict(load_model(spec.weights)[1].preprocessing)
+        card = dataclasses.asdict(load_card(spec.weights).preprocessing)
         return InputPreprocessing(**{field.name: card[field.name] for field in dataclasses.fields(InputPreprocessing)})
     if spec.variant in siblings.CONSTRUCTORS:
         return siblings.preprocessing_of(spec.variant, (*spec.image_size, spec.channels))

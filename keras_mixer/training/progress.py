@@ -6,7 +6,7 @@ import keras
 
 from keras_mixer.training.callbacks import Clock
 
-BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between two looks at the loss: for the bar, for a line where there is none
+BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between two notes: beside the bar, as a line where there is none
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -44,7 +44,6 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.stop()
 
     def on_train_batch_end(self, batch, logs=None):
-        # Reading the loss waits for the device: only when something is about to be shown.
         if time.monotonic() - self._last_shown < (LINE_EVERY if self._bar.disable else BAR_EVERY):
             self._bar.update(self._task, completed=self._clock.step)
         else:

@@ -114,14 +114,16 @@ class ExecutionSpec:
     jit_compile: bool | None = None  # None: on for GPUs and TPUs, off for CPUs
     strategy: str = "auto"  # see keras_mixer.training.distribution
     checkpoint_steps: int = 1000  # updates between two checkpoints
+    checkpoint_minutes: float = 15.0  # after which one is written in any case
     checkpoints_kept: int = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole training run. Equal recipes, data and numbers of replicas give equal weights.
+    """A whole training run. Equal recipes, data and numbers of replicas and processes give equal weights.
 
-    The number of replicas counts where `ExecutionSpec` says so.
+    The number of replicas counts where `ExecutionSpec` says so; that of processes where a TFDS dataset is too large for
+    memory and each of them reads a part of its files.
     """
 
     name: str

@@ -63,6 +63,7 @@ def notes(datasets: Datasets, rows: list[dict], seconds: float) -> dict:
         "recipe": datasets.recipe.to_json(),
         "data": datasets.fingerprint,
         "replicas": datasets.distribution.drawing_replicas,
+        "processes": datasets.distribution.workers,
     }
 
 
@@ -71,8 +72,7 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
     if found is None:
         return Start()
     step, arrays, said = found
-    if "recipe" in said:
-        refuse_another(store.path(step), said["recipe"], datasets.recipe)
+    refuse_another(store.path(step), said["recipe"], datasets.recipe)
     if said["data"] != datasets.fingerprint:
         raise ValueError(
             f"The run in {store.folder.parent} was trained on other data: it began with {said['data']}, now there is "
@@ -85,10 +85,18 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
 
 
 def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:
-    """Warns where batches are cut into other parts than before and a layer treats each part on its own."""
+    """Warns where batches are made or cut otherwise than before, and that matters to the data or to a layer."""
+    if said["processes"] != datasets.distribution.workers and datasets.read_in_order:
+        _log.warning(
+            "The run in %s was on %d processes and goes on with %d, each of which reads another part of %s than "
+            "before: in this epoch some images come again and some are missed.",
+            folder,
+            said["processes"],
+            datasets.distribution.workers,
+            datasets.recipe.data.dataset,
+        )
     now = (datasets.distribution.drawing_replicas, datasets.recipe.execution.micro_batches)
-    micro_batches = Recipe.from_json(said["recipe"]).execution.micro_batches if "recipe" in said else now[1]
-    before = (said.get("replicas", now[0]), micro_batches)
+    before = (said["replicas"], Recipe.from_json(said["recipe"]).execution.micro_batches)
     layers = model._flatten_layers()
     changes = []
     if any(layer._seed_generators for layer in layers):

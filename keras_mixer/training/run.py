@@ -29,6 +29,7 @@ from keras_mixer.training.run_folder import (
     History,
     claim,
     refuse_another,
+    refuse_foreign_model,
     with_absolute_paths,
 )
 from keras_mixer.training.step import training_model
@@ -83,13 +84,15 @@ def train(
         output: The run folder, made if need be.
         restart: Whether to delete what another or an earlier run left in the folder, once data and weights are open.
         progress: Whether to show a progress bar.
-        callbacks: Callbacks of Keras to call beside the run's own.
+        callbacks: Callbacks of Keras to call beside the run's own. One that stops the training, as `EarlyStopping`
+            does, ends the run there; the same call again goes on.
 
     Returns:
         Accuracy, time and history.
 
     Raises:
-        ValueError: If the recipe and the data or devices do not go together, or the folder holds another recipe's run.
+        ValueError: If the recipe and the data or devices do not go together, or the folder holds another recipe's run
+            or a model of no run.
         CorruptImagesError: If more images cannot be read than the recipe allows.
         OSError: If the folder cannot be written.
         TrainingDivergedError: If the loss is no longer finite.
@@ -105,8 +108,10 @@ def train(
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     recipe = with_absolute_paths(recipe)
     recipe_file = folder / RECIPE_FILE
-    if recipe_file.exists() and not restart:
-        refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
+    if not restart:
+        refuse_foreign_model(folder)
+        if recipe_file.exists():
+            refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
     datasets = open_datasets(recipe, distribution)
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
@@ -123,7 +128,7 @@ def train(
             draw_curves(rows, folder / CURVES_FILE, recipe.name)
     return TrainingResult(
         folder=folder,
-        steps=datasets.total_steps,
+        steps=rows[-1]["step"],
         accuracy=rows[-1]["val_accuracy"],
         loss=rows[-1]["val_loss"],
         parameters=model.count_params(),
@@ -147,7 +152,7 @@ def _fit(
     store = CheckpointStore(folder / CHECKPOINTS, recipe.execution.checkpoints_kept)
     start = find_start(model, None if restart else store, datasets)
     clock = Clock(start.step, start.seconds)
-    guard = StopOnNaN(clock, store)
+    guard = StopOnNaN(clock, store, distribution)
     evaluation = Evaluation(
         datasets.evaluation(), datasets.evaluation_steps, clock, datasets.steps_per_epoch, start.rows, start.metrics
     )
@@ -164,7 +169,16 @@ def _fit(
 
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(
-            Checkpointing(store, recipe.execution.checkpoint_steps, clock, guard, notes_now, ends_period, distribution)
+            Checkpointing(
+                store,
+                recipe.execution.checkpoint_steps,
+                recipe.execution.checkpoint_minutes,
+                clock,
+                guard,
+                notes_now,
+                ends_period,
+                distribution,
+            )
         )
         # The clock comes first, for the others read it; evaluation before those that keep what it measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
@@ -189,6 +203,8 @@ def _fit(
                 verbose=0,
             )
             batches = None
+            if model.stop_training:
+                break
         saver.save()
     return start.rows, clock.seconds
 
@@ -210,8 +226,8 @@ def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
 
 
 def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> None:
-    """Runs several steps per call where they come out even, else one."""
-    steps = wanted if length % wanted == 0 else 1
+    """Runs as many of the wanted steps per call as come out even."""
+    steps = max(steps for steps in range(1, wanted + 1) if length % steps == 0)
     if model.steps_per_execution != steps:
         model.steps_per_execution = steps
         model.train_function = None  # `fit` makes it anew, once loss and metrics are built

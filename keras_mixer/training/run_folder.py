@@ -43,11 +43,20 @@ def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
         stored: The recipe there, as JSON.
         recipe: This run's.
     """
-    differing = recipe.differences(with_absolute_paths(Recipe.from_json(stored)))
+    differing = recipe.differences(Recipe.from_json(stored))
     if differing:
         raise ValueError(
             f"{holder} is of another recipe, which differs in {', '.join(differing)}. Choose another output "
             f"folder, or delete what is there with restart (--restart)."
+        )
+
+
+def refuse_foreign_model(folder: pathlib.Path) -> None:
+    """Raises ValueError if the folder has a model that no run left there, which the run's would replace."""
+    if (folder / MODEL_FILE).exists() and not (folder / RECIPE_FILE).exists():
+        raise ValueError(
+            f"{folder} holds a {MODEL_FILE} and no {RECIPE_FILE}: it is not of a run, and would be replaced. Choose "
+            f"another output folder, or delete what is there with restart (--restart)."
         )
 
 

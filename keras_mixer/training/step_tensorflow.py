@@ -107,7 +107,7 @@ class TensorFlowTrainingModel(keras.Model):
 
         def one_step(iterator):
             logs = strategy.run(step, args=(next(iterator),))
-            # Metrics are already sums over the replicas: any replica's value is the value.
+            # Of this process's first replica alone: they are for the progress bar, and `fit` reads the sums at the end.
             return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
         @tf.function(reduce_retracing=True)

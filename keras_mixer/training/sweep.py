@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 
+from keras_mixer.training.callbacks import TrainingDivergedError
 from keras_mixer.training.recipe import DataSpec, Recipe
 from keras_mixer.training.run import TrainingResult, train
 
@@ -24,20 +25,25 @@ def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[Training
         options: Arguments of `train`.
 
     Returns:
-        One result per rate, best accuracy first.
+        One result per rate, best accuracy first. A rate at which training diverges is left out, with a warning.
 
     Raises:
-        ValueError: If the recipe has no grid.
+        ValueError: If the recipe has no grid, or one of its rates cannot be.
+        TrainingDivergedError: If training diverges at every rate.
     """
     if not recipe.learning_rate_grid:
         raise ValueError(f"The recipe {recipe.name} has no learning_rate_grid: set it, such as to [0.003, 0.01].")
+    optimizers = [dataclasses.replace(recipe.optimizer, learning_rate=rate) for rate in recipe.learning_rate_grid]
     _warn_unless_held_out(recipe.data)
     results = []
-    for rate in recipe.learning_rate_grid:
-        optimizer = dataclasses.replace(recipe.optimizer, learning_rate=rate)
-        results.append(
-            train(dataclasses.replace(recipe, optimizer=optimizer), pathlib.Path(output, f"lr_{rate:g}"), **options)
-        )
+    for optimizer in optimizers:
+        folder = pathlib.Path(output, f"lr_{optimizer.learning_rate:g}")
+        try:
+            results.append(train(dataclasses.replace(recipe, optimizer=optimizer), folder, **options))
+        except TrainingDivergedError as error:
+            if optimizer is optimizers[-1] and not results:
+                raise
+            _log.warning("At the rate %g: %s", optimizer.learning_rate, error)
     return sorted(results, key=lambda result: -result.accuracy)
 
 

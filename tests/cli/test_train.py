@@ -67,10 +67,10 @@ def test_a_run_folder_starts_another_at_a_larger_image_size(capsys, trained, tmp
     assert load_model(tmp_path / "large")[0].input_shape == (None, 16, 16, 1)
 
 
-def test_the_recipe_can_be_shown(capsys, tmp_path):
+def test_the_recipe_can_be_shown(capsys):
     status, output, _ = run(
         capsys,
-        *("--recipe", "finetune_pets", "--output", tmp_path / "run", "--show-recipe", "--dataset", "./mine"),
+        *("--recipe", "finetune_pets", "--show-recipe", "--dataset", "./mine"),
         *("--data-dir", "/data", "--weights", "sam", "--image-size", "448", "--strategy", "default"),
         *("--set", "optimizer.learning_rate=0.01"),
     )
@@ -83,7 +83,6 @@ def test_the_recipe_can_be_shown(capsys, tmp_path):
     )
     assert (recipe["model"]["image_size"], recipe["execution"]["strategy"]) == ([448, 448], "default")
     assert recipe["optimizer"]["learning_rate"] == 0.01
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_readmes_command_trains_on_a_folder(capsys, tmp_path, monkeypatch):
@@ -160,7 +159,13 @@ def test_a_file_that_is_no_recipe_is_named(capsys, tmp_path):
     assert errors.startswith(f"Error: {file} is not a recipe: Recipe has the fields name, model,")
 
 
-def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path):
+def test_a_run_needs_a_folder(capsys):
+    status, _, errors = run(capsys, "--recipe", "digits")
+    assert status == 2
+    assert "Missing option '--output'." in errors
+
+
+def test_ctrl_c_is_heard_and_ends_with_130(tmp_path):
     """Interrupts a process of the installed command once its first checkpoint is there."""
     command = [sys.executable, "-m", "keras_mixer", "train", "--recipe", "digits", "--output", str(tmp_path), *TINY]
     command += ["--set", "schedule.steps=100000", "--set", "execution.checkpoint_steps=1"]
@@ -177,5 +182,6 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path):
         process.kill()
         process.wait()
     assert process.returncode == 130
+    assert "Stopping after the step that is under way" in errors
     assert "Interrupted." in errors
     assert "Traceback" not in errors

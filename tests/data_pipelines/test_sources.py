@@ -122,8 +122,10 @@ def test_files_are_shuffled_by_the_seed(digits_in_files):
     ("arguments", "message"),
     [
         ({"dataset": "no_such_dataset"}, "no TFDS dataset 'no_such_dataset'.*./no_such_dataset"),
+        ({"dataset": "cifar10:9.9.9"}, "no TFDS dataset 'cifar10:9.9.9'.*9.9.9"),
         ({"dataset": "digits", "split": "validation"}, "no split 'validation'; it has train, test"),
         ({"dataset": "digits", "split": "train[:"}, "no split"),
+        ({"dataset": "digits", "split": "train[:0]"}, "The split 'train\\[:0\\]' of digits is empty"),
         ({"dataset": "digits", "label_key": "image"}, "label_key to one of: label"),
         ({"dataset": ""}, "`name` of a dataset is a text"),
     ],

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mixer.training import checkpointing
-from keras_mixer.training.callbacks import Clock, StopOnNaN
+from keras_mixer.training.callbacks import Clock, StopOnNaN, TrainingDivergedError
 from keras_mixer.training.checkpoints import CheckpointStore
 from keras_mixer.training.distribution import Distribution
 
@@ -18,10 +18,9 @@ def store(tmp_path):
     return CheckpointStore(tmp_path)
 
 
-def saver(store, clock, distribution):
-    made = checkpointing.Checkpointing(
-        store, 1000, clock, StopOnNaN(clock, store), dict, lambda step: False, distribution
-    )
+def saver(store, clock, distribution, minutes=1e9, guard=None):
+    guard = guard or StopOnNaN(clock, store, distribution)
+    made = checkpointing.Checkpointing(store, 1000, minutes, clock, guard, dict, lambda step: False, distribution)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd")
     made.set_model(model)
@@ -46,6 +45,36 @@ def test_processes_ask_each_other_after_every_step_only_where_steps_are_slow(sto
     with pytest.raises(KeyboardInterrupt):
         interrupted_at_three()
     assert store.steps() == expected
+
+
+def test_a_checkpoint_is_written_when_the_minutes_are_over(store):
+    clock = Clock(0, 0.0)
+    with saver(store, clock, Distribution("default"), minutes=0.0) as made:
+        for clock.step in (1, 2):
+            made.on_train_batch_end(clock.step)
+    assert store.steps() == [1, 2]
+
+
+def test_a_cluster_stops_for_a_loss_that_is_not_finite_when_all_ask(store):
+    """The first step's; they ask after that, and then after the eleventh."""
+    clock = Clock(0, 0.0)
+    cluster = Distribution("multi_worker", tf.distribute.get_strategy(), workers=2)
+    guard = StopOnNaN(clock, store, cluster)
+
+    def diverging():
+        with saver(store, clock, cluster, guard=guard) as made:
+            for clock.step in range(1, 30):
+                guard.on_train_batch_end(clock.step, {"loss": 1.0 if clock.step < 3 else float("nan")})
+                made.on_train_batch_end(clock.step)
+
+    with pytest.raises(TrainingDivergedError, match="The loss at step 11 is nan"):
+        diverging()
+
+
+def test_an_interruption_says_that_it_was_heard(store, capfd):
+    with pytest.raises(KeyboardInterrupt), saver(store, Clock(0, 0.0), Distribution("default")):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == checkpointing.STOPPING.decode()
 
 
 def test_an_interruption_after_the_last_step_is_not_lost(store):

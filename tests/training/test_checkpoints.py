@@ -34,12 +34,13 @@ def test_the_last_few_are_kept(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning(tmp_path, caplog):
     store = CheckpointStore(tmp_path)
     store.save(1, ARRAYS, {})
     damaged = store.save(2, ARRAYS, {})
     damaged.write_bytes(damaged.read_bytes()[:-4])
     assert store.load_newest()[0] == 1
+    assert "Going on from step 1, for step_000000002.safetensors (" in caplog.text
 
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path):

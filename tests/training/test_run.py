@@ -168,12 +168,65 @@ def test_local_paths_are_kept_absolute_and_compared_by_where_they_lead(recipe, t
     here = str(tmp_path / "here")
     assert (absolute.data.dataset, absolute.data.data_dir) == (f"{here}/flowers", str(tmp_path / "data"))
     assert absolute.model.weights == f"{here}/a/b.npz"
-    refuse_another(tmp_path, relative.to_json(), absolute)  # as recipe files once were
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"differs in model.weights, data.dataset, data.data_dir\."):
-        refuse_another(tmp_path, relative.to_json(), absolute)
+        refuse_another(tmp_path, absolute.to_json(), with_absolute_paths(relative))
     named = recipe.override({"data.data_dir": "gs://bucket/tfds", "model.weights": "imagenet21k"})
     assert with_absolute_paths(named) == named
+
+
+def test_a_model_that_no_run_left_is_not_replaced(recipe, finished, tmp_path):
+    for name in ("model.keras", "model.json"):
+        shutil.copy(finished.folder / name, tmp_path)
+    before = (tmp_path / "model.keras").read_bytes()
+    with pytest.raises(ValueError, match=r"holds a model.keras and no recipe.json.*--restart"):
+        train(recipe, tmp_path)
+    assert (tmp_path / "model.keras").read_bytes() == before
+
+
+def test_a_callback_that_stops_the_training_ends_the_run(recipe, tmp_path):
+    """In the second of three periods."""
+
+    class Stop(keras.callbacks.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            self.model.stop_training = self.steps == 7
+
+    result = train(recipe, tmp_path, callbacks=[Stop()])
+    assert [row["step"] for row in result.history] == [5, 7]
+    assert result.steps == 7
+    assert CheckpointStore(tmp_path / "checkpoints").steps()[-1] == 7
+
+
+def test_a_sweep_goes_on_after_a_rate_at_which_training_diverges(recipe, tmp_path, caplog):
+    short = {"schedule.steps": "3", "schedule.warmup_steps": "0", "eval_steps": "3"}
+    results = sweep(recipe.override({**short, "learning_rate_grid": "[1e38, 1e-9, 0.02]"}), tmp_path)
+    assert {result.learning_rate for result in results} == {1e-9, 0.02}
+    assert results[0].accuracy >= results[1].accuracy
+    assert "At the rate 1e+38: " in caplog.text
+    with pytest.raises(TrainingDivergedError):
+        sweep(recipe.override({**short, "learning_rate_grid": "[1e38]"}), tmp_path)
+
+
+def test_a_sweep_of_an_impossible_rate_trains_none(recipe, tmp_path):
+    with pytest.raises(ValueError, match=r"learning_rate must be at least 0, but got -0\.1"):
+        sweep(recipe.override({"learning_rate_grid": "[0.02, -0.1]"}), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_steps_per_execution_come_out_even_and_leave_the_periods_alone(recipe, finished, tmp_path):
+    """Of periods of 5, 5 and 2 steps, five and two at a time where up to six are wanted."""
+    seen = []
+
+    class Calls(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(self.model.steps_per_execution)
+
+    result = train(recipe.override({"execution.steps_per_execution": "6"}), tmp_path, callbacks=[Calls()])
+    assert seen == [5, 5, 2]
+    _same_run(result, finished)
 
 
 def test_a_sweep_on_images_held_out_from_training_gives_no_warning(recipe, tmp_path, caplog):
