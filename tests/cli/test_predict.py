@@ -144,6 +144,30 @@ def test_columns_are_part_of_what_made_the_predictions(run, tmp_path, capsys):
     assert "id_column None then, 'none' now" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_further_table_with_the_names_of_the_first_is_refused(run, tmp_path, capsys, monkeypatch, engine):
+    content = {}
+    for name, colour in (("january", 0), ("february", 255), ("march", 90)):
+        Image.new("L", (9, 9), colour).save(tmp_path / "image.png")
+        content[name] = [(tmp_path / "image.png").read_bytes(), b"no image"]
+    for name, ids in (("january", [0, 1]), ("february", [1, 2]), ("march", [3, 4])):
+        pq.write_table(pa.table({"id": ids, "image": content[name]}), tmp_path / f"{name}.parquet")
+    command = ["--model", run, "--output", tmp_path / "found"]
+    assert predictions(capsys, *command, tmp_path / "january.parquet")["predicted now"] == 2
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "ray", None)  # it is refused before any work
+        again = [tmp_path / "february.parquet", "--engine", engine, "--retry-errors"]
+        assert status("predict", *command, *again) == 2
+    error = capsys.readouterr().err
+    assert "february.parquet is new in" in error
+    assert "1 of its images are called as others that are done, such as '1'" in error
+    assert "could not be told apart" in error
+    for _ in range(2):  # new names join, and both tables may be named again
+        both = predictions(capsys, *command, tmp_path / "march.parquet", tmp_path / "january.parquet")
+        assert both["rows in the output"] == 4
+    assert both["predicted now"] == 0
+
+
 def test_success_means_one_row_for_each_image(run, images, tmp_path, capsys):
     command = ["--model", run, images / "a.png", images / "b.jpg", "--output", tmp_path / "found"]
     predictions(capsys, *command)
