@@ -8,6 +8,7 @@ from keras_mixer.data import ModelCard
 from keras_mixer.data.card import CARD_FILE
 from keras_mixer.export.bundle_readme import bundle_readme
 from keras_mixer.export.files import scratch_folder, versions
+from keras_mixer.export.generated_files import write_generated
 from keras_mixer.export.manifests import compose, dockerfile, image_name, kubernetes
 from keras_mixer.export.serving_files import (
     batching_parameters,
@@ -17,7 +18,6 @@ from keras_mixer.export.serving_files import (
     models_config,
     monitoring_config,
 )
-from keras_mixer.files import written_whole
 
 
 def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> pathlib.Path:
@@ -27,6 +27,9 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
     bundle labels the version before the newest `stable`, or the only one. Versions that the bundle holds already stay,
     and those that had a label until now are served once more, for requests to them may be on their way. The
     configuration is written after the versions it names are in place, for a server may be reading the bundle.
+
+    `models.config`, its labels apart, and `README.md` are written anew. Any other file that has been edited stays; what
+    it would have become goes to `FILE.new` beside it, with a warning that names it.
 
     Args:
         base: The model's folder of numbered SavedModels, as `export_saved_model` writes it. Its name is the model's.
@@ -73,9 +76,7 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
     }
     for file, manifest in kubernetes(name, labels["canary"], megabytes).items():
         texts[f"kubernetes/{file}"] = yaml.safe_dump(manifest, sort_keys=False)
-    for file, text in texts.items():
-        with written_whole(bundle / file) as partial:
-            partial.write_text(text, encoding="utf-8")
+    write_generated(bundle, texts, always=("models.config", "README.md"))
     return bundle
 
 

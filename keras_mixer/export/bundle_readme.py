@@ -31,6 +31,9 @@ docker build --tag {image_name} .
 kubectl apply --filename kubernetes/
 ```
 
+The next export writes `models.config`, its labels apart, and this page anew. Any other file that you have edited stays;
+what it would have become, with the image's new tag, is in `FILE.new` beside it.
+
 The files follow TensorFlow Serving's formats; writing them did not start a server. Look at the status first:
 
 ```sh

@@ -27,6 +27,7 @@ def load_yaml(path: pathlib.Path):
 
 def test_holds_every_file_and_nothing_else(bundle):
     assert sorted(path.name for path in bundle.iterdir()) == [
+        ".generated.json",
         *("Dockerfile", "README.md", "batching_parameters.txt", "compose.yaml", "kubernetes"),
         *("models", "models.config", "monitoring.config"),
     ]
@@ -156,6 +157,33 @@ def test_labels_that_the_operator_has_moved_stay(exported, tmp_path):
         assert read_labels(bundle) == {"stable": 2, "old": 1, "canary": int(version)}
         # The canary of before is served once more.
         assert [int(number) for number in re.findall(r"versions: (\d+)", config.read_text())] == served
+
+
+def test_a_file_that_the_operator_has_edited_stays_and_its_successor_lies_beside_it(exported, tmp_path, caplog):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    write_serving_bundle(base, bundle)
+    deployment, compose = bundle / "kubernetes" / "deployment.yaml", bundle / "compose.yaml"
+    deployment.write_text(edited := deployment.read_text().replace("digits-serving:1", "registry.example/digits:1"))
+    compose.write_text(ours := compose.read_text().replace("127.0.0.1:8501", "0.0.0.0:8501"))
+    (bundle / "README.md").write_text("edited")
+    shutil.copytree(base / "1", base / "2")
+    write_serving_bundle(base, bundle)
+    assert (deployment.read_text(), compose.read_text()) == (edited, ours)
+    successor = deployment.with_name("deployment.yaml.new")
+    assert "image: digits-serving:2" in successor.read_text()
+    assert [file.name for file in bundle.rglob("*.new")] == [successor.name]  # Compose's is as it was generated before
+    (warning,) = caplog.messages
+    assert f"{deployment} has been edited" in warning
+    assert str(successor) in warning
+    assert (bundle / "README.md").read_text().startswith("# digits on TensorFlow Serving")
+    assert read_labels(bundle) == {"stable": 1, "canary": 2}
+
+    successor.replace(deployment)  # is then no edited file any more
+    shutil.copytree(base / "1", base / "3")
+    write_serving_bundle(base, bundle)
+    assert "image: digits-serving:3" in deployment.read_text()
+    assert not successor.exists()
 
 
 def test_a_label_of_a_version_that_is_nowhere_is_an_error(exported, tmp_path):
