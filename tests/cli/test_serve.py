@@ -126,6 +126,17 @@ def test_bad_input_gives_one_line_and_exit_status_2(arguments, message, tmp_path
     assert "Traceback" not in errors
 
 
+def test_a_damaged_model_is_one_line_of_the_command(tmp_path):
+    (tmp_path / "double" / "1").mkdir(parents=True)
+    (tmp_path / "double" / "1" / "saved_model.pb").write_bytes(b"no SavedModel")
+    process = serve(tmp_path / "double", "--rest-port", "0", "--no-grpc")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    (line,) = [line for line in errors.splitlines() if "cannot be served" in line or line.lower().startswith("error")]
+    assert line.startswith("Error: Version 1 of double cannot be served: ")
+    assert "Traceback" not in errors
+
+
 def test_a_port_in_use_is_told(base_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as exit_:
         main(["serve", str(base_path), "--no-grpc", "--rest-port", str(taken.getsockname()[1])])
