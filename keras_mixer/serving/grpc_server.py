@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import math
 from collections.abc import Mapping
@@ -49,6 +50,13 @@ def grpc_server(host: str, port: int, max_message_bytes: int):
     if not bound:
         raise OSError(f"gRPC cannot listen on {address}: the port is in use, or the host is not of this machine.")
     return server, bound
+
+
+def release(server) -> None:
+    """Gives the port of a server back, which may not have been started: one that is stopped before keeps it."""
+    with contextlib.suppress(ValueError):  # it has been started
+        server.start()
+    server.stop(None).wait()
 
 
 def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoop) -> None:

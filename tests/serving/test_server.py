@@ -254,6 +254,23 @@ def test_a_server_can_start_again(bundle, grpc_stubs):
     server.stop()
 
 
+@pytest.mark.parametrize("port", ["free", 0])
+def test_a_start_that_failed_leaves_the_ports_to_the_next_one(base_path, grpc_stubs, port):
+    if port == "free":
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+    model = base_path / "1" / "saved_model.pb"
+    sound = model.read_bytes()
+    model.write_bytes(b"no SavedModel")
+    server = serving.Server(base_path, rest_port=0, port=port)
+    with pytest.raises(ValueError, match="cannot be served"):
+        server.start()
+    model.write_bytes(sound)
+    with server:
+        client = serving.Client(server.grpc_target, model="model", protocol="grpc")
+        assert len(client.predict(stand_in.images(0, 1))) == 1
+
+
 @pytest.mark.parametrize("protocol", ["REST", "gRPC"])
 def test_a_port_that_is_in_use(bundle, protocol):
     with socket.create_server(("127.0.0.1", 0)) as taken:
