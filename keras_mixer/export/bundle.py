@@ -64,7 +64,8 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
 
     newest = models / str(labels["canary"])
     card = ModelCard.load(newest / "assets" / CARD_FILE)
-    megabytes = sum(file.stat().st_size for file in models.rglob("*") if file.is_file()) // 2**20
+    files = [file for version in served for file in (models / str(version)).rglob("*") if file.is_file()]
+    megabytes = sum(file.stat().st_size for file in files) // 2**20
     image = image_name(name, labels["canary"])
     texts = {
         "batching_parameters.txt": batching_parameters(),

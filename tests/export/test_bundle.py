@@ -1,3 +1,4 @@
+import os
 import pathlib
 import re
 import shutil
@@ -137,6 +138,25 @@ def test_a_new_version_becomes_the_canary_and_the_old_files_stay(exported, tmp_p
         write_serving_bundle(base, bundle)
     assert read_labels(bundle) == {"stable": 1, "canary": 3}
     assert sorted(path.name for path in (bundle / "models" / "digits").iterdir()) == ["1", "2", "3"]
+
+
+def test_memory_is_asked_for_the_versions_that_are_served(exported, tmp_path):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    asked = []
+    for version in ("2", "3", "4"):
+        shutil.copytree(exported / "1", base / version)
+        if version == "2":
+            (base / "2" / "assets" / "large").touch()
+            os.truncate(base / "2" / "assets" / "large", 50 * 2**20)
+        write_serving_bundle(base, bundle)
+        deployment = load_yaml(bundle / "kubernetes" / "deployment.yaml")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        asked.append(container["resources"]["requests"]["memory"])
+    small = sum(file.stat().st_size for file in (exported / "1").rglob("*") if file.is_file()) / 2**20
+    # Version 2, the canary at first, is served once more beside the third one.
+    expected = [512 + 3 * int(count * small + large) for count, large in ((2, 50), (3, 50), (3, 0))]
+    assert asked == [f"{megabytes}Mi" for megabytes in expected]
 
 
 def test_labels_that_the_operator_has_moved_stay(exported, tmp_path):
