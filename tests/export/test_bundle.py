@@ -120,6 +120,7 @@ def test_the_readme_names_this_model_and_its_shell_is_well_formed(bundle):
     text = (bundle / "README.md").read_text()
     assert "{" + "name}" not in text
     assert "http://localhost:8501/v1/models/digits:predict" in text
+    assert "**new tag** (such as `digits-serving:2-stable`)" in text  # the pods have no other way to a moved label
     blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     assert len(blocks) == 4
     for block in blocks:
