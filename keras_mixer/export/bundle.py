@@ -44,7 +44,7 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         ImportError: If PyYAML is not installed.
     """
     try:
-        import yaml
+        import yaml  # noqa: F401
     except ImportError as error:
         raise ImportError("Writing manifests needs PyYAML: pip install pyyaml") from error
     base, bundle = pathlib.Path(base), pathlib.Path(bundle)
@@ -72,13 +72,25 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         "monitoring.config": monitoring_config(),
         "Dockerfile": dockerfile(),
         "README.md": bundle_readme(name, labels, served, image, card.preprocessing.input_shape),
-        "compose.yaml": yaml.safe_dump(compose(name), sort_keys=False),
+        "compose.yaml": _as_yaml(compose(name)),
         "models.config": models_config(name, labels, served),
     }
     for file, manifest in kubernetes(name, labels["canary"], megabytes).items():
-        texts[f"kubernetes/{file}"] = yaml.safe_dump(manifest, sort_keys=False)
+        texts[f"kubernetes/{file}"] = _as_yaml(manifest)
     write_generated(bundle, texts, always=("models.config", "README.md"))
     return bundle
+
+
+def _as_yaml(value: dict) -> str:
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        """Writes out what is used twice: by an anchor, whoever edits it in one place would edit it in both."""
+
+        def ignore_aliases(self, data):
+            return True
+
+    return yaml.dump(value, Dumper=Plain, sort_keys=False)
 
 
 def _copy_version(version: pathlib.Path, models: pathlib.Path) -> None:

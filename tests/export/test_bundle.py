@@ -109,6 +109,12 @@ def test_the_manifests_fit_each_other(bundle):
     assert "replicas" not in deployment["spec"]  # the autoscaler's business
 
 
+def test_each_manifest_can_be_edited_in_one_place_without_another_changing(bundle):
+    for file in (*(bundle / "kubernetes").iterdir(), bundle / "compose.yaml"):
+        tokens = [type(token) for token in yaml.scan(file.read_text())]
+        assert not {yaml.AnchorToken, yaml.AliasToken} & set(tokens), file
+
+
 @pytest.mark.parametrize("name", ["7", "digits", "2021-Mixer_B.16", "9" * 50])
 def test_the_manifests_names_are_dns_labels(name):
     for manifest in kubernetes(check_model_name(name), 1, megabytes=1).values():
