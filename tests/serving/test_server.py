@@ -254,6 +254,13 @@ def test_a_server_can_start_again(bundle, grpc_stubs):
     server.stop()
 
 
+def test_a_limit_beyond_what_grpc_counts_is_no_error(bundle, grpc_stubs):
+    limits = serving.Limits(max_body_bytes=2**31)
+    with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, limits=limits) as server:
+        client = serving.Client(server.grpc_target, model=stand_in.NAME, protocol="grpc")
+        assert len(client.predict(stand_in.images(0, 1))) == 1
+
+
 @pytest.mark.parametrize("port", ["free", 0])
 def test_a_start_that_failed_leaves_the_ports_to_the_next_one(base_path, grpc_stubs, port):
     if port == "free":
