@@ -109,7 +109,9 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
         (["absent", "--max-image-megapixels", "nan"], "nan is not a finite number"),
         (["absent", "--max-image-megapixels", "0"], "0.0 is not in the range x>0"),
         (["absent", "--poll-seconds", "inf"], "inf is not a finite number"),
-        (["absent", "--model-config-file", "models.config"], "--model-config-file names the models"),
+        (["absent", "--model-config-file", "other.config"], "other.config names the models"),
+        (["bundle", "--model-config-file", "other.config"], "other.config names the models"),
+        (["bundle", "--label", "stable=1"], "models.config names the models"),
         (["--model-config-file", "models.config"], "There is no model configuration"),
         (["one", "two", "--name", "three"], "for one BASE_PATH"),
         (["one", "--batching-parameters-file", "absent"], "There is no batching configuration"),
@@ -117,6 +119,8 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
 )
 def test_bad_input_gives_one_line_and_exit_status_2(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "models.config").touch()
     ports = [] if {"--rest-port", "--port", "--no-grpc"} & set(arguments) else ["--rest-port", "0", "--port", "0"]
     with pytest.raises(SystemExit) as exit_:
         main(["serve", *arguments, *ports])
