@@ -56,6 +56,20 @@ def test_bad_files_are_one_line_each_and_the_good_ones_are_predicted(run, images
     assert "Traceback" not in captured.err
 
 
+def test_what_was_predicted_before_an_error_that_ends_the_run_is_shown(run, images, tmp_path, capsys):
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"image": [b"x" * 1000] * 50}), table, compression="none", use_dictionary=False)
+    content = table.read_bytes()
+    table.write_bytes(content[:20] + b"\xff" * 60 + content[80:])  # what lists its rows, at the end, is whole
+    command = ["--model", run, "--top", 1, "--batch-size", 1, images / "a.png", images / "b.jpg", table, "--json"]
+    assert status("predict", *command) == 2
+    captured = capsys.readouterr()
+    assert "rows.parquet cannot be read as a parquet file" in captured.err
+    shown = [row["image"] for row in json.loads(captured.out)]
+    assert shown == [str(images / name) for name in ("a.png", "b.jpg")][: len(shown)]
+    assert shown
+
+
 def test_the_model_must_be_named(images, capsys):
     assert status("predict", images / "a.png") == 2
     assert "--model" in capsys.readouterr().err
