@@ -16,6 +16,7 @@ import stand_in
 from image_headers import png_header
 
 from keras_mixer import serving
+from keras_mixer.serving.errors import RequestError
 
 ONE = {"instances": stand_in.images(0, 1).tolist()}
 
@@ -38,6 +39,11 @@ def test_numbers_that_are_not_finite_are_refused(address, token):
     response = requests.post(address, data=body.replace(b", ", b",", 1), timeout=30)
     assert response.status_code == 400
     assert response.json()["error"]
+
+
+def test_a_precondition_that_fails_is_a_bad_request():
+    """As `ToHTTPStatusCode` of TF Serving's `model_servers/http_server.cc` has it."""
+    assert RequestError("FAILED_PRECONDITION", "not loaded").http_status == 400
 
 
 def test_nan_over_grpc_is_refused(embedded, grpc_stubs):
