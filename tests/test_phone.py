@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 from keras_mixer.data import Preprocessing
+from keras_mixer.data.preprocessing import INTERPOLATIONS
 from keras_mixer.export import export_litert
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -40,17 +41,26 @@ def photo(tmp_path):
         Preprocessing(image_size=(64, 48), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop_share=0.96),
         Preprocessing(image_size=100, resize="squash"),
         Preprocessing(image_size=(40, 60), resize="direct", mean=0.0, std=1.0),
+        Preprocessing(image_size=(131, 97), interpolation="bicubic"),
+        Preprocessing(image_size=400, interpolation="lanczos3"),
+        Preprocessing(image_size=50, channels=1, interpolation="lanczos3"),
     ],
-    ids=lambda preprocessing: preprocessing.resize,
+    ids=lambda preprocessing: f"{preprocessing.resize} {preprocessing.interpolation}",
 )
 def test_the_page_prepares_a_photo_as_the_package_does(snippet, photo, preprocessing):
-    """To one level of 255, as the page explains."""
+    """To a hundredth of a level of 255, as the page says; grey is made of colours by whole levels."""
     expected = preprocessing(photo.read_bytes()).numpy()
     result = snippet["model_input"](photo, json_of(preprocessing))
     assert result.dtype == np.float32
     assert result.shape == (1, *expected.shape)
-    level = 1 / (255 * np.broadcast_to(preprocessing.std, 3))
-    assert (np.abs(result[0] - expected) <= 1.001 * level).all()
+    level = 1 / (255 * np.broadcast_to(preprocessing.std, preprocessing.channels))
+    assert (np.abs(result[0] - expected) <= (0.01 if preprocessing.channels == 3 else 1) * level).all()
+
+
+def test_the_page_names_the_interpolations_that_it_leaves_out(snippet):
+    left_out = set(INTERPOLATIONS) - snippet["FILTERS"].keys()
+    assert len(left_out) == 3
+    assert all(f'"{name}"' in PAGE for name in left_out)
 
 
 def test_the_page_turns_photos_upright(snippet, photo, tmp_path):

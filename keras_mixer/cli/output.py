@@ -15,13 +15,15 @@ def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = Fals
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    # Names of files and classes may hold what Rich would take for markup or an emoji.
+    table = Table(title=None if title is None else Text(title, "table.title"), title_justify="left")
     for column in rows[0] if rows else ():
         numeric = all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
     Console().print(table)
 
 

@@ -57,19 +57,30 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     if engine == "ray" or options["restart"] or options["retry_errors"]:
         raise click.UsageError("--engine ray, --restart and --retry-errors need --output.")
     start("tensorflow", "keras")
-    rows, failures = [], 0
-    for path, prediction in _predictions(images, model, columns, options["top"], options["batch_size"]):
-        if prediction.error:
-            click.echo(f"Error: {prediction.error}", err=True)
-            failures += 1
-            continue
-        rows += [
-            {"image": path if rank == 1 or as_json else "", "rank": rank, "class": name, "score": score}
-            for rank, (name, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), start=1)
-        ]
-    if rows or as_json:
-        show(rows, as_json=as_json)
-    context.exit(2 if failures else 0)
+    predictions = _predictions(images, model, columns, options["top"], options["batch_size"])
+    context.exit(2 if _show(predictions, as_json) else 0)
+
+
+def _show(predictions, as_json: bool) -> int:
+    """Shows the best classes of each image, and returns the number of those that have none."""
+    rows: list[dict] = []
+    failures = 0
+    try:
+        for path, prediction in predictions:
+            if prediction.error:
+                click.echo(f"Error: {prediction.error}", err=True)
+                failures += 1
+                continue
+            rows += [
+                {"image": path if rank == 1 or as_json else "", "rank": rank, "class": name, "score": score}
+                for rank, (name, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), start=1)
+            ]
+    finally:  # what came before an error that ends the run is shown too
+        if rows:
+            show(rows, as_json=as_json)
+    if as_json and not rows:
+        show([], as_json=True)
+    return failures
 
 
 def _predictions(images, model, columns, top, batch_size):

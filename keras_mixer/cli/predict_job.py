@@ -32,11 +32,19 @@ def run_job(options: JobOptions, images: Sequence[str], model: str, output: str,
         What was done, as a row.
 
     Raises:
-        ValueError: If there are no images, no model, or the output is of something else.
+        ValueError: If there are no images, no model, the output is of something else, or it has the names of a table
+            from another one.
         RuntimeError: If images are missing or repeated at the end.
     """
     from keras_mixer.evaluation import open_classifier
-    from keras_mixer.prediction import PredictionStore, check_card, find_images, fingerprint, left_over
+    from keras_mixer.prediction import (
+        PredictionStore,
+        check_card,
+        find_images,
+        fingerprint,
+        left_over,
+        names_by_table,
+    )
 
     opened = None
     if options.engine == "ray":
@@ -47,6 +55,7 @@ def run_job(options: JobOptions, images: Sequence[str], model: str, output: str,
     shards = find_images(images, leave_out=store.location, **columns)
     made_by = {"format": 1, "model": fingerprint(model), "top": options.top, **columns}
     store.open(made_by, restart=options.restart)
+    store.admit(names_by_table(shards))  # before rows of errors go, for their names are taken too
     left = left_over(shards, store.done(retry_errors=options.retry_errors))
     total = sum(len(shard.names) for shard in shards)
     missing = sum(len(shard.names) for shard in left)

@@ -107,13 +107,17 @@ def _models(base_paths, options) -> tuple:
     """The models to serve, and a function that gives their settings as they are later."""
     from keras_mixer.serving import ModelConfig, read_model_config
 
-    if len(base_paths) == 1 and (base_paths[0] / "models.config").is_file():
-        options["model_config_file"], base_paths = base_paths[0] / "models.config", ()
+    config = options["model_config_file"]
+    if config is None and len(base_paths) == 1 and (base_paths[0] / "models.config").is_file():
+        config, base_paths = base_paths[0] / "models.config", ()
     single = {key: options[key] for key in ("name", "labels") if options[key]}
-    if options["model_config_file"] is not None:
+    if config is not None:
         if base_paths or single or options["versions"] != "latest":
-            raise click.UsageError("--model-config-file names the models, their versions and labels by itself.")
-        reread = functools.partial(read_model_config, options["model_config_file"])
+            raise click.UsageError(
+                f"{config} names the models, their versions and labels by itself: give no BASE_PATH, --name, "
+                f"--label or --versions beside it."
+            )
+        reread = functools.partial(read_model_config, config)
         return reread(), reread
     if not base_paths:
         raise click.UsageError("Name a model's base path, such as saved_models/digits.")

@@ -8,6 +8,7 @@ from keras_mixer.data import ModelCard
 from keras_mixer.data.card import CARD_FILE
 from keras_mixer.export.bundle_readme import bundle_readme
 from keras_mixer.export.files import scratch_folder, versions
+from keras_mixer.export.generated_files import write_generated
 from keras_mixer.export.manifests import compose, dockerfile, image_name, kubernetes
 from keras_mixer.export.serving_files import (
     batching_parameters,
@@ -17,7 +18,6 @@ from keras_mixer.export.serving_files import (
     models_config,
     monitoring_config,
 )
-from keras_mixer.files import written_whole
 
 
 def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> pathlib.Path:
@@ -27,6 +27,9 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
     bundle labels the version before the newest `stable`, or the only one. Versions that the bundle holds already stay,
     and those that had a label until now are served once more, for requests to them may be on their way. The
     configuration is written after the versions it names are in place, for a server may be reading the bundle.
+
+    `models.config`, its labels apart, and `README.md` are written anew. Any other file that has been edited stays; what
+    it would have become goes to `FILE.new` beside it, with a warning that names it.
 
     Args:
         base: The model's folder of numbered SavedModels, as `export_saved_model` writes it. Its name is the model's.
@@ -41,7 +44,7 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         ImportError: If PyYAML is not installed.
     """
     try:
-        import yaml
+        import yaml  # noqa: F401
     except ImportError as error:
         raise ImportError("Writing manifests needs PyYAML: pip install pyyaml") from error
     base, bundle = pathlib.Path(base), pathlib.Path(bundle)
@@ -61,22 +64,33 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
 
     newest = models / str(labels["canary"])
     card = ModelCard.load(newest / "assets" / CARD_FILE)
-    megabytes = sum(file.stat().st_size for file in models.rglob("*") if file.is_file()) // 2**20
+    files = [file for version in served for file in (models / str(version)).rglob("*") if file.is_file()]
+    megabytes = sum(file.stat().st_size for file in files) // 2**20
     image = image_name(name, labels["canary"])
     texts = {
         "batching_parameters.txt": batching_parameters(),
         "monitoring.config": monitoring_config(),
         "Dockerfile": dockerfile(),
         "README.md": bundle_readme(name, labels, served, image, card.preprocessing.input_shape),
-        "compose.yaml": yaml.safe_dump(compose(name), sort_keys=False),
+        "compose.yaml": _as_yaml(compose(name)),
         "models.config": models_config(name, labels, served),
     }
     for file, manifest in kubernetes(name, labels["canary"], megabytes).items():
-        texts[f"kubernetes/{file}"] = yaml.safe_dump(manifest, sort_keys=False)
-    for file, text in texts.items():
-        with written_whole(bundle / file) as partial:
-            partial.write_text(text, encoding="utf-8")
+        texts[f"kubernetes/{file}"] = _as_yaml(manifest)
+    write_generated(bundle, texts, always=("models.config", "README.md"))
     return bundle
+
+
+def _as_yaml(value: dict) -> str:
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        """Writes out what is used twice: by an anchor, whoever edits it in one place would edit it in both."""
+
+        def ignore_aliases(self, data):
+            return True
+
+    return yaml.dump(value, Dumper=Plain, sort_keys=False)
 
 
 def _copy_version(version: pathlib.Path, models: pathlib.Path) -> None:

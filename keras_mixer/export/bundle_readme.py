@@ -31,6 +31,9 @@ docker build --tag {image_name} .
 kubectl apply --filename kubernetes/
 ```
 
+The next export writes `models.config`, its labels apart, and this page anew. Any other file that you have edited stays;
+what it would have become, with the image's new tag, is in `FILE.new` beside it.
+
 The files follow TensorFlow Serving's formats; writing them did not start a server. Look at the status first:
 
 ```sh
@@ -104,8 +107,12 @@ Images that are preprocessed already go to the signature `serving_default`: `ima
   without `--enable_batching`.
 - An EXIF orientation is not applied: a phone's photo may be read on its side. Turn it first, for example by
   `PIL.ImageOps.exif_transpose`.
-- The server reads `models.config` again every 30 seconds. A new export with `--serving` adds its version here and
-  labels it `canary`; `stable` stays where it is. When the canary has proved itself, move `stable` to it by hand.
+- A new export with `--serving` adds its version here and labels it `canary`; `stable` stays where it is. When the
+  canary has proved itself, move `stable` to it in `models.config` by hand. Compose's server reads this file again every
+  30 seconds.
+- On Kubernetes, versions and `models.config` are part of the image: what changes here reaches no pod, whether by an
+  export or by hand, before you build the image under a **new tag** (such as `{image_name}-stable`), push it, name it in
+  `kubernetes/deployment.yaml` and apply this again. Under the old tag, nodes go on with the image that they have.
 - Compose binds the ports to this machine: TensorFlow Serving has no authentication of its own.
 """
 

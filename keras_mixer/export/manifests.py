@@ -11,7 +11,7 @@ PORTS = {"grpc": GRPC_PORT, "rest": REST_PORT}
 
 ARGUMENTS = [
     f"--model_config_file={CONFIG_FOLDER}/models.config",
-    # The file is read again: a new version or a moved label needs no restart.
+    # The file is read again: where it is mounted, a new version or a moved label needs no restart.
     "--model_config_file_poll_wait_seconds=30",
     # Labels are set as the server starts, before the versions they name are loaded.
     "--allow_version_labels_for_unavailable_models=true",

@@ -6,7 +6,7 @@ from keras_mixer.prediction.job import Job, Part, predict_to_store
 from keras_mixer.prediction.locations import Location, locate
 from keras_mixer.prediction.model_files import check_card, fingerprint, packed, unpacked
 from keras_mixer.prediction.ray_engine import RayWorkers, predict_on_ray
-from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard, left_over
+from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard, left_over, names_by_table
 from keras_mixer.prediction.store import PredictionStore
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "fingerprint",
     "left_over",
     "locate",
+    "names_by_table",
     "packed",
     "predict_on_ray",
     "predict_to_store",

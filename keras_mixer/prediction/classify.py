@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_mixer.data import ModelCard
 from keras_mixer.data.corrupt import attempt
+from keras_mixer.data.gif import first_frame
 from keras_mixer.data.image_files import MAX_PIXELS
 from keras_mixer.evaluation import Predictor
 from keras_mixer.prediction.shards import Shard
@@ -140,16 +141,24 @@ def _of_a_sane_size(name: str, encoded: bytes) -> bytes:
 
     A file of a few bytes could otherwise fill the memory and end the process, and the next one that takes its place.
     """
-    from PIL import Image
-
     try:
-        # The formats of the decoder alone: Pillow's others fail in many ways.
-        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "GIF")) as image:
-            width, height = image.size
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise OSError(f"{name} is too large to be decoded: {error}") from error
+        width, height = _declared_size(encoded)
     except Exception:  # the decoder says what is wrong with it
         return encoded
     if width * height > MAX_PIXELS:
         raise OSError(f"{name} is too large to be decoded: {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}.")
     return encoded
+
+
+def _declared_size(encoded: bytes) -> tuple[int, int]:
+    """Width and height in the header of what the decoder takes; of a GIF the first frame's, as it reads no other."""
+    # The plug-ins are used directly: `Image.open` would warn of large sizes by a limit of its own.
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+
+    if encoded.startswith(b"GIF8"):
+        frame = first_frame(encoded)
+        whole = frame.end <= len(encoded)
+        return (int(frame.width), int(frame.height)) if whole else (0, 0)
+    reader = PngImageFile if encoded.startswith(b"\x89PNG") else JpegImageFile
+    return reader(io.BytesIO(encoded)).size

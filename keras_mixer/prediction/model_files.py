@@ -25,9 +25,13 @@ def model_files(path: str | os.PathLike) -> dict[str, pathlib.Path]:
         return {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
     if not path.is_file():
         raise ValueError(f"There is no model at {path}.")
-    # A card beside a .keras file, the weights of an OpenVINO .xml, the outer data of an .onnx.
-    beside = [path.with_suffix(".json"), path.with_suffix(".bin"), path.with_name(f"{path.name}.data")]
-    return {file.name: file for file in (path, *beside, path.with_name(_CARD)) if file.is_file()}
+    card = path.with_name(_CARD)
+    beside = {
+        ".keras": (path.with_suffix(".json"),),  # its card
+        ".xml": (path.with_suffix(".bin"), card),  # weights
+        ".onnx": (path.with_name(f"{path.name}.data"), card),  # weights too, of large models
+    }
+    return {file.name: file for file in (path, *beside.get(path.suffix, (card,))) if file.is_file()}
 
 
 def check_card(path: str | os.PathLike) -> None:

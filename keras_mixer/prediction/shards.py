@@ -106,6 +106,15 @@ def _present(value: bytes | None) -> bytes:
     return value
 
 
+def names_by_table(shards: Sequence[Shard]) -> dict[str, list[str]]:
+    """The names of the images of each parquet file, by its path or URI."""
+    names: dict[str, list[str]] = {}
+    for shard in shards:
+        if isinstance(shard, ParquetShard):
+            names.setdefault(shard.location.name, []).extend(shard.names)
+    return names
+
+
 def left_over(shards: Sequence[Shard], done: set[str]) -> list[Shard]:
     """What of the shards is not done."""
     left = [shard.without(done) for shard in shards] if done else list(shards)

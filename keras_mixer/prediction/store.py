@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from keras_mixer.files import PARTIAL
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Readers of parquet folders pass over names that start with an underscore or a dot.
 MANIFEST = "_manifest.json"
+_TABLES = "tables"  # in the manifest, beside what made the predictions
 _PART, _SUFFIX = "part-", ".parquet"
 # What Location.write leaves of these when it is killed; other writers have partial files too.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
@@ -50,7 +51,9 @@ class PredictionStore:
         manifest = self.location / MANIFEST
         known = manifest.exists()
         if known and not restart:
-            _check_same(self.location.name, made_by, _read_manifest(manifest))
+            before = _read_manifest(manifest)
+            before.pop(_TABLES, None)
+            _check_same(self.location.name, made_by, before)
         elif not known and not all(_HALF_WRITTEN.fullmatch(name) for name in self._files()):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
         self._delete_half_written()
@@ -58,7 +61,32 @@ class PredictionStore:
             return
         for part in self._parts():
             part.delete()
-        manifest.write((json.dumps(made_by, indent=2) + "\n").encode())
+        manifest.write(_as_json(made_by))
+
+    def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
+        """Notes the tables of a run in an open store: the names in a table's column may be another table's too.
+
+        Args:
+            tables: The names of the images of each table.
+
+        Raises:
+            ValueError: If a table that no earlier run noted has an image of a name that is done.
+        """
+        manifest = self.location / MANIFEST
+        values = _read_manifest(manifest)
+        known = values.get(_TABLES, [])
+        new = sorted(tables.keys() - set(known))
+        done = self.done() if new else set()
+        for table in new:
+            same = [name for name in tables[table] if name in done]
+            if same:
+                raise ValueError(
+                    f"{table} is new in {self.location.name}, but {len(same):,} of its images are called as others "
+                    f"that are done, such as {same[0]!r}, so their predictions could not be told apart. Choose another "
+                    f"folder for it, or name a column of unique values by --id-column for all tables with --restart."
+                )
+        if new:
+            manifest.write(_as_json({**values, _TABLES: [*known, *new]}))
 
     def done(self, *, retry_errors: bool = False) -> set[str]:
         """Names of the images that have a row.
@@ -165,6 +193,10 @@ def _schema() -> "pa.Schema":
             "error": pa.string(),
         }
     )
+
+
+def _as_json(values: dict) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
 
 
 def _read_manifest(manifest: Location) -> dict:

@@ -10,6 +10,7 @@ from keras_mixer.serving.client_images import Image, as_list, encoded
 from keras_mixer.serving.errors import ServingError
 
 Prediction = list[tuple[str, float]]
+_SHORTEST = 0.1  # seconds for the last look at a server that is waited for
 
 
 class Client:
@@ -116,7 +117,8 @@ class Client:
         end = time.monotonic() + timeout
         while True:
             try:
-                states = [row["state"] for row in self.status()]
+                left = max(end - time.monotonic(), _SHORTEST)
+                states = [row["state"] for row in self._transport.status(left)]
                 if "AVAILABLE" in states:
                     return
                 error = ServingError(f"No version is available after {timeout:g} s: {states}")

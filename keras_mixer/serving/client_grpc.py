@@ -52,15 +52,15 @@ class GrpcTransport:
         response = self._call(self._prediction.Predict, request)
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
-    def status(self) -> list[dict]:
-        """Version, state and error of each version."""
+    def status(self, timeout: float | None = None) -> list[dict]:
+        """Version, state and error of each version, within `timeout` seconds if that is less than the usual time."""
         from tensorflow_serving.apis import get_model_status_pb2
 
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
         states = get_model_status_pb2.ModelVersionStatus.State
+        rows = self._call(self._models.GetModelStatus, request, timeout).model_version_status
         return [
-            {"version": row.version, "state": states.Name(row.state), "error": row.status.error_message}
-            for row in self._call(self._models.GetModelStatus, request).model_version_status
+            {"version": row.version, "state": states.Name(row.state), "error": row.status.error_message} for row in rows
         ]
 
     def metadata(self) -> dict:
@@ -84,11 +84,11 @@ class GrpcTransport:
         }
         return {"model_spec": spec, "metadata": {"signature_def": written}}
 
-    def _call(self, method, request):
+    def _call(self, method, request, timeout: float | None = None):
         import grpc
 
         try:
-            return method(request, timeout=self._timeout)
+            return method(request, timeout=self._timeout if timeout is None else min(timeout, self._timeout))
         except grpc.RpcError as error:
             message = error.details() or f"{self._target} gave no reason"
             raise ServingError(message, error.code().name) from None

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
 from keras_mixer.serving.errors import ServingError
@@ -23,6 +23,9 @@ class _Retry(Retry):
     def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
         if isinstance(error, ReadTimeoutError):
             raise error
+        # A refused connection is told by an error of the same family.
+        if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+            raise MaxRetryError(_pool, url, error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
@@ -57,29 +60,28 @@ class RestTransport:
         body = {"signature_name": signature, "inputs": {name: _written(value) for name, value in inputs.items()}}
         return self._call("POST", ":predict", _dump(body))["outputs"]
 
-    def status(self) -> list[dict]:
-        """Version, state and error of each version."""
+    def status(self, timeout: float | None = None) -> list[dict]:
+        """Version, state and error of each version, within `timeout` seconds if that is less than the usual time."""
         return [
             {
                 "version": int(row["version"]),
                 "state": row["state"],
                 "error": row.get("status", {}).get("error_message", ""),
             }
-            for row in self._call("GET", "")["model_version_status"]
+            for row in self._call("GET", "", timeout=timeout)["model_version_status"]
         ]
 
     def metadata(self) -> dict:
         """The `/metadata` document."""
         return self._call("GET", "/metadata")
 
-    def _call(self, method: str, path: str, body: bytes | None = None):
+    def _call(self, method: str, path: str, body: bytes | None = None, timeout: float | None = None):
+        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         headers = {"Content-Type": "application/json"} if body is not None else None
         try:
-            response = self._session.request(
-                method, self._address + path, data=body, headers=headers, timeout=self._timeout
-            )
+            response = self._session.request(method, self._address + path, data=body, headers=headers, timeout=seconds)
         except requests.Timeout:
-            raise ServingError(f"{self._address} did not answer within {self._timeout:g} s.") from None
+            raise ServingError(f"{self._address} did not answer within {seconds:.3g} s.") from None
         except requests.RequestException as error:
             raise ServingError(f"{self._address} cannot be reached: {error}") from None
         try:

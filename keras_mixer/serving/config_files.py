@@ -7,6 +7,9 @@ from pathlib import Path
 from keras_mixer.serving.config import Batching, ModelConfig
 from keras_mixer.serving.errors import INSTALL_STUBS, need
 
+_QUOTED = r"""\"[^\"\n]*\"|'[^'\n]*'"""
+_VALUE = rf"(\d+|true|false|{_QUOTED})"
+
 
 def read_model_config(path: str | os.PathLike) -> list[ModelConfig]:
     """Reads a `models.config`: several models, their version policies and labels.
@@ -71,10 +74,10 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no batching configuration {file}.")
-    # No published package has this file's proto, and its grammar is one of names and whole numbers.
-    text = re.sub(r"#[^\n]*", "", file.read_text(encoding="utf-8"))
+    # No published package has this file's proto, and its grammar is one of names and plain values.
+    text = re.sub(rf"({_QUOTED})|#[^\n]*", r"\1", file.read_text(encoding="utf-8"))
     values: dict[str, int | list[int]] = {}
-    setting = re.compile(r"\s*(\w+)\s*(?:\{\s*value\s*:\s*(\d+)\s*\}|:\s*(\d+))\s*,?;?")
+    setting = re.compile(rf"\s*(\w+)\s*(?::?\s*\{{\s*value\s*:\s*{_VALUE}\s*\}}|:\s*{_VALUE})\s*,?;?")
     position = 0
     while text[position:].strip():
         match = setting.match(text, position)
@@ -82,12 +85,13 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
             raise ValueError(
                 f"{file} must hold `name {{ value: number }}` settings, but has {text[position:].split()[0]!r}."
             )
-        name, value = match[1], int(match[2] or match[3])
-        if name == "allowed_batch_sizes":
-            values[name] = [*values.get(name, []), value]  # type: ignore[misc]
-        elif name in Batching.__dataclass_fields__:
-            values[name] = value
-        elif name not in ("thread_pool_name", "pad_variable_length_inputs"):
+        name, value = match[1], match[2] or match[3]
+        if name in Batching.__dataclass_fields__:
+            if not value.isdecimal():
+                raise ValueError(f"{file}: {name} must be a whole number, but got {value}.")
+            number = int(value)
+            values[name] = [*values.get(name, []), number] if name == "allowed_batch_sizes" else number  # type: ignore[misc]
+        elif name not in ("thread_pool_name", "pad_variable_length_inputs"):  # they mean nothing to this server
             raise ValueError(
                 f"{file} has an unknown setting {name!r}: known are {list(Batching.__dataclass_fields__)}."
             )

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import math
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from keras_mixer.serving.tensors import TensorSpec
 
 # Each request in flight holds a thread while it waits for its batch.
 _THREADS = 64
+_LARGEST = 2**31 - 1  # gRPC counts a message's bytes by a C int
 _log = logging.getLogger("keras_mixer.serving")
 
 
@@ -39,7 +41,7 @@ def grpc_server(host: str, port: int, max_message_bytes: int):
 
     server = grpc.server(
         ThreadPoolExecutor(_THREADS, thread_name_prefix="keras_mixer_grpc"),
-        options=[("grpc.max_receive_message_length", max_message_bytes), ("grpc.so_reuseport", 0)],
+        options=[("grpc.max_receive_message_length", min(max_message_bytes, _LARGEST)), ("grpc.so_reuseport", 0)],
     )
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -49,6 +51,13 @@ def grpc_server(host: str, port: int, max_message_bytes: int):
     if not bound:
         raise OSError(f"gRPC cannot listen on {address}: the port is in use, or the host is not of this machine.")
     return server, bound
+
+
+def release(server) -> None:
+    """Gives the port of a server back, which may not have been started: one that is stopped before keeps it."""
+    with contextlib.suppress(ValueError):  # it has been started
+        server.start()
+    server.stop(None).wait()
 
 
 def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoop) -> None:

@@ -77,7 +77,7 @@ class ModelManager:
                 )
             self._poll_model(model, config)
             if not model.available():
-                errors = "; ".join(version.error for version in model.versions.values() if version.error)
+                errors = "; ".join(_not_served(model, number) for number in model.versions)
                 raise ValueError(errors or f"{config.base_path} has none of the versions {config.versions!r}.")
             for label, number in config.labels.items():
                 if number not in model.available():
@@ -98,13 +98,18 @@ class ModelManager:
             self._poll_model(model, changed.get(name, model.config))
 
     def _poll_model(self, model: _Model, config: ModelConfig) -> None:
-        found = versions_in(config.base_path)
+        found, tried = versions_in(config.base_path), []
         for number in wanted_of(config, found):
             version = model.versions.get(number)
             if version is None or version.state == "END":
                 stamp = stamp_of(found[number].parent)
                 if version is None or not version.error or version.stamp != stamp:
+                    tried.append(number)
                     self._load(model, number, found[number].parent, stamp)
+        if model.available():  # else `load` raises the same
+            for number in tried:
+                if model.versions[number].error:
+                    _log.error(_not_served(model, number))
         if set(config.labels.values()) <= set(model.available()):
             with self._lock:
                 model.config = config
@@ -125,7 +130,6 @@ class ModelManager:
             warm_up(servable, self._batch_sizes)
         except Exception as error:  # whatever it is, the version must not stay LOADING for ever
             message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            _log.error("Version %d of %s cannot be served: %s", number, name, message)
             with self._lock:
                 version.state, version.error = "END", message
             return
@@ -211,3 +215,7 @@ class ModelManager:
     def names(self) -> list[str]:
         """The models' names."""
         return list(self._models)
+
+
+def _not_served(model: _Model, number: int) -> str:
+    return f"Version {number} of {model.config.name} cannot be served: {model.versions[number].error}"

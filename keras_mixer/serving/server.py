@@ -94,7 +94,7 @@ class Server:
             import orjson  # noqa: F401
         except ImportError as error:
             raise need(INSTALL_SERVE, error.name or "aiohttp", "The server") from None
-        from keras_mixer.serving.grpc_server import grpc_server, stubs_installed
+        from keras_mixer.serving.grpc_server import grpc_server, release, stubs_installed
         from keras_mixer.serving.manager import ModelManager
         from keras_mixer.serving.metrics import Metrics
 
@@ -115,7 +115,7 @@ class Server:
         except BaseException:
             listener.close()
             if self._grpc is not None:
-                self._grpc.stop(None).wait()
+                release(self._grpc)
             raise
         return self
 

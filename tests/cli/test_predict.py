@@ -56,6 +56,20 @@ def test_bad_files_are_one_line_each_and_the_good_ones_are_predicted(run, images
     assert "Traceback" not in captured.err
 
 
+def test_what_was_predicted_before_an_error_that_ends_the_run_is_shown(run, images, tmp_path, capsys):
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"image": [b"x" * 1000] * 50}), table, compression="none", use_dictionary=False)
+    content = table.read_bytes()
+    table.write_bytes(content[:20] + b"\xff" * 60 + content[80:])  # what lists its rows, at the end, is whole
+    command = ["--model", run, "--top", 1, "--batch-size", 1, images / "a.png", images / "b.jpg", table, "--json"]
+    assert status("predict", *command) == 2
+    captured = capsys.readouterr()
+    assert "rows.parquet cannot be read as a parquet file" in captured.err
+    shown = [row["image"] for row in json.loads(captured.out)]
+    assert shown == [str(images / name) for name in ("a.png", "b.jpg")][: len(shown)]
+    assert shown
+
+
 def test_the_model_must_be_named(images, capsys):
     assert status("predict", images / "a.png") == 2
     assert "--model" in capsys.readouterr().err
@@ -142,6 +156,30 @@ def test_columns_are_part_of_what_made_the_predictions(run, tmp_path, capsys):
     assert "image_column 'small' then, 'large' now" in capsys.readouterr().err
     assert status("predict", *command, "--image-column", "small", "--id-column", "none") == 2
     assert "id_column None then, 'none' now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_further_table_with_the_names_of_the_first_is_refused(run, tmp_path, capsys, monkeypatch, engine):
+    content = {}
+    for name, colour in (("january", 0), ("february", 255), ("march", 90)):
+        Image.new("L", (9, 9), colour).save(tmp_path / "image.png")
+        content[name] = [(tmp_path / "image.png").read_bytes(), b"no image"]
+    for name, ids in (("january", [0, 1]), ("february", [1, 2]), ("march", [3, 4])):
+        pq.write_table(pa.table({"id": ids, "image": content[name]}), tmp_path / f"{name}.parquet")
+    command = ["--model", run, "--output", tmp_path / "found"]
+    assert predictions(capsys, *command, tmp_path / "january.parquet")["predicted now"] == 2
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "ray", None)  # it is refused before any work
+        again = [tmp_path / "february.parquet", "--engine", engine, "--retry-errors"]
+        assert status("predict", *command, *again) == 2
+    error = capsys.readouterr().err
+    assert "february.parquet is new in" in error
+    assert "1 of its images are called as others that are done, such as '1'" in error
+    assert "could not be told apart" in error
+    for _ in range(2):  # new names join, and both tables may be named again
+        both = predictions(capsys, *command, tmp_path / "march.parquet", tmp_path / "january.parquet")
+        assert both["rows in the output"] == 4
+    assert both["predicted now"] == 0
 
 
 def test_success_means_one_row_for_each_image(run, images, tmp_path, capsys):

@@ -9,6 +9,7 @@ import time
 import pytest
 import requests
 import tensorflow as tf
+from command_line import error_line
 
 from keras_mixer.cli import main
 
@@ -27,9 +28,9 @@ def base_path(tmp_path_factory):
     return path
 
 
-def serve(*arguments):
+def serve(*arguments, errors=subprocess.PIPE):
     command = [sys.executable, "-u", "-m", "keras_mixer", "serve", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ})
 
 
 def end_by(end, process):
@@ -37,7 +38,14 @@ def end_by(end, process):
     process.send_signal(end)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "Traceback" not in errors
+    assert "Traceback" not in (errors or "")
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_it_serves_until_sigterm_and_exits_with_0(base_path):
@@ -73,21 +81,29 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
             f'version_labels {{ key: "canary" value: {version} }} }} }}'
         )
 
+    def canary():
+        (status,) = requests.get(address, timeout=30).json()["model_version_status"]
+        return {key: status[key] for key in ("version", "state")}
+
     configure(configuration(1))
-    process = serve(tmp_path, "--rest-port", "0", "--no-grpc", "--poll-seconds", "0.1")
+    log = tmp_path / "log"
+    with open(log, "w") as errors:
+        process = serve(tmp_path, "--rest-port", "0", "--no-grpc", "--poll-seconds", "0.1", errors=errors)
     try:
         address = process.stdout.readline().split()[1].replace(":predict", "/labels/canary")
         shutil.copytree(base_path / "1", versions / ".2")
         (versions / ".2").rename(versions / "2")
-        configure("no configuration")  # is passed over
+        configure("no configuration")
+        fault = "The settings of the models cannot be read again: "
+        wait_for(lambda: fault in log.read_text())
+        assert canary() == {"version": "1", "state": "AVAILABLE"}
+        time.sleep(0.5)  # for some more looks at the file
         configure(configuration(2))
-        end = time.monotonic() + 60
-        while (status := requests.get(address, timeout=30).json()["model_version_status"])[0]["version"] != "2":
-            assert time.monotonic() < end, status
-            time.sleep(0.1)
-        assert status[0]["state"] == "AVAILABLE"
+        wait_for(lambda: canary() == {"version": "2", "state": "AVAILABLE"})
+        assert log.read_text().count(fault) == 1
         assert requests.post(f"{address}:predict", json={"instances": [2]}, timeout=30).json() == {"predictions": [4.0]}
         end_by(signal.SIGINT, process)
+        assert "Traceback" not in log.read_text()
     finally:
         process.kill()
         process.communicate()
@@ -109,7 +125,9 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
         (["absent", "--max-image-megapixels", "nan"], "nan is not a finite number"),
         (["absent", "--max-image-megapixels", "0"], "0.0 is not in the range x>0"),
         (["absent", "--poll-seconds", "inf"], "inf is not a finite number"),
-        (["absent", "--model-config-file", "models.config"], "--model-config-file names the models"),
+        (["absent", "--model-config-file", "other.config"], "other.config names the models"),
+        (["bundle", "--model-config-file", "other.config"], "other.config names the models"),
+        (["bundle", "--label", "stable=1"], "models.config names the models"),
         (["--model-config-file", "models.config"], "There is no model configuration"),
         (["one", "two", "--name", "three"], "for one BASE_PATH"),
         (["one", "--batching-parameters-file", "absent"], "There is no batching configuration"),
@@ -117,13 +135,22 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
 )
 def test_bad_input_gives_one_line_and_exit_status_2(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "models.config").touch()
     ports = [] if {"--rest-port", "--port", "--no-grpc"} & set(arguments) else ["--rest-port", "0", "--port", "0"]
     with pytest.raises(SystemExit) as exit_:
         main(["serve", *arguments, *ports])
-    errors = capsys.readouterr().err
     assert exit_.value.code == 2
-    assert message in errors
-    assert "Traceback" not in errors
+    assert message in error_line(capsys.readouterr().err)
+
+
+def test_a_damaged_model_is_one_line_of_the_command(tmp_path):
+    (tmp_path / "double" / "1").mkdir(parents=True)
+    (tmp_path / "double" / "1" / "saved_model.pb").write_bytes(b"no SavedModel")
+    process = serve(tmp_path / "double", "--rest-port", "0", "--no-grpc")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert error_line(errors).startswith("Error: Version 1 of double cannot be served: ")
 
 
 def test_a_port_in_use_is_told(base_path, capsys):

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import re
 import shutil
@@ -27,6 +28,7 @@ def load_yaml(path: pathlib.Path):
 
 def test_holds_every_file_and_nothing_else(bundle):
     assert sorted(path.name for path in bundle.iterdir()) == [
+        ".generated.json",
         *("Dockerfile", "README.md", "batching_parameters.txt", "compose.yaml", "kubernetes"),
         *("models", "models.config", "monitoring.config"),
     ]
@@ -107,6 +109,12 @@ def test_the_manifests_fit_each_other(bundle):
     assert "replicas" not in deployment["spec"]  # the autoscaler's business
 
 
+def test_each_manifest_can_be_edited_in_one_place_without_another_changing(bundle):
+    for file in (*(bundle / "kubernetes").iterdir(), bundle / "compose.yaml"):
+        tokens = [type(token) for token in yaml.scan(file.read_text())]
+        assert not {yaml.AnchorToken, yaml.AliasToken} & set(tokens), file
+
+
 @pytest.mark.parametrize("name", ["7", "digits", "2021-Mixer_B.16", "9" * 50])
 def test_the_manifests_names_are_dns_labels(name):
     for manifest in kubernetes(check_model_name(name), 1, megabytes=1).values():
@@ -118,6 +126,7 @@ def test_the_readme_names_this_model_and_its_shell_is_well_formed(bundle):
     text = (bundle / "README.md").read_text()
     assert "{" + "name}" not in text
     assert "http://localhost:8501/v1/models/digits:predict" in text
+    assert "**new tag** (such as `digits-serving:2-stable`)" in text  # the pods have no other way to a moved label
     blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     assert len(blocks) == 4
     for block in blocks:
@@ -138,6 +147,25 @@ def test_a_new_version_becomes_the_canary_and_the_old_files_stay(exported, tmp_p
     assert sorted(path.name for path in (bundle / "models" / "digits").iterdir()) == ["1", "2", "3"]
 
 
+def test_memory_is_asked_for_the_versions_that_are_served(exported, tmp_path):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    asked = []
+    for version in ("2", "3", "4"):
+        shutil.copytree(exported / "1", base / version)
+        if version == "2":
+            (base / "2" / "assets" / "large").touch()
+            os.truncate(base / "2" / "assets" / "large", 50 * 2**20)
+        write_serving_bundle(base, bundle)
+        deployment = load_yaml(bundle / "kubernetes" / "deployment.yaml")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        asked.append(container["resources"]["requests"]["memory"])
+    small = sum(file.stat().st_size for file in (exported / "1").rglob("*") if file.is_file()) / 2**20
+    # Version 2, the canary at first, is served once more beside the third one.
+    expected = [512 + 3 * int(count * small + large) for count, large in ((2, 50), (3, 50), (3, 0))]
+    assert asked == [f"{megabytes}Mi" for megabytes in expected]
+
+
 def test_labels_that_the_operator_has_moved_stay(exported, tmp_path):
     base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
     shutil.copytree(exported, base)
@@ -156,6 +184,33 @@ def test_labels_that_the_operator_has_moved_stay(exported, tmp_path):
         assert read_labels(bundle) == {"stable": 2, "old": 1, "canary": int(version)}
         # The canary of before is served once more.
         assert [int(number) for number in re.findall(r"versions: (\d+)", config.read_text())] == served
+
+
+def test_a_file_that_the_operator_has_edited_stays_and_its_successor_lies_beside_it(exported, tmp_path, caplog):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    write_serving_bundle(base, bundle)
+    deployment, compose = bundle / "kubernetes" / "deployment.yaml", bundle / "compose.yaml"
+    deployment.write_text(edited := deployment.read_text().replace("digits-serving:1", "registry.example/digits:1"))
+    compose.write_text(ours := compose.read_text().replace("127.0.0.1:8501", "0.0.0.0:8501"))
+    (bundle / "README.md").write_text("edited")
+    shutil.copytree(base / "1", base / "2")
+    write_serving_bundle(base, bundle)
+    assert (deployment.read_text(), compose.read_text()) == (edited, ours)
+    successor = deployment.with_name("deployment.yaml.new")
+    assert "image: digits-serving:2" in successor.read_text()
+    assert [file.name for file in bundle.rglob("*.new")] == [successor.name]  # Compose's is as it was generated before
+    (warning,) = caplog.messages
+    assert f"{deployment} has been edited" in warning
+    assert str(successor) in warning
+    assert (bundle / "README.md").read_text().startswith("# digits on TensorFlow Serving")
+    assert read_labels(bundle) == {"stable": 1, "canary": 2}
+
+    successor.replace(deployment)  # is then no edited file any more
+    shutil.copytree(base / "1", base / "3")
+    write_serving_bundle(base, bundle)
+    assert "image: digits-serving:3" in deployment.read_text()
+    assert not successor.exists()
 
 
 def test_a_label_of_a_version_that_is_nowhere_is_an_error(exported, tmp_path):

@@ -91,14 +91,31 @@ def test_a_file_that_is_gone_and_an_empty_row_have_errors(predictor, images, tmp
 
 def test_a_header_that_promises_too_many_pixels_is_an_error(predictor, tmp_path):
     assert MAX_PIXELS == decoding.MAX_PIXELS == 8192**2
-    for size in (8193, 10_000, 30_000):  # Pillow warns of the second and refuses the third
+    sizes = (8193, 10_000, 30_000)  # Pillow's own `open` warns of the second and refuses the third
+    for size in sizes:
         (tmp_path / f"{size}.png").write_bytes(image_headers.png_header(8192, size))
         (tmp_path / f"{size}.jpg").write_bytes(image_headers.jpeg_header(8192, size))
+        (tmp_path / f"{size}.gif").write_bytes(image_headers.gif_header(8192, size))
     predictions = list(classify(predictor, CARD, find_images([str(tmp_path)])))
-    assert len(predictions) == 6
-    for prediction in predictions:
-        assert f"{prediction.path} is too large to be decoded" in prediction.error
-    assert predictions[4].error.endswith("8,192 x 8,193 pixels, more than 67,108,864.")
+    assert {prediction.path: prediction.error for prediction in predictions} == {
+        (path := str(tmp_path / f"{size}.{suffix}")): (
+            f"{path} is too large to be decoded: 8,192 x {size:,} pixels, more than 67,108,864."
+        )
+        for size in sizes
+        for suffix in ("png", "jpg", "gif")
+    }
+
+
+def test_the_canvas_of_a_gif_is_no_size_of_its_image(predictor, tmp_path):
+    content = io.BytesIO()
+    Image.effect_noise((60, 45), 50).save(content, "GIF")
+    small, large = content.getvalue(), bytearray(content.getvalue())
+    large[6:10] = b"\xff\xff\xff\xff"  # 65,535 x 65,535
+    (tmp_path / "large.gif").write_bytes(large)
+    (tmp_path / "small.gif").write_bytes(small)
+    found = list(classify(predictor, CARD, find_images([str(tmp_path)])))
+    assert [prediction.error for prediction in found] == [None, None]
+    assert found[0].scores == found[1].scores
 
 
 def test_a_parquet_file_that_lost_rows_is_no_longer_the_one_that_was_listed(predictor, images, tmp_path):

@@ -56,6 +56,23 @@ def test_predictions_of_something_else_are_kept_and_refused(store):
     again.open({"model": "two", "top": 2})
 
 
+def test_a_table_that_is_listed_goes_on_and_a_new_one_needs_names_of_its_own(store):
+    store.admit({"/one.parquet": ["/a.png", "/b.png"]})
+    store.write([GOOD])
+    again = PredictionStore(store.location.path)
+    again.open(MADE_BY)
+    again.admit({"/one.parquet": ["/a.png", "/b.png"]})
+    manifest = (again.location / "_manifest.json").read()
+    with pytest.raises(ValueError, match=r"^/two\.parquet is new in .*'/a\.png'.* could not be told apart"):
+        again.admit({"/one.parquet": ["/a.png"], "/two.parquet": ["/c.png", "/a.png"]})
+    assert (again.location / "_manifest.json").read() == manifest
+    again.admit({"/two.parquet": ["/c.png"]})
+    again.open(MADE_BY, restart=True)
+    again.write([BAD])
+    with pytest.raises(ValueError, match="told apart"):
+        again.admit({"/one.parquet": ["/b.png"]})
+
+
 def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "part-of-mine.parquet").write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"holds files and no _manifest\.json"):

@@ -1,3 +1,4 @@
+import contextlib
 import socket
 import subprocess
 import sys
@@ -96,6 +97,32 @@ def test_a_server_that_does_not_answer_in_time():
         client = serving.Client(f"http://127.0.0.1:{silent.getsockname()[1]}", model="m", timeout=0.2)
         with pytest.raises(serving.ServingError, match="did not answer within"):
             client.status()
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_waiting_for_a_silent_server_ends_with_its_own_time(protocol, grpc_stubs):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        url = f"http://{address}" if protocol == "rest" else address
+        # A try that took the client's time would outlast any run of these tests.
+        client = serving.Client(url, model="m", protocol=protocol, timeout=1e6)
+        with pytest.raises(serving.ServingError, match=r"within 0\.\d+ s|Deadline Exceeded"):
+            client.wait_until_ready(0.5)
+        client.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses connections")
+def test_a_connection_that_takes_too_long_is_not_tried_again(caplog):
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # fill its queue: what comes after is dropped
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        client = serving.Client(f"http://127.0.0.1:{deaf.getsockname()[1]}", model="m", timeout=0.3)
+        with pytest.raises(serving.ServingError, match=r"did not answer within 0\.3 s"):
+            client.status()
+    assert not [message for message in caplog.messages if "Retrying" in message]
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

@@ -59,7 +59,7 @@ def test_a_version_in_use_is_not_unloaded(bundle, base_path):
     assert states(manager) == {2: "AVAILABLE", 1: "END"}
 
 
-def test_a_version_that_fails_leaves_the_old_one_in_service_until_it_is_mended(bundle, base_path):
+def test_a_version_that_fails_leaves_the_old_one_in_service_until_it_is_mended(bundle, base_path, caplog):
     manager = loaded(base_path)
     broken = base_path / "2"
     broken.mkdir()
@@ -69,6 +69,9 @@ def test_a_version_that_fails_leaves_the_old_one_in_service_until_it_is_mended(b
     (failed, state, error), (old, old_state, _) = manager.status("model")
     assert (failed, state, old, old_state) == (2, "END", 1, "AVAILABLE")
     assert "not a SavedModel" in error
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        f"Version 2 of model cannot be served: {error}"
+    ]
     shutil.rmtree(broken)
     add(bundle, base_path, 2)
     manager.poll()
@@ -231,13 +234,14 @@ def test_damaged_warm_up_requests_end_the_version_with_the_reason(bundle, base_p
     assert states(manager)[1] == "AVAILABLE"
 
 
-def test_a_fault_of_any_kind_ends_the_version(base_path, monkeypatch):
+def test_a_fault_of_any_kind_ends_the_version_and_is_raised_with_its_name_alone(base_path, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr("keras_mixer.serving.manager.warm_up", fail)
-    with pytest.raises(ValueError, match="RuntimeError: out of luck"):
+    with pytest.raises(ValueError, match=r"^Version 1 of model cannot be served: RuntimeError: out of luck$"):
         loaded(base_path)
+    assert not caplog.records
 
 
 def test_a_model_without_records_is_warmed_with_blank_requests(bundle):

@@ -16,6 +16,7 @@ import stand_in
 from image_headers import png_header
 
 from keras_mixer import serving
+from keras_mixer.serving.errors import RequestError
 
 ONE = {"instances": stand_in.images(0, 1).tolist()}
 
@@ -38,6 +39,11 @@ def test_numbers_that_are_not_finite_are_refused(address, token):
     response = requests.post(address, data=body.replace(b", ", b",", 1), timeout=30)
     assert response.status_code == 400
     assert response.json()["error"]
+
+
+def test_a_precondition_that_fails_is_a_bad_request():
+    """As `ToHTTPStatusCode` of TF Serving's `model_servers/http_server.cc` has it."""
+    assert RequestError("FAILED_PRECONDITION", "not loaded").http_status == 400
 
 
 def test_nan_over_grpc_is_refused(embedded, grpc_stubs):
@@ -252,6 +258,30 @@ def test_a_server_can_start_again(bundle, grpc_stubs):
             with pytest.raises(RuntimeError, match="runs already"):
                 server.start()
     server.stop()
+
+
+def test_a_limit_beyond_what_grpc_counts_is_no_error(bundle, grpc_stubs):
+    limits = serving.Limits(max_body_bytes=2**31)
+    with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, limits=limits) as server:
+        client = serving.Client(server.grpc_target, model=stand_in.NAME, protocol="grpc")
+        assert len(client.predict(stand_in.images(0, 1))) == 1
+
+
+@pytest.mark.parametrize("port", ["free", 0])
+def test_a_start_that_failed_leaves_the_ports_to_the_next_one(base_path, grpc_stubs, port):
+    if port == "free":
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+    model = base_path / "1" / "saved_model.pb"
+    sound = model.read_bytes()
+    model.write_bytes(b"no SavedModel")
+    server = serving.Server(base_path, rest_port=0, port=port)
+    with pytest.raises(ValueError, match="cannot be served"):
+        server.start()
+    model.write_bytes(sound)
+    with server:
+        client = serving.Client(server.grpc_target, model="model", protocol="grpc")
+        assert len(client.predict(stand_in.images(0, 1))) == 1
 
 
 @pytest.mark.parametrize("protocol", ["REST", "gRPC"])

@@ -43,8 +43,10 @@ def test_limits_must_be_positive():
 def test_batching_parameters_of_tf_serving(tmp_path):
     file = tmp_path / "batching_parameters.txt"
     file.write_text(
-        "max_batch_size { value: 16 }  # rows\nbatch_timeout_micros { value: 500 }\nmax_enqueued_batches { value: 9 }\n"
-        "num_batch_threads { value: 2 }\nallowed_batch_sizes: 4\nallowed_batch_sizes: 16\n"
+        "max_batch_size { value: 16 }  # don't\nbatch_timeout_micros { value: 500 }\n"
+        "max_enqueued_batches { value: 9 }\n"
+        'thread_pool_name { value: "batches #1 } " }\nnum_batch_threads { value: 2 }\nallowed_batch_sizes: 4\n'
+        "pad_variable_length_inputs: true\nthread_pool_name: { value: 'one' }\nallowed_batch_sizes: 16\n"
     )
     assert serving.read_batching_parameters(file) == serving.Batching(
         max_batch_size=16,
@@ -55,7 +57,13 @@ def test_batching_parameters_of_tf_serving(tmp_path):
     )
 
 
-@pytest.mark.parametrize("text", ["max_batch_size: many", "unknown { value: 1 }", "max_batch_size { value: 0 }"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("max_batch_size: many", "unknown { value: 1 }", "max_batch_size { value: 0 }"),
+        *("max_batch_size: true", 'max_batch_size { value: "16" }', "max_batch_size { value: 16"),
+    ],
+)
 def test_batching_parameters_that_are_none(tmp_path, text):
     file = tmp_path / "batching_parameters.txt"
     file.write_text(text)

@@ -1,0 +1,28 @@
+import json
+
+import pytest
+
+from keras_mixer.cli.output import show
+
+NAMES = ["cat[old].png", "[/x]", ":smile:", "[bold]red[/bold]", "\\[x]"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_shows_names_as_they_are(name, capsys):
+    show([{name: name, "score": 0.5}], title=f"In {name}")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].strip() == f"In {name}"
+    assert sum(f" {name} " in line for line in lines[1:]) == 2  # the column's heading and the cell
+
+
+def test_numbers_are_to_the_right_and_nothing_is_a_dash(capsys):
+    show([{"name": "a", "count": 1234567, "share": 1 / 3}, {"name": "b", "count": None, "share": None}])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["│", "a", "│", "1,234,567", "│", "0.3333", "│"] in rows
+    assert ["│", "b", "│", "-", "│", "-", "│"] in rows
+
+
+def test_json_leaves_values_untouched(capsys):
+    rows = [{"name": name, "score": 1 / 3} for name in NAMES]
+    show(rows, as_json=True)
+    assert json.loads(capsys.readouterr().out) == rows
