@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.naming import named_weights
-from keras_mixer.weights.resolution import copy_frozen, copy_preprocessing, copy_weights
+from keras_mixer.weights.resolution import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
 from keras_mixer.weights.token_weights import line_axes, stem_of, token_axes
 
 
@@ -56,7 +56,7 @@ def permute(
                 weight = np.take(weight, tokens, axis=axis)
         return weight
 
-    permuted = keras.models.clone_model(model)
+    permuted = clone_uncompiled(model)
     copy_weights(model, permuted, token_axes(model), reordered)
     kernel = named_weights(permuted)[f"{stem.name}/kernel"]
     rows = keras.ops.convert_to_numpy(kernel).reshape(patch_height * patch_width, -1)
