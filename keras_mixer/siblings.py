@@ -13,7 +13,6 @@ from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.inspection import sizes_of
 from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.registry import InputPreprocessing
-from keras_mixer.weights.token_weights import line_axes, token_axes
 
 CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {}  # variant, as "res_mlp_24" -> its constructor
 
@@ -120,7 +119,7 @@ def _constructor(variant: str, constructor: str, title: str):
             name=name,
         )
         if weights is not None:
-            load_with_fresh_head(model, weights, resize=bool(token_axes(model) or line_axes(model)))
+            load_with_fresh_head(model, weights, resize=True)
         images = model.inputs[0] if input_tensor is None else input_tensor
         model.preprocessing = preprocessing_of(variant, images.shape[1:])
         return model
