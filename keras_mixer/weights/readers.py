@@ -1,11 +1,12 @@
 """Opens checkpoint files of every supported format; pickle is never read.
 
 Whatever a file holds, opening and reading it gives arrays, a ValueError or an OSError: the parsers beneath raise many
-other errors on damaged bytes, and all of them mean here that the file is damaged.
+other errors on damaged bytes, and all of them mean here that the file is damaged. A lack of memory is not the file's.
 """
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import io
 import os
@@ -58,9 +59,14 @@ def damage_named(path: Path) -> Iterator[None]:
         raise
     except BaseException as error:
         # The parser in Rust panics with a BaseException of its own; leave alone what is not an error of the file.
-        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)) or _of_the_system(error):
             raise
         raise ValueError(f"{path} is not a readable checkpoint: {_brief(error)}") from error
+
+
+def _of_the_system(error: BaseException) -> bool:
+    """Whether the system could not read: parsers raise OSErrors without a number, or seek to where nothing can be."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW)
 
 
 def _guarded(array: StoredArray, path: Path) -> StoredArray:

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import json
 import os
 import pickle
@@ -332,6 +333,36 @@ def test_reading_leaves_the_filters_of_warnings_to_the_process(tmp_path, monkeyp
     with readers.open_checkpoint(tmp_path / "any.npz") as stored:
         stored["head/bias"].read()
     assert seen == [before, before]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "")])
+@pytest.mark.parametrize("when", ["opening", "reading"])
+def test_what_the_machine_lacks_is_not_told_as_damage(error, when, tmp_path, monkeypatch):
+    def failing():
+        raise error
+
+    @contextlib.contextmanager
+    def reader(path):
+        if when == "opening":
+            failing()
+        yield {"head/bias": StoredArray((0,), "float32", failing, 0)}
+
+    monkeypatch.setitem(readers._READERS, ".npz", reader)
+    (tmp_path / "any.npz").touch()
+    with pytest.raises(type(error)) as raised, readers.open_checkpoint(tmp_path / "any.npz") as stored:
+        stored["head/bias"].read()
+    assert raised.value is error
+
+
+def test_an_h5_file_cut_short_is_damage(tmp_path, untouched):
+    """HDF5's own errors are OSErrors too."""
+    untouched[0].save_weights(tmp_path / "whole.weights.h5")
+    content = (tmp_path / "whole.weights.h5").read_bytes()
+    path = tmp_path / "cut.weights.h5"
+    for length in (100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="not a readable checkpoint"):
+            weights.load(untouched[0], path)
 
 
 def test_a_token_axis_that_unpacks_to_gigabytes_is_refused(tmp_path, untouched):
