@@ -1,6 +1,7 @@
 import inspect
 import logging
 import re
+import zipfile
 
 import goldens
 import keras
@@ -128,6 +129,40 @@ def test_another_input_shape_goes_through_the_change_of_resolution(published):
         direct = keras_mixer.MixerS32(weights=path, input_shape=(*size, 3), classifier_activation=None)
         assert direct.preprocessing.image_size == size
         assert goldens.same(goldens.snapshot(direct), goldens.snapshot(weights.change_resolution(small, size)))
+
+
+def packed(model, path, **lies):
+    """Writes a compressed checkpoint, and arrays of zeros of other shapes that are not there in whole."""
+    weights.save_npz(model, path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **{name: array for name, array in arrays.items() if name not in lies})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, shape in lies.items():
+            header = repr({"descr": "<f4", "fortran_order": False, "shape": shape}).encode() + b"\n"
+            magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+            archive.writestr(f"{name}.npy", magic + header + bytes(2**20))
+    return path
+
+
+def test_a_head_of_zeros_that_packs_to_nothing_is_sound(tmp_path):
+    fresh = keras_mixer.MixerNano(classes=1_000)
+    path = packed(fresh, tmp_path / "fresh.npz")
+    assert goldens.same(goldens.snapshot(keras_mixer.MixerNano(weights=path)), goldens.snapshot(fresh))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("head/kernel", (128, 2**26)),
+        ("head/kernel", (1, 2**33)),
+        ("MixerBlock_0/token_mixing/Dense_0/kernel", (64, 2**26)),
+    ],
+)
+def test_a_small_file_makes_no_giant_model(name, shape, tmp_path):
+    path = packed(keras_mixer.MixerNano(), tmp_path / "lie.npz", **{name: shape})
+    with pytest.raises(ValueError, match=f"damaged: {name} of shape"):
+        keras_mixer.MixerNano(weights=path)
 
 
 def test_a_checkpoint_of_a_changed_model_without_a_head_is_recognised(published, tmp_path, caplog):
