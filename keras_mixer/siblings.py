@@ -9,6 +9,7 @@ import keras
 
 from keras_mixer.models import GMLP, ConvMixer, CycleMLP, ResMLP, VisionPermutator
 from keras_mixer.models.catalog import find_variant
+from keras_mixer.models.images import fixed_shape
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.inspection import sizes_of
 from keras_mixer.weights.loading import is_path
@@ -104,8 +105,9 @@ def _constructor(variant: str, constructor: str, title: str):
                 f"No weights of {title} are fetched by name, but `weights` is {weights!r}: "
                 "pass the path of a checkpoint."
             )
+        fixed = fixed_shape(input_shape, input_tensor)
         stored_classes = None if weights is None else sizes_of(weights).classes
-        shape = {} if input_shape is None else {"input_shape": input_shape}
+        shape = {} if fixed is None else {"input_shape": fixed}
         model = builder(
             **sizes,
             **shape,
