@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from keras_mixer.models import VARIANTS, Mixer
+from keras_mixer.models.images import fixed_shape
 from keras_mixer.weights.cache import path_to_load
 from keras_mixer.weights.fit_to_grid import square_grid
 from keras_mixer.weights.fresh_head import load_with_fresh_head
@@ -138,7 +139,13 @@ def _image_size(weights, preprocessing, stored, input_shape, patch_size: int) ->
         return preprocessing.image_size
     if input_shape and math.prod(side // patch_size for side in input_shape[:2]) == stored.tokens:
         return tuple(input_shape[:2])
-    rows, columns = square_grid(stored.tokens)
+    try:
+        rows, columns = square_grid(stored.tokens)
+    except ValueError as error:
+        raise ValueError(
+            f"The {stored.tokens} tokens of {weights} are no square grid: build the model with the `input_shape` of "
+            "the images it was trained on, and take it to another size by `keras_mixer.weights.change_resolution`."
+        ) from error
     return rows * patch_size, columns * patch_size
 
 
@@ -152,15 +159,11 @@ def _growth(old: tuple[int, int], new: tuple[int, int], patch_size: int) -> int:
 
 def _static_shape(input_shape, input_tensor) -> tuple[int, int, int] | None:
     """Returns the image shape that the caller fixes, None where the weights may decide."""
-    if input_tensor is not None:
-        shape = tuple(input_tensor.shape[1:])
-        if input_shape is not None and tuple(input_shape) != shape:
-            raise ValueError(f"`input_shape` is {tuple(input_shape)}, but `input_tensor` has images of shape {shape}.")
-        input_shape = shape
+    input_shape = fixed_shape(input_shape, input_tensor)
     if input_shape is not None and (len(input_shape) != 3 or not all(isinstance(side, int) for side in input_shape)):
         raise ValueError(
             "A Mixer needs images of one static size: `input_shape` must be (height, width, channels), "
-            f"but got {tuple(input_shape)}."
+            f"but got {input_shape}."
         )
     return input_shape
 

@@ -52,12 +52,15 @@ def remove_partial_files(folder: str | os.PathLike) -> None:
 def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> None:
     """Removes the partial files in `folder` that nobody has written to for a day; others may be in use.
 
+    They only take room: what cannot be removed, as from a shared folder, stays.
+
     Args:
         folder: The folder; it need not exist.
         of: The final name of those to remove; None for all.
     """
     for stale in untouched_for_a_day(folder, f"{PARTIAL}*" if of is None else f"{PARTIAL}*-{glob.escape(of)}"):
-        stale.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            stale.unlink()
 
 
 def untouched_for_a_day(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:

@@ -11,6 +11,9 @@ RESMLP = "arXiv 2105.03404, table 1"
 RESMLP_DISTILLED = "github.com/facebookresearch/deit, README_resmlp.md"
 CONVMIXER = "arXiv 2201.09792; multiply-adds from github.com/open-mmlab/mmpretrain, configs/convmixer"
 
+VISION_PERMUTATOR = "github.com/houqb/VisionPermutator, README.md"
+CYCLEMLP = "github.com/ShoufaChen/CycleMLP, README.md"
+
 
 @dataclasses.dataclass(frozen=True)
 class Reported:
@@ -169,6 +172,20 @@ TABLE: tuple[Reported, ...] = (
         ("ConvMixer-768/32", 80.16, 21.1, 19.62, None),
         ("ConvMixer-1024/20", 76.94, 24.4, 5.55, None),
     ),
+    *_sibling(
+        VISION_PERMUTATOR,
+        ("ViP-Small/7", 81.5, 25, None, 719),
+        ("ViP-Medium/7", 82.7, 55, None, 418),
+        ("ViP-Large/7", 83.2, 88, None, 298),
+    ),
+    *_sibling(
+        CYCLEMLP,
+        ("CycleMLP-B1", 78.9, 15, 2.1, None),
+        ("CycleMLP-B2", 81.6, 27, 3.9, None),
+        ("CycleMLP-B3", 82.4, 38, 6.9, None),
+        ("CycleMLP-B4", 83.0, 52, 10.1, None),
+        ("CycleMLP-B5", 83.2, 76, 12.3, None),
+    ),
 )
 
 
@@ -176,7 +193,8 @@ def reported(model: str) -> list[Reported]:
     """Returns the published rows of a model, whatever its pre-training, distilled ones among them.
 
     Args:
-        model: The source's name or this package's: "Mixer-B/16" or "mixer_b16". Case and punctuation do not count.
+        model: The source's name or this package's: "Mixer-B/16" or "mixer_b16". Case and punctuation do not count. The
+            name of a distilled one, "ResMLP-S12, distilled", stands for that alone.
 
     Returns:
         The rows, in the order of the sources; none where the model is unknown.
@@ -185,7 +203,7 @@ def reported(model: str) -> list[Reported]:
         >>> [row.imagenet for row in keras_mixer.reported.reported("mixer_b16")]
         [76.44, 80.64, 80.0]
     """
-    return [row for row in TABLE if _plain(row.model.removesuffix(", distilled")) == _plain(model)]
+    return [row for row in TABLE if _plain(model) in (_plain(row.model), _plain(row.model.removesuffix(", distilled")))]
 
 
 def accuracy_cost_figure():
@@ -228,5 +246,6 @@ def _added_to_figure_2(row: Reported) -> bool:
 
 
 def _plain(name: str) -> str:
-    # "ResMLP-S12" is the package's "res_mlp_12".
-    return "".join(character for character in name.lower() if character.isalnum()).replace("resmlps", "resmlp")
+    # "ResMLP-S12" is the package's "res_mlp_12", and "ViP-Small/7" its "vision_permutator_small_7".
+    plain = "".join(character for character in name.lower() if character.isalnum())
+    return plain.replace("resmlps", "resmlp").replace("visionpermutator", "vip")

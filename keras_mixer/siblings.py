@@ -9,11 +9,11 @@ import keras
 
 from keras_mixer.models import GMLP, ConvMixer, CycleMLP, ResMLP, VisionPermutator
 from keras_mixer.models.catalog import find_variant
+from keras_mixer.models.images import fixed_shape
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.inspection import sizes_of
 from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.registry import InputPreprocessing
-from keras_mixer.weights.token_weights import line_axes, token_axes
 
 CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {}  # variant, as "res_mlp_24" -> its constructor
 
@@ -105,8 +105,9 @@ def _constructor(variant: str, constructor: str, title: str):
                 f"No weights of {title} are fetched by name, but `weights` is {weights!r}: "
                 "pass the path of a checkpoint."
             )
+        fixed = fixed_shape(input_shape, input_tensor)
         stored_classes = None if weights is None else sizes_of(weights).classes
-        shape = {} if input_shape is None else {"input_shape": input_shape}
+        shape = {} if fixed is None else {"input_shape": fixed}
         model = builder(
             **sizes,
             **shape,
@@ -120,7 +121,7 @@ def _constructor(variant: str, constructor: str, title: str):
             name=name,
         )
         if weights is not None:
-            load_with_fresh_head(model, weights, resize=bool(token_axes(model) or line_axes(model)))
+            load_with_fresh_head(model, weights, resize=True)
         images = model.inputs[0] if input_tensor is None else input_tensor
         model.preprocessing = preprocessing_of(variant, images.shape[1:])
         return model

@@ -1,6 +1,7 @@
 import inspect
 import logging
 import re
+import zipfile
 
 import goldens
 import keras
@@ -130,14 +131,63 @@ def test_another_input_shape_goes_through_the_change_of_resolution(published):
         assert goldens.same(goldens.snapshot(direct), goldens.snapshot(weights.change_resolution(small, size)))
 
 
+@pytest.mark.parametrize("build", [keras_mixer.MixerNano, keras_mixer.GMLPTi, keras_mixer.CycleMLPB1])
+def test_a_tensor_of_another_shape_than_asked_for_is_refused(build):
+    pixels = keras.Input((32, 32, 3))
+    for shape in ((256, 256, 3), (32, 32, 1), (32, 32)):
+        with pytest.raises(ValueError, match=r"`input_shape` is .* `input_tensor` has images of shape \(32, 32, 3\)"):
+            build(input_tensor=pixels, input_shape=shape)
+
+
+@pytest.mark.parametrize("shape", [None, (32, 32, 3), (None, 32, 3)])
+def test_a_tensor_of_the_shape_asked_for_is_taken(shape):
+    model = keras_mixer.MixerNano(input_tensor=keras.Input((32, 32, 3)), input_shape=shape)
+    assert model.input_shape == (None, 32, 32, 3)
+
+
+def packed(model, path, **lies):
+    """Writes a compressed checkpoint, and arrays of zeros of other shapes that are not there in whole."""
+    weights.save_npz(model, path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **{name: array for name, array in arrays.items() if name not in lies})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, shape in lies.items():
+            header = repr({"descr": "<f4", "fortran_order": False, "shape": shape}).encode() + b"\n"
+            magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+            archive.writestr(f"{name}.npy", magic + header + bytes(2**20))
+    return path
+
+
+def test_a_head_of_zeros_that_packs_to_nothing_is_sound(tmp_path):
+    fresh = keras_mixer.MixerNano(classes=1_000)
+    path = packed(fresh, tmp_path / "fresh.npz")
+    assert goldens.same(goldens.snapshot(keras_mixer.MixerNano(weights=path)), goldens.snapshot(fresh))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("head/kernel", (128, 2**26)),
+        ("head/kernel", (1, 2**33)),
+        ("MixerBlock_0/token_mixing/Dense_0/kernel", (64, 2**26)),
+    ],
+)
+def test_a_small_file_makes_no_giant_model(name, shape, tmp_path):
+    path = packed(keras_mixer.MixerNano(), tmp_path / "lie.npz", **{name: shape})
+    with pytest.raises(ValueError, match=f"damaged: {name} of shape"):
+        keras_mixer.MixerNano(weights=path)
+
+
 def test_a_checkpoint_of_a_changed_model_without_a_head_is_recognised(published, tmp_path, caplog):
     _, path, _ = published
     larger = keras_mixer.MixerS32(weights=path, input_shape=(448, 224, 3), include_top=False)
     weights.save_npz(larger, tmp_path / "larger.npz")
     again = keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=(448, 224, 3), include_top=False)
     assert goldens.same(goldens.snapshot(again), goldens.snapshot(larger))
-    with pytest.raises(ValueError, match="98 tokens are no square grid"):
-        keras_mixer.MixerS32(weights=tmp_path / "larger.npz", include_top=False)
+    for shape in (None, (224, 224, 3)):
+        with pytest.raises(ValueError, match=r"98 tokens of .* are no square grid: .*`input_shape`.*change_resolution"):
+            keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=shape, include_top=False)
     with caplog.at_level(logging.WARNING):
         classifier = keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=(448, 224, 3), classes=7)
     assert re.search(r"head for 7 classes starts fresh, for .*larger\.npz has none", caplog.text)

@@ -1,5 +1,6 @@
 import pytest
 
+from benchmarks.family.rows import ROWS
 from keras_mixer import reported
 
 
@@ -17,11 +18,27 @@ def test_both_names_find_the_rows():
         ("res_mlp_b24_8", [83.6, 84.4]),
         ("g_mlp_s", [79.6]),
         ("conv_mixer_768_32", [80.16]),
+        ("vision_permutator_medium_7", [82.7]),
+        ("ViP-Large/7", [83.2]),
+        ("cycle_mlp_b2", [81.6]),
+        ("ResMLP-S12, distilled", [77.8]),
         ("mixer_s8", []),
     ],
 )
 def test_siblings_are_found_by_their_variants(variant, accuracies):
     assert [row.imagenet for row in reported.reported(variant)] == accuracies
+
+
+def test_the_family_benchmark_prints_the_figures_of_the_table_for_training_from_scratch():
+    figures = [(row.title, f"{row.reported_top1:.1f}") for row in ROWS]
+    assert figures == [
+        ("Mixer-B/16", "76.4"),
+        ("ResMLP-S24", "79.4"),
+        ("gMLP-S", "79.6"),
+        ("ConvMixer-768/32", "80.2"),
+        ("ViP-Small/7", "81.5"),
+        ("CycleMLP-B2", "81.6"),
+    ]
 
 
 def test_every_row_names_its_source_and_is_plausible():

@@ -27,10 +27,12 @@ class Accuracy:
             Scores that are no probabilities are taken for logits.
         labels: Class of each image, `(examples,)`.
         predictions: The class with the highest score, `(examples,)`; -1 for an image without finite scores.
-        agreement: Share of images with the same best class as the reference; None for the reference itself.
-        largest_score_difference: Largest absolute difference to a score of the reference; None for the reference.
+        agreement: Share of images with the same best class as the reference, both of finite scores; None for the
+            reference itself.
+        largest_score_difference: Largest absolute difference to a score of the reference, over the images to which
+            both give finite scores; None for the reference, or if there are none.
         largest_logit_difference: The same of logits. Softmax hides logits up to a constant for each image, so those
-            of a model that ends in softmax are compared with their mean taken off; None for the reference.
+            of a model that ends in softmax are compared with their mean taken off.
     """
 
     examples: int
@@ -111,7 +113,8 @@ class _Tally:
         self._predictions: list[np.ndarray] = []
         self._confidences: list[np.ndarray] = []
         self._in_top_k = self._agreeing = 0
-        self._score_difference = self._logit_difference = 0.0
+        self._score_differences: list[float] = []
+        self._logit_differences: list[float] = []
         self._compared = False
 
     def add(self, scores: np.ndarray, labels: np.ndarray, reference: np.ndarray, compare: bool) -> None:
@@ -128,12 +131,13 @@ class _Tally:
         if not compare:
             return
         self._compared = True
-        self._agreeing += int(np.sum(best == reference.argmax(axis=1)))
-        if finite.any():
-            ours, theirs = scores[finite], reference[finite]
-            self._score_difference = max(self._score_difference, float(np.abs(ours - theirs).max()))
+        both = finite & np.isfinite(reference).all(axis=1)
+        self._agreeing += int(np.sum(both & (best == reference.argmax(axis=1))))
+        if both.any():
+            ours, theirs = scores[both], reference[both]
+            self._score_differences.append(float(np.abs(ours - theirs).max()))
             difference = np.abs(comparable_logits(ours, softmaxed) - comparable_logits(theirs, softmaxed)).max()
-            self._logit_difference = max(self._logit_difference, float(difference))
+            self._logit_differences.append(float(difference))
 
     def result(self) -> Accuracy:
         labels, predictions = np.concatenate(self._labels), np.concatenate(self._predictions)
@@ -151,6 +155,6 @@ class _Tally:
             labels=labels,
             predictions=predictions,
             agreement=self._agreeing / len(labels) if self._compared else None,
-            largest_score_difference=self._score_difference if self._compared else None,
-            largest_logit_difference=self._logit_difference if self._compared else None,
+            largest_score_difference=max(self._score_differences, default=None),
+            largest_logit_difference=max(self._logit_differences, default=None),
         )

@@ -39,7 +39,8 @@ class Row:
         top1: Share of the split's images whose label has the highest score; None where accuracy was not measured.
         top5: Share whose label is among the five highest; None likewise.
         agreement: Share with the same best class as the Keras model.
-        largest_score_difference: To the Keras model, over all images and classes.
+        largest_score_difference: To the Keras model, over all classes and the images to which both give finite scores;
+            None if there are none.
         largest_logit_difference: The same of logits (see `keras_mixer.evaluation.Accuracy`).
         not_finite: Images with a score that is NaN or infinite.
         drop: Points of top-1 accuracy lost against the Keras model; None for that, or where it was not measured.

@@ -4,6 +4,9 @@ import keras
 
 from keras_mixer.layers.checks import positive_integer
 
+# Arguments of the convolution that follow from this layer's own.
+_DERIVED = ("filters", "kernel_size", "strides", "data_format", "kernel_initializer")
+
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class PatchMerging(keras.layers.Conv2D):
@@ -14,6 +17,7 @@ class PatchMerging(keras.layers.Conv2D):
     Args:
         hidden_dim: Channels of a place that comes out.
         factor: Places along each side of a patch.
+        **kwargs: Further arguments of `keras.layers.Conv2D`, as `use_bias`.
 
     Input shape: `(batch, rows, columns, channels)`.
     Output shape: `(batch, rows / factor, columns / factor, hidden_dim)`.
@@ -49,5 +53,5 @@ class PatchMerging(keras.layers.Conv2D):
         super().build(input_shape)
 
     def get_config(self):
-        # Without the arguments of a convolution that follow from these.
-        return {**keras.layers.Layer.get_config(self), "hidden_dim": self.hidden_dim, "factor": self.factor}
+        given = {key: value for key, value in super().get_config().items() if key not in _DERIVED}
+        return {**given, "hidden_dim": self.hidden_dim, "factor": self.factor}

@@ -11,7 +11,8 @@ class StochasticDepth(keras.layers.Layer):
     """Drops a residual branch for each sample with probability `rate` while training, and rescales the others.
 
     The survivors are divided by `1 - rate`, so that the expected value of the branch is unchanged and inference needs
-    no correction. Huang et al., 2016 (arXiv 1603.09382); table 2 of the Mixer paper gives the rates used there.
+    no correction. Huang et al., 2016 (arXiv 1603.09382); table 4 of the Mixer paper, in appendix B, gives the
+    rates used there.
 
     Args:
         rate: Probability that a sample's branch is dropped, in [0, 1).

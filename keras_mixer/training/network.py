@@ -15,7 +15,6 @@ from keras_mixer.training.recipe import ModelSpec, is_trained_model
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.loading import is_path
 from keras_mixer.weights.registry import InputPreprocessing, find
-from keras_mixer.weights.token_weights import line_axes, token_axes
 
 _SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
 _OF_THE_APPENDIX = ("untied", "channel_groups", "grouping", "tokens")
@@ -62,8 +61,7 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
         raise ValueError(f"The weights {spec.weights!r} are of a Mixer without {', '.join(changed)}: leave them out.")
     network = builder(**{**network_sizes, **changed, **arguments})
     if spec.weights is not None:
-        # ConvMixer and CycleMLP have no weight that depends on the image size.
-        load_with_fresh_head(network, spec.weights, resize=bool(token_axes(network) or line_axes(network)))
+        load_with_fresh_head(network, spec.weights, resize=True)
     return network
 
 

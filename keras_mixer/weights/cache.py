@@ -72,6 +72,8 @@ def cached_file(url: str, name: str) -> Path:
 def verify(path: Path) -> str:
     """Checks a cached file against its recorded sha256, which it records at the first sight of a hand-fetched file.
 
+    A log line says where the sha256 cannot be recorded, as in a shared cache that is read-only.
+
     Returns:
         The sha256, in hexadecimal digits.
 
@@ -84,7 +86,10 @@ def verify(path: Path) -> str:
     record = digest_path(path)
     if not record.exists():
         _log.warning("%s was not fetched by keras_mixer: recording its sha256 %s.", path, digest)
-        write_digest(path, digest)
+        try:
+            write_digest(path, digest)
+        except OSError as error:
+            _log.warning("%s cannot be written, so that a change of the file will not be noticed: %s", record, error)
         return digest
     recorded = record.read_text(errors="replace").split(maxsplit=1)[:1]
     if recorded != [digest]:

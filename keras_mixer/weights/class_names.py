@@ -16,7 +16,7 @@ _IMAGENET_21K_LEMMAS = "https://storage.googleapis.com/bit_models/imagenet21k_wo
 
 
 def decode_predictions(
-    probabilities, top: int = 5, class_names: Sequence[str] | None = None
+    probabilities, top: int | None = None, class_names: Sequence[str] | None = None
 ) -> list[list[tuple[str, str, float]]]:
     """Names the best classes of each prediction.
 
@@ -24,7 +24,7 @@ def decode_predictions(
 
     Args:
         probabilities: Scores of shape `(batch, classes)`; of 1,000 or 21,843 classes where none are named.
-        top: How many classes of each prediction, best first.
+        top: How many classes of each prediction, best first; None for five, or all of fewer.
         class_names: Names of other classes, in the order of the scores, as `keras_mixer.weights.names_of` knows them
             for a set of weights.
 
@@ -56,6 +56,8 @@ def decode_predictions(
             "`decode_predictions` names the classes of ImageNet-1k and ImageNet-21k: it expects scores of shape "
             f"(batch, 1000) or (batch, 21843), but got {scores.shape}. Name other classes with `class_names`."
         )
+    if top is None:
+        top = min(5, scores.shape[1])
     if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
         raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
     names = _READERS[scores.shape[1]]() if class_names is None else [(name, name) for name in class_names]

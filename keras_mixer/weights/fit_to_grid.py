@@ -32,7 +32,6 @@ def fit_to_grid(
     Raises:
         ValueError: If `image_size` is no multiple of the patch, or unknown and the tokens are no square.
     """
-    stem = stem_of(model)
     weights = named_weights(model)
     arrays = _fit_lines(model, weights, arrays)
     axes = {
@@ -41,7 +40,10 @@ def fit_to_grid(
         if name in arrays and len(arrays[name].shape) == len(roles)
     }
     tokens = stored_tokens(arrays, axes)
-    if tokens is None or (image_size is None and tokens == math.prod(stem.grid)):
+    if tokens is None:
+        return arrays
+    stem = stem_of(model)
+    if image_size is None and tokens == math.prod(stem.grid):
         return arrays
     old = grid_of(stem, image_size) if image_size else square_grid(tokens)
     if old == stem.grid or math.prod(old) != tokens:

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.naming import named_weights
-from keras_mixer.weights.resolution import copy_frozen, copy_preprocessing, copy_weights
+from keras_mixer.weights.resolution import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
 from keras_mixer.weights.token_weights import line_axes, stem_of, token_axes
 
 
@@ -33,7 +33,9 @@ def permute(
         that ends in tokens gives them in the order of the permuted patches.
 
     Raises:
-        ValueError: If an argument is no permutation of the right length, or the model treats patches by their place.
+        ValueError: If an argument is no permutation of the right length, or the model treats patches by their place,
+            as a head on flattened tokens does. The latter is found by a trial with random weights, from the stem on, of
+            models with one input: layers before the stem must treat all pixels alike, as a rescaling does.
 
     Example:
         >>> order = np.random.default_rng(0).permutation(196)
@@ -49,6 +51,18 @@ def permute(
     tokens = _permutation("patch_permutation", patch_permutation, stem.grid[0] * stem.grid[1])
     pixels = _permutation("pixel_permutation", pixel_permutation, patch_height * patch_width)
 
+    if len(model.inputs) == 1:
+        _check_places(model, stem, tokens, pixels)
+    permuted = clone_uncompiled(model)
+    _copy_reordered(model, permuted, tokens, pixels)
+    copy_frozen(model, permuted)
+    copy_preprocessing(model, permuted)
+    return permuted
+
+
+def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
+    """Assigns the weights of `model` to `to`, those of the stem and over tokens in the order of permuted images."""
+
     def reordered(weight: np.ndarray, roles) -> np.ndarray:
         for axis, role in enumerate(roles):
             # Where a block changes the number of tokens, what comes after it is not in the order of the patches.
@@ -56,14 +70,58 @@ def permute(
                 weight = np.take(weight, tokens, axis=axis)
         return weight
 
-    permuted = keras.models.clone_model(model)
-    copy_weights(model, permuted, token_axes(model), reordered)
-    kernel = named_weights(permuted)[f"{stem.name}/kernel"]
-    rows = keras.ops.convert_to_numpy(kernel).reshape(patch_height * patch_width, -1)
+    copy_weights(model, to, token_axes(model), reordered)
+    kernel = named_weights(to)[f"{stem_of(model).name}/kernel"]
+    rows = keras.ops.convert_to_numpy(kernel).reshape(len(pixels), -1)
     kernel.assign(rows[pixels].reshape(kernel.shape))
-    copy_frozen(model, permuted)
-    copy_preprocessing(model, permuted)
-    return permuted
+
+
+def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
+    """Raises ValueError unless reordered weights make up for a permuted image.
+
+    The weights of the trial are random, for the model's own may hide a difference, as a head of zeros does; and in
+    float32, for in half precision errors are as large.
+    """
+    probe = clone_uncompiled(model, clone_function=_in_float32)
+    rng = np.random.default_rng(0)
+    for weight in probe.weights:
+        if keras.backend.is_float_dtype(weight.dtype):  # the state of a random generator is not
+            weight.assign(keras.ops.convert_to_numpy(weight) + rng.normal(0.0, 0.1, weight.shape))
+    from_stem = keras.Model(probe.get_layer(stem.name).input, probe.output)
+    images = rng.normal(
+        size=(1, *(side * n for side, n in zip(stem.patch_size, stem.grid, strict=True)), stem.kernel.shape[2])
+    )
+    shuffled = _permuted(images, stem, tokens, pixels)
+    originals, unaided = _outputs(from_stem, images), _outputs(from_stem, shuffled)
+    _copy_reordered(probe, probe, tokens, pixels)
+    for original, before, after in zip(originals, unaided, _outputs(from_stem, shuffled), strict=True):
+        expected = original
+        if original.ndim > 2 and np.prod(original.shape[1:-1]) == len(tokens):  # tokens, or a map of them
+            expected = original.reshape(len(tokens), -1)[tokens].reshape(original.shape)
+        error, unaided_error = np.abs(after - expected).max(), np.abs(before - expected).max()
+        # Rounding is far below these and what the weights do not make up for far above.
+        if error > 0.1 * unaided_error + 1e-3 * np.abs(original).max():
+            raise ValueError(
+                f"{model.name!r} treats patches by their place, so that no order of its weights makes up for patches "
+                f"in another one. Pool the tokens before the head, instead of flattening them."
+            )
+
+
+def _in_float32(layer):
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def _outputs(model, images: np.ndarray) -> list[np.ndarray]:
+    outputs = keras.tree.flatten(model(keras.ops.convert_to_tensor(images, "float32")))
+    return [keras.ops.convert_to_numpy(output) for output in outputs]
+
+
+def _permuted(images: np.ndarray, stem, tokens: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Puts patch `tokens[i]` to place i, and pixel `pixels[i]` of each patch to place i in it."""
+    (rows, columns), (height, width) = stem.grid, stem.patch_size
+    patches = images.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
+    patches = patches.reshape(rows * columns, height * width, -1)[tokens][:, pixels]
+    return patches.reshape(rows, columns, height, width, -1).swapaxes(1, 2).reshape(images.shape)
 
 
 def _permutation(name: str, value, length: int) -> np.ndarray:

@@ -1,14 +1,16 @@
 """Opens checkpoint files of every supported format; pickle is never read.
 
 Whatever a file holds, opening and reading it gives arrays, a ValueError or an OSError: the parsers beneath raise many
-other errors on damaged bytes, and all of them mean here that the file is damaged.
+other errors on damaged bytes, and all of them mean here that the file is damaged. A lack of memory is not the file's.
 """
 
 import contextlib
 import dataclasses
+import errno
 import functools
+import io
 import os
-import warnings
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,9 @@ from keras_mixer.weights.stored import StoredArray
 
 Arrays = dict[str, StoredArray]
 
-_MAX_HEADER = 10_000  # characters of an array's header; an honest one has about 100
+_MAX_HEADER = 10_000  # bytes of an array's header; an honest one has about 100
+# NumPy's parser takes other texts, as integers of Python 2 ("4L") or escapes in strings, with no more than a warning.
+_HEADER = re.compile(rb"""(?:[ \n{}()\[\],:]|(['"])[\w<>|=?]*\1|\b(?:True|False|\d+)\b)*""")
 
 
 @contextlib.contextmanager
@@ -50,16 +54,19 @@ def open_checkpoint(path: str | os.PathLike) -> Iterator[Arrays]:
 def damage_named(path: Path) -> Iterator[None]:
     """Turns any error of a parser into one that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a parser that warns about a header has met one that nobody wrote
-            yield
+        yield
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except BaseException as error:
         # The parser in Rust panics with a BaseException of its own; leave alone what is not an error of the file.
-        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)) or _of_the_system(error):
             raise
         raise ValueError(f"{path} is not a readable checkpoint: {_brief(error)}") from error
+
+
+def _of_the_system(error: BaseException) -> bool:
+    """Whether the system could not read: parsers raise OSErrors without a number, or seek to where nothing can be."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW)
 
 
 def _guarded(array: StoredArray, path: Path) -> StoredArray:
@@ -106,13 +113,15 @@ def _npy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:
 
 def _npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)
-    parse = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in parse:
+    parsers = {(1, 0): (2, np.lib.format.read_array_header_1_0), (2, 0): (4, np.lib.format.read_array_header_2_0)}
+    if version not in parsers:
         raise ValueError(f"version {version} of the npy format is not supported")
-    shape, fortran_order, dtype = parse[version](file, max_header_size=_MAX_HEADER)
-    if any(length < 0 for length in shape):
-        raise ValueError(f"an array has the shape {shape}")
-    return shape, fortran_order, dtype
+    width, parse = parsers[version]
+    length = file.read(width)
+    text = file.read(min(int.from_bytes(length, "little"), _MAX_HEADER + 1))
+    if len(text) > _MAX_HEADER or not _HEADER.fullmatch(text):
+        raise ValueError("the header of an array is not as NumPy writes it")
+    return parse(io.BytesIO(length + text))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Takes a model to another image size (appendix C of the paper)."""
 
 import dataclasses
+import inspect
 
 import keras
 import numpy as np
@@ -141,11 +142,24 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
             config[argument] *= growth
         return type(layer).from_config(config)
 
-    renewed = keras.models.clone_model(model, input_tensors=inputs, clone_function=renew)
-    renewed.name = model.name
+    renewed = clone_uncompiled(model, input_tensors=inputs, clone_function=renew)
     copy_frozen(model, renewed)
     copy_preprocessing(model, renewed)
     return renewed
+
+
+def clone_uncompiled(model, **arguments) -> keras.Model:
+    """Clones `model`, but not how it was compiled: Keras would clone that too, or fail on a loss that has no name.
+
+    Args:
+        model: A functional model.
+        **arguments: Those of `keras.models.clone_model`.
+    """
+    twin = keras.Model(model.input, model.output, name=model.name)
+    constructors = [inspect.getfullargspec(type(of).__init__).args for of in (model, twin)]
+    if constructors[0] == constructors[1]:  # then Keras keeps the class, else it makes a plain model
+        twin = type(model)(model.input, model.output, name=model.name)
+    return keras.models.clone_model(twin, **arguments)
 
 
 def copy_frozen(model, to) -> None:

@@ -94,6 +94,24 @@ def test_scores_that_are_no_numbers_are_counted_and_wrong():
     assert found.calibration_error == rest.calibration_error
 
 
+def test_images_without_numbers_in_the_reference_are_not_compared():
+    broken = SCORES.copy()
+    broken[:40, 0] = np.nan  # the first batch of 30 has no others
+    broken[40, 1] = np.inf
+    other = SCORES.copy()
+    other[45, SCORES[45].argmin()] -= 0.5
+    found = measure({"a": fixed(broken), "b": fixed(other)}, batches())["b"]
+    assert found.largest_score_difference == found.largest_logit_difference == pytest.approx(0.5)
+    assert found.agreement == 0.59
+
+
+def test_where_nothing_can_be_compared_there_is_no_difference():
+    broken = np.full_like(SCORES, np.nan)
+    for predictors in ({"a": fixed(broken), "b": fixed(SCORES)}, {"a": fixed(SCORES), "b": fixed(broken)}):
+        found = measure(predictors, batches())["b"]
+        assert (found.agreement, found.largest_score_difference, found.largest_logit_difference) == (0.0, None, None)
+
+
 def test_probabilities_that_quantization_took_off_their_sum_are_no_logits():
     reference = softmax(3 * SCORES)
     rounded = np.round(reference * 64).astype(np.float32) / 64

@@ -47,7 +47,27 @@ def test_published_parameter_counts(variant, monkeypatch):
     keras.utils.clear_session()
 
 
-def test_variants_match_the_table_of_the_paper():
+# Table 1: number of layers, patch resolution, hidden size, sequence length at 224 px, dimensions of the two MLPs.
+TABLE_1 = {
+    "mixer_s32": (8, 32, 512, 49, 2048, 256),
+    "mixer_s16": (8, 16, 512, 196, 2048, 256),
+    "mixer_b32": (12, 32, 768, 49, 3072, 384),
+    "mixer_b16": (12, 16, 768, 196, 3072, 384),
+    "mixer_l32": (24, 32, 1024, 49, 4096, 512),
+    "mixer_l16": (24, 16, 1024, 196, 4096, 512),
+    "mixer_h14": (32, 14, 1280, 256, 5120, 640),
+}
+
+
+@pytest.mark.parametrize("variant", TABLE_1)
+def test_variants_match_the_table_of_the_paper(variant):
+    row = VARIANTS[variant]
+    tokens = (row.input_shape[0] // row.patch_size) * (row.input_shape[1] // row.patch_size)
+    found = (row.num_blocks, row.patch_size, row.hidden_dim, tokens, row.channels_mlp_dim, row.tokens_mlp_dim)
+    assert found == TABLE_1[variant]
+
+
+def test_every_variant_has_its_count():
     assert set(VARIANTS) == set(PARAMETERS)
 
 

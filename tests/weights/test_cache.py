@@ -1,4 +1,7 @@
 import hashlib
+import os
+import pathlib
+import time
 
 import pytest
 
@@ -40,4 +43,35 @@ def test_a_hand_fetched_file_is_recorded_at_first_sight(cache, caplog):
     assert path.with_name(path.name + ".sha256").read_text().startswith(digest)
     path.write_bytes(b"by foot")
     with pytest.raises(ValueError, match="has changed"):
+        weights.download("mixer_b32", "sam")
+
+
+@pytest.fixture
+def read_only(cache, monkeypatch):
+    """A shared cache that belongs to somebody else, also for root, whom modes of files do not keep out."""
+
+    def refused(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    cache.mkdir(parents=True)
+    (cache / "mixer_b32-sam.npz").write_bytes(b"by hand")
+    stale = cache / ".partial-1-abcd-mixer_b16-sam.npz"
+    stale.write_bytes(b"half")
+    os.utime(stale, (time.time() - 25 * 3600,) * 2)
+    for method in ("write_text", "unlink", "replace"):
+        monkeypatch.setattr(pathlib.Path, method, refused)
+    return cache
+
+
+def test_a_read_only_cache_is_read_though_leftovers_stay_and_nothing_is_recorded(read_only, caplog):
+    assert weights.download("mixer_b32", "sam").read_bytes() == b"by hand"
+    assert "mixer_b32-sam.npz.sha256 cannot be written" in caplog.text
+    assert "Permission denied" in caplog.text
+    assert len(list(read_only.iterdir())) == 2
+
+
+def test_a_read_only_cache_is_still_checked_against_what_is_recorded(read_only):
+    with open(read_only / "mixer_b32-sam.npz.sha256", "w") as record:
+        record.write("0" * 64)
+    with pytest.raises(ValueError, match="has changed since it was fetched"):
         weights.download("mixer_b32", "sam")

@@ -48,6 +48,11 @@ def test_21843_classes_and_five_by_default(names):
     assert len(best) == 5
 
 
+def test_all_of_fewer_than_five_classes_by_default():
+    (best,) = keras_mixer.decode_predictions(scores(3, _2=0.9, _0=0.1), class_names=["cat", "dog", "frog"])
+    assert [name for name, _, _ in best] == ["frog", "cat", "dog"]
+
+
 def test_wordnet_ids_in_the_order_of_the_scores(names):
     assert keras_mixer.weights.wordnet_ids(1000) == tuple(f"n{i:08}" for i in range(1000))
     assert keras_mixer.weights.wordnet_ids(21_843)[::21_842] == ("n00000000", "n00021842")

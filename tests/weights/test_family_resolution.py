@@ -60,6 +60,14 @@ def test_a_permutator_at_its_own_size_is_unchanged():
     assert goldens.relative_error(goldens.outputs(same, images), logits) < 1e-5
 
 
+@pytest.mark.parametrize("sibling", ["convmixer", "cyclemlp"])
+@pytest.mark.parametrize("resize", [True, (32, 32)])
+def test_what_does_not_depend_on_the_size_loads_as_it_is_though_a_resize_is_allowed(sibling, resize):
+    larger = family.model(sibling, input_shape=(64, 64, 3))
+    weights.load(larger, family.checkpoint(sibling), resize=resize)
+    assert goldens.same(goldens.snapshot(larger), goldens.snapshot(loaded(sibling)))
+
+
 def test_a_permutators_line_weights_act_between_two_resizes():
     model = loaded("vip")
     changed = weights.change_resolution(model, (48, 32))  # 12 rows of patches instead of 8, and 8 columns as before

@@ -1,8 +1,11 @@
+import contextlib
+import errno
 import json
 import os
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import goldens
@@ -12,6 +15,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from keras_mixer import weights
+from keras_mixer.weights import readers
+from keras_mixer.weights.stored import StoredArray
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +288,81 @@ def test_lying_headers(changes, resize, tmp_path, untouched):
             archive.writestr(name + ".npy", with_header(lie, **changes))
         with pytest.raises(ValueError, match=r"lie\.npz|damaged"):
             weights.load(untouched[0], path, resize=resize)
+
+
+@pytest.mark.parametrize("damage", [(b"(5,)", b"(5L,)"), (b"'<f4'", b"'\\\\x3cf4'"), (b"(5,)", b"(4or 5,)")])
+def test_a_header_that_numpy_would_warn_of_is_damage_without_a_warning(damage, tmp_path, untouched, recwarn):
+    arrays = official_arrays()
+    bias = arrays.pop("head/bias")
+    path = write(tmp_path / "lie.npz", arrays)
+    header, values = with_header(bias).split(b"\n", 1)
+    text = header[10:].replace(*damage) + b"\n"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("head/bias.npy", header[:8] + len(text).to_bytes(2, "little") + text + values)
+    warnings.simplefilter("always")
+    with pytest.raises(ValueError, match=r"lie\.npz .* not as NumPy writes it"):
+        weights.load(untouched[0], path)
+    assert not recwarn.list
+
+
+def test_headers_of_other_writers_are_read(tmp_path):
+    arrays = official_arrays()
+    bias = arrays.pop("head/bias")
+    path = write(tmp_path / "other.npz", arrays)
+    text = b'{"shape":(5,),"fortran_order":False,"descr":"<f4"}   \n'
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(
+            "head/bias.npy", b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + bias.tobytes()
+        )
+    with readers.open_checkpoint(path) as stored:
+        np.testing.assert_array_equal(stored["head/bias"].read(), bias)
+
+
+def test_reading_leaves_the_filters_of_warnings_to_the_process(tmp_path, monkeypatch):
+    """They belong to all threads: one that sets them for a while can leave them set behind another."""
+    seen = []
+
+    @contextlib.contextmanager
+    def spying(path):
+        seen.append(list(warnings.filters))
+        yield {"head/bias": StoredArray((0,), "float32", lambda: seen.append(list(warnings.filters)), 0)}
+
+    monkeypatch.setitem(readers._READERS, ".npz", spying)
+    (tmp_path / "any.npz").touch()
+    before = list(warnings.filters)
+    with readers.open_checkpoint(tmp_path / "any.npz") as stored:
+        stored["head/bias"].read()
+    assert seen == [before, before]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "")])
+@pytest.mark.parametrize("when", ["opening", "reading"])
+def test_what_the_machine_lacks_is_not_told_as_damage(error, when, tmp_path, monkeypatch):
+    def failing():
+        raise error
+
+    @contextlib.contextmanager
+    def reader(path):
+        if when == "opening":
+            failing()
+        yield {"head/bias": StoredArray((0,), "float32", failing, 0)}
+
+    monkeypatch.setitem(readers._READERS, ".npz", reader)
+    (tmp_path / "any.npz").touch()
+    with pytest.raises(type(error)) as raised, readers.open_checkpoint(tmp_path / "any.npz") as stored:
+        stored["head/bias"].read()
+    assert raised.value is error
+
+
+def test_an_h5_file_cut_short_is_damage(tmp_path, untouched):
+    """HDF5's own errors are OSErrors too."""
+    untouched[0].save_weights(tmp_path / "whole.weights.h5")
+    content = (tmp_path / "whole.weights.h5").read_bytes()
+    path = tmp_path / "cut.weights.h5"
+    for length in (100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="not a readable checkpoint"):
+            weights.load(untouched[0], path)
 
 
 def test_a_token_axis_that_unpacks_to_gigabytes_is_refused(tmp_path, untouched):

@@ -1,4 +1,5 @@
 import goldens
+import keras
 import numpy as np
 import pytest
 
@@ -73,6 +74,39 @@ def test_blocks_that_change_the_number_of_tokens():
 def test_what_is_no_permutation_is_refused(bad):
     with pytest.raises(ValueError, match="0 to 15"):
         weights.permute(goldens.mixer(), patch_permutation=bad)
+
+
+def headed(*layers):
+    body = goldens.mixer(include_top=False)
+    tokens = body.output
+    for layer in layers:
+        tokens = layer(tokens)
+    return keras.Model(body.input, tokens, name="mine")
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_head_that_treats_patches_by_their_place_is_refused(policy):
+    keras.config.set_dtype_policy(policy)
+    order = np.arange(16)[::-1]
+    flattened = headed(keras.layers.Flatten(), keras.layers.Dense(4, "softmax", kernel_initializer="zeros"))
+    neighbours = headed(keras.layers.Conv1D(4, 3), keras.layers.GlobalAveragePooling1D())
+    for model in (flattened, neighbours):
+        with pytest.raises(ValueError, match="'mine' treats patches by their place"):
+            weights.permute(model, order)
+        assert weights.permute(model, pixel_permutation=np.arange(64)[::-1]).name == "mine"
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float16"])
+def test_heads_that_do_not_are_accepted_at_any_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    order = np.arange(16)[::-1]
+    pooled = headed(keras.layers.GlobalMaxPooling1D(), keras.layers.Dense(4, "softmax"))
+    mapped = headed(keras.layers.Reshape((4, 4, 24)), keras.layers.Conv2D(8, 1))
+    for model in (pooled, mapped, goldens.mixer(tokens=(16, 8), include_top=False)):
+        before = goldens.snapshot(model)
+        assert weights.permute(model, order).output_shape == model.output_shape
+        assert goldens.same(goldens.snapshot(model), before)
 
 
 def test_what_is_frozen_stays_frozen():

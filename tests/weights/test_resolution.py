@@ -98,6 +98,27 @@ def test_what_is_frozen_stays_frozen():
         assert [w.path for w in changed.trainable_weights] == [w.path for w in model.trainable_weights]
 
 
+class Own(keras.Model):
+    """A functional model with methods of its own."""
+
+
+@pytest.mark.parametrize("change", [lambda m: weights.change_resolution(m, 64), weights.permute])
+@pytest.mark.parametrize("kind", [keras.Model, Own])
+def test_the_new_model_is_not_compiled_and_else_of_the_same_kind(change, kind):
+    images, scale = keras.Input((32, 32, 3), name="photos"), keras.layers.Rescaling(2.0, name="twice")
+    mixer = goldens.mixer(input_tensor=scale(images), name="inner")
+    model = kind(mixer.input, {"scores": mixer.output}, name="mine")
+    model.compile("sgd", loss=lambda labels, scores: keras.ops.mean(scores))
+    changed = change(model)
+    assert not changed.compiled
+    assert model.compiled
+    assert type(changed) is type(model)
+    assert (changed.name, changed.inputs[0].name) == ("mine", "photos")
+    assert changed.output.keys() == {"scores"}
+    assert [layer.name for layer in changed.layers] == [layer.name for layer in model.layers]
+    assert not {id(layer) for layer in changed.layers} & {id(layer) for layer in model.layers}
+
+
 def in_sequence():
     return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), goldens.mixer()], name="outer")
 
