@@ -93,7 +93,7 @@ class CheckpointStore:
         Raises:
             ValueError: If there are checkpoints and none can be read.
         """
-        broken = []
+        broken: list[str] = []
         for step in reversed(self.steps()):
             try:
                 with safetensors.safe_open(self.path(step), framework="numpy") as file:

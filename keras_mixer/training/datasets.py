@@ -56,9 +56,10 @@ class Datasets:
     def total_steps(self) -> int:
         """Updates of the whole run."""
         schedule = self.recipe.schedule
-        if schedule.epochs is None:
-            return schedule.steps
-        return max(1, round(schedule.epochs * self.steps_per_epoch))
+        if schedule.epochs is not None:
+            return max(1, round(schedule.epochs * self.steps_per_epoch))
+        assert schedule.steps is not None  # one of the two is set
+        return schedule.steps
 
     @property
     def period(self) -> int:
