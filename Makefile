@@ -30,7 +30,7 @@ test-tensorflow: .venv/.test
 
 # The reference logits on the other backends of Keras.
 test-jax test-torch: test-%: .venv/.test
-	KERAS_BACKEND=$* $(BIN)/pytest -n 2 -m backends -k "golden or reference" tests/models tests/weights
+	KERAS_BACKEND=$* $(BIN)/pytest -m backends -k "golden or reference" tests/models tests/weights
 
 # All that the model wing promises on them; takes longer.
 test-backends: all-jax all-torch
