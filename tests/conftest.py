@@ -3,13 +3,14 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import keras
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def clean_keras_state():
     """Every test starts from the default dtype policy and a fixed seed, and leaves no names behind."""
+    import keras  # here, for the process that starts the workers of pytest-xdist runs no test
+
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
     yield
