@@ -108,14 +108,15 @@ def test_keras_file_round_trip(policy, tmp_path):
     assert keras.backend.standardize_dtype(model.output.dtype) == "float32"
 
 
-# With their widths cut, variants differ in depth, and in patches that do not touch the blocks: one of each depth.
-DEPTHS = {sizes.num_blocks: name for name, sizes in VARIANTS.items()}
+# With their widths cut, variants differ in depth, and in patches that do not touch the blocks.
+DEEPEST, SHALLOWEST = "mixer_h14", "mixer_s32"
 
 
-@pytest.mark.parametrize("variant", DEPTHS.values())
-def test_every_depth_survives_a_keras_file(variant, tmp_path):
+@pytest.mark.parametrize("variant", [DEEPEST, SHALLOWEST])
+def test_any_depth_survives_a_keras_file(variant, tmp_path):
     """The variant's own depth and names; its widths are cut so that the file stays small."""
     narrow = dataclasses.replace(VARIANTS[variant], hidden_dim=8, tokens_mlp_dim=6, channels_mlp_dim=12)
+    assert narrow.num_blocks == {DEEPEST: max, SHALLOWEST: min}[variant](row.num_blocks for row in VARIANTS.values())
     patch = narrow.patch_size
     narrow = dataclasses.replace(narrow, input_shape=(2 * patch, patch, 3))
     model = keras_mixer.Mixer(**dataclasses.asdict(narrow), classes=5)
