@@ -3,6 +3,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import numpy as np
 import pytest
 
 
@@ -17,3 +18,14 @@ def clean_keras_state():
     keras.config.set_dtype_policy("float32")
     # Collecting garbage after each test would take longer than most tests.
     keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture
+def quick_initializers(monkeypatch):
+    """Zeros instead of random numbers, where only shapes count and most of the time would go into drawing."""
+    import keras
+
+    for initializer in ("TruncatedNormal", "RandomNormal", "RandomUniform", "VarianceScaling"):
+        monkeypatch.setattr(
+            getattr(keras.initializers, initializer), "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype)
+        )
