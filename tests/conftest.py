@@ -1,4 +1,6 @@
+import hashlib
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -29,3 +31,25 @@ def quick_initializers(monkeypatch):
         monkeypatch.setattr(
             getattr(keras.initializers, initializer), "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype)
         )
+
+
+@pytest.fixture(scope="module")
+def litert_once(tmp_path_factory):
+    """Exports convert a model to LiteRT once for each precision: the file of the first time is copied later."""
+    from keras_mixer.export import artefacts
+
+    folder, convert = tmp_path_factory.mktemp("converted"), artefacts.export_litert
+
+    def converted(model, path, *, precision, samples):
+        digest = hashlib.sha256(f"{model.to_json()} {precision}".encode())
+        for array in (*model.get_weights(), *(samples or ())):
+            digest.update(array.tobytes())
+        known = folder / f"{digest.hexdigest()}.tflite"
+        if not known.exists():
+            convert(model, known, precision=precision, samples=samples)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return shutil.copy(known, path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(artefacts, "export_litert", converted)
+        yield
