@@ -8,6 +8,18 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import numpy as np
 import pytest
 
+# They start first, so that nobody waits for them in the end.
+LONGEST = (
+    "prediction/test_killed.py",
+    "tests/test_notebooks.py",
+    "training/test_equality.py",
+    "training/test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
 
 @pytest.fixture(autouse=True)
 def clean_keras_state():
