@@ -5,6 +5,9 @@ TENSORFLOW ?= tensorflow-cpu
 BIN := .venv/bin
 # The suite runs on this many processes: one more than two cores, for many tests wait for a process or a server.
 JOBS ?= 3
+# Files stay whole, and the longest come first, by `tests/conftest.py`. A worker that steals tests would split a file
+# and set up again what its tests share: of `test_equality.py` alone that is minutes.
+DIST := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
 
@@ -26,16 +29,16 @@ lint: .venv/.test
 	$(BIN)/lint-imports --no-cache
 
 test-tensorflow: .venv/.test
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) --dist worksteal -m "not environments"
+	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not environments"
 
 # The reference logits on the other backends of Keras.
 test-jax test-torch: test-%: .venv/.test
-	KERAS_BACKEND=$* $(BIN)/pytest -n 2 -m backends -k "golden or reference" tests/models tests/weights
+	KERAS_BACKEND=$* $(BIN)/pytest -m backends -k "golden or reference" tests/models tests/weights
 
 # All that the model wing promises on them; takes longer.
 test-backends: all-jax all-torch
 all-jax all-torch: all-%: .venv/.test
-	KERAS_BACKEND=$* $(BIN)/pytest -n $(JOBS) -m backends
+	KERAS_BACKEND=$* $(BIN)/pytest $(DIST) -m backends
 
 # Other TensorFlow versions, in virtual environments that these tests build.
 test-environments: .venv/.test

@@ -1,18 +1,67 @@
+import hashlib
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import keras
+import numpy as np
 import pytest
+
+# They start first, so that nobody waits for them in the end.
+LONGEST = (
+    "prediction/test_killed.py",
+    "tests/test_notebooks.py",
+    "training/test_equality.py",
+    "training/test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
 
 
 @pytest.fixture(autouse=True)
 def clean_keras_state():
     """Every test starts from the default dtype policy and a fixed seed, and leaves no names behind."""
+    import keras  # here, for the process that starts the workers of pytest-xdist runs no test
+
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
     # Collecting garbage after each test would take longer than most tests.
     keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture
+def quick_initializers(monkeypatch):
+    """Zeros instead of random numbers, where only shapes count and most of the time would go into drawing."""
+    import keras
+
+    for initializer in ("TruncatedNormal", "RandomNormal", "RandomUniform", "VarianceScaling"):
+        monkeypatch.setattr(
+            getattr(keras.initializers, initializer), "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype)
+        )
+
+
+@pytest.fixture(scope="module")
+def litert_once(tmp_path_factory):
+    """Exports convert a model to LiteRT once for each precision: the file of the first time is copied later."""
+    from keras_mixer.export import artefacts
+
+    folder, convert = tmp_path_factory.mktemp("converted"), artefacts.export_litert
+
+    def converted(model, path, *, precision, samples):
+        digest = hashlib.sha256(f"{model.to_json()} {precision}".encode())
+        for array in (*model.get_weights(), *(samples or ())):
+            digest.update(array.tobytes())
+        known = folder / f"{digest.hexdigest()}.tflite"
+        if not known.exists():
+            convert(model, known, precision=precision, samples=samples)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return shutil.copy(known, path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(artefacts, "export_litert", converted)
+        yield

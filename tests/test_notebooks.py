@@ -5,7 +5,6 @@ import re
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 NOTEBOOKS = pathlib.Path(__file__).parents[1] / "notebooks"
 
@@ -19,6 +18,8 @@ def executed(name: str, folder: pathlib.Path) -> tuple[list[str], int]:
     Returns:
         What its cells print and return, and how many pictures they draw.
     """
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -47,7 +47,8 @@ def export_litert(
         precision: "float32", "float16", "dynamic_int8" or "int8".
         samples: For "int8", batches of preprocessed images `(n, height, width, channels)` that look like what the model
             will see; one or two hundred images are enough.
-        batch_size: Images of one call; None for any number, which costs a few reshapes.
+        batch_size: Images of one call; None for any number, which costs reshapes and, of a trained
+            model, LayerNorm's own products and sums.
 
     Returns:
         The path.

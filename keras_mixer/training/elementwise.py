@@ -58,6 +58,11 @@ def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
     return call
 
 
+def _normalise(epsilon: float, center: bool, scale: bool, dtype: str) -> Callable:
+    """What all LayerNorms of one form share, so that XLA compiles it once: that of a layer without weights."""
+    return one_pass(LayerNorm(epsilon, center, scale, dtype=dtype, name="shared").normalise)
+
+
 class CompiledElementwise:
     """Lets the layers of a model compute their GELU and LayerNorm in one pass, while a step is traced.
 
@@ -67,11 +72,13 @@ class CompiledElementwise:
 
     def __init__(self, model: keras.Model):
         activations = {form: one_pass(functools.partial(_precisely, form)) for form in (gelu_tanh, gelu_erf)}
+        normalise = functools.cache(_normalise)
         self._places: list[tuple[keras.layers.Layer, str, Callable]] = []
         for layer in model._flatten_layers():
             activation = activations.get(getattr(layer, "activation", None))
-            if isinstance(layer, LayerNorm):
-                self._places.append((layer, "normalise", one_pass(layer.normalise)))
+            if type(layer) is LayerNorm:
+                form = (layer.epsilon, layer.center, layer.scale, layer.compute_dtype)
+                self._places.append((layer, "normalise", normalise(*form)))
             elif activation and type(layer) is keras.layers.Dense:
                 self._places.append((layer, "call", _product_first(layer, activation)))
             elif activation:

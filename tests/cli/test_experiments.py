@@ -1,6 +1,7 @@
 """The commands of the paper's experiments on the embedded digits, from end to end."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import pathlib
@@ -15,8 +16,10 @@ from PIL import Image
 
 import keras_mixer
 from keras_mixer import data, evaluation, reported, visualization
-from keras_mixer.cli import main
+from keras_mixer.cli import comparators, main
 from keras_mixer.models import multiply_adds
+
+PHOTO = pathlib.Path(__file__).parents[1] / "data" / "digits" / "8_sample1.png"
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,7 @@ def test_visualize_draws_the_blocks_of_a_pyramid_that_read_patches(run, tmp_path
     assert list(json.loads((tmp_path / "token_units.json").read_text())) == ["MixerBlock_0", "MixerBlock_1"]
     assert sum("influence" in row["file"] for row in json.loads(out)) == 4
     # The second puts out tokens that have no place in a photo.
-    status, out, _ = call(capsys, "visualize", pyramid, "--output", tmp_path, "--block", 1, "--json")
+    status, out, _ = call(capsys, "visualize", pyramid, "--output", tmp_path, "--block", 1, "--image", PHOTO, "--json")
     assert status == 0
     assert {pathlib.Path(row["file"]).stem.rstrip("0123") for row in json.loads(out)} == {
         "token_units",
@@ -187,7 +190,9 @@ def test_an_unreadable_image_is_named(command, run, tmp_path, capfd):
     assert re.search(r"could not be read, and 0 may be.*one\.png", line)
 
 
-def test_benchmark_measures_and_draws_growth(run, tmp_path, capsys):
+def test_benchmark_measures_and_draws_growth(run, tmp_path, capsys, monkeypatch):
+    # Products as large as a peak needs take seconds.
+    monkeypatch.setattr(evaluation, "matmul_peak", functools.partial(evaluation.matmul_peak, [256]))
     picture = tmp_path / "growth.svg"
     status, out, _ = call(capsys, "benchmark", run, "--batch-size", 2, "--batch-size", 4, "--growth", picture, "--json")
     (row,) = json.loads(out)
@@ -230,7 +235,12 @@ def test_the_papers_tables_stand_by_their_sources(capsys, monkeypatch):
     assert "core-days" not in gmlp  # the source states none
 
 
-def test_invariance_trains_every_order_and_draws_the_curves(tmp_path, capsys):
+def test_invariance_trains_every_order_and_draws_the_curves(tmp_path, capsys, monkeypatch):
+    def shallow(image_shape, patch_size, classes):
+        sizes = dict(num_blocks=1, hidden_dim=32, tokens_mlp_dim=16, channels_mlp_dim=64)
+        return keras_mixer.Mixer(**sizes, patch_size=patch_size, input_shape=image_shape, classes=classes)
+
+    monkeypatch.setattr(comparators, "_mixer", shallow)
     picture = tmp_path / "curves.png"
     options = ("--models", "mixer", "--epochs", 2, "--limit", 200, "--output", picture, "--json")
     status, out, _ = call(capsys, "invariance", *options)
@@ -266,7 +276,7 @@ def test_curves_that_cannot_be_drawn_are_printed_all_the_same(tmp_path, capsys, 
         (("benchmark", "--growth", "{tmp}/growth.png"), "Name the MODEL to measure"),
         (("benchmark", "--tradeoff", "{tmp}/tradeoff.gif"), r"written as \.png or \.svg"),
         (("invariance", "--output", "{tmp}/curves.gif"), r"written as \.png or \.svg"),
-        (("invariance", "--patch-size", "3"), "multiple of the patch size|do not divide"),
+        (("invariance", "--patch-size", "3", "--limit", "10"), "multiple of the patch size|do not divide"),
         (("fewshot", "{run}", "--test-split", "nothing"), "has no split 'nothing'"),
     ],
 )

@@ -12,6 +12,7 @@ from keras_mixer.cli import export as module
 from keras_mixer.cli.main import main
 from keras_mixer.export import FORMATS
 
+pytestmark = pytest.mark.usefixtures("litert_once")
 DIGITS = pathlib.Path(__file__).parents[1] / "data" / "digits"
 
 

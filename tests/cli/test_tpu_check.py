@@ -3,8 +3,6 @@ import json
 
 import keras
 import pytest
-from jax.extend.mlir import ir
-from jax.interpreters import mlir
 
 from keras_mixer.cli import main
 from keras_mixer.training import recipes, tpu_replica
@@ -88,6 +86,9 @@ def test_a_backend_of_another_name():
 
 def test_the_tensorflow_step_is_stable_hlo_alone():
     """By JAX's parser. The compiler of TPUs knows no other operations, and TensorFlow puts out some."""
+    from jax.extend.mlir import ir
+    from jax.interpreters import mlir
+
     with keras.device("cpu:0"):
         network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
         model = training_model(network, recipes.get("digits"), 1000, Distribution("default", accelerated=True))

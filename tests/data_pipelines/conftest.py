@@ -15,7 +15,7 @@ from keras_mixer.data.digits import Digits
 def clean_keras_state():
     """Once per module here, for hardly a test builds a model and clearing takes longer than most of them."""
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import scipy.stats
 
 from keras_mixer.evaluation import Curve
 from keras_mixer.evaluation.pictures import draw_confusion, draw_growth, draw_invariance
@@ -45,6 +44,8 @@ def test_curves_of_an_architecture_share_a_panel():
 
 def test_growth_shows_the_line_of_the_exponent():
     """The last of four costs is off: the line is that of least squares on logarithms."""
+    import scipy.stats
+
     patches, seconds = [16, 64, 144, 256], [1.6, 6.4, 14.4, 51.2]
     (axes,) = draw_growth(patches, {"seconds": seconds}).axes
     measured, fitted = axes.lines

@@ -12,6 +12,7 @@ from keras_mixer.export import FORMATS, export
 from keras_mixer.export import artefacts as module
 from keras_mixer.export.random_images import RandomImages
 
+pytestmark = pytest.mark.usefixtures("litert_once")
 FEW = ("saved_model", "litert", "onnx")
 
 

@@ -1,4 +1,5 @@
-import subprocess
+import inspect
+import runpy
 import sys
 
 import digit_models
@@ -37,14 +38,9 @@ def test_a_wrong_suffix_is_an_error(model, tmp_path, export):
         export(model, tmp_path / "model.bin")
 
 
-def test_a_missing_runtime_names_the_install_command(tmp_path):
-    script = (
-        "import sys\n"
-        "sys.modules['onnxruntime'] = None\n"  # as if it were not installed
-        "from keras_mixer.evaluation import open_artefact\n"
-        "open_artefact(sys.argv[1])\n"
-    )
+def test_a_missing_runtime_names_the_install_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
     (tmp_path / "model.onnx").write_bytes(b"")
-    command = [sys.executable, "-c", script, str(tmp_path / "model.onnx")]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert 'pip install "keras_mixer[onnx]"' in result.stderr
+    opened_anew = runpy.run_path(inspect.getfile(open_artefact))["open_artefact"]
+    with pytest.raises(ImportError, match=r'pip install "keras_mixer\[onnx\]"'):
+        opened_anew(tmp_path / "model.onnx")

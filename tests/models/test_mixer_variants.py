@@ -1,5 +1,6 @@
 """The variants of appendix A as whole models: cost by formula, training, saving, the axes of their weights."""
 
+import goldens
 import keras
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ VARIANT_COSTS = {
     ),
 }
 
+APPENDIX = [name for name in VARIANT_COSTS if name != "base"]
+
 
 @pytest.fixture(params=VARIANT_COSTS)
 def variant(request):
@@ -40,7 +43,7 @@ def test_multiply_adds_by_formula(variant):
     assert multiply_adds(model) == STEM_AND_HEAD + block_costs
 
 
-def test_multiply_adds_of_the_published_variant():
+def test_multiply_adds_of_the_published_variant(quick_initializers):
     """B/16: 196 patches of 768 values, 12 blocks, 1,000 classes."""
     model = keras_mixer.Mixer(**vars(VARIANTS["mixer_b16"]))
     assert multiply_adds(model) == 196 * 768 * 768 + 12 * 2 * 196 * 768 * (384 + 3072) + 768 * 1000
@@ -60,10 +63,12 @@ def test_saves_and_loads(variant, tmp_path):
     model.get_layer("head").kernel.assign(np.random.default_rng(1).normal(size=(C, CLASSES)))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
+    np.testing.assert_array_equal(goldens.outputs(loaded, images), goldens.outputs(model, images))
     assert [(v.path, v.shape) for v in loaded.weights] == [(v.path, v.shape) for v in model.weights]
 
 
+# The base itself learns in `evaluation/test_invariance.py` and is exported in `export`.
+@pytest.mark.parametrize("variant", APPENDIX, indirect=True)
 def test_one_epoch_on_the_digits_learns(variant):
     from sklearn.datasets import load_digits
 
@@ -81,20 +86,33 @@ def test_one_epoch_on_the_digits_learns(variant):
     assert accuracy > 0.3
 
 
-def test_exports_as_the_base_does(variant, tmp_path):
-    """A SavedModel that TensorFlow reads without Keras, and a LiteRT file, both with the model's own scores."""
-    import tensorflow as tf
-    from ai_edge_litert.interpreter import Interpreter
-
+@pytest.fixture
+def scores(variant):
+    """A model with a head that has learned, images and its scores of them."""
     model, _ = variant
     model.get_layer("head").kernel.assign(np.random.default_rng(1).normal(size=(C, CLASSES)))
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
-    expected = model.predict(images, verbose=0)
+    return model, images, goldens.outputs(model, images)
+
+
+# `training/test_model_fields.py` exports the others.
+@pytest.mark.parametrize("variant", ["concat", "pyramid"], indirect=True)
+def test_a_saved_model_has_the_models_scores(scores, tmp_path):
+    """TensorFlow reads it without Keras."""
+    import tensorflow as tf
+
+    model, images, expected = scores
     model.export(tmp_path / "saved_model", format="tf_saved_model", verbose=False)
     signature = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
-    (scores,) = signature(images=tf.constant(images)).values()
-    np.testing.assert_allclose(scores.numpy(), expected, atol=1e-5)
+    (served,) = signature(images=tf.constant(images)).values()
+    np.testing.assert_allclose(served.numpy(), expected, atol=1e-5)
 
+
+@pytest.mark.parametrize("variant", APPENDIX, indirect=True)
+def test_a_lite_rt_file_has_the_models_scores(scores, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, images, expected = scores
     model.export(
         tmp_path / "model.tflite",
         format="litert",

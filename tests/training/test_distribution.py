@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import keras
 import pytest
 import tensorflow as tf
@@ -101,6 +100,8 @@ def test_what_xla_compiles(name, strategy, accelerated, wish, expected):
 
 
 def test_several_processes_of_jax_are_refused(monkeypatch):
+    import jax
+
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     for strategy in ("auto", "default", "data_parallel"):

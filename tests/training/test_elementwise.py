@@ -73,6 +73,34 @@ def test_layers_are_left_as_they_were_even_by_an_error():
     assert norm.normalise.__func__ is LayerNorm.normalise
 
 
+def test_equal_layers_share_what_xla_compiles():
+    counts = []
+    for blocks in (1, 3):
+        sizes = dict(patch_size=4, hidden_dim=8, tokens_mlp_dim=6, channels_mlp_dim=16, input_shape=(8, 12, 3))
+        model = keras_mixer.Mixer(num_blocks=blocks, classes=3, classifier_activation=None, **sizes)
+        trained = TensorFlowTrainingModel(model, compile_elementwise=True)
+        trained.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        step = tf.function(trained._gradients).get_concrete_function(tf.zeros((4, 8, 12, 3)), tf.zeros((4, 3)))
+        functions = step.graph.as_graph_def().library.function
+        counts.append(sum(function.attr["_XlaMustCompile"].b for function in functions))
+    assert counts == [2 * 3, 2 * 3]  # both ways: LayerNorm, and a GELU of two shapes
+
+
+def test_layers_of_other_forms_share_nothing():
+    tokens = keras.Input((4, 8))
+    forms = [dict(epsilon=1.0), dict(epsilon=0.1), dict(center=False), dict(scale=False), dict(dtype="float64")]
+    model = keras.Model(tokens, [LayerNorm(**form)(tokens) for form in forms])
+    for weight in model.trainable_weights:
+        weight.assign(weight + 0.1 * keras.random.normal(weight.shape))
+    values = keras.random.normal((2, 4, 8))
+    plain = model(values)
+    with CompiledElementwise(model)():
+        compiled = model(values)
+    for got, expected in zip(compiled, plain, strict=True):
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_bfloat16_is_rounded_once():
     values = tf.cast(tf.linspace(-2.0, 4.0, 401), tf.bfloat16)
     dense = keras.layers.Dense(1, activation=gelu_tanh, kernel_initializer="ones", dtype="bfloat16")

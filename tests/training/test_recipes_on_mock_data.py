@@ -1,4 +1,4 @@
-"""Every recipe takes two steps: through its own data, augmentation, optimizer and schedule, with a small network."""
+"""Recipes take two steps, through their own data, augmentation, optimizer and schedule, with a small network."""
 
 import dataclasses
 import re
@@ -9,6 +9,8 @@ import tensorflow_datasets as tfds
 
 from keras_mixer.data import load_model
 from keras_mixer.training import recipes, train
+from keras_mixer.training.datasets import open_datasets
+from keras_mixer.training.distribution import choose
 
 # Small enough for a CPU, and nothing that decides what the recipe is.
 SMALL = {
@@ -25,6 +27,17 @@ SMALL = {
     "schedule.warmup_steps": "1",
 }
 FOLDERS = ("./imagenet21k", "./jft")
+CLASSES = {
+    "imagenet2012": 1000,
+    "cifar10": 10,
+    "cifar100": 100,
+    "oxford_iiit_pet": 37,
+    "oxford_flowers102": 102,
+    "caltech101": 102,
+    **dict.fromkeys(FOLDERS, 2),
+}
+# One of each kind; what else a recipe says is a number, or decides its data.
+TRAINED = ["imagenet_b16", "finetune_cifar10", "cifar10", "cifar10_nano"]
 
 
 def small(name):
@@ -42,23 +55,43 @@ def distinct() -> list[str]:
     return list(names.values())
 
 
-@pytest.mark.parametrize("name", distinct())
-def test_two_steps(name, tmp_path, monkeypatch):
-    recipe = small(name)
+@pytest.fixture
+def recipe(request, tmp_path, monkeypatch):
+    """A small recipe by name, and its data: mocked, or folders of images."""
+    recipe = small(request.param)
     if recipe.data.dataset in FOLDERS:
         _folder(tmp_path / recipe.data.dataset, recipe.data)
         monkeypatch.chdir(tmp_path)
-        result = train(recipe, tmp_path / "run")
-    else:
-        # The mocked datasets are too small for slices.
-        splits = {"data.train_split": recipe.data.train_split, "data.eval_split": recipe.data.eval_split}
-        recipe = recipe.override({field: re.sub(r"\[.*\]", "", split) for field, split in splits.items()})
-        with tfds.testing.mock_data(num_examples=8):
-            result = train(recipe, tmp_path / "run")
+        yield recipe
+        return
+    # The mocked datasets are too small for slices.
+    splits = {"data.train_split": recipe.data.train_split, "data.eval_split": recipe.data.eval_split}
+    with tfds.testing.mock_data(num_examples=8):
+        yield recipe.override({field: re.sub(r"\[.*\]", "", split) for field, split in splits.items()})
+
+
+@pytest.mark.parametrize("recipe", TRAINED, indirect=True)
+def test_two_steps(recipe, tmp_path):
+    result = train(recipe, tmp_path / "run")
     assert result.steps == 2
-    assert np.isfinite(result.history[-1]["loss"])
+    # From a head of zeros, all classes are equally likely; one step moves that little.
+    assert result.history[-1]["loss"] == pytest.approx(np.log(CLASSES[recipe.data.dataset]), rel=0.02)
     # The head starts at zero and has moved.
     assert np.abs(load_model(result.folder)[0].get_layer("head").get_weights()[0]).max() > 0
+
+
+@pytest.mark.parametrize("recipe", [name for name in distinct() if name not in TRAINED], indirect=True)
+def test_the_data_of_the_others(recipe):
+    datasets = open_datasets(recipe, choose("default"))
+    size, classes = (4, *recipe.model.image_size, 3), CLASSES[recipe.data.dataset]
+    ((images, labels),) = datasets.training(0).take(1)
+    ((measured, true, weights),) = datasets.evaluation().take(1)
+    assert (images.shape, labels.shape) == (measured.shape, true.shape) == (size, (4, classes))
+    for values in (images, measured):
+        assert -1 <= np.min(values) < np.max(values) <= 1
+    np.testing.assert_allclose(np.sum(labels, axis=1), 1, atol=1e-6)
+    assert np.sum(true == 1, axis=1).tolist() == np.sum(true, axis=1).tolist() == [1] * 4
+    assert np.sum(weights) == 4
 
 
 def _folder(root, data):

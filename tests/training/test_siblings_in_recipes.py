@@ -22,7 +22,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @pytest.mark.parametrize("variant", ["res_mlp_12", "g_mlp_ti", "conv_mixer_1024_20", "cycle_mlp_b1"])
-def test_a_recipe_names_a_variant(variant):
+def test_a_recipe_names_a_variant(variant, quick_initializers):
     spec = ModelSpec(variant=variant, image_size=(32, 32), stochastic_depth=0.1, dropout=0.1)
     if variant == "conv_mixer_1024_20":
         spec = ModelSpec(variant=variant, image_size=(28, 28))
@@ -140,7 +140,7 @@ def test_unknown_variants_are_named():
         initial_network(ModelSpec(variant="resnet50"), 3, "network")
 
 
-def test_the_command_line_opens_a_variant_by_name():
+def test_the_command_line_opens_a_variant_by_name(quick_initializers):
     model, card = open_model("g_mlp_ti")
     assert model.count_params() == 5_867_328
     assert card.preprocessing == Preprocessing(interpolation="bicubic")
