@@ -14,8 +14,6 @@ from keras_mixer import weights
 from keras_mixer.models import VARIANTS
 
 S32 = "/mixer_models/gsam/Mixer-S_32.npz"
-# What a model starts from is overwritten or not looked at.
-pytestmark = pytest.mark.usefixtures("quick_initializers")
 CONSTRUCTORS = {
     "mixer_s32": "MixerS32",
     "mixer_s16": "MixerS16",

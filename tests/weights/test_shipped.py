@@ -47,7 +47,7 @@ def test_their_recipe_history_and_card_belong_to_one_run():
     card = path.with_suffix(".md").read_text()
     assert f"{recipe.schedule.epochs:g} epochs" in card
     (fine_epochs,) = re.findall(r"benchmarks\.nano RUN IMAGES --fine-epochs ([\d.]+)", card)
-    assert f"{fine_epochs} more epochs" in card
+    assert f"then {fine_epochs} epochs of crops and flips" in card
     # The recipe of that name has gone on since.
     assert "recipe in the .json file" in ENTRY.source
 
