@@ -108,10 +108,10 @@ def train(
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     recipe = with_absolute_paths(recipe)
     recipe_file = folder / RECIPE_FILE
-    if not restart:
+    if recipe_file.exists() and not restart:
+        refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
+    elif not restart:
         refuse_foreign_model(folder)
-        if recipe_file.exists():
-            refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
     datasets = open_datasets(recipe, distribution)
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)

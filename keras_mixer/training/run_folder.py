@@ -52,8 +52,8 @@ def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
 
 
 def refuse_foreign_model(folder: pathlib.Path) -> None:
-    """Raises ValueError if the folder has a model that no run left there, which the run's would replace."""
-    if (folder / MODEL_FILE).exists() and not (folder / RECIPE_FILE).exists():
+    """Raises ValueError if a folder without a recipe has a model: no run left it, and this one would replace it."""
+    if (folder / MODEL_FILE).exists():
         raise ValueError(
             f"{folder} holds a {MODEL_FILE} and no {RECIPE_FILE}: it is not of a run, and would be replaced. Choose "
             f"another output folder, or delete what is there with restart (--restart)."
