@@ -26,6 +26,7 @@ from .models.g_mlp import GMLP as GMLP
 from .models.mixer import Mixer as Mixer
 from .models.res_mlp import ResMLP as ResMLP
 from .models.vision_permutator import VisionPermutator as VisionPermutator
+from .preprocessing import preprocess_input as preprocess_input
 from .siblings import GMLPB as GMLPB
 from .siblings import GMLPS as GMLPS
 from .siblings import ConvMixer768x32 as ConvMixer768x32
@@ -46,4 +47,3 @@ from .siblings import VisionPermutatorMedium7 as VisionPermutatorMedium7
 from .siblings import VisionPermutatorSmall7 as VisionPermutatorSmall7
 from .siblings import VisionPermutatorSmall14 as VisionPermutatorSmall14
 from .weights.class_names import decode_predictions as decode_predictions
-from .weights.preprocessing import preprocess_input as preprocess_input

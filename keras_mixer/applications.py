@@ -10,13 +10,14 @@ import keras
 
 from keras_mixer.models import VARIANTS, Mixer
 from keras_mixer.models.images import fixed_shape
+from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.weights.cache import path_to_load
 from keras_mixer.weights.fit_to_grid import square_grid
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.grids import parts_between
 from keras_mixer.weights.inspection import CheckpointSizes, sizes_of
 from keras_mixer.weights.loading import is_path
-from keras_mixer.weights.registry import InputPreprocessing, available, find
+from keras_mixer.weights.registry import available, find
 
 CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {}  # variant, as "mixer_b16" -> its constructor
 
@@ -93,7 +94,9 @@ def _constructor(variant: str, title: str):
         )
         if path:
             load_with_fresh_head(model, path, resize=trained_at)
-        model.preprocessing = dataclasses.replace(preprocessing, image_size=(input_shape[0], input_shape[1]))
+        model.preprocessing = dataclasses.replace(
+            preprocessing, image_size=(input_shape[0], input_shape[1]), channels=input_shape[2]
+        )
         return model
 
     name = title.replace("-", "").replace("/", "")
@@ -123,9 +126,9 @@ def _published(variant: str) -> str:
     return f"one of {names}" if names else "of which this variant has none"
 
 
-def _checkpoint(variant: str, weights) -> tuple[Path | None, InputPreprocessing]:
+def _checkpoint(variant: str, weights) -> tuple[Path | None, Preprocessing]:
     """Returns the file that `weights` names, None for random weights, and the preprocessing that it wants."""
-    usual = InputPreprocessing(image_size=VARIANTS[variant].input_shape[:2])
+    usual = Preprocessing(image_size=VARIANTS[variant].input_shape[:2])
     if weights is None:
         return None, usual
     if is_path(weights):

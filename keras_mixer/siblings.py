@@ -10,14 +10,14 @@ import keras
 from keras_mixer.models import GMLP, ConvMixer, CycleMLP, ResMLP, VisionPermutator
 from keras_mixer.models.catalog import find_variant
 from keras_mixer.models.images import fixed_shape
+from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.inspection import sizes_of
 from keras_mixer.weights.loading import is_path
-from keras_mixer.weights.registry import InputPreprocessing
 
 CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {}  # variant, as "res_mlp_24" -> its constructor
 
-_SCALED = InputPreprocessing(interpolation="bicubic")  # to [-1, 1]
+_SCALED = Preprocessing(interpolation="bicubic")  # to [-1, 1]
 _IMAGENET = dataclasses.replace(_SCALED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # What the authors' code makes of 0.9 at 224 px: it rounds 248.9 pixels down.
 _NINE_TENTHS = dataclasses.replace(_IMAGENET, crop_share=224 / 248)
@@ -65,7 +65,7 @@ _DOC = """Builds {title}, with random or your own weights.
     """
 
 
-def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> InputPreprocessing:
+def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> Preprocessing:
     """Returns how a sibling wants its images, the same for random weights as for the published ones.
 
     Args:
@@ -81,7 +81,7 @@ def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> InputPr
     published = _EXCEPTIONS.get(variant, _PREPROCESSING[find_variant(variant)[0]])
     if channels != 3:
         published = dataclasses.replace(published, mean=0.5, std=0.5)
-    return dataclasses.replace(published, image_size=(height or 224, width or 224))
+    return dataclasses.replace(published, image_size=(height or 224, width or 224), channels=channels or 3)
 
 
 def _constructor(variant: str, constructor: str, title: str):

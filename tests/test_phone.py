@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 
 from keras_mixer.data import Preprocessing
-from keras_mixer.data.preprocessing import INTERPOLATIONS
 from keras_mixer.export import export_litert
+from keras_mixer.preprocessing import INTERPOLATIONS
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "phone.md").read_text(encoding="utf-8")

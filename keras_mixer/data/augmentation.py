@@ -5,8 +5,9 @@ import dataclasses
 import tensorflow as tf
 
 from keras_mixer.data.crop import inception_crop, padded_crop
-from keras_mixer.data.preprocessing import Preprocessing
+from keras_mixer.data.pixels import decode, fit
 from keras_mixer.data.randaugment import DRAWS_PER_LAYER, randaugment
+from keras_mixer.preprocessing import Preprocessing
 
 CROPS = ("inception", "pad", "none")
 
@@ -75,13 +76,13 @@ class Augmentation:
         """Decodes and crops."""
         if self.crop == "inception":
             return inception_crop(image, preprocessing, self.crop_area, self.crop_ratio, seed)
-        decoded = preprocessing.decode(image) if image.dtype == tf.string else image
+        decoded = decode(image, preprocessing.channels) if image.dtype == tf.string else image
         # What is to be shifted is the whole image; what is not cropped is what evaluation sees.
         whole = dataclasses.replace(preprocessing, resize="direct") if self.crop == "pad" else preprocessing
         if whole.resize == "direct" and decoded.shape == whole.input_shape:
             pixels = decoded
         else:
-            pixels = tf.cast(tf.round(whole.fit(decoded)), tf.uint8)
+            pixels = tf.cast(tf.round(fit(decoded, whole)), tf.uint8)
         return padded_crop(pixels, self.crop_padding, seed) if self.crop == "pad" else pixels
 
     def _vary(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from tensorflow.python.util import deprecation
 
 from keras_mixer.data.digits import prepared_digits
-from keras_mixer.data.sources import DatasetSpec, Source
+from keras_mixer.data.sources import Source
+from keras_mixer.dataset import DatasetSpec
 
 FILES_AT_ONCE = 16
 

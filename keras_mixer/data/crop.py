@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from keras_mixer.data.preprocessing import Preprocessing
+from keras_mixer.data.pixels import decode
+from keras_mixer.preprocessing import Preprocessing
 
 
 def inception_crop(
@@ -46,7 +47,7 @@ def inception_crop(
         return tf.image.decode_and_crop_jpeg(image, window, channels=preprocessing.channels)
 
     if image.dtype == tf.string:
-        cropped = tf.cond(tf.io.is_jpeg(image), from_jpeg, lambda: from_decoded(preprocessing.decode(image)))
+        cropped = tf.cond(tf.io.is_jpeg(image), from_jpeg, lambda: from_decoded(decode(image, preprocessing.channels)))
     else:
         cropped = from_decoded(image)
     cropped = tf.ensure_shape(cropped, (None, None, preprocessing.channels))

@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from keras_mixer.data.corrupt import CorruptImages, attempt
-from keras_mixer.data.preprocessing import Preprocessing
 from keras_mixer.data.sources import Source
+from keras_mixer.preprocessing import Preprocessing
 
 # Nothing here is Python control flow on tensors, and AutoGraph takes longer than all the rest of making the pipeline.
 _unconverted = tf.autograph.experimental.do_not_convert

@@ -12,8 +12,9 @@ import tensorflow_datasets as tfds
 from keras_mixer.data.corrupt import attempt
 from keras_mixer.data.image_files import IMAGE_SUFFIXES
 from keras_mixer.data.orientation import warn_of_turned_photos
-from keras_mixer.data.sources import DatasetSpec, Source
+from keras_mixer.data.sources import Source
 from keras_mixer.data.warn_once import warn_once
+from keras_mixer.dataset import DatasetSpec
 
 
 class FolderSource(Source):

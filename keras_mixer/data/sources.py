@@ -3,43 +3,14 @@
 import abc
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from keras_mixer.dataset import DatasetSpec
+
 LABELS_AT_ONCE = 4096
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetSpec:
-    """How to find a split of a dataset again.
-
-    Attributes:
-        name: A TFDS name ("cifar10", "imagenet2012", "cifar10_corrupted/fog_3"), the embedded "digits", or a folder
-            in the layout of `tfds.folder_dataset.ImageFolder` (`folder/split/class/image.jpg`). A folder is written
-            with a path separator: "./flowers", "/data/flowers".
-        split: A TFDS split expression: "train", "train[:90%]", "train[10%:]+validation". Folders take it as well.
-        data_dir: Where TFDS datasets are stored; None for TFDS's own default. Of no meaning for a folder.
-        label_key: The feature that holds the label, where a TFDS dataset has several; None for its usual one.
-    """
-
-    name: str
-    split: str = "train"
-    data_dir: str | None = None
-    label_key: str | None = None
-
-    def __post_init__(self):
-        for field in ("name", "split"):
-            if not isinstance(getattr(self, field), str) or not getattr(self, field):
-                raise ValueError(f"`{field}` of a dataset is a text, but got {getattr(self, field)!r}.")
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether `name` is a folder of images rather than a TFDS name."""
-        path = os.path.expanduser(self.name)
-        return os.path.isabs(path) or path.startswith(".") or (os.sep in path and os.path.isdir(path))
 
 
 class Source(abc.ABC):

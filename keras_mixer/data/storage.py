@@ -1,6 +1,7 @@
 """Random access to the examples of a source, so that a shuffled stream can start anywhere at no cost."""
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,8 +11,9 @@ import tensorflow as tf
 
 from keras_mixer.data.corrupt import CorruptImages, attempt
 from keras_mixer.data.folder import FolderSource
-from keras_mixer.data.preprocessing import Preprocessing
+from keras_mixer.data.pixels import decode
 from keras_mixer.data.sources import Source
+from keras_mixer.preprocessing import Preprocessing
 
 # Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
 MEMORY_LIMIT = 512 * 2**20
@@ -78,10 +80,14 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
 
 def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> _Decoded | None:
     """Decodes everything; None if an image has another shape."""
+    decode_image = functools.partial(decode, channels=preprocessing.channels)
 
     @tf.autograph.experimental.do_not_convert
     def decoded(example):
-        return {**example, "image": attempt(preprocessing.decode, example["image"], tf.zeros(shape, tf.uint8))}
+        return {
+            **example,
+            "image": attempt(decode_image, example["image"], tf.zeros(shape, tf.uint8)),
+        }
 
     examples = source.examples().map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
     images = np.empty((source.num_examples, *shape), np.uint8)
@@ -113,7 +119,7 @@ def _common_shape(source: FolderSource, preprocessing: Preprocessing):
     shapes = set()
     for example in source.examples().take(_PROBED):
         try:
-            shapes.add(tuple(preprocessing.decode(example["image"]).shape))
+            shapes.add(tuple(decode(example["image"], preprocessing.channels).shape))
         except tf.errors.InvalidArgumentError:
             continue  # counted when it is met again
     return shapes.pop() if len(shapes) == 1 else None

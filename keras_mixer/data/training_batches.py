@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_mixer.data import pixels
 from keras_mixer.data.augmentation import Augmentation
 from keras_mixer.data.corrupt import CorruptImages, attempt, first_success
 from keras_mixer.data.mixing import draw, mix
 from keras_mixer.data.order import BATCH, EXAMPLE, FOREVER, key, read_in_order, with_examples
-from keras_mixer.data.preprocessing import Preprocessing
 from keras_mixer.data.sources import Source
 from keras_mixer.data.storage import random_access
+from keras_mixer.preprocessing import Preprocessing
 
 # Images that are decoded in one attempt, and one by one where one of them cannot be read.
 AT_ONCE = 16
@@ -87,7 +88,7 @@ def training_batches(
     @tf.function(autograph=False, jit_compile=tf.test.is_built_with_xla())
     def mix_and_scale(images, labels, mixture):
         images, labels = mix(tf.cast(images, tf.float32), labels, mixture)
-        return preprocessing.normalize(images), labels
+        return pixels.normalize(images, preprocessing), labels
 
     @_unconverted
     def finish(step, batch):
@@ -100,7 +101,7 @@ def training_batches(
             seed=key(seed, BATCH, step),
         )
         if mixture is None:
-            return preprocessing.normalize(batch["image"]), labels  # to the bit what evaluation sees
+            return pixels.normalize(batch["image"], preprocessing), labels  # to the bit what evaluation sees
         return mix_and_scale(batch["image"], labels, mixture)
 
     places = tf.data.Dataset.range(start_step * local, FOREVER).map(position)

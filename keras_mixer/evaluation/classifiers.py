@@ -3,8 +3,9 @@
 import os
 import pathlib
 
+from keras_mixer.card import CARD_FILE
 from keras_mixer.data import ModelCard, load_model
-from keras_mixer.data.card import CARD_FILE, MODEL_FILE
+from keras_mixer.data.trained_model import MODEL_FILE
 from keras_mixer.evaluation.predictors import Predictor, keras_predictor, newest_version, open_artefact
 
 _FILES = (".keras", ".tflite", ".onnx", ".xml")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from keras_mixer.card import CARD_FILE
 from keras_mixer.cores import usable_cores
 from keras_mixer.data import DatasetSpec, ModelCard
-from keras_mixer.data.card import CARD_FILE
 from keras_mixer.evaluation import EvaluationSplit, keras_predictor, on_one_tensor, open_artefact
 from keras_mixer.export.calibration import calibration_images
 from keras_mixer.export.files import published_as_next_version, scratch_folder

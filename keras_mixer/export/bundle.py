@@ -4,8 +4,8 @@ import os
 import pathlib
 import shutil
 
+from keras_mixer.card import CARD_FILE
 from keras_mixer.data import ModelCard
-from keras_mixer.data.card import CARD_FILE
 from keras_mixer.export.bundle_readme import bundle_readme
 from keras_mixer.export.files import scratch_folder, versions
 from keras_mixer.export.generated_files import write_generated

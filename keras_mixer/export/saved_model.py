@@ -6,8 +6,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from keras_mixer.card import CARD_FILE
 from keras_mixer.data import ModelCard
-from keras_mixer.data.card import CARD_FILE
 from keras_mixer.evaluation import on_one_tensor
 from keras_mixer.export.decoding import decode_batch
 from keras_mixer.export.files import published_as_next_version, scratch_folder

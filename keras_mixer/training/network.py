@@ -1,7 +1,6 @@
 """The network of a recipe: random or from weights, made for training with logits, finished with probabilities."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +10,11 @@ from keras_mixer import applications, siblings
 from keras_mixer.layers import MixerBlock
 from keras_mixer.models.catalog import find_variant
 from keras_mixer.models.mixer import VARIANTS, Mixer
+from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.recipe import ModelSpec, is_trained_model
 from keras_mixer.weights.fresh_head import load_with_fresh_head
 from keras_mixer.weights.loading import is_path
-from keras_mixer.weights.registry import InputPreprocessing, find
+from keras_mixer.weights.registry import find
 
 _SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
 _OF_THE_APPENDIX = ("untied", "channel_groups", "grouping", "tokens")
@@ -65,18 +65,17 @@ def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
     return network
 
 
-def input_preprocessing(spec: ModelSpec) -> InputPreprocessing:
+def input_preprocessing(spec: ModelSpec) -> Preprocessing:
     """Returns how the recipe's network wants its pixels and its crop; size and way of resizing are the recipe's own."""
     if spec.weights is not None and is_trained_model(spec.weights):
-        from keras_mixer.data.card import load_card
+        from keras_mixer.data.trained_model import load_card
 
-        card = dataclasses.asdict(load_card(spec.weights).preprocessing)
-        return InputPreprocessing(**{field.name: card[field.name] for field in dataclasses.fields(InputPreprocessing)})
+        return load_card(spec.weights).preprocessing
     if spec.variant in siblings.CONSTRUCTORS:
         return siblings.preprocessing_of(spec.variant, (*spec.image_size, spec.channels))
     if spec.weights is not None and spec.variant is not None and not is_path(spec.weights):
         return find(spec.variant, spec.weights).preprocessing
-    return InputPreprocessing()  # [-1, 1], as the paper
+    return Preprocessing()  # [-1, 1], as the paper
 
 
 def sizes(spec: ModelSpec) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import shutil
 
 import keras
 
+from keras_mixer.card import CARD_FILE
 from keras_mixer.data import DatasetSpec
-from keras_mixer.data.card import CARD_FILE, MODEL_FILE
+from keras_mixer.data.trained_model import MODEL_FILE
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.history import write_csv
 from keras_mixer.training.recipe import Recipe, is_trained_model

@@ -4,10 +4,10 @@ from .class_names import names_of as names_of
 from .class_names import wordnet_ids as wordnet_ids
 from .loading import load as load
 from .permutation import permute as permute
-from .preprocessing import preprocess_input as preprocess_input
 from .registry import InputPreprocessing as InputPreprocessing
 from .registry import WeightSet as WeightSet
 from .registry import available as available
 from .registry import find as find
+from .registry import preprocess_input as preprocess_input
 from .resolution import change_resolution as change_resolution
 from .saving import save_npz as save_npz

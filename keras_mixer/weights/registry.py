@@ -2,26 +2,9 @@
 
 import dataclasses
 
+from keras_mixer.preprocessing import Preprocessing, preprocess_input  # noqa: F401 - re-exported
 
-@dataclasses.dataclass(frozen=True)
-class InputPreprocessing:
-    """How a set of weights wants its images.
-
-    Attributes:
-        image_size: Height and width in pixels.
-        mean: Subtracted from the image on a [0, 1] scale; one number, or one per channel.
-        std: Divides the difference, likewise; mean = std = 0.5 gives [-1, 1], mean 0 and std 1 leave [0, 1].
-        resize: How photographs come to that size, see `keras_mixer.data.Preprocessing`.
-        interpolation: The method of resizing, likewise.
-        crop_share: Share of the resized side that the centre crop keeps, likewise.
-    """
-
-    image_size: tuple[int, int] = (224, 224)
-    mean: float | tuple[float, ...] = 0.5
-    std: float | tuple[float, ...] = 0.5
-    resize: str = "crop"
-    interpolation: str = "bilinear"
-    crop_share: float = 224 / 256
+InputPreprocessing = Preprocessing  # its name in version 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +29,7 @@ class WeightSet:
     classes: int
     source: str
     licence: str
-    preprocessing: InputPreprocessing = InputPreprocessing()
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
     note: str = ""
     class_names: tuple[str, ...] = ()
 

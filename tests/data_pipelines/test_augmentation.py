@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from keras_mixer.data import Augmentation, Preprocessing
+from keras_mixer.data import Augmentation, Preprocessing, pixels
 
 SMALL = Preprocessing(image_size=16)
 
@@ -65,7 +65,7 @@ def test_crops_of_a_png_are_those_of_its_pixels(encoded, photograph):
 
 def test_every_other_image_is_mirrored(photograph):
     results = many(Augmentation(crop="none"), photograph)
-    plain = np.round(SMALL.fit(photograph)).astype(np.uint8)
+    plain = np.round(pixels.fit(photograph, SMALL)).astype(np.uint8)
     mirrored = [(result == plain[:, ::-1]).all() for result in results]
     assert all(flipped or (result == plain).all() for flipped, result in zip(mirrored, results, strict=True))
     assert 0.4 < np.mean(mirrored) < 0.6
@@ -83,7 +83,7 @@ def test_pad_shifts_by_up_to_the_padding():
 def test_no_crop_is_what_evaluation_sees(encoded, photograph):
     for preprocessing in (SMALL, Preprocessing(image_size=(8, 12), resize="direct")):
         results = many(Augmentation(crop="none", flip=False), encoded(photograph), preprocessing, count=2)
-        np.testing.assert_array_equal(results[0], np.round(preprocessing.fit(photograph)).astype(np.uint8))
+        np.testing.assert_array_equal(results[0], np.round(pixels.fit(photograph, preprocessing)).astype(np.uint8))
         np.testing.assert_array_equal(results[0], results[1])
 
 

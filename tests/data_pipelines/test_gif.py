@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from keras_mixer.data import Preprocessing
+from keras_mixer.data import Preprocessing, pixels
 from keras_mixer.data.gif import MAX_BLOCKS, first_frame
 
 COLOUR, GREY = Preprocessing(channels=3), Preprocessing(channels=1)
@@ -35,9 +35,9 @@ def at_the_place(content, left, top):
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_first_frame_is_what_the_same_picture_as_png_is(frames, count, options, encoded):
     content, picture = gif(frames[:count], **options), np.asarray(frames[0].convert("RGB"))
-    np.testing.assert_array_equal(COLOUR.decode(content), picture)
-    np.testing.assert_array_equal(GREY.decode(content), GREY.decode(encoded(picture)))
-    np.testing.assert_allclose(GREY.decode(content)[..., 0], np.asarray(pillow_grey(picture)), atol=1)
+    np.testing.assert_array_equal(pixels.decode(content, 3), picture)
+    np.testing.assert_array_equal(pixels.decode(content, 1), pixels.decode(encoded(picture), 1))
+    np.testing.assert_allclose(pixels.decode(content, 1)[..., 0], np.asarray(pillow_grey(picture)), atol=1)
 
 
 def pillow_grey(picture):
@@ -46,7 +46,7 @@ def pillow_grey(picture):
 
 def test_data_after_the_end_and_the_place_on_the_canvas_change_nothing(frames):
     content, picture = gif(frames[:1]), np.asarray(frames[0].convert("RGB"))
-    np.testing.assert_array_equal(COLOUR.decode(at_the_place(content, 10, 20) + b"more"), picture)
+    np.testing.assert_array_equal(pixels.decode(at_the_place(content, 10, 20) + b"more", 3), picture)
 
 
 def test_the_first_frame_is_measured_without_what_follows(frames):
@@ -75,4 +75,4 @@ def test_works_inside_a_pipeline(frames):
 )
 def test_a_damaged_file_is_refused(frames, damage):
     with pytest.raises(tf.errors.InvalidArgumentError, match="cut short or holds no frame"):
-        COLOUR.decode(damage(gif(frames[:1])))
+        pixels.decode(damage(gif(frames[:1])), 3)

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from keras_mixer.data import Preprocessing
+from keras_mixer.data import Preprocessing, pixels
 
 
 def pillow(image):
@@ -66,7 +66,7 @@ def plain_crop(image, preprocessing):
 def test_crops_of_photographs_are_those_of_the_whole_image_to_the_bit(shape, interpolation):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     preprocessing = Preprocessing(image_size=28, interpolation=interpolation)
-    np.testing.assert_array_equal(preprocessing.fit(image), plain_crop(image, preprocessing))
+    np.testing.assert_array_equal(pixels.fit(image, preprocessing), plain_crop(image, preprocessing))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos5", "area"])
@@ -82,7 +82,7 @@ def test_of_a_long_image_the_middle_is_seen(shape, interpolation):
         expected = plain_crop(given, preprocessing)
         # Whole pixels of the scaled image may lie half a pixel beside those of the scaled whole.
         slope = np.abs(np.diff(expected, axis=axis)).max()
-        assert np.abs(preprocessing.fit(given) - expected).max() <= 0.6 * slope + 1
+        assert np.abs(pixels.fit(given, preprocessing) - expected).max() <= 0.6 * slope + 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 30_000), (30_000, 1)])
@@ -95,7 +95,7 @@ def test_a_line_of_pixels_takes_no_more_memory_than_a_photograph(height, width, 
     function = tf.function(preprocessing, input_signature=[tf.TensorSpec((), tf.string)])
     result = function(encoded).numpy()
     if resize == "crop":
-        np.testing.assert_allclose(result, preprocessing.normalize(127.0), atol=1 / 127)
+        np.testing.assert_allclose(result, pixels.normalize(127.0, preprocessing), atol=1 / 127)
     else:
         profile = result[0] if height == 1 else result[:, 0]
         margin = 1 / 16 if resize == "squash" else 0
@@ -107,9 +107,9 @@ def test_a_line_of_pixels_takes_no_more_memory_than_a_photograph(height, width, 
 def test_the_order_of_the_axes_does_not_matter(monkeypatch, interpolation):
     image = np.random.default_rng(0).integers(0, 256, (5, 300, 3), np.uint8)
     preprocessing = Preprocessing(image_size=28, resize="direct", interpolation=interpolation)
-    expected = preprocessing.fit(image)
-    monkeypatch.setattr("keras_mixer.data.preprocessing.UNFINISHED_LIMIT", 0)
-    np.testing.assert_allclose(preprocessing.fit(image), expected, atol=1e-3)
+    expected = pixels.fit(image, preprocessing)
+    monkeypatch.setattr("keras_mixer.data.pixels.UNFINISHED_LIMIT", 0)
+    np.testing.assert_allclose(pixels.fit(image, preprocessing), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "area", "nearest", "lanczos3"])
@@ -123,29 +123,29 @@ def test_every_interpolation_stays_in_range(photograph, interpolation, encoded):
     [(0.5, 0.5, -1, 1), (0.0, 1.0, 0, 1), ((0.5, 0.25, 0.0), (0.5, 0.25, 1.0), None, None)],
 )
 def test_scale(mean, std, low, high):
-    pixels = np.array([[0, 0, 0], [255, 255, 255], [51, 102, 153]], np.uint8)
-    result = Preprocessing(mean=mean, std=std).normalize(pixels).numpy()
-    np.testing.assert_allclose(result, (pixels / 255 - np.array(mean)) / np.array(std), atol=1e-6)
+    values = np.array([[0, 0, 0], [255, 255, 255], [51, 102, 153]], np.uint8)
+    result = pixels.normalize(values, Preprocessing(mean=mean, std=std)).numpy()
+    np.testing.assert_allclose(result, (values / 255 - np.array(mean)) / np.array(std), atol=1e-6)
     if low is not None:
         assert result.min() == low
         assert result.max() == high
 
 
 def test_decodes_pngs_without_loss(photograph, encoded):
-    assert (Preprocessing().decode(encoded(photograph)).numpy() == photograph).all()
+    assert (pixels.decode(encoded(photograph)).numpy() == photograph).all()
 
 
 def test_decodes_jpegs_like_pillow(photograph, encoded):
     content = encoded(photograph, "JPEG", quality=90)
     expected = np.asarray(PIL.Image.open(io.BytesIO(content)))
-    assert (Preprocessing().decode(content).numpy() == expected).all()
+    assert (pixels.decode(content).numpy() == expected).all()
 
 
 def test_converts_colour_to_grey_and_back(photograph, encoded):
-    grey = Preprocessing(channels=1).decode(encoded(photograph, "JPEG", quality=95)).numpy()
+    grey = pixels.decode(encoded(photograph, "JPEG", quality=95), 1).numpy()
     assert grey.shape == (45, 60, 1)
     np.testing.assert_allclose(grey[..., 0], np.asarray(pillow(photograph).convert("L")), atol=4)
-    colour = Preprocessing(channels=3).decode(encoded(photograph[..., :1])).numpy()
+    colour = pixels.decode(encoded(photograph[..., :1]), 3).numpy()
     assert (colour == photograph[..., :1]).all()
 
 
@@ -199,7 +199,7 @@ def test_bad_json(text, message):
     [
         ({"image_size": 0}, "pair of pixels"),
         ({"image_size": (8, 8, 3)}, "pair of pixels"),
-        ({"channels": 4}, "3 .RGB. or 1 .grey., but got 4"),
+        ({"channels": 0}, "at least 1, but got 0"),
         ({"resize": "stretch"}, "crop, squash, direct, but got 'stretch'"),
         ({"interpolation": "cubic"}, "bicubic"),
         ({"mean": (0.5, 0.5)}, "one per channel"),
@@ -211,3 +211,8 @@ def test_bad_json(text, message):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing(**arguments)
+
+
+def test_files_decode_to_colour_or_grey_alone(photograph, encoded):
+    with pytest.raises(ValueError, match=r"3 channels \(RGB\) or 1 \(grey\), but the model takes 4"):
+        Preprocessing(channels=4)(encoded(photograph))

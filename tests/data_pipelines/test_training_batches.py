@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer import data
+from keras_mixer.data import pixels
 from keras_mixer.data.storage import random_access
 
 DIGITS = data.Preprocessing(image_size=8, channels=1, resize="direct")
@@ -134,7 +135,7 @@ def test_a_source_read_in_order_gives_every_example_once_per_epoch(tmp_path):
         source = data.load("imagenet2012", data_dir=str(tmp_path))
         batches = take(8, source, SMALL, PLAIN, 5)
         expected = sorted(
-            np.round(SMALL.fit(SMALL.decode(example["image"]))).astype(np.uint8).tobytes()
+            np.round(pixels.fit(pixels.decode(example["image"]), SMALL)).astype(np.uint8).tobytes()
             for example in source.examples().as_numpy_iterator()
         )
     levels = [np.round((images + 1) * 127.5).astype(np.uint8) for images, _ in batches]

@@ -1,0 +1,67 @@
+"""The card of a trained model: what its outputs mean and how its inputs are made, as a file beside the weights."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from keras_mixer.dataset import DatasetSpec
+from keras_mixer.fields import read
+from keras_mixer.files import written_whole
+from keras_mixer.preprocessing import Preprocessing
+
+CARD_FILE = "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What one needs to use a classifier beyond its weights.
+
+    Args:
+        name: Name of the model.
+        class_names: Names of the classes, in the order of the outputs.
+        preprocessing: How an image becomes an input.
+        dataset: The split that the model is evaluated on; None if there is none.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    dataset: DatasetSpec | None = None
+
+    def to_json(self) -> str:
+        """Returns the card as an indented JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    def for_others(self) -> "ModelCard":
+        """Returns the card without folders of this machine."""
+        if self.dataset is None or self.dataset.is_folder:
+            return dataclasses.replace(self, dataset=None)
+        return dataclasses.replace(self, dataset=dataclasses.replace(self.dataset, data_dir=None))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is not JSON, or a field is unknown, missing, of a wrong type or out of range.
+        """
+        return read(cls, json.loads(text))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the card to `path`, whole or not at all."""
+        with written_whole(path) as partial:
+            partial.write_text(self.to_json() + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "ModelCard":
+        """Reads a card file.
+
+        Raises:
+            ValueError: If the file is not a card; the message names the file.
+            OSError: If the file cannot be read.
+        """
+        try:
+            return cls.from_json(pathlib.Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not a model card: {error}") from error

@@ -1,0 +1,128 @@
+"""How an image becomes the input of a model: one record for published weights, model cards and recipes."""
+
+import dataclasses
+import json
+
+import numpy as np
+
+from keras_mixer.fields import read
+
+RESIZE_MODES = ("crop", "squash", "direct")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What a model expects of its input images.
+
+    The functions of `keras_mixer.data.pixels` carry it out with TensorFlow. `preprocess_input` scales pixels on any
+    backend.
+
+    Args:
+        image_size: Height and width of the model's input, in pixels.
+        channels: Channels of the model's input. Image files can be decoded to 3 (RGB) or 1 (grey).
+        resize: How a photograph reaches `image_size`. "crop" scales the image so that its centre crop of `image_size`
+            leaves a margin (section 3 of the paper): the shorter side of a square input becomes
+            `image_size / crop_share`. "squash" stretches the whole image to the same margin before the centre crop.
+            "direct" stretches the whole image to `image_size`.
+        interpolation: A method of `tf.image.resize`; always antialiased.
+        mean: Subtracted from pixels on the [0, 1] scale: one number, or one per channel.
+        std: Divides the difference, likewise. A mean and std of 0.5 give [-1, 1]; 0 and 1 give [0, 1].
+        crop_share: Share of the resized side that the centre crop keeps.
+
+    Raises:
+        ValueError: If a value is out of range; the message names it.
+
+    Example:
+        >>> keras_mixer.data.Preprocessing(image_size=(32, 32)).input_shape
+        (32, 32, 3)
+    """
+
+    image_size: tuple[int, int] = (224, 224)
+    channels: int = 3
+    resize: str = "crop"
+    interpolation: str = "bilinear"
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.5
+    crop_share: float = 224 / 256
+
+    def __post_init__(self):
+        size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
+        if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
+            raise ValueError(f"`image_size` is a pair of pixels (height, width), but got {self.image_size!r}.")
+        object.__setattr__(self, "image_size", size)
+        if not isinstance(self.channels, int) or self.channels < 1:
+            raise ValueError(f"`channels` is a number of at least 1, but got {self.channels!r}.")
+        if self.resize not in RESIZE_MODES:
+            raise ValueError(f"`resize` is one of {', '.join(RESIZE_MODES)}, but got {self.resize!r}.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"`interpolation` is one of {', '.join(INTERPOLATIONS)}, but got {self.interpolation!r}.")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, name, value)
+            if isinstance(value, tuple) and len(value) != self.channels:
+                raise ValueError(f"`{name}` is one number or one per channel ({self.channels}), but got {value!r}.")
+        if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
+            raise ValueError(f"`std` divides the pixels and must be positive, but got {self.std!r}.")
+        if not 0.0 < self.crop_share <= 1.0:
+            raise ValueError(f"`crop_share` is a share, 0 < crop_share <= 1, but got {self.crop_share!r}.")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The model's input shape (height, width, channels)."""
+        return (*self.image_size, self.channels)
+
+    def __call__(self, encoded):
+        """Turns the bytes of an image file into the model's input; needs TensorFlow.
+
+        Args:
+            encoded: Bytes of a JPEG, PNG or GIF, as a scalar string tensor.
+
+        Returns:
+            A float32 tensor `(height, width, channels)`.
+        """
+        from keras_mixer.data import pixels  # TensorFlow is imported here
+
+        return pixels.preprocess(encoded, self)
+
+    def to_json(self) -> str:
+        """Returns this preprocessing as a JSON object."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Preprocessing":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is not JSON, or a field is unknown, of a wrong type or out of range.
+        """
+        return read(cls, json.loads(text))
+
+
+def preprocess_input(images, preprocessing: Preprocessing | None = None):
+    """Scales pixels from [0, 255] to the range that the weights were trained on.
+
+    Args:
+        images: Array or tensor of any shape, integer or floating, with values in [0, 255]. If `preprocessing` has one
+            mean per channel, the last axis holds the channels.
+        preprocessing: The preprocessing of the weights, such as `model.preprocessing`. None scales to [-1, 1].
+
+    Returns:
+        A float32 NumPy array for an array, list or number; otherwise a tensor of the backend. The shape stays.
+
+    Example:
+        >>> keras_mixer.preprocess_input(np.array([0, 255]))
+        array([-1.,  1.], dtype=float32)
+    """
+    preprocessing = preprocessing or Preprocessing()
+    mean, std = (np.asarray(value, "float32") for value in (preprocessing.mean, preprocessing.std))
+    if isinstance(images, (np.ndarray, list, tuple, int, float)):
+        scaled = np.asarray(images, "float32") / np.float32(255.0)
+    else:
+        from keras import ops
+
+        mean, std = ops.convert_to_tensor(mean), ops.convert_to_tensor(std)
+        scaled = ops.cast(images, "float32") / 255.0
+    return (scaled - mean) / std
