@@ -4,8 +4,8 @@ import dataclasses
 
 import keras
 
-from keras_mixer.layers.checks import positive_integer, rate_below_one
-from keras_mixer.layers.gelu import gelu_erf
+from keras_mixer.layers.channel_mlp import gelu_erf
+from keras_mixer.layers.helpers import positive_integer, rate_below_one
 from keras_mixer.models.head import classifier
 from keras_mixer.models.images import image_input
 from keras_mixer.models.residual import linear_rates, residual

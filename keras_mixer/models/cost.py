@@ -15,7 +15,7 @@ from keras_mixer.layers import (
     TokenLinear,
     WeightedPermuteMLP,
 )
-from keras_mixer.layers.reweighted_mixing import ReweightedMixing
+from keras_mixer.layers.feature_maps import ReweightedMixing
 
 # Linear in the size of the table of tokens, as everything that is no product of matrices.
 _LEFT_OUT = (

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.helpers import positive_integer
 
 # Channels lie last whatever `keras.config.image_data_format` says, here as in every layer that would ask it.
 _LAST = {"data_format": "channels_last", "name": "pre_logits"}

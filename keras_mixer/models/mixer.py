@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_mixer.layers import LayerNorm, MixerBlock, PatchEmbedding
-from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.helpers import positive_integer
 from keras_mixer.models.head import classifier
 from keras_mixer.models.images import image_input
 from keras_mixer.models.residual import linear_rates

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 
 from keras_mixer.layers import ChannelMLP, LayerNorm
-from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.helpers import positive_integer
 from keras_mixer.models.head import classifier
 from keras_mixer.models.residual import linear_rates, residual
 

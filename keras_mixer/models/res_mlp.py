@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_mixer.layers import Affine, ChannelMLP, PatchEmbedding, TokenLinear
-from keras_mixer.layers.checks import positive_integer
+from keras_mixer.layers.helpers import positive_integer
 from keras_mixer.models.head import classifier
 from keras_mixer.models.images import image_input
 from keras_mixer.models.residual import linear_rates, residual

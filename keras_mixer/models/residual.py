@@ -3,7 +3,7 @@
 import keras
 
 from keras_mixer.layers import StochasticDepth
-from keras_mixer.layers.checks import rate_below_one
+from keras_mixer.layers.helpers import rate_below_one
 
 
 def linear_rates(count: int, last: float) -> list[float]:

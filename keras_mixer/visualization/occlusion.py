@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_mixer.layers.checks import pair_of_positive_integers
+from keras_mixer.layers.helpers import pair_of_positive_integers
 from keras_mixer.visualization.scale import Preprocessing, mid_grey
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from keras_mixer.layers.token_axes import HIDDEN, TOKENS_IN, TOKENS_OUT
+from keras_mixer.layers.helpers import HIDDEN, TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.grids import Grid, block_diagonal, parts_between, resample, resample_line
 from keras_mixer.weights.naming import named_weights
 from keras_mixer.weights.stored import StoredArray

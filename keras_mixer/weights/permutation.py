@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
+from keras_mixer.layers.helpers import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.naming import named_weights
 from keras_mixer.weights.resolution import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
 from keras_mixer.weights.token_weights import line_axes, stem_of, token_axes

@@ -6,7 +6,7 @@ import inspect
 import keras
 import numpy as np
 
-from keras_mixer.layers.checks import pair_of_positive_integers
+from keras_mixer.layers.helpers import pair_of_positive_integers
 from keras_mixer.weights.grids import block_diagonal, parts_between, resample, resample_line
 from keras_mixer.weights.naming import named_weights
 from keras_mixer.weights.token_weights import check_one_grid, grid_of, line_axes, stem_of, token_axes

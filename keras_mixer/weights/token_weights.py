@@ -2,7 +2,7 @@
 
 import math
 
-from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT
+from keras_mixer.layers.helpers import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.grids import Grid
 
 

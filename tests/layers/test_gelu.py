@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mixer.layers.gelu import gelu_erf
+from keras_mixer.layers.channel_mlp import gelu_erf
 
 pytestmark = pytest.mark.backends
 

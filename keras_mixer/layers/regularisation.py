@@ -1,18 +1,17 @@
-"""Stochastic depth: a residual branch is dropped whole, for some samples, while training."""
+"""Stochastic depth: training drops the whole residual branch of some samples."""
 
 import keras
 from keras import ops
 
-from keras_mixer.layers.checks import rate_below_one
+from keras_mixer.layers.helpers import rate_below_one
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class StochasticDepth(keras.layers.Layer):
-    """Drops a residual branch for each sample with probability `rate` while training, and rescales the others.
+    """Drops the residual branch of each sample with probability `rate` while training.
 
-    The survivors are divided by `1 - rate`, so that the expected value of the branch is unchanged and inference needs
-    no correction. Huang et al., 2016 (arXiv 1603.09382); table 4 of the Mixer paper, in appendix B, gives the
-    rates used there.
+    The remaining branches are divided by `1 - rate`, which keeps the expected value, so that inference needs no
+    correction. Huang et al., 2016 (arXiv 1603.09382). Table 4 of the Mixer paper gives the rates that it used.
 
     Args:
         rate: Probability that a sample's branch is dropped, in [0, 1).
@@ -32,7 +31,7 @@ class StochasticDepth(keras.layers.Layer):
         super().__init__(**kwargs)
         self.rate = rate_below_one("rate", rate)
         self.seed = seed
-        # A generator holds state that is saved and restored: a layer that never draws has none.
+        # A generator has state that is saved; a layer that never draws does without.
         self.seed_generator = keras.random.SeedGenerator(seed) if self.rate > 0 else None
         self.built = True
 
@@ -40,7 +39,7 @@ class StochasticDepth(keras.layers.Layer):
         if not training or self.rate == 0.0:
             return branch
         one_per_sample = (ops.shape(branch)[0],) + (1,) * (len(branch.shape) - 1)
-        # Drawn in float32: a bfloat16 draw has 8 bits, too few for a small rate.
+        # Drawn in float32, because the 8 bits of a bfloat16 draw are too few for a small rate.
         draws = keras.random.uniform(one_per_sample, dtype="float32", seed=self.seed_generator)
         keep = ops.cast(draws >= self.rate, branch.dtype)
         return branch * keep / ops.cast(1.0 - self.rate, branch.dtype)
