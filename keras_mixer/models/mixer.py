@@ -1,16 +1,31 @@
-"""MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601): the model and the table of its variants."""
+"""MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601)."""
 
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import keras
-
-from keras_mixer.layers import LayerNorm, MixerBlock, PatchEmbedding
+from keras_mixer import layers
 from keras_mixer.layers.helpers import positive_integer
-from keras_mixer.models.head import classifier
-from keras_mixer.models.images import image_input
-from keras_mixer.models.residual import linear_rates
+from keras_mixer.models.parts import classifier, image_input, linear_rates
+from keras_mixer.models.record import (
+    HEAD,
+    LAST_NORM,
+    LEAF,
+    NORM_LEAF,
+    Architecture,
+    Layout,
+    Rule,
+    Variant,
+    WeightSet,
+    dense,
+    same,
+    stem,
+)
+from keras_mixer.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
 
 
 def Mixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
@@ -33,7 +48,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     grouping: str = "concat",
     tokens: Sequence[int] | None = None,
     name: str = "mixer",
-) -> keras.Model:
+) -> "keras.Model":
     """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and its siblings also load published ones.
 
     Figure 1 and section 2 of the paper: patches, each projected to a token; `num_blocks` Mixer layers; LayerNorm; the
@@ -86,9 +101,9 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     rates = linear_rates(2 * num_blocks, stochastic_depth)
 
     images, inputs = image_input(input_shape, input_tensor)
-    table = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    table = layers.PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index, tokens_out in enumerate(_tokens_of_blocks(tokens, num_blocks, table.shape[1])):
-        table = MixerBlock(
+        table = layers.MixerBlock(
             tokens_mlp_dim,
             channels_mlp_dim,
             stochastic_depth=(rates[2 * index], rates[2 * index + 1]),
@@ -99,7 +114,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
             tokens=tokens_out,
             name=f"MixerBlock_{index}",
         )(table)
-    table = LayerNorm(name="pre_head_layer_norm")(table)
+    table = layers.LayerNorm(name="pre_head_layer_norm")(table)
     return classifier(inputs, table, include_top, classes, classifier_activation, pooling, name)
 
 
@@ -128,16 +143,169 @@ class MixerVariant:
     input_shape: tuple[int, int, int] = (224, 224, 3)
 
 
-# Table 1 of the paper. Not in it are S/8, which is among the released weights (sharpness-aware training), and Nano, the
-# size that public repositories train on CIFAR-10.
-VARIANTS = {
-    "mixer_s32": MixerVariant(8, 32, 512, 256, 2048),
-    "mixer_s16": MixerVariant(8, 16, 512, 256, 2048),
-    "mixer_s8": MixerVariant(8, 8, 512, 256, 2048),
-    "mixer_b32": MixerVariant(12, 32, 768, 384, 3072),
-    "mixer_b16": MixerVariant(12, 16, 768, 384, 3072),
-    "mixer_l32": MixerVariant(24, 32, 1024, 512, 4096),
-    "mixer_l16": MixerVariant(24, 16, 1024, 512, 4096),
-    "mixer_h14": MixerVariant(32, 14, 1280, 640, 5120),
-    "mixer_nano": MixerVariant(8, 4, 128, 64, 512, input_shape=(32, 32, 3)),
-}
+# Table 1 of the paper, S/8 of the released weights, and Nano, the size that public repositories train on CIFAR-10.
+_ROWS = (
+    Variant("mixer_s32", "MixerS32", "Mixer-S/32", MixerVariant(8, 32, 512, 256, 2048)),
+    Variant("mixer_s16", "MixerS16", "Mixer-S/16", MixerVariant(8, 16, 512, 256, 2048)),
+    Variant("mixer_s8", "MixerS8", "Mixer-S/8", MixerVariant(8, 8, 512, 256, 2048)),
+    Variant("mixer_b32", "MixerB32", "Mixer-B/32", MixerVariant(12, 32, 768, 384, 3072)),
+    Variant("mixer_b16", "MixerB16", "Mixer-B/16", MixerVariant(12, 16, 768, 384, 3072)),
+    Variant("mixer_l32", "MixerL32", "Mixer-L/32", MixerVariant(24, 32, 1024, 512, 4096)),
+    Variant("mixer_l16", "MixerL16", "Mixer-L/16", MixerVariant(24, 16, 1024, 512, 4096)),
+    Variant("mixer_h14", "MixerH14", "Mixer-H/14", MixerVariant(32, 14, 1280, 640, 5120)),
+    Variant("mixer_nano", "MixerNano", "Mixer-Nano", MixerVariant(8, 4, 128, 64, 512, input_shape=(32, 32, 3))),
+)
+VARIANTS: dict[str, MixerVariant] = {row.name: row.sizes for row in _ROWS}
+
+_OFFICIAL = "https://storage.googleapis.com/mixer_models"
+_REFERENCE = "google-research/vision_transformer"
+_HUB = "https://huggingface.co/timm"
+_MIIL = Preprocessing(mean=0.0, std=1.0)  # [0, 1]
+_SAM = "trained on ImageNet-1k with sharpness-aware minimisation (arXiv 2106.01548)"
+_GSAM = "trained on ImageNet-1k with surrogate gap minimisation (arXiv 2203.08065)"
+_GSAM_NOTE = (
+    "Reported broken: users could not read these files or found poor accuracy "
+    "(issue 195 of google-research/vision_transformer). Check the accuracy before relying on them."
+)
+_FROM_SCRATCH_NOTE = (
+    "The hub calls this file in21k_ft_in1k; it holds the weights trained on ImageNet-1k from scratch, "
+    "not a fine-tuned ImageNet-21k model."
+)
+_ERF_NOTE = "Trained and evaluated in timm, whose GELU is the erf form; this package computes the tanh form."
+
+
+def _official(variant: str, file: str, name: str, classes: int, training: str, note: str = "") -> WeightSet:
+    url = f"{_OFFICIAL}/{name}/Mixer-{file}.npz"
+    return WeightSet(variant, name, url, classes, f"{_REFERENCE}, {training}", "Apache-2.0", note=note)
+
+
+def _timm(variant: str, repository: str, name: str, classes: int, training: str, **fields) -> WeightSet:
+    url = f"{_HUB}/{repository}/resolve/main/model.safetensors"
+    licence = fields.pop("licence", "Apache-2.0")
+    return WeightSet(variant, name, url, classes, f"huggingface.co/timm/{repository}, {training}", licence, **fields)
+
+
+_PUBLISHED = (
+    WeightSet(
+        "mixer_nano",
+        "cifar10",
+        url=None,
+        classes=10,
+        source="keras_mixer, trained on CIFAR-10 by the recipe in the .json file beside the weights",
+        licence="Apache-2.0",
+        preprocessing=Preprocessing(image_size=(32, 32), resize="direct"),
+        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
+    _official("mixer_b16", "B_16", "imagenet1k", 1_000, "trained on ImageNet-1k"),
+    _official("mixer_l16", "L_16", "imagenet1k", 1_000, "trained on ImageNet-1k"),
+    _official("mixer_b16", "B_16", "imagenet21k", 21_843, "trained on ImageNet-21k"),
+    _official("mixer_l16", "L_16", "imagenet21k", 21_843, "trained on ImageNet-21k"),
+    _official("mixer_b16", "B_16", "sam", 1_000, _SAM),
+    _official("mixer_b32", "B_32", "sam", 1_000, _SAM),
+    _official("mixer_b16", "B_16", "gsam", 1_000, _GSAM, _GSAM_NOTE),
+    _official("mixer_b32", "B_32", "gsam", 1_000, _GSAM, _GSAM_NOTE),
+    _official("mixer_s16", "S_16", "gsam", 1_000, _GSAM, _GSAM_NOTE),
+    _official("mixer_s32", "S_32", "gsam", 1_000, _GSAM, _GSAM_NOTE),
+    _official("mixer_s8", "S_8", "gsam", 1_000, _GSAM, _GSAM_NOTE),
+    _timm("mixer_b16", "mixer_b16_224.goog_in21k", "imagenet21k_timm", 21_843, "the official imagenet21k converted"),
+    _timm("mixer_l16", "mixer_l16_224.goog_in21k", "imagenet21k_timm", 21_843, "the official imagenet21k converted"),
+    _timm(
+        "mixer_b16",
+        "mixer_b16_224.goog_in21k_ft_in1k",
+        "imagenet1k_timm",
+        1_000,
+        "the official imagenet1k converted",
+        note=_FROM_SCRATCH_NOTE,
+    ),
+    _timm(
+        "mixer_l16",
+        "mixer_l16_224.goog_in21k_ft_in1k",
+        "imagenet1k_timm",
+        1_000,
+        "the official imagenet1k converted",
+        note=_FROM_SCRATCH_NOTE,
+    ),
+    _timm(
+        "mixer_b16",
+        "mixer_b16_224.miil_in21k",
+        "imagenet21k_miil",
+        11_221,
+        "trained on ImageNet-21k-P (arXiv 2104.10972)",
+        licence="see github.com/Alibaba-MIIL/ImageNet21K",
+        preprocessing=_MIIL,
+        note=_ERF_NOTE,
+    ),
+    _timm(
+        "mixer_b16",
+        "mixer_b16_224.miil_in21k_ft_in1k",
+        "imagenet1k_miil",
+        1_000,
+        "trained on ImageNet-21k-P, fine-tuned on ImageNet-1k (arXiv 2104.10972)",
+        licence="see github.com/Alibaba-MIIL/ImageNet21K",
+        preprocessing=_MIIL,
+        note=_ERF_NOTE,
+    ),
+)
+
+
+def _previous(index: str) -> str:
+    return str(int(index) - 1)
+
+
+# The official layout of May 2021. Its MLP weights have a leading axis of length 1.
+_OF_2021: tuple[Rule, ...] = (
+    (r"embedding/(kernel|bias)", lambda m: f"stem/{m[1]}", same),
+    (r"Mixer/encoder_norm/(scale|bias)", lambda m: f"pre_head_layer_norm/{m[1]}", same),
+    (
+        r"Mixer/encoderblock_(\d{1,4})/LayerNorm_([01])/(scale|bias)",
+        lambda m: f"MixerBlock_{m[1]}/LayerNorm_{m[2]}/{m[3]}",
+        same,
+    ),
+    (
+        r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)([12])",
+        lambda m: f"MixerBlock_{m[1]}/{m[2]}_mixing/Dense_{_previous(m[4])}/{m[3]}",
+        lambda array: array.reshaped(*array.shape[1:]) if array.shape[:1] == (1,) else array,
+    ),
+)
+
+_TIMM: tuple[Rule, ...] = (
+    stem(r"stem\.proj"),
+    (
+        r"blocks\.(\d{1,4})\.norm([12])\.(weight|bias)",
+        lambda m: f"MixerBlock_{m[1]}/LayerNorm_{_previous(m[2])}/{NORM_LEAF[m[3]]}",
+        same,
+    ),
+    (
+        r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc([12])\.(weight|bias)",
+        lambda m: f"MixerBlock_{m[1]}/{m[2]}_mixing/Dense_{_previous(m[3])}/{LEAF[m[4]]}",
+        dense,
+    ),
+    LAST_NORM,
+    HEAD,
+)
+
+
+def _block_cost(layer) -> int:
+    _, tokens, channels = layer.input.shape
+    _, tokens_out, _ = layer.output.shape
+    groups = layer.channel_groups
+    # Columns of S * G values each; without groups, C columns of S values.
+    token_mlp = (channels // groups) * groups * (tokens + tokens_out) * layer.tokens_mlp_dim
+    views = tokens * channels * channels if layer.grouping == "project" else 0
+    shortcut = tokens * tokens_out * channels if tokens_out != tokens else 0
+    channel_mlp = 2 * tokens_out * channels * layer.channels_mlp_dim
+    return token_mlp + views + shortcut + channel_mlp
+
+
+ARCHITECTURE = Architecture(
+    name="mixer",
+    builder=Mixer,
+    variants=_ROWS,
+    published=_PUBLISHED,
+    layouts=(
+        Layout(r"embedding/.*|Mixer/.*", _OF_2021),
+        Layout(r"blocks\.\d{1,4}\.mlp_tokens\..*", _TIMM),
+    ),
+    costs={"MixerBlock": _block_cost},
+    token_kernel="MixerBlock_0/token_mixing/Dense_0",
+)

@@ -1,25 +1,28 @@
-"""ResMLP (Touvron et al., 2021, arXiv 2105.03404): the block, the model and the table of its variants."""
+"""ResMLP (Touvron et al., 2021, arXiv 2105.03404)."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import keras
-
-from keras_mixer.layers import Affine, ChannelMLP, PatchEmbedding, TokenLinear
+from keras_mixer import layers
 from keras_mixer.layers.helpers import positive_integer
-from keras_mixer.models.head import classifier
-from keras_mixer.models.images import image_input
-from keras_mixer.models.residual import linear_rates, residual
+from keras_mixer.models.parts import classifier, image_input, linear_rates, residual, token_map_cost
+from keras_mixer.models.record import HEAD, LEAF, NINE_TENTHS, Architecture, Layout, Rule, Variant, dense, stem
+
+if TYPE_CHECKING:
+    import keras
 
 
 def _block(tokens, *, mlp_dim: int, layer_scale: float, rates: tuple[float, float], dropout: float, name: str):
     """One layer, equations 2 and 3: `Z = X + s1 * (A Aff(X))`, `Y = Z + s2 * MLP(Aff(Z))`."""
-    branch = Affine(name=f"{name}_affine_0")(tokens)
-    branch = TokenLinear(keras.initializers.TruncatedNormal(stddev=0.02), name=f"{name}_token_linear")(branch)
-    branch = Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_0")(branch)
+    import keras
+
+    branch = layers.Affine(name=f"{name}_affine_0")(tokens)
+    branch = layers.TokenLinear(keras.initializers.TruncatedNormal(stddev=0.02), name=f"{name}_token_linear")(branch)
+    branch = layers.Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_0")(branch)
     tokens = residual(tokens, branch, rates[0], f"{name}_0")
-    branch = Affine(name=f"{name}_affine_1")(tokens)
-    branch = ChannelMLP(mlp_dim, dropout=dropout, name=f"{name}_channel_mlp")(branch)
-    branch = Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_1")(branch)
+    branch = layers.Affine(name=f"{name}_affine_1")(tokens)
+    branch = layers.ChannelMLP(mlp_dim, dropout=dropout, name=f"{name}_channel_mlp")(branch)
+    branch = layers.Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_1")(branch)
     return residual(tokens, branch, rates[1], f"{name}_1")
 
 
@@ -39,7 +42,7 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "res_mlp",
-) -> keras.Model:
+) -> "keras.Model":
     """Builds a ResMLP with random weights; `keras_mixer.ResMLP24` and its siblings build the published sizes.
 
     Like Mixer, but with an affine map of each channel in place of LayerNorm, one linear map across patches in place
@@ -56,16 +59,16 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
         include_top: Whether to end in the classification head.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
-        pooling: Without the head: None for the tokens, "avg" for their mean, "max" for their maximum.
+        pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
         stochastic_depth: Probability of dropping the last branch for a sample while training, in [0, 1); it rises
             linearly from 0 at the first branch.
         dropout: Dropout rate inside the MLPs, in [0, 1).
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)`, normalised by ImageNet's mean and
-        deviation for the published weights, to class scores `(batch, classes)`, pooled features `(batch, hidden_dim)`
-        or tokens `(batch, tokens, hidden_dim)`.
+        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
+        pooled features `(batch, hidden_dim)` or tokens `(batch, tokens, hidden_dim)`. The published weights want images
+        normalised by ImageNet's mean and deviation.
 
     Raises:
         ValueError: If an argument is out of range or the patch does not divide the image.
@@ -80,7 +83,7 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
     rates = linear_rates(2 * num_blocks, stochastic_depth)
 
     images, inputs = image_input(input_shape, input_tensor)
-    tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    tokens = layers.PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index in range(num_blocks):
         tokens = _block(
             tokens,
@@ -90,7 +93,7 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
             dropout=dropout,
             name=f"block_{index}",
         )
-    tokens = Affine(name="pre_head_affine")(tokens)
+    tokens = layers.Affine(name="pre_head_affine")(tokens)
     return classifier(inputs, tokens, include_top, classes, classifier_activation, pooling, name)
 
 
@@ -105,10 +108,55 @@ class ResMLPVariant:
     layer_scale: float = 1e-4
 
 
-# Table 1 of the paper; the factors on the branches are those of the authors' code.
-RES_MLP_VARIANTS = {
-    "res_mlp_12": ResMLPVariant(12, 16, 384, layer_scale=0.1),
-    "res_mlp_24": ResMLPVariant(24, 16, 384, layer_scale=1e-5),
-    "res_mlp_36": ResMLPVariant(36, 16, 384, layer_scale=1e-6),
-    "res_mlp_b24_8": ResMLPVariant(24, 8, 768, layer_scale=1e-6),
-}
+# Table 1 of the paper; the initial factors on the branches are those of the authors' code.
+_ROWS = (
+    Variant("res_mlp_12", "ResMLP12", "ResMLP-S12", ResMLPVariant(12, 16, 384, layer_scale=0.1)),
+    Variant("res_mlp_24", "ResMLP24", "ResMLP-S24", ResMLPVariant(24, 16, 384, layer_scale=1e-5)),
+    Variant("res_mlp_36", "ResMLP36", "ResMLP-S36", ResMLPVariant(36, 16, 384, layer_scale=1e-6)),
+    Variant("res_mlp_b24_8", "ResMLPB24x8", "ResMLP-B24/8", ResMLPVariant(24, 8, 768, layer_scale=1e-6)),
+)
+RES_MLP_VARIANTS: dict[str, ResMLPVariant] = {row.name: row.sizes for row in _ROWS}
+
+_AFFINE_LEAF = {"alpha": "scale", "beta": "bias"}
+
+
+def _vector(array):
+    """Returns one value per channel, without the leading axes of length 1 that broadcast it."""
+    return array.reshaped(array.shape[-1]) if set(array.shape[:-1]) <= {1} and array.shape else array
+
+
+# The names of timm and of the authors, facebookresearch/deit.
+_RULES: tuple[Rule, ...] = (
+    stem(r"(?:stem|patch_embed)\.proj"),
+    (
+        r"blocks\.(\d{1,4})\.norm([12])\.(alpha|beta)",
+        lambda m: f"block_{m[1]}_affine_{int(m[2]) - 1}/{_AFFINE_LEAF[m[3]]}",
+        _vector,
+    ),
+    (
+        r"blocks\.(\d{1,4})\.(?:linear_tokens|attn)\.(weight|bias)",
+        lambda m: f"block_{m[1]}_token_linear/{LEAF[m[2]]}",
+        dense,
+    ),
+    (
+        r"blocks\.(\d{1,4})\.(?:ls|gamma_)([12])",
+        lambda m: f"block_{m[1]}_layer_scale_{int(m[2]) - 1}/scale",
+        _vector,
+    ),
+    (
+        r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc([12])\.(weight|bias)",
+        lambda m: f"block_{m[1]}_channel_mlp/Dense_{int(m[2]) - 1}/{LEAF[m[3]]}",
+        dense,
+    ),
+    (r"norm\.(alpha|beta)", lambda m: f"pre_head_affine/{_AFFINE_LEAF[m[1]]}", _vector),
+    HEAD,
+)
+
+ARCHITECTURE = Architecture(
+    name="res_mlp",
+    builder=ResMLP,
+    variants=_ROWS,
+    preprocessing=NINE_TENTHS,  # facebookresearch/deit, README_resmlp.md; timm has 0.875
+    layouts=(Layout(r"blocks\.\d{1,4}\.(linear_tokens\.weight|norm1\.alpha)", _RULES),),
+    costs={"TokenLinear": token_map_cost, "Affine": lambda layer: 0},
+)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mixer import weights
-from keras_mixer.weights.registry import InputPreprocessing
+from keras_mixer.weights import InputPreprocessing
 
 
 def permuted_images(images, patch, patch_permutation, pixel_permutation):
@@ -92,7 +92,7 @@ def test_a_head_that_treats_patches_by_their_place_is_refused(policy):
     flattened = headed(keras.layers.Flatten(), keras.layers.Dense(4, "softmax", kernel_initializer="zeros"))
     neighbours = headed(keras.layers.Conv1D(4, 3), keras.layers.GlobalAveragePooling1D())
     for model in (flattened, neighbours):
-        with pytest.raises(ValueError, match="'mine' treats patches by their place"):
+        with pytest.raises(ValueError, match="'mine' depends on the place of each patch"):
             weights.permute(model, order)
         assert weights.permute(model, pixel_permutation=np.arange(64)[::-1]).name == "mine"
 

@@ -6,7 +6,7 @@ import pytest
 import keras_mixer
 from keras_mixer import weights
 from keras_mixer.models import VARIANTS
-from keras_mixer.weights.registry import find
+from keras_mixer.weights import find
 
 # The sets that the official repository publishes.
 OFFICIAL = {

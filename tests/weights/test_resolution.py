@@ -6,8 +6,8 @@ from PIL import Image
 
 import keras_mixer
 from keras_mixer import weights
-from keras_mixer.weights.grids import resample
-from keras_mixer.weights.registry import InputPreprocessing
+from keras_mixer.weights import InputPreprocessing
+from keras_mixer.weights.resolution.grids import resample
 
 
 def loaded(**arguments):
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_a_non_square_image_needs_its_size(tmp_path):
     wide = weights.change_resolution(loaded(), (32, 64))
     weights.save_npz(wide, tmp_path / "wide.npz")
     model = goldens.mixer(input_shape=(64, 64, 3), tokens_mlp_dim=48)
-    with pytest.raises(ValueError, match="32 tokens are no square grid"):
+    with pytest.raises(ValueError, match="32 tokens are not a square grid"):
         weights.load(model, tmp_path / "wide.npz", resize=True)
     weights.load(model, tmp_path / "wide.npz", resize=(32, 64))
     images = noise(1, 64, 64, 3)

@@ -11,8 +11,8 @@ import pytest
 import keras_mixer
 from keras_mixer import weights
 from keras_mixer.cli import main
-from keras_mixer.weights.cache import cached_path
-from keras_mixer.weights.registry import find
+from keras_mixer.weights import find
+from keras_mixer.weights.published.cache import cached_path
 
 ENTRY = find("mixer_nano", "cifar10")
 PHOTOGRAPHS = pathlib.Path(__file__).parents[1] / "data" / "cifar10"  # the first four of each class of the test split

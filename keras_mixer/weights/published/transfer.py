@@ -1,4 +1,4 @@
-"""Fetches a published file into the cache: whole, checked and under its final name, or not at all."""
+"""Downloads a published file into the cache: whole, checked and under its final name, or not at all."""
 
 import base64
 import contextlib
@@ -20,7 +20,7 @@ _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 
 
 def published_or_mirrored(url: str) -> str:
-    """Returns `url`, or its place on the mirror: the mirror's address takes the place of `https://host`.
+    """Returns `url`, or its address on the mirror, which replaces `https://host`.
 
     Raises:
         ValueError: If the mirror is neither https nor plain http on this machine.
@@ -39,14 +39,14 @@ def published_or_mirrored(url: str) -> str:
 def fetch(url: str, path: Path) -> str:
     """Downloads `url` to `path` and returns its sha256.
 
-    The transfer goes to a file of its own beside `path`, is checked against what the server says of it (length, and
-    the md5 of `x-goog-hash` or the sha256 of the Hugging Face hub where given), and takes its final name in one step.
-    An interrupted transfer leaves nothing; two processes at once each bring a whole file.
+    The bytes go to a temporary file beside `path`, which gets its final name in one step once it matches what the
+    server announced: its length, and the md5 of `x-goog-hash` or the sha256 of the Hugging Face hub. An interrupted
+    transfer leaves nothing behind. Two processes at once each fetch a whole file.
 
     Raises:
-        OSError: If the file cannot be fetched or does not arrive as the server has it. The message names the address,
-            the place where a file fetched by hand goes, and the variable that points at a mirror.
-        ValueError: If the mirror's address is not acceptable.
+        OSError: If the file cannot be fetched or does not match. The message names the address, the path for a file
+            fetched by hand, and the variable that points at a mirror.
+        ValueError: If the mirror is neither https nor plain http on this machine.
     """
     import requests
 
@@ -71,7 +71,7 @@ def fetch(url: str, path: Path) -> str:
 
 
 def digest_path(path: Path) -> Path:
-    """Where the sha256 of `path` is recorded, in the format of `sha256sum`."""
+    """Returns the file that records the sha256 of `path`, in the format of `sha256sum`."""
     return path.with_name(path.name + ".sha256")
 
 
@@ -87,7 +87,7 @@ class _BadTransferError(Exception):
 
 @contextlib.contextmanager
 def _silent_retries() -> Iterator[None]:
-    """Keeps urllib3 from warning of each retry: there are few, and the error at their end tells of the last."""
+    """Keeps urllib3 from logging a warning for each retry; the final error is raised anyway."""
     log = logging.getLogger("urllib3.connectionpool")
 
     def says_more(record: logging.LogRecord) -> bool:
@@ -114,7 +114,7 @@ def _transfer(address: str, file, label: str) -> str:
         stack.enter_context(_silent_retries())
         session.mount("https://", HTTPAdapter(max_retries=retry))
         session.mount("http://", HTTPAdapter(max_retries=retry))
-        # A compressed transfer would make the announced length and hash those of other bytes.
+        # The announced length and hash are those of the uncompressed bytes.
         response = stack.enter_context(
             session.get(address, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
         )
@@ -148,7 +148,7 @@ def _announced_hashes(response) -> dict[str, str]:
     md5 = re.search(r"md5=([A-Za-z0-9+/]{22}==)", response.headers.get("x-goog-hash", ""))
     if md5:
         hashes["md5"] = base64.b64decode(md5[1]).hex()
-    # The hub announces a large file's sha256 on the answer that redirects to its storage.
+    # The hub announces the sha256 of a large file in the answer that redirects to its storage.
     for answer in (*response.history, response):
         sha256 = re.fullmatch(r'"?([0-9a-f]{64})"?', answer.headers.get("x-linked-etag", ""))
         if sha256:
@@ -173,7 +173,7 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The innermost cause in one short phrase: requests wraps the system's reason several times."""
+    """Returns the innermost cause in one short phrase, because requests wraps the system's reason several times."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answered {response.status_code} {response.reason}"

@@ -1,4 +1,4 @@
-"""Names of the classes that the published heads know, and the best of a model's predictions by name."""
+"""The names of the classes of published heads, and the best predictions by name."""
 
 import json
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mixer.weights.cache import cached_file
-from keras_mixer.weights.registry import WeightSet
+from keras_mixer.models import WeightSet
+from keras_mixer.weights.published.cache import cached_file
 
 # Class number -> (WordNet id, name), for both label sets as they are published.
 _IMAGENET_1K = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -20,19 +20,18 @@ def decode_predictions(
 ) -> list[list[tuple[str, str, float]]]:
     """Names the best classes of each prediction.
 
-    Those of ImageNet are fetched once into the Keras cache.
+    The names of ImageNet's classes are fetched once into the Keras cache.
 
     Args:
-        probabilities: Scores of shape `(batch, classes)`; of 1,000 or 21,843 classes where none are named.
-        top: How many classes of each prediction, best first; None for five, or all of fewer.
-        class_names: Names of other classes, in the order of the scores, as `keras_mixer.weights.names_of` knows them
-            for a set of weights.
+        probabilities: Scores of shape `(batch, classes)`, with 1,000 or 21,843 classes unless `class_names` is given.
+        top: Number of classes for each prediction, best first; None for five, or all if there are fewer.
+        class_names: Names of other classes, in the order of the scores, such as `keras_mixer.weights.names_of` returns.
 
     Returns:
-        For each prediction, `top` triples (WordNet id, name, score); the name stands for the id of classes named.
+        For each prediction, `top` triples (WordNet id, name, score). With `class_names`, the name is also the id.
 
     Raises:
-        ValueError: If the shape is another, `top` is out of range, or the file of names is damaged.
+        ValueError: If the scores have another shape, `top` is out of range, or the file of names is damaged.
         OSError: If the names are not in the cache and cannot be fetched.
 
     Example:
@@ -48,8 +47,8 @@ def decode_predictions(
     if class_names is not None:
         if scores.ndim != 2 or scores.shape[1] != len(class_names):
             raise ValueError(
-                f"`class_names` are {len(class_names)}: expected scores of shape (batch, {len(class_names)}), but got "
-                f"{scores.shape}."
+                f"`class_names` has {len(class_names)} names: expected scores of shape (batch, {len(class_names)}), "
+                f"but got {scores.shape}."
             )
     elif scores.ndim != 2 or scores.shape[1] not in _READERS:
         raise ValueError(
@@ -61,7 +60,7 @@ def decode_predictions(
     if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
         raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
     names = _READERS[scores.shape[1]]() if class_names is None else [(name, name) for name in class_names]
-    # Stable, so that of equal scores the lower class number comes first.
+    # A stable sort puts the lower class number first where scores are equal.
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [[(*names[index], float(row[index])) for index in order] for row, order in zip(scores, best, strict=True)]
 
@@ -69,13 +68,13 @@ def decode_predictions(
 def wordnet_ids(classes: int) -> tuple[str, ...]:
     """Returns the WordNet ids of a published head's classes, in the order of its scores.
 
-    They are fetched once into the Keras cache.
+    The names are fetched once into the Keras cache.
 
     Args:
-        classes: Classes of the head: 1,000 of ImageNet or 21,843 of ImageNet-21k.
+        classes: Number of classes of the head, 1,000 for ImageNet or 21,843 for ImageNet-21k.
 
     Raises:
-        ValueError: If the number is another, or the file of names is damaged.
+        ValueError: If the number is different, or the file of names is damaged.
         OSError: If the names are not in the cache and cannot be fetched.
     """
     if classes not in _READERS:
@@ -84,14 +83,14 @@ def wordnet_ids(classes: int) -> tuple[str, ...]:
 
 
 def names_of(entry: WeightSet) -> tuple[str, ...]:
-    """Returns the names of the classes of a set of weights, WordNet ids where they are those of ImageNet.
+    """Returns the names of the classes of a set of weights; WordNet ids if they are ImageNet's.
 
     Args:
-        entry: The set, as from `keras_mixer.weights.find`.
+        entry: The set, from `keras_mixer.weights.find`.
 
     Raises:
         ValueError: If the names are not known, or the file of names is damaged.
-        OSError: If they have to be fetched and cannot be.
+        OSError: If they have to be fetched and that fails.
     """
     return entry.class_names or wordnet_ids(entry.classes)
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from keras_mixer.layers.helpers import TOKENS_IN, TOKENS_OUT
-from keras_mixer.weights.naming import named_weights
-from keras_mixer.weights.resolution import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
-from keras_mixer.weights.token_weights import line_axes, stem_of, token_axes
+from keras_mixer.weights.reading.checkpoint import named_weights
+from keras_mixer.weights.resolution.change import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
+from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
 
 
 def permute(
@@ -18,14 +18,14 @@ def permute(
 ) -> keras.Model:
     """Returns a new model that gives for permuted images what `model` gives for the originals.
 
-    A Mixer treats neither patches nor the pixels in a patch by their place: permuting them in the image is undone by
-    permuting the rows of the stem and the token axes of the token MLPs.
+    A Mixer has no use for the place of a patch, or of a pixel in its patch: permuting the rows of the stem and the
+    token axes of the token MLPs makes up for permuting them in the image.
 
     Args:
         model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.
         patch_permutation: Position i of the permuted image holds patch `patch_permutation[i]` of the original, both in
             raster order. None leaves the patches in place.
-        pixel_permutation: Position i of each permuted patch holds pixel `pixel_permutation[i]` of the original one,
+        pixel_permutation: Position i of each permuted patch holds pixel `pixel_permutation[i]` of the original patch,
             in raster order; the channels of a pixel stay together. None leaves the pixels in place.
 
     Returns:
@@ -33,9 +33,9 @@ def permute(
         that ends in tokens gives them in the order of the permuted patches.
 
     Raises:
-        ValueError: If an argument is no permutation of the right length, or the model treats patches by their place,
-            as a head on flattened tokens does. The latter is found by a trial with random weights, from the stem on, of
-            models with one input: layers before the stem must treat all pixels alike, as a rescaling does.
+        ValueError: If an argument is not a permutation of the right length, or the model depends on the place of a
+            patch, as a head on flattened tokens does. A trial with random weights from the stem on finds that out, if
+            the model has one input. Layers before the stem must treat all pixels alike, as a rescaling does.
 
     Example:
         >>> order = np.random.default_rng(0).permutation(196)
@@ -44,8 +44,8 @@ def permute(
     stem = stem_of(model)
     if patch_permutation is not None and line_axes(model):
         raise ValueError(
-            f"{model.name!r} mixes along rows and columns, so that no weights make up for patches in another order. "
-            "Leave `patch_permutation` out: pixels within the patches can be permuted."
+            f"{model.name!r} mixes along rows and columns, so that its weights cannot make up for patches in another "
+            "order. Leave `patch_permutation` out: pixels within the patches can be permuted."
         )
     patch_height, patch_width = stem.patch_size
     tokens = _permutation("patch_permutation", patch_permutation, stem.grid[0] * stem.grid[1])
@@ -61,11 +61,11 @@ def permute(
 
 
 def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
-    """Assigns the weights of `model` to `to`, those of the stem and over tokens in the order of permuted images."""
+    """Assigns the weights of `model` to `to`; those of the stem and over tokens get the order of permuted images."""
 
     def reordered(weight: np.ndarray, roles) -> np.ndarray:
         for axis, role in enumerate(roles):
-            # Where a block changes the number of tokens, what comes after it is not in the order of the patches.
+            # After a block that changes their number, the tokens are not in the order of the patches.
             if role in (TOKENS_IN, TOKENS_OUT) and weight.shape[axis] == len(tokens):
                 weight = np.take(weight, tokens, axis=axis)
         return weight
@@ -79,8 +79,8 @@ def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
 def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
     """Raises ValueError unless reordered weights make up for a permuted image.
 
-    The weights of the trial are random, for the model's own may hide a difference, as a head of zeros does; and in
-    float32, for in half precision errors are as large.
+    The trial has random weights, because a head of zeros would hide a difference, and float32, because errors of half
+    precision would look like one.
     """
     probe = clone_uncompiled(model, clone_function=_in_float32)
     rng = np.random.default_rng(0)
@@ -99,11 +99,11 @@ def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
         if original.ndim > 2 and np.prod(original.shape[1:-1]) == len(tokens):  # tokens, or a map of them
             expected = original.reshape(len(tokens), -1)[tokens].reshape(original.shape)
         error, unaided_error = np.abs(after - expected).max(), np.abs(before - expected).max()
-        # Rounding is far below these and what the weights do not make up for far above.
+        # Rounding errors are far below this bound, real differences far above.
         if error > 0.1 * unaided_error + 1e-3 * np.abs(original).max():
             raise ValueError(
-                f"{model.name!r} treats patches by their place, so that no order of its weights makes up for patches "
-                f"in another one. Pool the tokens before the head, instead of flattening them."
+                f"{model.name!r} depends on the place of each patch, so that its weights cannot make up for patches in "
+                f"another order. Pool the tokens before the head, instead of flattening them."
             )
 
 
@@ -117,7 +117,7 @@ def _outputs(model, images: np.ndarray) -> list[np.ndarray]:
 
 
 def _permuted(images: np.ndarray, stem, tokens: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Puts patch `tokens[i]` to place i, and pixel `pixels[i]` of each patch to place i in it."""
+    """Moves patch `tokens[i]` to place i, and pixel `pixels[i]` of each patch to its place i."""
     (rows, columns), (height, width) = stem.grid, stem.patch_size
     patches = images.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
     patches = patches.reshape(rows * columns, height * width, -1)[tokens][:, pixels]

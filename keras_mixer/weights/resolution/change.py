@@ -2,14 +2,23 @@
 
 import dataclasses
 import inspect
+import math
 
 import keras
 import numpy as np
 
-from keras_mixer.layers.helpers import pair_of_positive_integers
-from keras_mixer.weights.grids import block_diagonal, parts_between, resample, resample_line
-from keras_mixer.weights.naming import named_weights
-from keras_mixer.weights.token_weights import check_one_grid, grid_of, line_axes, stem_of, token_axes
+from keras_mixer.layers.helpers import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
+from keras_mixer.weights.reading.checkpoint import named_weights
+from keras_mixer.weights.resolution.grids import (
+    block_diagonal,
+    grid_of,
+    line_axes,
+    parts_between,
+    resample,
+    resample_line,
+    stem_of,
+    token_axes,
+)
 
 _METHODS = ("auto", "block_diagonal", "resample")
 
@@ -18,28 +27,27 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     """Returns a new model for images of another size, with the weights of `model`.
 
     If the new grid of patches is a whole number of times the old one along each axis, the token MLPs become
-    block-diagonal, as in appendix C of the paper: the image falls into `K_h x K_w` parts, each of which is treated as
-    the old model treats a whole image, by hidden units of its own (`tokens_mlp_dim` grows `K_h * K_w` times). The new
-    logits are then the mean of the old model's logits on the parts. For any other size, smaller ones included, the
-    paper says nothing; here the maps over tokens of each hidden unit are resampled as images with antialiasing, so
-    that a token MLP acts as before on the map of each channel brought to the old size, and `tokens_mlp_dim` stays.
-    ResMLP and gMLP change in the same two ways; the weights of a Vision Permutator over rows and columns are resampled
-    at any size, for a block-diagonal one would part what they join. ConvMixer and CycleMLP, none of whose weights
-    depends on the size of the image, keep them as they are.
+    block-diagonal, as in appendix C of the paper. The image falls into `K_h x K_w` parts, and hidden units of its own
+    treat each part as the old model treats a whole image (`tokens_mlp_dim` grows `K_h * K_w` times). The new logits are
+    the mean of the old model's logits on the parts. For any other size the paper has no method. Here the maps over
+    tokens of each hidden unit are resampled as images with antialiasing, and `tokens_mlp_dim` stays: a token MLP acts
+    as before on the map of each channel brought to the old size.
+    ResMLP and gMLP change in the same two ways. The weights of a Vision Permutator over rows and columns are resampled
+    at any size, because they join what block-diagonal ones would part. ConvMixer and CycleMLP keep their weights, which
+    do not depend on the size of the image.
 
     Args:
         model: A functional model of images.
         image_size: Pixels (height, width), or one integer for both; a multiple of the patch.
-        method: "auto" as above; "block_diagonal" or "resample" for one of the two.
+        method: "auto" chooses as above; "block_diagonal" or "resample" is one of the two.
 
     Returns:
         A new model, not compiled, of the same names, head, dtype policies, `preprocessing` and other settings.
 
     Raises:
-        ValueError: If the patch does not divide `image_size`, `method` is unknown, or "block_diagonal" is asked for
-            a size that is not a whole number of times the old one or a model without weights over tokens, or blocks
-            change the number of tokens; if the model is not functional or holds another model, or the weights of other
-            layers depend on the size. The patches of CycleMLP overlap, and it takes any size.
+        ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible; if the model is not
+            functional, holds another model, or has blocks that change the number of tokens or other layers whose
+            weights depend on the size.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -64,7 +72,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             changed.set_weights(model.get_weights())
             return changed
     stem = stem_of(model)
-    check_one_grid(model, named_weights(model))
+    _check_one_grid(model, named_weights(model))
     old, new = stem.grid, grid_of(stem, (height, width))
     parts = None if method == "resample" else parts_between(old, new)
     if method == "block_diagonal" and parts is None:
@@ -94,9 +102,21 @@ def _check_functional(model) -> None:
     if inner or isinstance(model, keras.Sequential) or not getattr(model, "inputs", None):
         raise ValueError(
             f"Expected a functional model of layers, but {model.name!r} is of the class {type(model).__name__}"
-            f"{f' and has the model {inner[0]!r} among its layers' if inner else ''}. Change the resolution of a "
-            f"functional Mixer itself, and put what else there is around the new one."
+            f"{f' and has the model {inner[0]!r} among its layers' if inner else ''}. Change the resolution of the "
+            f"functional Mixer itself, and put the other layers around the new one."
         )
+
+
+def _check_one_grid(model, weights: dict) -> None:
+    """Raises ValueError unless every axis over tokens of `weights` has the grid of the model's patches."""
+    grid = stem_of(model).grid
+    for name, roles in token_axes(model).items():
+        for role, length in zip(roles, weights[name].shape, strict=True):
+            if role in (TOKENS_IN, TOKENS_OUT) and length != math.prod(grid):
+                raise ValueError(
+                    f"{name} is a weight over {length} tokens, not over the {grid[0]} x {grid[1]} patches of an image: "
+                    "the resolution of a model whose blocks change the number of tokens cannot be changed."
+                )
 
 
 def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
@@ -107,13 +127,13 @@ def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
     (height, width), (patch_height, patch_width) = image_size, stem.strides
     if height % patch_height or width % patch_width:
         raise ValueError(
-            f"The image size must be a multiple of the patch size, but {height} x {width} pixels are not of patches of "
-            f"{patch_height} x {patch_width}."
+            f"The image size must be a multiple of the patch size, but {height} x {width} pixels do not fall into "
+            f"patches of {patch_height} x {patch_width}."
         )
 
 
 def copy_weights(model, to, axes, change, skip=()) -> None:
-    """Assigns every weight of `model` but `skip` to its namesake in `to`, those in `axes` changed by `change`."""
+    """Assigns every weight of `model` but `skip` to its namesake in `to`; `change` is applied to those in `axes`."""
     targets = named_weights(to)
     for name, variable in named_weights(model).items():
         if name in skip:
@@ -124,14 +144,14 @@ def copy_weights(model, to, axes, change, skip=()) -> None:
         if tuple(values.shape) != tuple(targets[name].shape):
             raise ValueError(
                 f"{name} of {model.name!r} has the shape {tuple(targets[name].shape)} at the new size and "
-                f"{tuple(values.shape)} at the old one, and is no weight over tokens: pool the tokens before it, "
+                f"{tuple(values.shape)} at the old one, but it is not a weight over tokens: pool the tokens before it, "
                 f"instead of flattening them."
             )
         targets[name].assign(values)
 
 
 def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
-    """Builds `model` anew on another input, its token MLPs with `growth` times the hidden units."""
+    """Builds `model` anew on another input, with `growth` times the hidden units in its token MLPs."""
     (images,) = model.inputs
     inputs = keras.Input(shape=(*image_size, images.shape[-1]), name=images.name, dtype=images.dtype)
     inputs = keras.tree.pack_sequence_as(model.input, [inputs])
@@ -149,27 +169,25 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
 
 
 def clone_uncompiled(model, **arguments) -> keras.Model:
-    """Clones `model`, but not how it was compiled: Keras would clone that too, or fail on a loss that has no name.
+    """Clones a functional model by `keras.models.clone_model` with `arguments`, without its compilation.
 
-    Args:
-        model: A functional model.
-        **arguments: Those of `keras.models.clone_model`.
+    Keras would clone the compilation as well, and fails on a loss without a name.
     """
     twin = keras.Model(model.input, model.output, name=model.name)
     constructors = [inspect.getfullargspec(type(of).__init__).args for of in (model, twin)]
-    if constructors[0] == constructors[1]:  # then Keras keeps the class, else it makes a plain model
+    if constructors[0] == constructors[1]:  # Keras then keeps the class
         twin = type(model)(model.input, model.output, name=model.name)
     return keras.models.clone_model(twin, **arguments)
 
 
 def copy_frozen(model, to) -> None:
-    """Freezes the weights of `to` whose like in `model` is frozen: a layer's configuration is silent on sublayers."""
+    """Freezes the weights of `to` that are frozen in `model`; the configuration of a layer leaves out its sublayers."""
     for old, new in zip(model.weights, to.weights, strict=True):
         new.trainable = old.trainable
 
 
 def copy_preprocessing(model, to) -> None:
-    """Lets `to` say how its weights want their images, as `model` does, at its own image size; none where none is."""
+    """Gives `to` the preprocessing of `model`, if it has one, at the image size of `to`."""
     preprocessing = getattr(model, "preprocessing", None)
     if preprocessing is not None:
         to.preprocessing = dataclasses.replace(preprocessing, image_size=tuple(to.inputs[0].shape[1:3]))

@@ -1,0 +1,207 @@
+"""What the package knows of an architecture, as data: builder, variants, published weights and their names.
+
+Each architecture ends its file in one `Architecture`. Everything else reads these records, and none of it imports
+Keras before it builds a model.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self
+
+from keras_mixer.preprocessing import Preprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightSet:
+    """One file of weights, published or part of this package.
+
+    Attributes:
+        variant: Name of the variant, such as "mixer_b16".
+        name: Name of the set, such as "imagenet21k".
+        url: Where the file is published, https; None for a file that comes with this package.
+        classes: Classes of its head.
+        source: Who published it, and what it was trained on.
+        licence: SPDX name of the licence, or where to read about it.
+        preprocessing: How it wants its images.
+        note: What a user should know before relying on it; empty if nothing.
+        class_names: Names of the classes, unless they are those of ImageNet.
+    """
+
+    variant: str
+    name: str
+    url: str | None
+    classes: int
+    source: str
+    licence: str
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
+    note: str = ""
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the cache; published names repeat from one set to the next."""
+        suffix = ".npz" if self.url is None else self.url[self.url.rindex(".") :]
+        return f"{self.variant}-{self.name}{suffix}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One size of an architecture.
+
+    Attributes:
+        name: Name of the variant and of its models, such as "mixer_b16".
+        constructor: Name of its constructor, such as "MixerB16".
+        title: Name in its paper, such as "Mixer-B/16".
+        sizes: A frozen dataclass whose fields are arguments of the architecture's builder.
+        preprocessing: How its published weights want their images, if they differ from those of the architecture.
+    """
+
+    name: str
+    constructor: str
+    title: str
+    sizes: Any
+    preprocessing: Preprocessing | None = None
+
+
+class StoredArray(Protocol):
+    """An array in a file, as the renaming rules see it: they change its axes before its values are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    def transposed(self, *axes: int) -> Self:
+        """Returns the array with its axes in this order."""
+
+    def reshaped(self, *shape: int) -> Self:
+        """Returns the array in another shape of the same size."""
+
+    def read(self):
+        """Reads the values as a NumPy array."""
+
+
+# A pattern of keys, the official name that a match stands for, and what turns the array into the weight.
+Rule = tuple[str, Callable[[re.Match], str], Callable[[Any], Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a foreign checkpoint names the weights of an architecture.
+
+    Attributes:
+        signature: Pattern of a key that no other layout has.
+        rules: One for each kind of key. A key that matches none keeps its name, and the loader reports it.
+        prepare: Takes and returns the arrays by key before the rules see them.
+    """
+
+    signature: str
+    rules: tuple[Rule, ...]
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """An architecture.
+
+    Attributes:
+        name: Its name, such as "mixer".
+        builder: Builds a model from sizes and the arguments that all builders share, see `keras_mixer.Mixer`.
+        variants: Its sizes.
+        preprocessing: How published weights want their images; random weights are given the same.
+        published: Weights that can be loaded by name.
+        layouts: The names of weights in foreign checkpoints.
+        costs: By the class name of a layer, a formula for the multiply-adds of one image in a layer that was called.
+        token_kernel: Layer whose kernel has the shape (tokens, hidden units of the token MLPs), if a model takes both
+            from its checkpoint. The builder then has the argument `tokens_mlp_dim`.
+    """
+
+    name: str
+    builder: Callable[..., Any]
+    variants: tuple[Variant, ...]
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
+    published: tuple[WeightSet, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+    costs: Mapping[str, Callable[[Any], int]] = dataclasses.field(default_factory=dict)
+    token_kernel: str | None = None
+
+
+# The last part of a weight's name in PyTorch -> in the official layout.
+LEAF = {"weight": "kernel", "bias": "bias"}
+NORM_LEAF = {"weight": "scale", "bias": "bias"}
+
+
+def same(array):
+    """Returns the array as it is."""
+    return array
+
+
+def dense(array):
+    """Returns a linear layer's weight, in PyTorch (outputs, inputs), as (inputs, outputs); a bias as it is."""
+    return array.transposed(1, 0) if len(array.shape) == 2 else array
+
+
+def convolution(array):
+    """Returns a weight (outputs, inputs, height, width) as (height, width, inputs, outputs); a bias as it is."""
+    return array.transposed(2, 3, 1, 0) if len(array.shape) == 4 else array
+
+
+HEAD: Rule = (r"head\.(weight|bias)", lambda m: f"head/{LEAF[m[1]]}", dense)
+LAST_NORM: Rule = (r"norm\.(weight|bias)", lambda m: f"pre_head_layer_norm/{NORM_LEAF[m[1]]}", same)
+
+
+def stem(prefix: str) -> Rule:
+    """Returns the rule for a convolution named `prefix` (a pattern) that cuts the patches."""
+    return rf"{prefix}\.(weight|bias)", lambda m: f"stem/{LEAF[m[1]]}", convolution
+
+
+_MAPS = {"h": "height", "w": "width", "c": "channels"}
+PYRAMID_RULES: tuple[Rule, ...] = (  # of Vision Permutator and CycleMLP, after `by_stage`
+    stem(r"patch_embed\.proj"),
+    (r"downsampling_(\d{1,4})\.proj\.(weight|bias)", lambda m: f"downsampling_{m[1]}/{LEAF[m[2]]}", convolution),
+    (
+        r"stage_(\d{1,4})\.(\d{1,4})\.norm([12])\.(weight|bias)",
+        lambda m: f"stage_{m[1]}_block_{m[2]}_norm_{int(m[3]) - 1}/{NORM_LEAF[m[4]]}",
+        same,
+    ),
+    (
+        r"stage_(\d{1,4})\.(\d{1,4})\.attn\.mlp_([hwc])\.weight",
+        lambda m: f"stage_{m[1]}_block_{m[2]}_mixing/{_MAPS[m[3]]}/kernel",
+        dense,
+    ),
+    (
+        r"stage_(\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc([12])\.(weight|bias)",
+        lambda m: f"stage_{m[1]}_block_{m[2]}_mixing/reweight/Dense_{int(m[3]) - 1}/{LEAF[m[4]]}",
+        dense,
+    ),
+    (
+        r"stage_(\d{1,4})\.(\d{1,4})\.attn\.proj\.(weight|bias)",
+        lambda m: f"stage_{m[1]}_block_{m[2]}_mixing/projection/{LEAF[m[3]]}",
+        dense,
+    ),
+    (
+        r"stage_(\d{1,4})\.(\d{1,4})\.mlp\.fc([12])\.(weight|bias)",
+        lambda m: f"stage_{m[1]}_block_{m[2]}_channel_mlp/Dense_{int(m[3]) - 1}/{LEAF[m[4]]}",
+        dense,
+    ),
+    LAST_NORM,
+    HEAD,
+)
+
+
+def by_stage(arrays: dict) -> dict:
+    """Renames `network.N` to the stage or downsampling that it is: the authors number the two together."""
+    matches = [(key, re.match(r"network\.(0|[1-9]\d{0,3})\.((?:proj|\d{1,4})\..*)", key)) for key in arrays]
+    numbers = {int(match[1]): match[2].startswith("proj") for _, match in matches if match}
+    names, stage = {}, -1
+    for number in sorted(numbers):
+        stage += not numbers[number]
+        names[number] = f"downsampling_{stage}" if numbers[number] else f"stage_{stage}"
+    return {f"{names[int(match[1])]}.{match[2]}" if match else key: arrays[key] for key, match in matches}
+
+
+# Preprocessing of several architectures.
+SCALED = Preprocessing(interpolation="bicubic")  # to [-1, 1]
+IMAGENET = dataclasses.replace(SCALED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# Published evaluation at 224 px with a crop of 0.9, whose code rounds 248.9 pixels down.
+NINE_TENTHS = dataclasses.replace(IMAGENET, crop_share=224 / 248)
