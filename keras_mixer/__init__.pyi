@@ -1,5 +1,4 @@
 # Written by tools/stubs.py.
-# ruff: noqa: I001
 from . import applications as applications
 from . import data as data
 from . import evaluation as evaluation

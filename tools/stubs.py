@@ -62,7 +62,7 @@ def _public_layers() -> dict[str, list[str]]:
 def _lines(names: dict, subpackages=()) -> str:
     lines = [f"from . import {name} as {name}" for name in subpackages]
     lines += sorted(f"from .{module} import {name} as {name}" for module, group in names.items() for name in group)
-    return "\n".join(["# Written by tools/stubs.py.", "# ruff: noqa: I001", *lines]) + "\n"
+    return "\n".join(["# Written by tools/stubs.py.", *lines]) + "\n"
 
 
 if __name__ == "__main__":

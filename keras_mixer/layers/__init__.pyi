@@ -1,5 +1,4 @@
 # Written by tools/stubs.py.
-# ruff: noqa: I001
 from .channel_mlp import ChannelDense as ChannelDense
 from .channel_mlp import ChannelMLP as ChannelMLP
 from .feature_maps import CycleFC as CycleFC

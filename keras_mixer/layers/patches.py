@@ -150,9 +150,9 @@ class PatchMerging(keras.layers.Conv2D):
         rows, columns = input_shape[1:3]
         if any(side is not None and side % self.factor for side in (rows, columns)):
             raise ValueError(
-                f"The layer {self.name!r} joins {self.factor} x {self.factor} places to one, but a feature map of {rows} "
-                f"x {columns} places does not fall into such patches. Choose an image whose sides are multiples of the "
-                f"patch size times {self.factor} for each such layer."
+                f"The layer {self.name!r} joins {self.factor} x {self.factor} places to one, but a feature map of "
+                f"{rows} x {columns} places does not fall into such patches. Choose an image whose sides are multiples "
+                f"of the patch size times {self.factor} for each such layer."
             )
         super().build(input_shape)
 

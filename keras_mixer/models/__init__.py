@@ -13,7 +13,7 @@ from keras_mixer.models.conv_mixer import CONV_MIXER_VARIANTS, ConvMixer, ConvMi
 from keras_mixer.models.cycle_mlp import CYCLE_MLP_VARIANTS, CycleMLP, CycleMLPVariant
 from keras_mixer.models.g_mlp import G_MLP_VARIANTS, GMLP, GMLPVariant
 from keras_mixer.models.mixer import VARIANTS, Mixer, MixerVariant
-from keras_mixer.models.record import Architecture, Layout, Variant, WeightSet
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant, WeightSet
 from keras_mixer.models.res_mlp import RES_MLP_VARIANTS, ResMLP, ResMLPVariant
 from keras_mixer.models.vision_permutator import (
     VISION_PERMUTATOR_VARIANTS,
@@ -41,6 +41,7 @@ __all__ = [
     "MixerVariant",
     "ResMLP",
     "ResMLPVariant",
+    "Rule",
     "Variant",
     "VisionPermutator",
     "VisionPermutatorVariant",

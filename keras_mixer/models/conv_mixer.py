@@ -5,19 +5,7 @@ from typing import TYPE_CHECKING
 
 from keras_mixer.layers.helpers import positive_integer, rate_below_one
 from keras_mixer.models.parts import classifier, image_input, linear_rates, residual
-from keras_mixer.models.record import (
-    HEAD,
-    IMAGENET,
-    LEAF,
-    NORM_LEAF,
-    Architecture,
-    Layout,
-    Rule,
-    Variant,
-    convolution,
-    same,
-    stem,
-)
+from keras_mixer.models.record import HEAD, IMAGENET, Architecture, Layout, Rule, Variant
 
 if TYPE_CHECKING:
     import keras
@@ -48,7 +36,7 @@ def _activated(features, activation, name: str):
 
 
 def _block(features, *, kernel_size: int, activation, rate: float, dropout: float, name: str):
-    """One layer, equations 2 and 3: a depthwise convolution with a skip, then a pointwise convolution without."""
+    """One layer, equations 2 and 3: a depthwise convolution with a residual connection, then a pointwise one."""
     import keras
 
     # Keras counts all channels as the fan-in of a depthwise kernel, but each sum runs over one channel.
@@ -84,17 +72,17 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
     dropout: float = 0.0,
     name: str = "conv_mixer",
 ) -> "keras.Model":
-    """Builds a ConvMixer with random weights; `keras_mixer.ConvMixer768x32` and its siblings build published sizes.
+    """Builds a ConvMixer with random weights; `keras_mixer.ConvMixer768x32` and others build the published sizes.
 
-    Mixer's separation with convolutions: a depthwise one of large kernel mixes places, a pointwise one channels. No
-    weight depends on the size of the image, which may be any after building.
+    Convolutions do the two mixings: a depthwise one with a large kernel mixes places, a pointwise one mixes channels.
+    The weights do not depend on the size of the image, so that the built model takes images of any size.
 
     Args:
         hidden_dim: Channels, h in the paper.
         num_blocks: Number of layers, d in the paper.
         kernel_size: Pixels of the depthwise kernel, k in the paper.
         patch_size: Pixels of a patch, p in the paper.
-        activation: "gelu" for its erf form, or any other activation of Keras.
+        activation: "gelu" for the erf form of GELU, or any other activation of Keras.
         input_shape: Image shape (height, width, channels); None for a side of any length.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
@@ -165,9 +153,6 @@ _ROWS = (
 )
 CONV_MIXER_VARIANTS: dict[str, ConvMixerVariant] = {row.name: row.sizes for row in _ROWS}
 
-_BATCH_NORM_LEAF = {**NORM_LEAF, "running_mean": "moving_mean", "running_var": "moving_variance"}
-_STATISTIC = "(weight|bias|running_mean|running_var)"
-
 
 def _depthwise(array):
     """Returns a weight (channels, 1, height, width) as (height, width, channels, 1); a bias as it is."""
@@ -179,26 +164,18 @@ def _without_counters(arrays: dict) -> dict:
     return {key: array for key, array in arrays.items() if not key.endswith(".num_batches_tracked")}
 
 
-_TIMM: tuple[Rule, ...] = (
-    stem(r"stem\.0"),
-    (rf"stem\.2\.{_STATISTIC}", lambda m: f"stem_norm/{_BATCH_NORM_LEAF[m[1]]}", same),
+_TIMM = Layout(
+    r"blocks\.\d{1,4}\.0\.fn\.0\.weight",
     (
-        r"blocks\.(\d{1,4})\.0\.fn\.0\.(weight|bias)",
-        lambda m: f"block_{m[1]}_depthwise/{LEAF[m[2]]}",
-        _depthwise,
+        Rule(r"stem\.0\.(\w+)", r"stem/\1"),
+        Rule(r"stem\.2\.(\w+)", r"stem_norm/\1"),
+        Rule(r"blocks\.(\d{1,4})\.0\.fn\.0\.(\w+)", r"block_\1_depthwise/\2", _depthwise),
+        Rule(r"blocks\.(\d{1,4})\.0\.fn\.2\.(\w+)", r"block_\1_depthwise_norm/\2"),
+        Rule(r"blocks\.(\d{1,4})\.1\.(\w+)", r"block_\1_pointwise/\2"),
+        Rule(r"blocks\.(\d{1,4})\.3\.(\w+)", r"block_\1_pointwise_norm/\2"),
+        HEAD,
     ),
-    (
-        rf"blocks\.(\d{{1,4}})\.0\.fn\.2\.{_STATISTIC}",
-        lambda m: f"block_{m[1]}_depthwise_norm/{_BATCH_NORM_LEAF[m[2]]}",
-        same,
-    ),
-    (r"blocks\.(\d{1,4})\.1\.(weight|bias)", lambda m: f"block_{m[1]}_pointwise/{LEAF[m[2]]}", convolution),
-    (
-        rf"blocks\.(\d{{1,4}})\.3\.{_STATISTIC}",
-        lambda m: f"block_{m[1]}_pointwise_norm/{_BATCH_NORM_LEAF[m[2]]}",
-        same,
-    ),
-    HEAD,
+    _without_counters,
 )
 
 ARCHITECTURE = Architecture(
@@ -206,5 +183,5 @@ ARCHITECTURE = Architecture(
     builder=ConvMixer,
     variants=_ROWS,
     preprocessing=dataclasses.replace(IMAGENET, crop_share=0.96),  # of timm
-    layouts=(Layout(r"blocks\.\d{1,4}\.0\.fn\.0\.weight", _TIMM, _without_counters),),
+    layouts=(_TIMM,),
 )

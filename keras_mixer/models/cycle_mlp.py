@@ -16,14 +16,14 @@ from keras_mixer.models.parts import (
     pyramid_classifier,
     reweighted_cost,
 )
-from keras_mixer.models.record import IMAGENET, LEAF, PYRAMID_RULES, Architecture, Layout, Rule, Variant, by_stage
+from keras_mixer.models.record import IMAGENET, PYRAMID_RULES, Architecture, Layout, Rule, Variant, by_stage
 
 if TYPE_CHECKING:
     import keras
 
 
 def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, name: str):
-    """A convolution with the same padding at both ends, where Keras's own would put more at the far end."""
+    """A convolution with the same padding at both ends; Keras's own puts more at the far end."""
     import keras
 
     pad = keras.layers.ZeroPadding2D(padding, data_format="channels_last", name=f"{name}_padding")
@@ -39,7 +39,7 @@ def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, 
 
 
 def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
-    """What makes the map for the next stage; None where the stage is the last or passes its own on."""
+    """Returns what makes the feature map for the next stage; None after the last stage or if the map stays."""
     if stage + 1 == len(hidden_dims):
         return None
     if transitions[stage]:
@@ -69,17 +69,16 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
     dropout: float = 0.0,
     name: str = "cycle_mlp",
 ) -> "keras.Model":
-    """Builds a CycleMLP with random weights; `keras_mixer.CycleMLPB1` and its siblings build the published sizes.
+    """Builds a CycleMLP with random weights; `keras_mixer.CycleMLPB1` and others build the published sizes.
 
-    A pyramid at strides 4, 8, 16 and 32 whose spatial mixing reads every channel from a pixel of its own: its cost is
-    linear in the number of pixels, and no weight depends on the size of the image, which may be any after building. As
-    in the authors' convolutions, a side of 4n + 2 pixels leaves its last row unread; the transitions read odd maps
-    whole.
+    It is a pyramid at strides 4, 8, 16 and 32 whose spatial mixing reads every channel from a pixel of its own. Its
+    cost is linear in the number of pixels. The weights do not depend on the size of the image, so that the built model
+    takes images of any size. As in the authors' code, a side of 4n + 2 pixels leaves its last row or column unread.
 
     Args:
         layers: Blocks of each stage.
         hidden_dims: Channels in each stage.
-        transitions: For each stage, whether the next one has half the rows and columns; the last entry says nothing.
+        transitions: For each stage, whether the next one has half the rows and columns; the last entry is ignored.
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels); None for a side of any length.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
@@ -150,8 +149,6 @@ _ROWS = (
 )
 CYCLE_MLP_VARIANTS: dict[str, CycleMLPVariant] = {row.name: row.sizes for row in _ROWS}
 
-# The "h" of the authors' code shifts along the width.
-_AXES = {"h": "cycle_width", "w": "cycle_height"}
 _MOST_CHANNELS = 2**16  # of a layer in any checkpoint
 
 
@@ -160,12 +157,9 @@ def _pointwise(array):
     return array.reshaped(*array.shape[:2]).transposed(1, 0) if array.shape[2:] == (1, 1) else array
 
 
-_AUTHORS: tuple[Rule, ...] = (
-    (
-        r"stage_(\d{1,4})\.(\d{1,4})\.attn\.sfc_([hw])\.(weight|bias)",
-        lambda m: f"stage_{m[1]}_block_{m[2]}_mixing/{_AXES[m[3]]}/{LEAF[m[4]]}",
-        _pointwise,
-    ),
+_RULES = (  # the "h" of the authors' code shifts along the width
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.sfc_h\.(\w+)", r"\1_block_\2_mixing/cycle_width/\3", _pointwise),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.sfc_w\.(\w+)", r"\1_block_\2_mixing/cycle_height/\3", _pointwise),
     *PYRAMID_RULES,
 )
 
@@ -200,6 +194,6 @@ ARCHITECTURE = Architecture(
     builder=CycleMLP,
     variants=_ROWS,
     preprocessing=IMAGENET,  # ShoufaChen/CycleMLP, datasets.py, which ignores the crop_pct of its cycle_mlp.py
-    layouts=(Layout(r"network\.\d{1,4}\.\d{1,4}\.attn\.sfc_h\.weight", _AUTHORS, _prepared),),
+    layouts=(Layout(r"network\.\d{1,4}\.\d{1,4}\.attn\.sfc_h\.weight", _RULES, _prepared),),
     costs={"CycleFC": kernel_cost, "CycleMixing": lambda layer: reweighted_cost(layer, *[layer.output.shape[-1]] * 2)},
 )

@@ -6,20 +6,7 @@ from typing import TYPE_CHECKING
 from keras_mixer import layers
 from keras_mixer.layers.helpers import positive_integer, rate_below_one
 from keras_mixer.models.parts import classifier, image_input, linear_rates, residual, token_map_cost
-from keras_mixer.models.record import (
-    HEAD,
-    LAST_NORM,
-    LEAF,
-    NORM_LEAF,
-    SCALED,
-    Architecture,
-    Layout,
-    Rule,
-    Variant,
-    dense,
-    same,
-    stem,
-)
+from keras_mixer.models.record import HEAD, LAST_NORM, SCALED, Architecture, Layout, Rule, Variant
 
 if TYPE_CHECKING:
     import keras
@@ -56,16 +43,16 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
     dropout: float = 0.0,
     name: str = "g_mlp",
 ) -> "keras.Model":
-    """Builds a gMLP with random weights; `keras_mixer.GMLPS` and its siblings build the published sizes.
+    """Builds a gMLP with random weights; `keras_mixer.GMLPS` and others build the published sizes.
 
-    One MLP over channels in each block, whose hidden units pass a spatial gating unit: half of them, mixed across
-    tokens, multiply the other half. The gates are 1 at the start, and a block is then a plain MLP.
+    Each block is one MLP over channels with a spatial gating unit inside: half of the hidden units, mixed across
+    tokens, multiply the other half. The gates start at 1, which makes a block a plain MLP.
 
     Args:
         num_blocks: Number of layers.
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dim: Channels of a token.
-        mlp_ratio: Hidden units before the gating per channel; `hidden_dim * mlp_ratio` must be even.
+        mlp_ratio: Hidden units per channel, before the gating; `hidden_dim * mlp_ratio` must be even.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
@@ -121,26 +108,18 @@ _ROWS = (
 )
 G_MLP_VARIANTS: dict[str, GMLPVariant] = {row.name: row.sizes for row in _ROWS}
 
-_TIMM: tuple[Rule, ...] = (
-    stem(r"stem\.proj"),
-    (r"blocks\.(\d{1,4})\.norm\.(weight|bias)", lambda m: f"block_{m[1]}_norm/{NORM_LEAF[m[2]]}", same),
+_TIMM = Layout(
+    r"blocks\.\d{1,4}\.mlp_channels\.gate\.proj\.weight",
     (
-        r"blocks\.(\d{1,4})\.mlp_channels\.fc([12])\.(weight|bias)",
-        lambda m: f"block_{m[1]}_dense_{int(m[2]) - 1}/{LEAF[m[3]]}",
-        dense,
+        Rule(r"stem\.proj\.(\w+)", r"stem/\1"),
+        Rule(r"blocks\.(\d{1,4})\.norm\.(\w+)", r"block_\1_norm/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.fc1\.(\w+)", r"block_\1_dense_0/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.fc2\.(\w+)", r"block_\1_dense_1/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.gate\.norm\.(\w+)", r"block_\1_gate/norm/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.gate\.proj\.(\w+)", r"block_\1_gate/projection/\2"),
+        LAST_NORM,
+        HEAD,
     ),
-    (
-        r"blocks\.(\d{1,4})\.mlp_channels\.gate\.norm\.(weight|bias)",
-        lambda m: f"block_{m[1]}_gate/norm/{NORM_LEAF[m[2]]}",
-        same,
-    ),
-    (
-        r"blocks\.(\d{1,4})\.mlp_channels\.gate\.proj\.(weight|bias)",
-        lambda m: f"block_{m[1]}_gate/projection/{LEAF[m[2]]}",
-        dense,
-    ),
-    LAST_NORM,
-    HEAD,
 )
 
 ARCHITECTURE = Architecture(
@@ -148,6 +127,6 @@ ARCHITECTURE = Architecture(
     builder=GMLP,
     variants=_ROWS,
     preprocessing=SCALED,  # of timm, because the authors published no weights
-    layouts=(Layout(r"blocks\.\d{1,4}\.mlp_channels\.gate\.proj\.weight", _TIMM),),
+    layouts=(_TIMM,),
     costs={"SpatialGatingUnit": token_map_cost},
 )

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_mixer import layers
 from keras_mixer.layers.helpers import positive_integer
@@ -11,16 +11,13 @@ from keras_mixer.models.parts import classifier, image_input, linear_rates
 from keras_mixer.models.record import (
     HEAD,
     LAST_NORM,
-    LEAF,
-    NORM_LEAF,
     Architecture,
     Layout,
     Rule,
     Variant,
     WeightSet,
-    dense,
     same,
-    stem,
+    without_leading_axis,
 )
 from keras_mixer.preprocessing import Preprocessing
 
@@ -49,11 +46,11 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     tokens: Sequence[int] | None = None,
     name: str = "mixer",
 ) -> "keras.Model":
-    """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and its siblings also load published ones.
+    """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and others also load published ones.
 
     Figure 1 and section 2 of the paper: patches, each projected to a token; `num_blocks` Mixer layers; LayerNorm; the
-    mean over tokens; a linear head. The layers are named as in the official checkpoints: `stem`, `MixerBlock_0` and
-    on, `pre_head_layer_norm`, `head`, so that `model.get_layer("MixerBlock_3").output` is the table of tokens after the
+    mean over tokens; a linear head. The layers have the names of the official checkpoints: `stem`, `MixerBlock_0` and
+    so on, `pre_head_layer_norm`, `head`. So `model.get_layer("MixerBlock_3").output` is the table of tokens after the
     fourth block.
 
     Args:
@@ -74,11 +71,11 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         dropout: Dropout rate inside the MLPs, in [0, 1).
         untied: Whether every channel has token-mixing MLPs of its own, see `keras_mixer.layers.UntiedTokenMixing`.
         channel_groups: Channels that a token-mixing MLP sees at once, see `keras_mixer.layers.GroupedTokenMixing`.
-        grouping: How those are joined: "concat" or "project".
-        tokens: A pyramid: the number of tokens that each block puts out, never more than it takes in, as
-            `(64, 64, 16, 16)` for four blocks on 64 patches. None keeps all. The residual path of a block that
-            reduces is a learned linear map over tokens, see `keras_mixer.layers.TokenShortcut`. The paper saw much
-            less training time at little loss on JFT-300M, and could not transfer it to ImageNet.
+        grouping: How these channels are joined, "concat" or "project".
+        tokens: For a pyramid, the number of tokens after each block, such as `(64, 64, 16, 16)` for four blocks on 64
+            patches; it never grows. None keeps all tokens. The residual path of a block that reduces them is a
+            `keras_mixer.layers.TokenShortcut`. The paper saw much less training time at little loss on JFT-300M, but
+            could not transfer that to ImageNet.
         name: Name of the model.
 
     Returns:
@@ -119,21 +116,21 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
 
 
 def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: int) -> Sequence[int | None]:
-    """Tokens that each block puts out; None for as many as it takes in."""
+    """Returns the number of tokens after each block; None keeps it."""
     if tokens is None:
         return [None] * num_blocks
     counts = [positive_integer("tokens", count) for count in tokens]
     if len(counts) != num_blocks or any(after > before for before, after in itertools.pairwise([patches, *counts])):
         raise ValueError(
-            f"`tokens` says how many tokens each block puts out: {num_blocks} numbers for {num_blocks} blocks, none "
-            f"above the one before it, the first at most {patches}, the patches of the image; got {tuple(tokens)}."
+            f"`tokens` is the number of tokens after each block: {num_blocks} numbers that never rise, the first at "
+            f"most {patches}, the number of patches; got {tuple(tokens)}."
         )
     return counts
 
 
 @dataclasses.dataclass(frozen=True)
 class MixerVariant:
-    """The size of a Mixer, in the terms of table 1 of the paper, and the image that it is made for."""
+    """The size of a Mixer, in the terms of table 1 of the paper, and its usual image."""
 
     num_blocks: int
     patch_size: int
@@ -157,10 +154,6 @@ _ROWS = (
 )
 VARIANTS: dict[str, MixerVariant] = {row.name: row.sizes for row in _ROWS}
 
-_OFFICIAL = "https://storage.googleapis.com/mixer_models"
-_REFERENCE = "google-research/vision_transformer"
-_HUB = "https://huggingface.co/timm"
-_MIIL = Preprocessing(mean=0.0, std=1.0)  # [0, 1]
 _SAM = "trained on ImageNet-1k with sharpness-aware minimisation (arXiv 2106.01548)"
 _GSAM = "trained on ImageNet-1k with surrogate gap minimisation (arXiv 2203.08065)"
 _GSAM_NOTE = (
@@ -171,20 +164,42 @@ _FROM_SCRATCH_NOTE = (
     "The hub calls this file in21k_ft_in1k; it holds the weights trained on ImageNet-1k from scratch, "
     "not a fine-tuned ImageNet-21k model."
 )
-_ERF_NOTE = "Trained and evaluated in timm, whose GELU is the erf form; this package computes the tanh form."
+_MIIL: dict[str, Any] = {
+    "licence": "see github.com/Alibaba-MIIL/ImageNet21K",
+    "preprocessing": Preprocessing(mean=0.0, std=1.0),  # [0, 1]
+    "note": "Trained and evaluated in timm, whose GELU is the erf form; this package computes the tanh form.",
+}
 
 
-def _official(variant: str, file: str, name: str, classes: int, training: str, note: str = "") -> WeightSet:
-    url = f"{_OFFICIAL}/{name}/Mixer-{file}.npz"
-    return WeightSet(variant, name, url, classes, f"{_REFERENCE}, {training}", "Apache-2.0", note=note)
+def _official(name: str, classes: int, training: str, files: str, note: str = "") -> list[WeightSet]:
+    return [
+        WeightSet(
+            f"mixer_{file.replace('_', '').lower()}",
+            name,
+            f"https://storage.googleapis.com/mixer_models/{name}/Mixer-{file}.npz",
+            classes,
+            f"google-research/vision_transformer, {training}",
+            "Apache-2.0",
+            note=note,
+        )
+        for file in files.split()
+    ]
 
 
-def _timm(variant: str, repository: str, name: str, classes: int, training: str, **fields) -> WeightSet:
-    url = f"{_HUB}/{repository}/resolve/main/model.safetensors"
-    licence = fields.pop("licence", "Apache-2.0")
-    return WeightSet(variant, name, url, classes, f"huggingface.co/timm/{repository}, {training}", licence, **fields)
+def _timm(
+    name: str, classes: int, training: str, repository: str, sizes: str, licence: str = "Apache-2.0", **fields
+) -> list[WeightSet]:
+    sets = []
+    for size in sizes.split():
+        place = f"mixer_{size}_224.{repository}"
+        url = f"https://huggingface.co/timm/{place}/resolve/main/model.safetensors"
+        source = f"huggingface.co/timm/{place}, {training}"
+        sets.append(WeightSet(f"mixer_{size}", name, url, classes, source, licence, **fields))
+    return sets
 
 
+_CONVERTED = "the official {} converted"
+_21K_P = "trained on ImageNet-21k-P{} (arXiv 2104.10972)"
 _PUBLISHED = (
     WeightSet(
         "mixer_nano",
@@ -196,92 +211,55 @@ _PUBLISHED = (
         preprocessing=Preprocessing(image_size=(32, 32), resize="direct"),
         class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
-    _official("mixer_b16", "B_16", "imagenet1k", 1_000, "trained on ImageNet-1k"),
-    _official("mixer_l16", "L_16", "imagenet1k", 1_000, "trained on ImageNet-1k"),
-    _official("mixer_b16", "B_16", "imagenet21k", 21_843, "trained on ImageNet-21k"),
-    _official("mixer_l16", "L_16", "imagenet21k", 21_843, "trained on ImageNet-21k"),
-    _official("mixer_b16", "B_16", "sam", 1_000, _SAM),
-    _official("mixer_b32", "B_32", "sam", 1_000, _SAM),
-    _official("mixer_b16", "B_16", "gsam", 1_000, _GSAM, _GSAM_NOTE),
-    _official("mixer_b32", "B_32", "gsam", 1_000, _GSAM, _GSAM_NOTE),
-    _official("mixer_s16", "S_16", "gsam", 1_000, _GSAM, _GSAM_NOTE),
-    _official("mixer_s32", "S_32", "gsam", 1_000, _GSAM, _GSAM_NOTE),
-    _official("mixer_s8", "S_8", "gsam", 1_000, _GSAM, _GSAM_NOTE),
-    _timm("mixer_b16", "mixer_b16_224.goog_in21k", "imagenet21k_timm", 21_843, "the official imagenet21k converted"),
-    _timm("mixer_l16", "mixer_l16_224.goog_in21k", "imagenet21k_timm", 21_843, "the official imagenet21k converted"),
-    _timm(
-        "mixer_b16",
-        "mixer_b16_224.goog_in21k_ft_in1k",
+    *_official("imagenet1k", 1_000, "trained on ImageNet-1k", "B_16 L_16"),
+    *_official("imagenet21k", 21_843, "trained on ImageNet-21k", "B_16 L_16"),
+    *_official("sam", 1_000, _SAM, "B_16 B_32"),
+    *_official("gsam", 1_000, _GSAM, "B_16 B_32 S_16 S_32 S_8", _GSAM_NOTE),
+    *_timm("imagenet21k_timm", 21_843, _CONVERTED.format("imagenet21k"), "goog_in21k", "b16 l16"),
+    *_timm(
         "imagenet1k_timm",
         1_000,
-        "the official imagenet1k converted",
+        _CONVERTED.format("imagenet1k"),
+        "goog_in21k_ft_in1k",
+        "b16 l16",
         note=_FROM_SCRATCH_NOTE,
     ),
-    _timm(
-        "mixer_l16",
-        "mixer_l16_224.goog_in21k_ft_in1k",
-        "imagenet1k_timm",
-        1_000,
-        "the official imagenet1k converted",
-        note=_FROM_SCRATCH_NOTE,
-    ),
-    _timm(
-        "mixer_b16",
-        "mixer_b16_224.miil_in21k",
-        "imagenet21k_miil",
-        11_221,
-        "trained on ImageNet-21k-P (arXiv 2104.10972)",
-        licence="see github.com/Alibaba-MIIL/ImageNet21K",
-        preprocessing=_MIIL,
-        note=_ERF_NOTE,
-    ),
-    _timm(
-        "mixer_b16",
-        "mixer_b16_224.miil_in21k_ft_in1k",
-        "imagenet1k_miil",
-        1_000,
-        "trained on ImageNet-21k-P, fine-tuned on ImageNet-1k (arXiv 2104.10972)",
-        licence="see github.com/Alibaba-MIIL/ImageNet21K",
-        preprocessing=_MIIL,
-        note=_ERF_NOTE,
+    *_timm("imagenet21k_miil", 11_221, _21K_P.format(""), "miil_in21k", "b16", **_MIIL),
+    *_timm(
+        "imagenet1k_miil", 1_000, _21K_P.format(", fine-tuned on ImageNet-1k"), "miil_in21k_ft_in1k", "b16", **_MIIL
     ),
 )
-
-
-def _previous(index: str) -> str:
-    return str(int(index) - 1)
-
 
 # The official layout of May 2021. Its MLP weights have a leading axis of length 1.
-_OF_2021: tuple[Rule, ...] = (
-    (r"embedding/(kernel|bias)", lambda m: f"stem/{m[1]}", same),
-    (r"Mixer/encoder_norm/(scale|bias)", lambda m: f"pre_head_layer_norm/{m[1]}", same),
+_OF_2021 = Layout(
+    r"embedding/.*|Mixer/.*",
     (
-        r"Mixer/encoderblock_(\d{1,4})/LayerNorm_([01])/(scale|bias)",
-        lambda m: f"MixerBlock_{m[1]}/LayerNorm_{m[2]}/{m[3]}",
-        same,
-    ),
-    (
-        r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)([12])",
-        lambda m: f"MixerBlock_{m[1]}/{m[2]}_mixing/Dense_{_previous(m[4])}/{m[3]}",
-        lambda array: array.reshaped(*array.shape[1:]) if array.shape[:1] == (1,) else array,
+        Rule(r"embedding/(\w+)", r"stem/\1", same),
+        Rule(r"Mixer/encoder_norm/(\w+)", r"pre_head_layer_norm/\1", same),
+        Rule(r"Mixer/encoderblock_(\d{1,4})/(LayerNorm_[01]/\w+)", r"MixerBlock_\1/\2", same),
+        Rule(
+            r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)1",
+            r"MixerBlock_\1/\2_mixing/Dense_0/\3",
+            without_leading_axis,
+        ),
+        Rule(
+            r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)2",
+            r"MixerBlock_\1/\2_mixing/Dense_1/\3",
+            without_leading_axis,
+        ),
     ),
 )
-
-_TIMM: tuple[Rule, ...] = (
-    stem(r"stem\.proj"),
+_TIMM = Layout(
+    r"blocks\.\d{1,4}\.mlp_tokens\..*",
     (
-        r"blocks\.(\d{1,4})\.norm([12])\.(weight|bias)",
-        lambda m: f"MixerBlock_{m[1]}/LayerNorm_{_previous(m[2])}/{NORM_LEAF[m[3]]}",
-        same,
+        Rule(r"stem\.proj\.(\w+)", r"stem/\1"),
+        Rule(r"blocks\.(\d{1,4})\.norm1\.(\w+)", r"MixerBlock_\1/LayerNorm_0/\2"),
+        Rule(r"blocks\.(\d{1,4})\.norm2\.(\w+)", r"MixerBlock_\1/LayerNorm_1/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc1\.(\w+)", r"MixerBlock_\1/\2_mixing/Dense_0/\3"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc2\.(\w+)", r"MixerBlock_\1/\2_mixing/Dense_1/\3"),
+        LAST_NORM,
+        HEAD,
     ),
-    (
-        r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc([12])\.(weight|bias)",
-        lambda m: f"MixerBlock_{m[1]}/{m[2]}_mixing/Dense_{_previous(m[3])}/{LEAF[m[4]]}",
-        dense,
-    ),
-    LAST_NORM,
-    HEAD,
 )
 
 
@@ -302,10 +280,7 @@ ARCHITECTURE = Architecture(
     builder=Mixer,
     variants=_ROWS,
     published=_PUBLISHED,
-    layouts=(
-        Layout(r"embedding/.*|Mixer/.*", _OF_2021),
-        Layout(r"blocks\.\d{1,4}\.mlp_tokens\..*", _TIMM),
-    ),
+    layouts=(_OF_2021, _TIMM),
     costs={"MixerBlock": _block_cost},
     token_kernel="MixerBlock_0/token_mixing/Dense_0",
 )

@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
-    """Returns the image shape that a caller fixes by one of the two arguments; None if by neither.
-
-    Raises:
-        ValueError: If the tensor has images of another shape.
-    """
+    """Returns the image shape that a caller fixes by one of the two arguments; None if by neither."""
     if input_tensor is None:
         return None if input_shape is None else tuple(input_shape)
     shape = tuple(input_tensor.shape[1:])
@@ -59,22 +55,18 @@ def residual(inputs, branch, rate: float, name: str):
 def classifier(
     inputs, tokens, include_top: bool, classes: int, classifier_activation, pooling: str | None, name: str
 ) -> "keras.Model":
-    """Ends a model in class scores, pooled features or the tokens themselves.
+    """Ends a model in class scores `(batch, classes)`, pooled features `(batch, channels)` or the tokens.
+
+    The scores come from the mean over tokens and a linear head that starts at zero.
 
     Args:
         inputs: Inputs of the model.
         tokens: Normalised tokens `(batch, tokens, channels)`, or a feature map `(batch, rows, columns, channels)`.
-        include_top: Whether to end in class scores: the mean over tokens and a linear head that starts at zero.
+        include_top: Whether to end in class scores.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None, "avg" or "max".
         name: Name of the model.
-
-    Returns:
-        A model that gives scores `(batch, classes)`, features `(batch, channels)` or the tokens.
-
-    Raises:
-        ValueError: If `pooling` is unknown or `classes` is not positive.
     """
     import keras
 
@@ -119,11 +111,7 @@ class Stage:
 
 
 def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
-    """Checks the arguments of a pyramid that have one entry per stage.
-
-    Raises:
-        ValueError: If there are no stages, a stage has no blocks, or an argument has another number of entries.
-    """
+    """Raises ValueError unless every stage of a pyramid has blocks and an entry in each argument."""
     if not layers:
         raise ValueError("`layers` must list the blocks of one stage at least, but got none.")
     for count in layers:
@@ -137,16 +125,13 @@ def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
 
 
 def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout: float) -> list:
-    """Runs the stages of Vision Permutator and CycleMLP.
+    """Runs the stages of Vision Permutator and CycleMLP, and returns the last feature map of each resolution.
 
     Args:
         features: Feature map `(batch, rows, columns, channels)`.
         stages: The stages, finest first.
         stochastic_depth: Probability of dropping the last branch.
         dropout: Dropout rate inside the channel MLPs.
-
-    Returns:
-        The last feature map of each resolution, finest first.
     """
     rates = iter(linear_rates(2 * sum(stage.blocks for stage in stages), stochastic_depth))
     maps = []
@@ -176,12 +161,8 @@ def pyramid_classifier(
 ) -> "keras.Model":
     """Ends a pyramid in class scores, pooled features or its feature maps; the arguments are those of `classifier`.
 
-    The feature maps are normalised for a dense-prediction head. Only the norm of the coarsest map has weights, because
-    a checkpoint of a classifier has no others.
-
-    Returns:
-        A model that gives scores `(batch, classes)`, features `(batch, channels)`, or a list of feature maps, finest
-        first.
+    The list of feature maps is normalised for a dense-prediction head, finest first. Only the norm of the coarsest map
+    has weights, because a checkpoint of a classifier does not have others.
     """
     import keras
 

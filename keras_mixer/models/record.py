@@ -81,8 +81,46 @@ class StoredArray(Protocol):
         """Reads the values as a NumPy array."""
 
 
-# A pattern of keys, the official name that a match stands for, and what turns the array into the weight.
-Rule = tuple[str, Callable[[re.Match], str], Callable[[Any], Any]]
+def same(array):
+    """Returns the array."""
+    return array
+
+
+def without_leading_axis(array):
+    """Returns the array without its leading axis of length 1."""
+    return array.reshaped(*array.shape[1:]) if array.shape[:1] == (1,) else array
+
+
+def from_torch(array):
+    """Returns the weight of a dense layer or convolution with its axes in Keras's order; other arrays as they are."""
+    orders: dict[int, tuple[int, ...]] = {2: (1, 0), 4: (2, 3, 1, 0)}
+    rank = len(array.shape)
+    return array.transposed(*orders[rank]) if rank in orders else array
+
+
+def vector(array):
+    """Returns one value per channel, without the leading axes of length 1 that broadcast it in PyTorch."""
+    return array.reshaped(array.shape[-1]) if array.shape and set(array.shape[:-1]) <= {1} else array
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Renames one kind of key.
+
+    Attributes:
+        pattern: Regular expression of the whole key.
+        name: The official name, with the groups of the match as in `re.Match.expand`. If its last part is one of
+            PyTorch's, such as "weight" or "running_mean", it becomes Keras's.
+        change: Turns the array into the weight.
+    """
+
+    pattern: str
+    name: str
+    change: Callable[[Any], Any] = from_torch
+
+
+# PyTorch's names and ResMLP's; "weight" is "kernel" or, in a normalisation, "scale".
+_LEAVES = {"alpha": "scale", "beta": "bias", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +129,23 @@ class Layout:
 
     Attributes:
         signature: Pattern of a key that no other layout has.
-        rules: One for each kind of key. A key that matches none keeps its name, and the loader reports it.
+        rules: The first that matches renames a key. A key that matches none keeps its name, and the loader reports it.
         prepare: Takes and returns the arrays by key before the rules see them.
     """
 
     signature: str
     rules: tuple[Rule, ...]
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict
+
+    def official(self, key: str, array):
+        """Returns the official name of a key, and its array as the weight."""
+        for rule in self.rules:
+            if match := re.fullmatch(rule.pattern, key):
+                layer, _, leaf = match.expand(rule.name).rpartition("/")
+                if leaf == "weight":
+                    leaf = "kernel" if len(array.shape) > 1 else "scale"
+                return f"{layer}/{_LEAVES.get(leaf, leaf)}", rule.change(array)
+        return key, array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,64 +174,21 @@ class Architecture:
     token_kernel: str | None = None
 
 
-# The last part of a weight's name in PyTorch -> in the official layout.
-LEAF = {"weight": "kernel", "bias": "bias"}
-NORM_LEAF = {"weight": "scale", "bias": "bias"}
-
-
-def same(array):
-    """Returns the array as it is."""
-    return array
-
-
-def dense(array):
-    """Returns a linear layer's weight, in PyTorch (outputs, inputs), as (inputs, outputs); a bias as it is."""
-    return array.transposed(1, 0) if len(array.shape) == 2 else array
-
-
-def convolution(array):
-    """Returns a weight (outputs, inputs, height, width) as (height, width, inputs, outputs); a bias as it is."""
-    return array.transposed(2, 3, 1, 0) if len(array.shape) == 4 else array
-
-
-HEAD: Rule = (r"head\.(weight|bias)", lambda m: f"head/{LEAF[m[1]]}", dense)
-LAST_NORM: Rule = (r"norm\.(weight|bias)", lambda m: f"pre_head_layer_norm/{NORM_LEAF[m[1]]}", same)
-
-
-def stem(prefix: str) -> Rule:
-    """Returns the rule for a convolution named `prefix` (a pattern) that cuts the patches."""
-    return rf"{prefix}\.(weight|bias)", lambda m: f"stem/{LEAF[m[1]]}", convolution
-
-
-_MAPS = {"h": "height", "w": "width", "c": "channels"}
-PYRAMID_RULES: tuple[Rule, ...] = (  # of Vision Permutator and CycleMLP, after `by_stage`
-    stem(r"patch_embed\.proj"),
-    (r"downsampling_(\d{1,4})\.proj\.(weight|bias)", lambda m: f"downsampling_{m[1]}/{LEAF[m[2]]}", convolution),
-    (
-        r"stage_(\d{1,4})\.(\d{1,4})\.norm([12])\.(weight|bias)",
-        lambda m: f"stage_{m[1]}_block_{m[2]}_norm_{int(m[3]) - 1}/{NORM_LEAF[m[4]]}",
-        same,
-    ),
-    (
-        r"stage_(\d{1,4})\.(\d{1,4})\.attn\.mlp_([hwc])\.weight",
-        lambda m: f"stage_{m[1]}_block_{m[2]}_mixing/{_MAPS[m[3]]}/kernel",
-        dense,
-    ),
-    (
-        r"stage_(\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc([12])\.(weight|bias)",
-        lambda m: f"stage_{m[1]}_block_{m[2]}_mixing/reweight/Dense_{int(m[3]) - 1}/{LEAF[m[4]]}",
-        dense,
-    ),
-    (
-        r"stage_(\d{1,4})\.(\d{1,4})\.attn\.proj\.(weight|bias)",
-        lambda m: f"stage_{m[1]}_block_{m[2]}_mixing/projection/{LEAF[m[3]]}",
-        dense,
-    ),
-    (
-        r"stage_(\d{1,4})\.(\d{1,4})\.mlp\.fc([12])\.(weight|bias)",
-        lambda m: f"stage_{m[1]}_block_{m[2]}_channel_mlp/Dense_{int(m[3]) - 1}/{LEAF[m[4]]}",
-        dense,
-    ),
+HEAD = Rule(r"head\.(\w+)", r"head/\1")
+LAST_NORM = Rule(r"norm\.(\w+)", r"pre_head_layer_norm/\1")
+PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
+    Rule(r"patch_embed\.proj\.(\w+)", r"stem/\1"),
+    Rule(r"(downsampling_\d{1,4})\.proj\.(\w+)", r"\1/\2"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.norm1\.(\w+)", r"\1_block_\2_norm_0/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.norm2\.(\w+)", r"\1_block_\2_norm_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_h\.(\w+)", r"\1_block_\2_mixing/height/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_w\.(\w+)", r"\1_block_\2_mixing/width/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_c\.(\w+)", r"\1_block_\2_mixing/channels/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc1\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_0/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc2\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.proj\.(\w+)", r"\1_block_\2_mixing/projection/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc1\.(\w+)", r"\1_block_\2_channel_mlp/Dense_0/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc2\.(\w+)", r"\1_block_\2_channel_mlp/Dense_1/\3"),
     LAST_NORM,
     HEAD,
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from keras_mixer import layers
 from keras_mixer.layers.helpers import positive_integer
 from keras_mixer.models.parts import classifier, image_input, linear_rates, residual, token_map_cost
-from keras_mixer.models.record import HEAD, LEAF, NINE_TENTHS, Architecture, Layout, Rule, Variant, dense, stem
+from keras_mixer.models.record import HEAD, NINE_TENTHS, Architecture, Layout, Rule, Variant, vector
 
 if TYPE_CHECKING:
     import keras
@@ -43,9 +43,9 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
     dropout: float = 0.0,
     name: str = "res_mlp",
 ) -> "keras.Model":
-    """Builds a ResMLP with random weights; `keras_mixer.ResMLP24` and its siblings build the published sizes.
+    """Builds a ResMLP with random weights; `keras_mixer.ResMLP24` and others build the published sizes.
 
-    Like Mixer, but with an affine map of each channel in place of LayerNorm, one linear map across patches in place
+    It differs from Mixer in an affine map of each channel in place of LayerNorm, one linear map across patches in place
     of an MLP, and a learned factor on each branch.
 
     Args:
@@ -53,7 +53,7 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dim: Channels of a token.
         mlp_ratio: Hidden units of each channel MLP per channel.
-        layer_scale: Factor on each branch at the start; the deeper the model, the smaller.
+        layer_scale: Initial factor on each branch; deeper models have smaller ones.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
@@ -117,39 +117,21 @@ _ROWS = (
 )
 RES_MLP_VARIANTS: dict[str, ResMLPVariant] = {row.name: row.sizes for row in _ROWS}
 
-_AFFINE_LEAF = {"alpha": "scale", "beta": "bias"}
-
-
-def _vector(array):
-    """Returns one value per channel, without the leading axes of length 1 that broadcast it."""
-    return array.reshaped(array.shape[-1]) if set(array.shape[:-1]) <= {1} and array.shape else array
-
-
 # The names of timm and of the authors, facebookresearch/deit.
-_RULES: tuple[Rule, ...] = (
-    stem(r"(?:stem|patch_embed)\.proj"),
+_TORCH = Layout(
+    r"blocks\.\d{1,4}\.(linear_tokens\.weight|norm1\.alpha)",
     (
-        r"blocks\.(\d{1,4})\.norm([12])\.(alpha|beta)",
-        lambda m: f"block_{m[1]}_affine_{int(m[2]) - 1}/{_AFFINE_LEAF[m[3]]}",
-        _vector,
+        Rule(r"(?:stem|patch_embed)\.proj\.(\w+)", r"stem/\1"),
+        Rule(r"blocks\.(\d{1,4})\.norm1\.(\w+)", r"block_\1_affine_0/\2", vector),
+        Rule(r"blocks\.(\d{1,4})\.norm2\.(\w+)", r"block_\1_affine_1/\2", vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:linear_tokens|attn)\.(\w+)", r"block_\1_token_linear/\2"),
+        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)1", r"block_\1_layer_scale_0/scale", vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)2", r"block_\1_layer_scale_1/scale", vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc1\.(\w+)", r"block_\1_channel_mlp/Dense_0/\2"),
+        Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc2\.(\w+)", r"block_\1_channel_mlp/Dense_1/\2"),
+        Rule(r"norm\.(\w+)", r"pre_head_affine/\1", vector),
+        HEAD,
     ),
-    (
-        r"blocks\.(\d{1,4})\.(?:linear_tokens|attn)\.(weight|bias)",
-        lambda m: f"block_{m[1]}_token_linear/{LEAF[m[2]]}",
-        dense,
-    ),
-    (
-        r"blocks\.(\d{1,4})\.(?:ls|gamma_)([12])",
-        lambda m: f"block_{m[1]}_layer_scale_{int(m[2]) - 1}/scale",
-        _vector,
-    ),
-    (
-        r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc([12])\.(weight|bias)",
-        lambda m: f"block_{m[1]}_channel_mlp/Dense_{int(m[2]) - 1}/{LEAF[m[3]]}",
-        dense,
-    ),
-    (r"norm\.(alpha|beta)", lambda m: f"pre_head_affine/{_AFFINE_LEAF[m[1]]}", _vector),
-    HEAD,
 )
 
 ARCHITECTURE = Architecture(
@@ -157,6 +139,6 @@ ARCHITECTURE = Architecture(
     builder=ResMLP,
     variants=_ROWS,
     preprocessing=NINE_TENTHS,  # facebookresearch/deit, README_resmlp.md; timm has 0.875
-    layouts=(Layout(r"blocks\.\d{1,4}\.(linear_tokens\.weight|norm1\.alpha)", _RULES),),
+    layouts=(_TORCH,),
     costs={"TokenLinear": token_map_cost, "Affine": lambda layer: 0},
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
-    """What makes the map for the next stage; None where the stage is the last or passes its own on."""
+    """Returns what makes the feature map for the next stage; None after the last stage or if the map stays."""
     if stage + 1 == len(hidden_dims) or (not transitions[stage] and hidden_dims[stage] == hidden_dims[stage + 1]):
         return None
     from keras_mixer.layers import PatchMerging
@@ -47,17 +47,17 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
     dropout: float = 0.0,
     name: str = "vision_permutator",
 ) -> "keras.Model":
-    """Builds a Vision Permutator with random weights; `VisionPermutatorSmall7` and its siblings are published sizes.
+    """Builds a Vision Permutator with random weights; `VisionPermutatorSmall7` and others are published sizes.
 
-    Every block mixes along height, width and channels apart and re-weights the three by the image itself. The table of
-    tokens keeps its rows and columns; between stages it may shrink.
+    Every block mixes height, width and channels apart and weights the three by the image. The tokens keep their rows
+    and columns, whose number may shrink between stages.
 
     Args:
         layers: Blocks of each stage.
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dims: Channels in each stage.
-        transitions: For each stage, whether the next one has half the rows and columns; the last entry says nothing.
-        segment_dims: Segments of the channels in each stage; in the paper the rows and columns at 224 pixels.
+        transitions: For each stage, whether the next one has half the rows and columns; the last entry is ignored.
+        segment_dims: Segments of the channels in each stage; in the paper, the rows and columns at 224 pixels.
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch and of the transitions.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
@@ -77,8 +77,7 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
         deviation.
 
     Raises:
-        ValueError: If an argument is out of range, or the patches do not divide the image, or a transition's patches
-            of 2 x 2 the map.
+        ValueError: If an argument is out of range, or the image size is not a multiple of the patch and transitions.
 
     Example:
         >>> model = keras_mixer.VisionPermutator(

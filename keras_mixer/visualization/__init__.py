@@ -1,8 +1,6 @@
 """What a Mixer has learned, as data and as pictures: weights (figures 5 and 7 of the paper), influence, features."""
 
-from keras_mixer.visualization.feature_pca import FeaturePCA, feature_pca
-from keras_mixer.visualization.influence import influence_maps
-from keras_mixer.visualization.occlusion import occlusion_saliency
+from keras_mixer.visualization.attribution import influence_maps, occlusion_saliency
 from keras_mixer.visualization.pictures import (
     draw_feature_pca,
     draw_influence,
@@ -11,8 +9,15 @@ from keras_mixer.visualization.pictures import (
     draw_token_units,
     save_figure,
 )
-from keras_mixer.visualization.stem_units import stem_units
-from keras_mixer.visualization.token_units import UnitPairs, pair_units, spatial_frequency, token_mixing_units
+from keras_mixer.visualization.units import (
+    FeaturePCA,
+    UnitPairs,
+    feature_pca,
+    pair_units,
+    spatial_frequency,
+    stem_units,
+    token_mixing_units,
+)
 
 __all__ = [
     "FeaturePCA",

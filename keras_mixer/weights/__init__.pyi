@@ -1,5 +1,4 @@
 # Written by tools/stubs.py.
-# ruff: noqa: I001
 from .loading import load as load
 from .loading import load_with_fresh_head as load_with_fresh_head
 from .loading import save_npz as save_npz

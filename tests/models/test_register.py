@@ -12,7 +12,6 @@ import keras_mixer
 from keras_mixer import applications, models, siblings, weights
 from keras_mixer.models import catalogue
 from keras_mixer.models.parts import classifier, image_input
-from keras_mixer.models.record import HEAD, convolution, dense
 from keras_mixer.preprocessing import Preprocessing
 
 
@@ -62,10 +61,9 @@ ARCHITECTURE = models.Architecture(
         models.Layout(
             r"cut\.weight",
             (
-                (r"cut\.weight", lambda m: "stem/kernel", convolution),
-                (r"cut\.bias", lambda m: "stem/bias", convolution),
-                (r"gate\.map", lambda m: "gate/kernel", dense),
-                HEAD,
+                models.Rule(r"cut\.(\w+)", r"stem/\1"),
+                models.Rule(r"gate\.map", "gate/kernel"),
+                models.Rule(r"head\.(\w+)", r"head/\1"),
             ),
         ),
     ),

@@ -4,7 +4,7 @@ from PIL import Image
 
 import keras_mixer
 from keras_mixer import visualization
-from keras_mixer.visualization.mosaic import mosaic
+from keras_mixer.visualization.pictures import mosaic
 from keras_mixer.weights import InputPreprocessing
 
 

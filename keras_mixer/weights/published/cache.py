@@ -115,12 +115,9 @@ def cached_file(url: str, name: str) -> Path:
 
 
 def verify(path: Path) -> str:
-    """Checks a cached file against its recorded sha256, and records that of a file without a record.
+    """Checks a cached file against its recorded sha256, which it returns.
 
-    A log line says so where the sha256 cannot be recorded, such as in a shared cache that is read-only.
-
-    Returns:
-        The sha256, in hexadecimal digits.
+    A file without a record gets one. In a shared cache that is read-only, a log line says that it cannot.
 
     Raises:
         ValueError: If the file or the record has changed.
@@ -146,10 +143,7 @@ def verify(path: Path) -> str:
 
 
 def check_cached(entry: WeightSet) -> int:
-    """Reads the cached file of a published set in full.
-
-    Returns:
-        The number of values in it.
+    """Reads the cached file of a published set in full and returns the number of values in it.
 
     Raises:
         ValueError: If its sha256 is not the recorded one, it cannot be parsed, has values that are not finite, or has

@@ -8,11 +8,11 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from keras_mixer.models import architectures
-from keras_mixer.models.record import Layout, same
+from keras_mixer.models.record import Layout
 from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays
 
 _LEAVES = {"gamma": "scale", "beta": "bias"}  # Keras's names -> the official ones
@@ -36,11 +36,7 @@ class Checkpoint:
         return self.kernel_shape("head")[1]
 
     def kernel_shape(self, layer: str) -> tuple[int | None, int | None]:
-        """Returns the shape of a layer's kernel, (None, None) if there is no such matrix.
-
-        Raises:
-            ValueError: If the bytes of the kernel cannot hold that shape.
-        """
+        """Returns the shape of a layer's kernel; (None, None) if the file does not have that matrix."""
         for name in (f"{layer}/kernel", f"{layer}/0"):
             array = self.arrays.get(name)
             if array is not None and len(array.shape) == 2 and 0 not in array.shape:
@@ -70,10 +66,7 @@ class Checkpoint:
 
 @contextlib.contextmanager
 def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
-    """Opens a `.npz`, `.safetensors`, `.weights.h5` or `.keras` file in any known layout.
-
-    Yields:
-        The checkpoint, whose arrays can be read as long as the context lasts.
+    """Opens a file in any known layout; its arrays can be read as long as the context lasts.
 
     Raises:
         ValueError: If the file is not a checkpoint or is damaged, or if two of its keys stand for the same weight.
@@ -87,21 +80,13 @@ def _officially_named(arrays: Arrays) -> Arrays:
     layout = _layout_of(arrays)
     if layout is None:
         return arrays
-    patterns = [(re.compile(pattern), name, change) for pattern, name, change in layout.rules]
     official: dict[str, StoredArray] = {}
     for key, array in layout.prepare(arrays).items():
-        name, change = _translated(key, patterns)
+        name, weight = layout.official(key, array)
         if name in official:
             raise ValueError(f"The checkpoint holds {name} twice, the second time as {key!r}.")
-        official[name] = change(array)
+        official[name] = weight
     return official
-
-
-def _translated(key: str, patterns) -> tuple[str, Callable[[StoredArray], StoredArray]]:
-    for pattern, name, change in patterns:
-        if match := pattern.fullmatch(key):
-            return name(match), change
-    return key, same
 
 
 def _layout_of(arrays: Arrays) -> Layout | None:
@@ -113,13 +98,7 @@ def _layout_of(arrays: Arrays) -> Layout | None:
 
 
 def named_weights(model) -> dict:
-    """Returns the model's variables by official name: layer, sublayers, then `kernel`, `scale` or `bias`.
-
-    Seeds and metrics do not count as weights.
-
-    Raises:
-        ValueError: If the model has no weights yet, or two of one name.
-    """
+    """Returns the model's variables by official name: layer, sublayers, then `kernel`, `scale` or `bias`."""
     weights: dict = {}
     for layer in model.layers:
         for variable in layer.weights:

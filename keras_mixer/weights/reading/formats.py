@@ -42,11 +42,7 @@ class StoredArray:
     stored_bytes: int
 
     def check_size(self, name: str) -> None:
-        """Checks that the bytes in the file could hold the shape, where the model does not decide the shape.
-
-        Raises:
-            ValueError: If not; the message has the array's name.
-        """
+        """Raises ValueError if the bytes in the file cannot hold a shape that the model does not decide."""
         if math.prod(self.shape) * _ITEM_SIZES.get(self.dtype, 4) > self.stored_bytes * _MAX_PACKING:
             raise ValueError(
                 f"The checkpoint is damaged: {name} of shape {self.shape} takes only {self.stored_bytes} bytes in it."
@@ -71,17 +67,9 @@ Arrays = dict[str, StoredArray]
 
 @contextlib.contextmanager
 def open_arrays(path: Path) -> Iterator[Arrays]:
-    """Opens a checkpoint file; its arrays can be read as long as the context lasts.
+    """Opens a checkpoint file and yields its arrays by the names that the file gives them.
 
-    Args:
-        path: A `.npz`, `.safetensors`, `.weights.h5` or `.keras` file.
-
-    Yields:
-        Arrays by the names that the file gives them. Keras's files number the weights of a layer, such as `stem/0`.
-
-    Raises:
-        ValueError: If the format is unknown, or the file is damaged or holds anything but plain arrays.
-        OSError: If the file cannot be read.
+    Keras's files number the weights of a layer, such as `stem/0`.
     """
     reader = _reader_of(path)
     if not path.is_file():

@@ -24,17 +24,13 @@ from keras_mixer.weights.resolution.grids import (
 def fit_to_grid(model, weights: Mapping, arrays: Arrays, image_size: tuple[int, int] | None = None) -> Arrays:
     """Replaces the arrays over tokens, rows and columns by their equals at the model's resolution.
 
+    An array that cannot be changed stays, and the loader reports its shape.
+
     Args:
         model: The model to load into.
         weights: Its variables by official name.
         arrays: Arrays by official name.
         image_size: Height and width in pixels that the arrays were trained at; None for a square image.
-
-    Returns:
-        All arrays; those given if no change is needed, or if none is possible, which the loader then explains.
-
-    Raises:
-        ValueError: If `image_size` is not a multiple of the patch, or unknown and the tokens are not a square.
     """
     arrays = _fit_lines(model, weights, arrays)
     axes = {

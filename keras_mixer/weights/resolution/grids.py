@@ -29,11 +29,7 @@ def line_axes(model) -> dict[str, int]:
 
 
 def stem_of(model):
-    """Returns the layer that cuts the model's images into patches.
-
-    Raises:
-        ValueError: If the model has none, or several.
-    """
+    """Returns the only layer that cuts the model's images into patches."""
     stems = [layer for layer in model.layers if hasattr(layer, "patch_size") and hasattr(layer, "grid")]
     if len(stems) != 1:
         raise ValueError(
@@ -44,21 +40,13 @@ def stem_of(model):
 
 
 def grid_of(stem, image_size: tuple[int, int]) -> Grid:
-    """Returns the rows and columns of patches in an image.
-
-    Raises:
-        ValueError: If the patch does not divide the image.
-    """
+    """Returns the rows and columns of patches in an image."""
     stem.compute_output_shape((None, *image_size, stem.kernel.shape[2]))  # raises if the patch does not fit
     return image_size[0] // stem.patch_size[0], image_size[1] // stem.patch_size[1]
 
 
 def square_grid(tokens: int) -> Grid:
-    """Returns the rows and columns of a square image of `tokens` patches.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Returns the rows and columns of a square image of `tokens` patches."""
     side = math.isqrt(tokens)
     if not tokens or side * side != tokens:
         raise ValueError(
