@@ -150,8 +150,8 @@ class PatchMerging(keras.layers.Conv2D):
         rows, columns = input_shape[1:3]
         if any(side is not None and side % self.factor for side in (rows, columns)):
             raise ValueError(
-                f"The layer {self.name!r} joins {self.factor} x {self.factor} places to one, but a feature map of "
-                f"{rows} x {columns} places does not fall into such patches. Choose an image whose sides are multiples "
+                f"A feature map of {rows} x {columns} places does not fall into patches of {self.factor} x "
+                f"{self.factor}, which the layer {self.name!r} joins to one. Choose an image whose sides are multiples "
                 f"of the patch size times {self.factor} for each such layer."
             )
         super().build(input_shape)

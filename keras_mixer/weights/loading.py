@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mixer.files import written_whole
-from keras_mixer.models import VARIANTS
+from keras_mixer.models.mixer import VARIANTS
 from keras_mixer.weights.published.cache import path_to_load
 from keras_mixer.weights.reading.checkpoint import Checkpoint, layers_before_stem, named_weights, open_checkpoint
 from keras_mixer.weights.reading.formats import Arrays, StoredArray

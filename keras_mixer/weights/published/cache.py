@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_mixer.files import remove_stale_partial_files
-from keras_mixer.models import ARCHITECTURES, WeightSet, architectures
-from keras_mixer.models.catalogue import find_row
+from keras_mixer.models.catalogue import ARCHITECTURES, architectures, find_row
+from keras_mixer.models.record import WeightSet
 from keras_mixer.preprocessing import Preprocessing, preprocess_input  # noqa: F401 - public in keras_mixer.weights
 from keras_mixer.weights.published.transfer import digest_path, fetch, write_digest
 

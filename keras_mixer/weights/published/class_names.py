@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mixer.models import WeightSet
+from keras_mixer.models.record import WeightSet
 from keras_mixer.weights.published.cache import cached_file
 
 # Class number -> (WordNet id, name), for both label sets as they are published.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from keras_mixer.models import architectures
+from keras_mixer.models.catalogue import architectures
 from keras_mixer.models.record import Layout
 from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays
 
