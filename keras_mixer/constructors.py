@@ -8,7 +8,7 @@ import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from keras_mixer.models.catalogue import architectures, at_shape, find_row, find_variant, preprocessing_of
 from keras_mixer.models.parts import fixed_shape
@@ -57,23 +57,7 @@ _DOC = """Builds {title}, with random, published or your own weights.
     """
 
 
-class Constructor(Protocol):
-    """The type of a constructor; the default of its `name` is the variant's."""
-
-    def __call__(
-        self,
-        include_top: bool = True,
-        weights: str | os.PathLike | None = None,
-        input_tensor=None,
-        input_shape: tuple[int | None, int | None, int] | None = None,
-        pooling: str | None = None,
-        classes: int | None = None,
-        classifier_activation="softmax",
-        stochastic_depth: float = 0.0,
-        dropout: float = 0.0,
-        name: str = "",
-    ) -> "keras.Model":
-        """Builds a model."""
+Constructor = Callable[..., "keras.Model"]  # `applications.pyi` has the signatures
 
 
 class Constructors(Mapping[str, Constructor]):

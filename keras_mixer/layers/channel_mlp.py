@@ -98,9 +98,5 @@ class ChannelMLP(keras.layers.Layer):
         return (*input_shape[:-1], self.output_dim or input_shape[-1])
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "mlp_dim": self.mlp_dim,
-            "output_dim": self.output_dim,
-            "dropout": self.dropout,
-        }
+        own = {"mlp_dim": self.mlp_dim, "output_dim": self.output_dim, "dropout": self.dropout}
+        return {**super().get_config(), **own}

@@ -36,18 +36,12 @@ class ReweightedMixing(keras.layers.Layer):
         """Builds the sublayers of the two spatial branches."""
         raise NotImplementedError
 
-    def _mix_first(self, inputs):
-        raise NotImplementedError
-
-    def _mix_second(self, inputs):
+    def _mix_spatially(self, inputs) -> tuple:
+        """Returns the two spatial branches."""
         raise NotImplementedError
 
     def call(self, inputs):
-        branches = (
-            self._mix_first(inputs),
-            self._mix_second(inputs),
-            restored(inputs, self.channels(as_rows(inputs))),
-        )
+        branches = (*self._mix_spatially(inputs), restored(inputs, self.channels(as_rows(inputs))))
         pooled = ops.mean(sum(branches), axis=(1, 2))  # (batch, channels)
         logits = ops.reshape(self.reweight(pooled), (-1, 1, 1, inputs.shape[-1], 3))
         weights = ops.softmax(logits, axis=-1)
@@ -110,14 +104,11 @@ class WeightedPermuteMLP(ReweightedMixing):
         self.height.build((None, tall))
         self.width.build((None, wide))
 
-    def _mix_first(self, inputs):
+    def _mix_spatially(self, inputs):
         # Columns and segments share an axis, because every runtime transposes four axes fast.
-        strips = ops.reshape(inputs, (-1, self._rows, self._columns * self.segment_dim, self._segment))
-        return self._mix(strips, self.height, inputs.shape)
-
-    def _mix_second(self, inputs):
-        strips = ops.reshape(inputs, (-1, self._columns, self.segment_dim, self._segment))
-        return self._mix(strips, self.width, inputs.shape)
+        tall = ops.reshape(inputs, (-1, self._rows, self._columns * self.segment_dim, self._segment))
+        wide = ops.reshape(inputs, (-1, self._columns, self.segment_dim, self._segment))
+        return self._mix(tall, self.height, inputs.shape), self._mix(wide, self.width, inputs.shape)
 
     def _mix(self, strips, dense, shape):
         """Maps axes 1 and 3 of `strips` together, for each entry of the other axes."""
@@ -153,11 +144,8 @@ class CycleMixing(ReweightedMixing):
         self.cycle_width.build(input_shape)
         self.cycle_height.build(input_shape)
 
-    def _mix_first(self, inputs):
-        return self.cycle_width(inputs)
-
-    def _mix_second(self, inputs):
-        return self.cycle_height(inputs)
+    def _mix_spatially(self, inputs):
+        return self.cycle_width(inputs), self.cycle_height(inputs)
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

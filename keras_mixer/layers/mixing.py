@@ -248,17 +248,9 @@ class MixerBlock(keras.layers.Layer):
         return tuple(self.token_mixing.compute_output_shape(input_shape))
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "tokens_mlp_dim": self.tokens_mlp_dim,
-            "channels_mlp_dim": self.channels_mlp_dim,
-            "stochastic_depth": self.stochastic_depth,
-            "dropout": self.dropout,
-            "untied": self.untied,
-            "channel_groups": self.channel_groups,
-            "grouping": self.grouping,
-            "tokens": self.tokens,
-        }
+        sizes = ("tokens_mlp_dim", "channels_mlp_dim", "tokens")
+        settings = ("stochastic_depth", "dropout", "untied", "channel_groups", "grouping")
+        return {**super().get_config(), **{name: getattr(self, name) for name in (*sizes, *settings)}}
 
 
 def _pair_of_rates(rates) -> tuple[float, float]:

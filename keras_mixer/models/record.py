@@ -7,7 +7,7 @@ Keras before it builds a model.
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from typing import Any
 
 from keras_mixer.preprocessing import Preprocessing
 
@@ -64,23 +64,6 @@ class Variant:
     preprocessing: Preprocessing | None = None
 
 
-class StoredArray(Protocol):
-    """An array in a file, as the renaming rules see it: they change its axes before its values are read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-
-    def transposed(self, *axes: int) -> Self:
-        """Returns the array with its axes in this order."""
-
-    def reshaped(self, *shape: int) -> Self:
-        """Returns the array in another shape of the same size."""
-
-    def read(self):
-        """Reads the values as a NumPy array."""
-
-
 def same(array):
     """Returns the array."""
     return array
@@ -111,7 +94,8 @@ class Rule:
         pattern: Regular expression of the whole key.
         name: The official name, with the groups of the match as in `re.Match.expand`. If its last part is one of
             PyTorch's, such as "weight" or "running_mean", it becomes Keras's.
-        change: Turns the array into the weight.
+        change: Turns the stored array into the weight, before its values are read. An array has a `shape` and the
+            methods `transposed(*axes)` and `reshaped(*shape)`.
     """
 
     pattern: str
