@@ -12,6 +12,7 @@ import pytest
 import keras_mixer
 from keras_mixer import weights
 from keras_mixer.models import VARIANTS
+from keras_mixer.weights.reading import formats
 
 S32 = "/mixer_models/gsam/Mixer-S_32.npz"
 CONSTRUCTORS = {
@@ -246,3 +247,10 @@ def test_errors_say_what_is_known(published, tmp_path):
             keras_mixer.MixerS32(weights=path, input_shape=shape)
     with pytest.raises(ValueError, match="got True"):
         keras_mixer.MixerS32(weights=True)
+
+
+def test_a_checkpoint_is_opened_once(monkeypatch):
+    opened, reader = [], formats._READERS[".npz"]
+    monkeypatch.setitem(formats._READERS, ".npz", lambda path: opened.append(path) or reader(path))
+    keras_mixer.MixerNano(weights="cifar10", input_shape=(64, 64, 3), classes=3)
+    assert len(opened) == 1

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from keras_mixer.models import conv_mixer, cycle_mlp, g_mlp, mixer, res_mlp, vision_permutator
 from keras_mixer.models.parts import COSTS
 from keras_mixer.models.record import Architecture, Variant
 from keras_mixer.preprocessing import Preprocessing
@@ -12,14 +12,15 @@ from keras_mixer.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import keras
 
-CATALOGUE = (
-    mixer.ARCHITECTURE,
-    res_mlp.ARCHITECTURE,
-    g_mlp.ARCHITECTURE,
-    conv_mixer.ARCHITECTURE,
-    vision_permutator.ARCHITECTURE,
-    cycle_mlp.ARCHITECTURE,
+_FILES = (
+    "mixer",
+    "res_mlp",
+    "g_mlp",
+    "conv_mixer",
+    "vision_permutator",
+    "cycle_mlp",
 )
+CATALOGUE: tuple[Architecture, ...] = tuple(import_module(f"keras_mixer.models.{file}").ARCHITECTURE for file in _FILES)
 _registered: list[Architecture] = []
 # Every variant by name -> the architecture's builder and the variant's sizes.
 ARCHITECTURES: dict[str, tuple[Callable[..., Any], Any]] = {}

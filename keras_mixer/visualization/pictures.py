@@ -34,12 +34,15 @@ def draw_token_units(units: Mapping[str, tuple[np.ndarray, UnitPairs]], pairs_sh
 
 
 def draw_stem_units(colours: np.ndarray, title: str = "stem", units_shown: int = 256):
-    """Draws the units of a stem (figure 7 of the paper) in a `matplotlib.figure.Figure`.
+    """Draws the units of a stem (figure 7 of the paper).
 
     Args:
         colours: `(units, patch height, patch width, 3)` in [0, 1], see `stem_units`.
         title: Title of the picture.
         units_shown: Largest number of units, chosen evenly.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
     """
     shown = np.unique(np.linspace(0, len(colours) - 1, min(units_shown, len(colours))).round().astype(int))
     picture = mosaic(colours[shown], columns=int(np.ceil(np.sqrt(len(shown)))))
@@ -62,6 +65,9 @@ def draw_influence(
         tokens: The token of each map.
         title: Title of the picture.
         preprocessing: Preprocessing of the image; None for [-1, 1].
+
+    Returns:
+        A `matplotlib.figure.Figure`.
     """
     figure, axes = _grid_of_axes(2, len(tokens), image.shape[1] / image.shape[0], title)
     rows, columns = maps.shape[1:]
@@ -112,6 +118,9 @@ def draw_occlusion(
         saliency: `(height, width)`, see `occlusion_saliency`.
         title: Title of the picture.
         preprocessing: Preprocessing of the image; None for [-1, 1].
+
+    Returns:
+        A `matplotlib.figure.Figure`.
     """
     figure, axes = _grid_of_axes(1, 2, image.shape[1] / image.shape[0], title)
     axes[0][0].imshow(**_photo(image, preprocessing))

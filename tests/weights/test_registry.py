@@ -1,5 +1,7 @@
 import pkgutil
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -78,3 +80,13 @@ def test_no_module_hides_a_public_name():
     """A lazily loaded name that is also a module's becomes the module once that is imported."""
     modules = {module.name for module in pkgutil.iter_modules(weights.__path__)}
     assert not modules & set(weights.__all__)
+
+
+def test_listing_and_fetching_load_no_framework():
+    script = (
+        "import sys, keras_mixer\n"
+        "keras_mixer.weights.available(), keras_mixer.weights.download('mixer_nano', 'cifar10')\n"
+        "assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
