@@ -17,6 +17,4 @@ __all__ = [name for name in __all__ if name not in ("data", "evaluation", "expor
 
 @wrapt.when_imported("keras")
 def _register_layers(_keras):
-    layers = importlib.import_module("keras_mixer.layers")
-    for name in layers.__all__:
-        getattr(layers, name)  # imports its module, which registers it
+    importlib.import_module("keras_mixer.layers")

@@ -1,6 +1,7 @@
-"""Keras layers that compose into MLP-Mixer (section 2 of the paper) and its siblings."""
+"""Keras layers that compose into MLP-Mixer (section 2 of the paper) and its siblings; `__init__.pyi` lists them."""
 
 import lazy_loader
 
-# On first use, so that the records of `keras_mixer.models` can be read without Keras.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+for _name in __all__:
+    __getattr__(_name)  # all at once, because importing a layer registers it with Keras

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_mixer.layers.helpers import positive_integer, rate_below_one
+from keras_mixer.shapes import positive_integer, rate_below_one
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

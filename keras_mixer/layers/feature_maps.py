@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored
-from keras_mixer.layers.helpers import LineAxes, feature_map, positive_integer
+from keras_mixer.shapes import LineAxes, feature_map, positive_integer
 
 _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
 
@@ -80,7 +80,7 @@ class WeightedPermuteMLP(ReweightedMixing):
 
     @property
     def line_axes(self) -> LineAxes:
-        """Channels of one place in the weights over a line, see `keras_mixer.layers.helpers`."""
+        """Channels of one place in the weights over a line, see `keras_mixer.shapes`."""
         return {"height/kernel": self._segment, "width/kernel": self._segment}
 
     def _build_spatial(self, input_shape):

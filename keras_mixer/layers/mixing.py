@@ -3,7 +3,10 @@
 import keras
 from keras import ops
 
-from keras_mixer.layers.helpers import (
+from keras_mixer.layers.normalisation import LayerNorm
+from keras_mixer.layers.regularisation import StochasticDepth
+from keras_mixer.layers.token_linear import TokenShortcut
+from keras_mixer.shapes import (
     HIDDEN,
     OTHER,
     TOKENS_IN,
@@ -13,9 +16,6 @@ from keras_mixer.layers.helpers import (
     rate_below_one,
     static_table,
 )
-from keras_mixer.layers.normalisation import LayerNorm
-from keras_mixer.layers.regularisation import StochasticDepth
-from keras_mixer.layers.token_linear import TokenShortcut
 
 GROUPINGS = ("concat", "project")
 
@@ -212,7 +212,7 @@ class MixerBlock(keras.layers.Layer):
 
     @property
     def token_axes(self) -> TokenAxes:
-        """Roles of the axes of the weights over tokens, see `keras_mixer.layers.helpers`."""
+        """Roles of the axes of the weights over tokens, see `keras_mixer.shapes`."""
         layers = {"token_mixing": self.token_mixing, "shortcut": self.shortcut}
         return {
             f"{layer_name}/{name}": roles

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mixer.layers.helpers import pair_of_positive_integers, positive_integer
+from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

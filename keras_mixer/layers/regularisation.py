@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mixer.layers.helpers import rate_below_one
+from keras_mixer.shapes import rate_below_one
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_mixer.layers.helpers import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_integer, static_table
 from keras_mixer.layers.normalisation import LayerNorm
+from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_integer, static_table
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

@@ -3,9 +3,9 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer.layers.helpers import positive_integer, rate_below_one
 from keras_mixer.models.parts import classifier, image_input, linear_rates, residual
 from keras_mixer.models.record import HEAD, IMAGENET, Architecture, Layout, Rule, Variant
+from keras_mixer.shapes import positive_integer, rate_below_one
 
 if TYPE_CHECKING:
     import keras

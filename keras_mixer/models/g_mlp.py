@@ -3,10 +3,9 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer import layers
-from keras_mixer.layers.helpers import positive_integer, rate_below_one
 from keras_mixer.models.parts import classifier, image_input, linear_rates, residual, token_map_cost
 from keras_mixer.models.record import HEAD, LAST_NORM, SCALED, Architecture, Layout, Rule, Variant
+from keras_mixer.shapes import positive_integer, rate_below_one
 
 if TYPE_CHECKING:
     import keras
@@ -16,6 +15,7 @@ def _block(tokens, *, mlp_dim: int, rate: float, dropout: float, name: str):
     """One layer, equation 1: `Z = gelu(LN(X) U)`, `Y = X + s(Z) V` with the spatial gating unit s."""
     import keras
 
+    from keras_mixer import layers
     from keras_mixer.layers.channel_mlp import gelu_erf
 
     branch = layers.LayerNorm(name=f"{name}_norm")(tokens)
@@ -77,6 +77,8 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
         >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
         (1, 10)
     """
+    from keras_mixer import layers
+
     num_blocks = positive_integer("num_blocks", num_blocks)
     rates = linear_rates(num_blocks, stochastic_depth)
     dropout = rate_below_one("dropout", dropout)

@@ -5,8 +5,6 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_mixer import layers
-from keras_mixer.layers.helpers import positive_integer
 from keras_mixer.models.parts import classifier, image_input, linear_rates
 from keras_mixer.models.record import (
     HEAD,
@@ -20,6 +18,7 @@ from keras_mixer.models.record import (
     without_leading_axis,
 )
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -94,6 +93,8 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
         (1, 10)
     """
+    from keras_mixer import layers
+
     num_blocks = positive_integer("num_blocks", num_blocks)
     rates = linear_rates(2 * num_blocks, stochastic_depth)
 

@@ -5,8 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from keras_mixer import layers
-from keras_mixer.layers.helpers import positive_integer, rate_below_one
+from keras_mixer.shapes import positive_integer, rate_below_one
 
 if TYPE_CHECKING:
     import keras
@@ -47,8 +46,10 @@ def residual(inputs, branch, rate: float, name: str):
     """
     import keras
 
+    from keras_mixer.layers import StochasticDepth
+
     if rate > 0:
-        branch = layers.StochasticDepth(rate, name=f"{name}_stochastic_depth")(branch)
+        branch = StochasticDepth(rate, name=f"{name}_stochastic_depth")(branch)
     return keras.layers.Add(name=f"{name}_add")([inputs, branch])
 
 
@@ -147,12 +148,14 @@ def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout:
 
 def _pyramid_block(features, stage: Stage, rates: tuple[float, float], dropout: float, name: str):
     """One block: spatial mixing, then an MLP over channels, each after a norm and with a residual connection."""
+    from keras_mixer.layers import ChannelMLP
+
     branch = _pyramid_norm(f"{name}_norm_0")(features)
     branch = stage.mixing(name=f"{name}_mixing")(branch)
     features = residual(features, branch, rates[0], f"{name}_0")
     branch = _pyramid_norm(f"{name}_norm_1")(features)
     mlp_dim = int(features.shape[-1] * stage.mlp_ratio)
-    branch = layers.ChannelMLP(mlp_dim, dropout=dropout, name=f"{name}_channel_mlp")(branch)
+    branch = ChannelMLP(mlp_dim, dropout=dropout, name=f"{name}_channel_mlp")(branch)
     return residual(features, branch, rates[1], f"{name}_1")
 
 
@@ -175,8 +178,10 @@ def pyramid_classifier(
 
 
 def _pyramid_norm(name: str, **arguments):
+    from keras_mixer.layers import LayerNorm
+
     # PyTorch's default epsilon, which the published weights have; Keras's is 1e-3.
-    return layers.LayerNorm(epsilon=1e-5, name=name, **arguments)
+    return LayerNorm(epsilon=1e-5, name=name, **arguments)
 
 
 def places(layer) -> int:

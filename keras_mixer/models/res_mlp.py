@@ -3,10 +3,9 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer import layers
-from keras_mixer.layers.helpers import positive_integer
 from keras_mixer.models.parts import classifier, image_input, linear_rates, residual, token_map_cost
 from keras_mixer.models.record import HEAD, NINE_TENTHS, Architecture, Layout, Rule, Variant, vector
+from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 def _block(tokens, *, mlp_dim: int, layer_scale: float, rates: tuple[float, float], dropout: float, name: str):
     """One layer, equations 2 and 3: `Z = X + s1 * (A Aff(X))`, `Y = Z + s2 * MLP(Aff(Z))`."""
     import keras
+
+    from keras_mixer import layers
 
     branch = layers.Affine(name=f"{name}_affine_0")(tokens)
     branch = layers.TokenLinear(keras.initializers.TruncatedNormal(stddev=0.02), name=f"{name}_token_linear")(branch)
@@ -79,6 +80,8 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
         >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
         (1, 10)
     """
+    from keras_mixer import layers
+
     num_blocks = positive_integer("num_blocks", num_blocks)
     rates = linear_rates(2 * num_blocks, stochastic_depth)
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mixer.layers.helpers import pair_of_positive_integers
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import pair_of_positive_integers
 from keras_mixer.visualization.parts import block_of, grid_of, mid_grey
 
 AT_ONCE = 16  # tokens differentiated together; each needs a table of tokens by channels

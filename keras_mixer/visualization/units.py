@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_mixer.layers.helpers import HIDDEN, TOKENS_IN
+from keras_mixer.shapes import HIDDEN, TOKENS_IN
 from keras_mixer.visualization.parts import block_of, grid_of, stem_of
 
 

@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 
-from keras_mixer.layers.helpers import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
+from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
 from keras_mixer.weights.reading.checkpoint import named_weights
 from keras_mixer.weights.resolution.grids import (
     block_diagonal,

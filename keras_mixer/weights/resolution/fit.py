@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from keras_mixer.layers.helpers import OTHER, TOKENS_IN, TOKENS_OUT
+from keras_mixer.shapes import OTHER, TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.reading.formats import Arrays, StoredArray
 from keras_mixer.weights.resolution.grids import (
     block_diagonal,

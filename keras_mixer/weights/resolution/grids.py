@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_mixer.layers.helpers import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT
+from keras_mixer.shapes import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT
 
 Grid = tuple[int, int]  # rows and columns of tokens
 
@@ -67,7 +67,7 @@ def block_diagonal(weight: np.ndarray, roles: Sequence[str], old: Grid, parts: G
 
     Args:
         weight: A weight or bias at the old grid.
-        roles: Role of each of its axes, see `keras_mixer.layers.helpers`.
+        roles: Role of each of its axes, see `keras_mixer.shapes`.
         old: Grid that the weight was trained at.
         parts: How many times it fits into the new grid along each axis.
 

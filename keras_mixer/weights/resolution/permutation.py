@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_mixer.layers.helpers import TOKENS_IN, TOKENS_OUT
+from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.reading.checkpoint import named_weights
 from keras_mixer.weights.resolution.change import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
 from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes

@@ -1,4 +1,4 @@
-"""Checks of layer arguments, and what each axis of a weight over tokens stands for.
+"""Checks of sizes, shapes and rates, and what each axis of a weight over tokens stands for.
 
 `keras_mixer.weights` changes the resolution of a model and permutes its patches by three attributes of its layers.
 A layer whose weights depend on the number of tokens has the first two. A layer that mixes along the rows or columns of
