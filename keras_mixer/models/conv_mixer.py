@@ -3,8 +3,8 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.parts import classifier, image_input, linear_rates, residual
-from keras_mixer.models.record import HEAD, IMAGENET, Architecture, Layout, Rule, Variant
+from keras_mixer.models.parts import HEAD, IMAGENET, classifier, image_input, linear_rates, residual
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 from keras_mixer.shapes import positive_integer, rate_below_one
 
 if TYPE_CHECKING:

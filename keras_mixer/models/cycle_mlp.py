@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer.models.parts import (
+    IMAGENET,
+    PYRAMID_RULES,
     Stage,
+    by_stage,
     check_stages,
     image_input,
     kernel_cost,
@@ -16,7 +19,7 @@ from keras_mixer.models.parts import (
     pyramid_classifier,
     reweighted_cost,
 )
-from keras_mixer.models.record import IMAGENET, PYRAMID_RULES, Architecture, Layout, Rule, Variant, by_stage
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 
 if TYPE_CHECKING:
     import keras

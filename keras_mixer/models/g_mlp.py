@@ -3,8 +3,17 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.parts import classifier, image_input, linear_rates, residual, token_map_cost
-from keras_mixer.models.record import HEAD, LAST_NORM, SCALED, Architecture, Layout, Rule, Variant
+from keras_mixer.models.parts import (
+    HEAD,
+    LAST_NORM,
+    SCALED,
+    classifier,
+    image_input,
+    linear_rates,
+    residual,
+    token_map_cost,
+)
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 from keras_mixer.shapes import positive_integer, rate_below_one
 
 if TYPE_CHECKING:

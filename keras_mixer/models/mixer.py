@@ -5,18 +5,8 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_mixer.models.parts import classifier, image_input, linear_rates
-from keras_mixer.models.record import (
-    HEAD,
-    LAST_NORM,
-    Architecture,
-    Layout,
-    Rule,
-    Variant,
-    WeightSet,
-    same,
-    without_leading_axis,
-)
+from keras_mixer.models.parts import HEAD, LAST_NORM, classifier, image_input, linear_rates
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant, WeightSet
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
 
@@ -231,22 +221,33 @@ _PUBLISHED = (
     ),
 )
 
+
+def _same(array):
+    """Returns the array."""
+    return array
+
+
+def _without_leading_axis(array):
+    """Returns the array without its leading axis of length 1."""
+    return array.reshaped(*array.shape[1:]) if array.shape[:1] == (1,) else array
+
+
 # The official layout of May 2021. Its MLP weights have a leading axis of length 1.
 _OF_2021 = Layout(
     r"embedding/.*|Mixer/.*",
     (
-        Rule(r"embedding/(\w+)", r"stem/\1", same),
-        Rule(r"Mixer/encoder_norm/(\w+)", r"pre_head_layer_norm/\1", same),
-        Rule(r"Mixer/encoderblock_(\d{1,4})/(LayerNorm_[01]/\w+)", r"MixerBlock_\1/\2", same),
+        Rule(r"embedding/(\w+)", r"stem/\1", _same),
+        Rule(r"Mixer/encoder_norm/(\w+)", r"pre_head_layer_norm/\1", _same),
+        Rule(r"Mixer/encoderblock_(\d{1,4})/(LayerNorm_[01]/\w+)", r"MixerBlock_\1/\2", _same),
         Rule(
             r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)1",
             r"MixerBlock_\1/\2_mixing/Dense_0/\3",
-            without_leading_axis,
+            _without_leading_axis,
         ),
         Rule(
             r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)2",
             r"MixerBlock_\1/\2_mixing/Dense_1/\3",
-            without_leading_axis,
+            _without_leading_axis,
         ),
     ),
 )

@@ -64,26 +64,11 @@ class Variant:
     preprocessing: Preprocessing | None = None
 
 
-def same(array):
-    """Returns the array."""
-    return array
-
-
-def without_leading_axis(array):
-    """Returns the array without its leading axis of length 1."""
-    return array.reshaped(*array.shape[1:]) if array.shape[:1] == (1,) else array
-
-
 def from_torch(array):
     """Returns the weight of a dense layer or convolution with its axes in Keras's order; other arrays as they are."""
     orders: dict[int, tuple[int, ...]] = {2: (1, 0), 4: (2, 3, 1, 0)}
     rank = len(array.shape)
     return array.transposed(*orders[rank]) if rank in orders else array
-
-
-def vector(array):
-    """Returns one value per channel, without the leading axes of length 1 that broadcast it in PyTorch."""
-    return array.reshaped(array.shape[-1]) if array.shape and set(array.shape[:-1]) <= {1} else array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,41 +141,3 @@ class Architecture:
     layouts: tuple[Layout, ...] = ()
     costs: Mapping[str, Callable[[Any], int]] = dataclasses.field(default_factory=dict)
     token_kernel: str | None = None
-
-
-HEAD = Rule(r"head\.(\w+)", r"head/\1")
-LAST_NORM = Rule(r"norm\.(\w+)", r"pre_head_layer_norm/\1")
-PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
-    Rule(r"patch_embed\.proj\.(\w+)", r"stem/\1"),
-    Rule(r"(downsampling_\d{1,4})\.proj\.(\w+)", r"\1/\2"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.norm1\.(\w+)", r"\1_block_\2_norm_0/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.norm2\.(\w+)", r"\1_block_\2_norm_1/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_h\.(\w+)", r"\1_block_\2_mixing/height/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_w\.(\w+)", r"\1_block_\2_mixing/width/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_c\.(\w+)", r"\1_block_\2_mixing/channels/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc1\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_0/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc2\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_1/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.proj\.(\w+)", r"\1_block_\2_mixing/projection/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc1\.(\w+)", r"\1_block_\2_channel_mlp/Dense_0/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc2\.(\w+)", r"\1_block_\2_channel_mlp/Dense_1/\3"),
-    LAST_NORM,
-    HEAD,
-)
-
-
-def by_stage(arrays: dict) -> dict:
-    """Renames `network.N` to the stage or downsampling that it is: the authors number the two together."""
-    matches = [(key, re.match(r"network\.(0|[1-9]\d{0,3})\.((?:proj|\d{1,4})\..*)", key)) for key in arrays]
-    numbers = {int(match[1]): match[2].startswith("proj") for _, match in matches if match}
-    names, stage = {}, -1
-    for number in sorted(numbers):
-        stage += not numbers[number]
-        names[number] = f"downsampling_{stage}" if numbers[number] else f"stage_{stage}"
-    return {f"{names[int(match[1])]}.{match[2]}" if match else key: arrays[key] for key, match in matches}
-
-
-# Preprocessing of several architectures.
-SCALED = Preprocessing(interpolation="bicubic")  # to [-1, 1]
-IMAGENET = dataclasses.replace(SCALED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# Published evaluation at 224 px with a crop of 0.9, whose code rounds 248.9 pixels down.
-NINE_TENTHS = dataclasses.replace(IMAGENET, crop_share=224 / 248)

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.parts import classifier, image_input, linear_rates, residual, token_map_cost
-from keras_mixer.models.record import HEAD, NINE_TENTHS, Architecture, Layout, Rule, Variant, vector
+from keras_mixer.models.parts import HEAD, NINE_TENTHS, classifier, image_input, linear_rates, residual, token_map_cost
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
@@ -120,19 +120,25 @@ _ROWS = (
 )
 RES_MLP_VARIANTS: dict[str, ResMLPVariant] = {row.name: row.sizes for row in _ROWS}
 
+
+def _vector(array):
+    """Returns one value per channel, without the leading axes of length 1 that broadcast it in PyTorch."""
+    return array.reshaped(array.shape[-1]) if array.shape and set(array.shape[:-1]) <= {1} else array
+
+
 # The names of timm and of the authors, facebookresearch/deit.
 _TORCH = Layout(
     r"blocks\.\d{1,4}\.(linear_tokens\.weight|norm1\.alpha)",
     (
         Rule(r"(?:stem|patch_embed)\.proj\.(\w+)", r"stem/\1"),
-        Rule(r"blocks\.(\d{1,4})\.norm1\.(\w+)", r"block_\1_affine_0/\2", vector),
-        Rule(r"blocks\.(\d{1,4})\.norm2\.(\w+)", r"block_\1_affine_1/\2", vector),
+        Rule(r"blocks\.(\d{1,4})\.norm1\.(\w+)", r"block_\1_affine_0/\2", _vector),
+        Rule(r"blocks\.(\d{1,4})\.norm2\.(\w+)", r"block_\1_affine_1/\2", _vector),
         Rule(r"blocks\.(\d{1,4})\.(?:linear_tokens|attn)\.(\w+)", r"block_\1_token_linear/\2"),
-        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)1", r"block_\1_layer_scale_0/scale", vector),
-        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)2", r"block_\1_layer_scale_1/scale", vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)1", r"block_\1_layer_scale_0/scale", _vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)2", r"block_\1_layer_scale_1/scale", _vector),
         Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc1\.(\w+)", r"block_\1_channel_mlp/Dense_0/\2"),
         Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc2\.(\w+)", r"block_\1_channel_mlp/Dense_1/\2"),
-        Rule(r"norm\.(\w+)", r"pre_head_affine/\1", vector),
+        Rule(r"norm\.(\w+)", r"pre_head_affine/\1", _vector),
         HEAD,
     ),
 )

@@ -5,16 +5,19 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.parts import Stage, check_stages, image_input, pyramid, pyramid_classifier, reweighted_cost
-from keras_mixer.models.record import (
+from keras_mixer.models.parts import (
     IMAGENET,
     NINE_TENTHS,
     PYRAMID_RULES,
-    Architecture,
-    Layout,
-    Variant,
+    Stage,
     by_stage,
+    check_stages,
+    image_input,
+    pyramid,
+    pyramid_classifier,
+    reweighted_cost,
 )
+from keras_mixer.models.record import Architecture, Layout, Variant
 
 if TYPE_CHECKING:
     import keras
@@ -151,7 +154,7 @@ VISION_PERMUTATOR_VARIANTS: dict[str, VisionPermutatorVariant] = {row.name: row.
 
 
 def _mixing_cost(layer) -> int:
-    """Each value sums a row or column of its segment."""
+    """Multiply-adds of a mixing whose values sum a row or column of their segment."""
     _, rows, columns, channels = layer.output.shape
     return reweighted_cost(layer, rows * channels // layer.segment_dim, columns * channels // layer.segment_dim)
 

@@ -15,7 +15,7 @@ from keras_mixer.weights import find
 from keras_mixer.weights.published.cache import cached_path
 
 ENTRY = find("mixer_nano", "cifar10")
-PHOTOGRAPHS = pathlib.Path(__file__).parents[1] / "data" / "cifar10"  # the first four of each class of the test split
+PHOTOGRAPHS = pathlib.Path(__file__).parents[2] / "data" / "cifar10"  # the first four of each class of the test split
 
 
 @pytest.fixture(autouse=True)
