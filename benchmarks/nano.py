@@ -44,8 +44,8 @@ def main(run, images, fine_epochs, fine_rate, work):
     from keras_mixer.evaluation import EvaluationSplit
     from keras_mixer.export import export
     from keras_mixer.training import Recipe, train
-    from keras_mixer.weights.cache import cached_path
-    from keras_mixer.weights.registry import find
+    from keras_mixer.weights import find
+    from keras_mixer.weights.published.cache import cached_path
 
     model, card = load_model(run)
     recipe = Recipe.from_json((run / "recipe.json").read_text())
@@ -96,7 +96,7 @@ def main(run, images, fine_epochs, fine_rate, work):
 def ship(model, path: pathlib.Path) -> None:
     """Writes the weights and their hash."""
     from keras_mixer.weights import save_npz
-    from keras_mixer.weights.transfer import write_digest
+    from keras_mixer.weights.published.cache import write_digest
 
     path.parent.mkdir(exist_ok=True)
     save_npz(model, path)

@@ -1,8 +1,8 @@
 """MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601) for Keras 3 and TensorFlow.
 
 Names load on first use, so that `import keras_mixer` and `keras-mixer --help` are quick; `__init__.pyi` lists them.
-The layers register themselves for deserialization as soon as Keras is imported, before or after this package, so
-that `keras.models.load_model` reads a saved Mixer after a plain `import keras_mixer`.
+The layers register themselves as soon as Keras is imported, before or after this package. So `keras.models.load_model`
+reads a saved Mixer after a plain `import keras_mixer`.
 """
 
 import importlib

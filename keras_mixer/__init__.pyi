@@ -1,3 +1,4 @@
+# Written by tools/stubs.py.
 from . import applications as applications
 from . import data as data
 from . import evaluation as evaluation
@@ -17,9 +18,9 @@ from .applications import MixerH14 as MixerH14
 from .applications import MixerL16 as MixerL16
 from .applications import MixerL32 as MixerL32
 from .applications import MixerNano as MixerNano
-from .applications import MixerS8 as MixerS8
 from .applications import MixerS16 as MixerS16
 from .applications import MixerS32 as MixerS32
+from .applications import MixerS8 as MixerS8
 from .models.conv_mixer import ConvMixer as ConvMixer
 from .models.cycle_mlp import CycleMLP as CycleMLP
 from .models.g_mlp import GMLP as GMLP
@@ -27,16 +28,16 @@ from .models.mixer import Mixer as Mixer
 from .models.res_mlp import ResMLP as ResMLP
 from .models.vision_permutator import VisionPermutator as VisionPermutator
 from .preprocessing import preprocess_input as preprocess_input
-from .siblings import GMLPB as GMLPB
-from .siblings import GMLPS as GMLPS
-from .siblings import ConvMixer768x32 as ConvMixer768x32
 from .siblings import ConvMixer1024x20 as ConvMixer1024x20
 from .siblings import ConvMixer1536x20 as ConvMixer1536x20
+from .siblings import ConvMixer768x32 as ConvMixer768x32
 from .siblings import CycleMLPB1 as CycleMLPB1
 from .siblings import CycleMLPB2 as CycleMLPB2
 from .siblings import CycleMLPB3 as CycleMLPB3
 from .siblings import CycleMLPB4 as CycleMLPB4
 from .siblings import CycleMLPB5 as CycleMLPB5
+from .siblings import GMLPB as GMLPB
+from .siblings import GMLPS as GMLPS
 from .siblings import GMLPTi as GMLPTi
 from .siblings import ResMLP12 as ResMLP12
 from .siblings import ResMLP24 as ResMLP24
@@ -44,6 +45,6 @@ from .siblings import ResMLP36 as ResMLP36
 from .siblings import ResMLPB24x8 as ResMLPB24x8
 from .siblings import VisionPermutatorLarge7 as VisionPermutatorLarge7
 from .siblings import VisionPermutatorMedium7 as VisionPermutatorMedium7
-from .siblings import VisionPermutatorSmall7 as VisionPermutatorSmall7
 from .siblings import VisionPermutatorSmall14 as VisionPermutatorSmall14
-from .weights.class_names import decode_predictions as decode_predictions
+from .siblings import VisionPermutatorSmall7 as VisionPermutatorSmall7
+from .weights.published.class_names import decode_predictions as decode_predictions

@@ -1,7 +1,4 @@
-"""What the papers report, as data, to print measured figures beside.
-
-Only figures that the sources state; None where they state none. `accuracy_cost_figure` draws the trade-off of figure 2.
-"""
+"""What the papers report, as data to compare measurements with. A figure that a source does not state is None."""
 
 import dataclasses
 
@@ -10,7 +7,6 @@ GMLP = "arXiv 2105.08050, tables 1 and 2"
 RESMLP = "arXiv 2105.03404, table 1"
 RESMLP_DISTILLED = "github.com/facebookresearch/deit, README_resmlp.md"
 CONVMIXER = "arXiv 2201.09792; multiply-adds from github.com/open-mmlab/mmpretrain, configs/convmixer"
-
 VISION_PERMUTATOR = "github.com/houqb/VisionPermutator, README.md"
 CYCLEMLP = "github.com/ShoufaChen/CycleMLP, README.md"
 
@@ -20,19 +16,19 @@ class Reported:
     """One row of a published table.
 
     Attributes:
-        model: As the source names it, "Mixer-B/16".
+        model: Name in the source, such as "Mixer-B/16".
         pretraining: Data set of the pre-training; "ImageNet" for training from scratch.
-        image_size: Side of the images it is fine-tuned and measured on, pixels.
-        epochs: Of the pre-training.
+        image_size: Side of the images that it is fine-tuned and measured on, pixels.
+        epochs: Epochs of the pre-training.
         imagenet: Top-1 on ImageNet, percent.
         real: Top-1 on ImageNet with ReaL labels, percent.
         average_5: Mean top-1 over five tasks (ImageNet, CIFAR-10, CIFAR-100, Pets, Flowers), percent.
         vtab: Mean over the 19 tasks of VTAB-1k, percent.
-        images_per_second: Throughput, on the hardware that `hardware` names.
+        images_per_second: Throughput on `hardware`.
         hardware: "TPUv3 core" or "V100".
         core_days: TPUv3 core-days of the pre-training.
         parameters: Millions.
-        multiply_adds: Billions for one image; half of the operations where the source counts those.
+        multiply_adds: Billions for one image; half of the operations if the source counts those.
         source: Paper and table.
     """
 
@@ -60,7 +56,7 @@ _PARAMETERS = {
 
 
 def _table_2(pretraining: str, *rows) -> list[Reported]:
-    """Mixer rows are at 448 px; the table does not say the size of the others."""
+    """Returns rows of table 2, which has Mixers at 448 px and does not give the size of other models."""
     return [
         Reported(
             model, pretraining, 448 if model in _PARAMETERS else None, None, imagenet, real, average, vtab,
@@ -71,7 +67,7 @@ def _table_2(pretraining: str, *rows) -> list[Reported]:
 
 
 def _table_3(pretraining: str, *rows) -> list[Reported]:
-    """Core-days of the first two data sets are extrapolated by the authors from JFT-300M."""
+    """Returns rows of table 3; the authors extrapolate the core-days of two data sets from JFT-300M."""
     return [
         Reported(
             model, pretraining, size, epochs, imagenet, real, average, None,
@@ -82,7 +78,7 @@ def _table_3(pretraining: str, *rows) -> list[Reported]:
 
 
 def _sibling(source: str, *rows, pretraining: str = "ImageNet") -> list[Reported]:
-    """Throughput, where given, is of a V100."""
+    """Returns rows of a sibling; throughput is that of a V100."""
     return [
         Reported(
             model, pretraining, 224, None, imagenet, images_per_second=speed, hardware="V100" if speed else None,
@@ -161,7 +157,7 @@ TABLE: tuple[Reported, ...] = (
         RESMLP_DISTILLED,
         ("ResMLP-S12, distilled", 77.8, 15, 3.0, None),
         ("ResMLP-S24, distilled", 80.8, 30, 6.0, None),
-        # The table gives it the cost of ResMLP-B24.
+        # The table repeats the cost of ResMLP-B24 here.
         ("ResMLP-S36, distilled", 81.1, None, None, None),
         ("ResMLP-B24/8, distilled", 83.6, 129, 100.0, None),
     ),
@@ -190,14 +186,14 @@ TABLE: tuple[Reported, ...] = (
 
 
 def reported(model: str) -> list[Reported]:
-    """Returns the published rows of a model, whatever its pre-training, distilled ones among them.
+    """Returns the published rows of a model with any pre-training, distilled ones included.
 
     Args:
-        model: The source's name or this package's: "Mixer-B/16" or "mixer_b16". Case and punctuation do not count. The
-            name of a distilled one, "ResMLP-S12, distilled", stands for that alone.
+        model: The source's name or this package's, such as "Mixer-B/16" or "mixer_b16". Case and punctuation do not
+            count. "ResMLP-S12, distilled" stands for the distilled model alone.
 
     Returns:
-        The rows, in the order of the sources; none where the model is unknown.
+        The rows, in the order of the sources; an empty list if the model is unknown.
 
     Example:
         >>> [row.imagenet for row in keras_mixer.reported.reported("mixer_b16")]
@@ -227,7 +223,7 @@ def accuracy_cost_figure():
     frontier: list[tuple[float, float]] = []
     for cost, accuracy, row in points:
         weight = "bold" if row.model.startswith("Mixer") else "normal"
-        # Below and to the right, where the frontier does not pass.
+        # Below and to the right, away from the frontier.
         axes.annotate(row.model, (cost, accuracy), (5, -10), textcoords="offset points", size=8, weight=weight)
         if not frontier or accuracy > frontier[-1][1]:
             frontier.append((cost, accuracy))
@@ -246,6 +242,6 @@ def _added_to_figure_2(row: Reported) -> bool:
 
 
 def _plain(name: str) -> str:
-    # "ResMLP-S12" is the package's "res_mlp_12", and "ViP-Small/7" its "vision_permutator_small_7".
+    # "ResMLP-S12" is "res_mlp_12" in this package, and "ViP-Small/7" is "vision_permutator_small_7".
     plain = "".join(character for character in name.lower() if character.isalnum())
     return plain.replace("resmlps", "resmlp").replace("visionpermutator", "vip")

@@ -12,6 +12,7 @@ import pytest
 import keras_mixer
 from keras_mixer import weights
 from keras_mixer.models import VARIANTS
+from keras_mixer.weights.reading import formats
 
 S32 = "/mixer_models/gsam/Mixer-S_32.npz"
 CONSTRUCTORS = {
@@ -186,11 +187,13 @@ def test_a_checkpoint_of_a_changed_model_without_a_head_is_recognised(published,
     again = keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=(448, 224, 3), include_top=False)
     assert goldens.same(goldens.snapshot(again), goldens.snapshot(larger))
     for shape in (None, (224, 224, 3)):
-        with pytest.raises(ValueError, match=r"98 tokens of .* are no square grid: .*`input_shape`.*change_resolution"):
+        with pytest.raises(
+            ValueError, match=r"98 tokens of .* are not a square grid: .*`input_shape`.*change_resolution"
+        ):
             keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=shape, include_top=False)
     with caplog.at_level(logging.WARNING):
         classifier = keras_mixer.MixerS32(weights=tmp_path / "larger.npz", input_shape=(448, 224, 3), classes=7)
-    assert re.search(r"head for 7 classes starts fresh, for .*larger\.npz has none", caplog.text)
+    assert re.search(r"head for 7 classes starts fresh, because .*larger\.npz has none", caplog.text)
     assert goldens.same(goldens.snapshot(classifier)[:-2], goldens.snapshot(larger))
 
 
@@ -244,3 +247,10 @@ def test_errors_say_what_is_known(published, tmp_path):
             keras_mixer.MixerS32(weights=path, input_shape=shape)
     with pytest.raises(ValueError, match="got True"):
         keras_mixer.MixerS32(weights=True)
+
+
+def test_a_checkpoint_is_opened_once(monkeypatch):
+    opened, reader = [], formats._READERS[".npz"]
+    monkeypatch.setitem(formats._READERS, ".npz", lambda path: opened.append(path) or reader(path))
+    keras_mixer.MixerNano(weights="cifar10", input_shape=(64, 64, 3), classes=3)
+    assert len(opened) == 1

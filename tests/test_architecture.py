@@ -42,7 +42,14 @@ def saved_model(tmp_path_factory) -> str:
     return path
 
 
-@pytest.mark.parametrize(("backend", "order"), [("jax", "keras_mixer, keras"), ("torch", "keras, keras_mixer")])
+@pytest.mark.parametrize(
+    ("backend", "order"),
+    [
+        ("jax", "keras_mixer, keras"),
+        ("torch", "keras, keras_mixer"),
+        ("jax", "keras_mixer.layers.normalisation, keras, keras_mixer"),
+    ],
+)
 def test_works_without_tensorflow_and_loads_a_saved_model_after_a_plain_import(backend, order, saved_model, tmp_path):
     script = WITHOUT_TENSORFLOW.replace("{order}", order)
     result = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 
 from keras_mixer.export.files import scratch_folder
 from keras_mixer.files import remove_partial_files, written_whole
-from keras_mixer.weights.cache import cache_directory, cached_file
+from keras_mixer.weights.published.cache import cache_directory, cached_file
 
 
 def test_the_file_appears_whole_and_replaces_the_one_before(tmp_path):

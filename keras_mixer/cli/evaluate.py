@@ -88,13 +88,11 @@ def _open(model: str, weights: str | None):
 
     from keras_mixer.evaluation import keras_predictor, open_classifier
     from keras_mixer.models import ARCHITECTURES
-    from keras_mixer.weights import wordnet_ids
-    from keras_mixer.weights.class_names import names_of
-    from keras_mixer.weights.registry import REGISTRY
+    from keras_mixer.weights import available, names_of, wordnet_ids
 
     if weights is None and model not in ARCHITECTURES:
         return open_classifier(model)
-    published = REGISTRY.get((model, weights)) if weights else None
+    published = next((entry for entry in available(model) if entry.name == weights), None)
     names = names_of(published) if published else ()  # before much is fetched for classes of which none is known
     opened, card = open_model(model, weights)
     names = names or wordnet_ids(opened.output_shape[-1])

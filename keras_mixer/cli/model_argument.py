@@ -22,7 +22,7 @@ def open_model(name: str, weights: str | None = None):
     """
     start("tensorflow", "keras")
     from keras_mixer.models import ARCHITECTURES, VARIANTS
-    from keras_mixer.weights.registry import REGISTRY
+    from keras_mixer.weights import available
 
     if name in ARCHITECTURES:
         from keras_mixer import applications, data, siblings
@@ -34,7 +34,7 @@ def open_model(name: str, weights: str | None = None):
         height, width, channels = model.input_shape[1:]
         wanted = dataclasses.asdict(model.preprocessing) | {"image_size": (height, width), "channels": channels}
         preprocessing = data.Preprocessing(**wanted)
-        published = REGISTRY.get((name, str(weights)))
+        published = next((entry for entry in available(name) if entry.name == str(weights)), None)
         return model, data.ModelCard(name, published.class_names if published else (), preprocessing)
     if weights is not None:
         raise ValueError("--weights is for a variant named as MODEL; a run folder brings its own.")

@@ -19,7 +19,7 @@ def command():
 @json_option
 def list_(variant, as_json):
     """List every published set of weights."""
-    from keras_mixer.weights.cache import cached_path
+    from keras_mixer.weights.published.cache import cached_path
 
     rows = []
     notes: dict[str, list[str]] = {}  # note -> the sets that it is about
@@ -50,9 +50,9 @@ def list_(variant, as_json):
 @json_option
 def download(variant, name, as_json):
     """Fetch the SET of VARIANT into the cache, as mixer_b16 imagenet21k."""
-    from keras_mixer.weights.cache import download as fetch
-    from keras_mixer.weights.cache import verify as sha256_of
-    from keras_mixer.weights.registry import find
+    from keras_mixer.weights import find
+    from keras_mixer.weights.published.cache import download as fetch
+    from keras_mixer.weights.published.cache import verify as sha256_of
 
     entry = find(variant, name)
     path = fetch(variant, name)
@@ -76,8 +76,8 @@ def save(variant, name, folder, dataset, split):
     import dataclasses
 
     from keras_mixer.cli.model_argument import open_model
-    from keras_mixer.weights.class_names import names_of
-    from keras_mixer.weights.registry import find
+    from keras_mixer.weights import find
+    from keras_mixer.weights.published.class_names import names_of
 
     names = names_of(find(variant, name))  # before much is fetched for classes of which none is known
     model, card = open_model(variant, name)
@@ -98,8 +98,7 @@ def verify(variant, name, as_json):
 
     Without arguments all that are in the cache or the package; exit status 2 if one is not as it should be.
     """
-    from keras_mixer.weights.cache import cached_path
-    from keras_mixer.weights.verification import check_cached
+    from keras_mixer.weights.published.cache import cached_path, check_cached
 
     rows, failures = [], []
     for entry in _sets(variant, name):
@@ -126,7 +125,7 @@ def verify(variant, name, as_json):
 
 def _sets(variant, name):
     """Returns the published sets of a variant and name, of all where None; an unknown one is an error."""
-    from keras_mixer.weights.registry import available, find
+    from keras_mixer.weights import available, find
 
     if name is not None:
         return [find(variant, name)]

@@ -1,18 +1,35 @@
-"""The two MLPs of a Mixer layer: one mixes tokens, the other mixes channels (equation 1 of the paper)."""
+"""The Mixer layer and its two MLPs (section 2 of the paper), with the variants of token mixing of appendix A."""
 
 import keras
 from keras import ops
 
-from keras_mixer.layers.checks import positive_integer, rate_below_one
-from keras_mixer.layers.gelu import gelu_tanh
-from keras_mixer.layers.token_axes import HIDDEN, TOKENS_IN, TOKENS_OUT, TokenAxes
+from keras_mixer.layers.normalisation import LayerNorm
+from keras_mixer.layers.regularisation import StochasticDepth
+from keras_mixer.layers.token_linear import TokenShortcut
+from keras_mixer.shapes import (
+    HIDDEN,
+    OTHER,
+    TOKENS_IN,
+    TOKENS_OUT,
+    TokenAxes,
+    positive_integer,
+    rate_below_one,
+    static_table,
+)
+
+GROUPINGS = ("concat", "project")
+
+
+def gelu_tanh(x):
+    """Returns `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, the form that Mixer was trained with."""
+    return ops.gelu(x, approximate=True)
 
 
 class MixingMLP(keras.layers.Layer):
     """Dense, GELU, Dense along one axis of a table of tokens by channels.
 
-    Both products are taken as 2-D products of all other axes by the mixed one: every backend runs those at the speed
-    of its matrix product, with bias and activation fused.
+    Subclasses reshape the table to two axes, the mixed one last, because every backend runs such products at full
+    speed.
     """
 
     def __init__(self, mlp_dim: int, dropout: float = 0.0, **kwargs):
@@ -21,8 +38,8 @@ class MixingMLP(keras.layers.Layer):
         self.dropout = rate_below_one("dropout", dropout)
 
     def _build_mlp(self, width: int, width_out: int) -> None:
-        """Builds the MLP that maps `width` values to `mlp_dim` hidden units and those to `width_out` values."""
-        # LeCun normal kernels and zero biases, as the reference implementation initialises them.
+        """Builds the MLP from `width` values over `mlp_dim` hidden units to `width_out` values."""
+        # The reference implementation also starts from LeCun normal kernels and zero biases.
         dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
         self.dense_0 = keras.layers.Dense(self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense)
         self.dense_1 = keras.layers.Dense(width_out, name="Dense_1", **dense)
@@ -34,8 +51,14 @@ class MixingMLP(keras.layers.Layer):
         self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
         self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
 
+    def _einsum_dense(self, name: str, equation: str, output_shape, fan_in: int, **arguments):
+        """Returns a layer with a LeCun normal kernel; its shape does not tell Keras that `fan_in` values are summed."""
+        # Cutting a normal distribution at two standard deviations leaves 0.8796 of its deviation.
+        initializer = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5 / 0.87962566103423978)
+        arguments = {"kernel_initializer": initializer, "dtype": self.dtype_policy, "name": name, **arguments}
+        return keras.layers.EinsumDense(equation, output_shape, **arguments)
+
     def _mlp(self, rows, training):
-        """Applies the MLP to rows of shape `(n, width)`."""
         hidden = self.dropout_0(self.dense_0(rows), training=training)
         return self.dropout_1(self.dense_1(hidden), training=training)
 
@@ -48,17 +71,16 @@ class MixingMLP(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class TokenMixing(MixingMLP):
-    """Mixes information across tokens, each channel on its own with the same MLP.
+    """Mixes information across tokens, with the same MLP for each channel.
 
-    Computes `W2 gelu(W1 x)` for each column x of a table of tokens by channels. The number of tokens must be static,
-    for the weights depend on it. Section 2 of the paper.
+    Computes `W2 gelu(W1 x)` for each column x of a table of tokens by channels.
 
     Args:
         mlp_dim: Hidden units of the MLP, D_S in the paper.
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
-        tokens: Tokens that come out; None for as many as go in.
+        tokens: Tokens in the output; None keeps their number.
 
-    Input shape: `(batch, tokens in, channels)`.
+    Input shape: `(batch, tokens in, channels)`, static but for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -101,15 +123,15 @@ class TokenMixing(MixingMLP):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ChannelMixing(MixingMLP):
-    """Mixes information across channels, each token on its own with the same MLP.
+    """Mixes information across channels, with the same MLP for each token.
 
-    Computes `W4 gelu(W3 x)` for each row x of a table of tokens by channels. Section 2 of the paper.
+    Computes `W4 gelu(W3 x)` for each row x of a table of tokens by channels.
 
     Args:
         mlp_dim: Hidden units of the MLP, D_C in the paper.
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
 
-    Input and output shape: `(batch, tokens, channels)`.
+    Input and output shape: `(batch, tokens, channels)`, static but for the batch.
 
     Raises:
         ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
@@ -128,15 +150,273 @@ class ChannelMixing(MixingMLP):
         return ops.reshape(mixed, (-1, self._tokens, self._channels))
 
 
-def static_table(layer: str, input_shape) -> tuple:
-    """Returns the shape of a table of tokens by channels.
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class MixerBlock(keras.layers.Layer):
+    """One Mixer layer, equation 1 of the paper: `U = X + tokens(LN(X))`, `Y = U + channels(LN(U))`.
+
+    Args:
+        tokens_mlp_dim: Hidden units of the token-mixing MLP, D_S in the paper.
+        channels_mlp_dim: Hidden units of the channel-mixing MLP, D_C in the paper.
+        stochastic_depth: Two probabilities in [0, 1), of dropping the token-mixing and the channel-mixing branch of a
+            sample while training.
+        dropout: Dropout rate inside both MLPs, in [0, 1).
+        untied: Whether every channel has its own token-mixing MLP, see `UntiedTokenMixing`.
+        channel_groups: Channels that the token-mixing MLP sees at once, see `GroupedTokenMixing`.
+        grouping: How these channels are joined, "concat" or "project".
+        tokens: Tokens in the output; None keeps their number. If it changes, a `TokenShortcut` maps X in the first sum.
+
+    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Output shape: `(batch, tokens out, channels)`.
 
     Raises:
-        ValueError: If it is none, or if tokens or channels are not static.
+        ValueError: If an argument is out of range, or the block is both untied and grouped.
+
+    Example:
+        >>> keras_mixer.layers.MixerBlock(tokens_mlp_dim=64, channels_mlp_dim=128)(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 32)
     """
-    if len(input_shape) != 3 or None in input_shape[1:]:
-        raise ValueError(
-            f"{layer} expects an input of shape (batch, tokens, channels) with static tokens and channels, "
-            f"but got {tuple(input_shape)}. Give the model a static image size."
+
+    hidden_arguments = ("tokens_mlp_dim",)
+
+    def __init__(
+        self,
+        tokens_mlp_dim: int,
+        channels_mlp_dim: int,
+        stochastic_depth: tuple[float, float] = (0.0, 0.0),
+        dropout: float = 0.0,
+        untied: bool = False,
+        channel_groups: int = 1,
+        grouping: str = "concat",
+        tokens: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.tokens_mlp_dim = positive_integer("tokens_mlp_dim", tokens_mlp_dim)
+        self.channels_mlp_dim = positive_integer("channels_mlp_dim", channels_mlp_dim)
+        self.stochastic_depth = _pair_of_rates(stochastic_depth)
+        self.dropout = rate_below_one("dropout", dropout)
+        self.untied = untied
+        self.channel_groups = channel_groups
+        self.grouping = grouping
+        self.tokens = tokens
+        # Made here instead of in `build` so that bad arguments are refused at once.
+        self.token_mixing = _token_mixing(
+            self.tokens_mlp_dim,
+            untied=untied,
+            channel_groups=channel_groups,
+            grouping=grouping,
+            dropout=self.dropout,
+            tokens=tokens,
+            dtype=self.dtype_policy,
         )
-    return tuple(input_shape)
+
+    @property
+    def token_axes(self) -> TokenAxes:
+        """Roles of the axes of the weights over tokens, see `keras_mixer.shapes`."""
+        layers = {"token_mixing": self.token_mixing, "shortcut": self.shortcut}
+        return {
+            f"{layer_name}/{name}": roles
+            for layer_name, layer in layers.items()
+            for name, roles in getattr(layer, "token_axes", {}).items()
+        }
+
+    def build(self, input_shape):
+        mixing = {"dropout": self.dropout, "dtype": self.dtype_policy}
+        drop_tokens, drop_channels = self.stochastic_depth
+        mixed_shape = self.compute_output_shape(input_shape)
+        if mixed_shape == tuple(input_shape):
+            self.shortcut = keras.layers.Identity(name="shortcut", dtype=self.dtype_policy)
+        else:
+            self.shortcut = TokenShortcut(mixed_shape[1], name="shortcut", dtype=self.dtype_policy)
+        self.layer_norm_0 = LayerNorm(name="LayerNorm_0", dtype=self.dtype_policy)
+        self.stochastic_depth_0 = StochasticDepth(drop_tokens, name="StochasticDepth_0", dtype=self.dtype_policy)
+        self.layer_norm_1 = LayerNorm(name="LayerNorm_1", dtype=self.dtype_policy)
+        self.channel_mixing = ChannelMixing(self.channels_mlp_dim, name="channel_mixing", **mixing)
+        self.stochastic_depth_1 = StochasticDepth(drop_channels, name="StochasticDepth_1", dtype=self.dtype_policy)
+        for layer in (self.layer_norm_0, self.token_mixing, self.shortcut):
+            layer.build(input_shape)
+        for layer in (self.layer_norm_1, self.channel_mixing):
+            layer.build(mixed_shape)
+
+    def call(self, inputs, training=None):
+        branch = self.token_mixing(self.layer_norm_0(inputs), training=training)
+        tokens = self.shortcut(inputs) + self.stochastic_depth_0(branch, training=training)
+        branch = self.channel_mixing(self.layer_norm_1(tokens), training=training)
+        return tokens + self.stochastic_depth_1(branch, training=training)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(self.token_mixing.compute_output_shape(input_shape))
+
+    def get_config(self):
+        sizes = ("tokens_mlp_dim", "channels_mlp_dim", "tokens")
+        settings = ("stochastic_depth", "dropout", "untied", "channel_groups", "grouping")
+        return {**super().get_config(), **{name: getattr(self, name) for name in (*sizes, *settings)}}
+
+
+def _pair_of_rates(rates) -> tuple[float, float]:
+    if not isinstance(rates, (tuple, list)) or len(rates) != 2:
+        raise ValueError(
+            "`stochastic_depth` of a block is a pair of rates, one for token mixing and one for channel mixing, "
+            f"but got {rates!r}."
+        )
+    return rate_below_one("stochastic_depth", rates[0]), rate_below_one("stochastic_depth", rates[1])
+
+
+def _token_mixing(mlp_dim: int, *, untied: bool, channel_groups: int, grouping: str, **arguments) -> TokenMixing:
+    """Returns the token mixing of a block: the paper's own or a variant of appendix A."""
+    groups = positive_integer("channel_groups", channel_groups)
+    _check_grouping(grouping)
+    grouped = groups > 1 or grouping == "project"
+    if untied and grouped:
+        raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")
+    if untied:
+        return UntiedTokenMixing(mlp_dim, name="token_mixing", **arguments)
+    if grouped:
+        return GroupedTokenMixing(mlp_dim, groups, grouping, name="token_mixing", **arguments)
+    return TokenMixing(mlp_dim, name="token_mixing", **arguments)
+
+
+def _check_grouping(grouping: str) -> None:
+    if grouping not in GROUPINGS:
+        raise ValueError(f"`grouping` must be one of {', '.join(GROUPINGS)}, but got {grouping!r}.")
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class UntiedTokenMixing(TokenMixing):
+    """Mixes information across tokens, with an MLP of its own for each channel (appendix A).
+
+    The C channels have C times the parameters of `TokenMixing` at the same number of multiply-adds. The paper saw no
+    noticeable improvement on JFT-300M.
+
+    Args:
+        mlp_dim: Hidden units of each MLP, D_S in the paper.
+        dropout: Dropout rate after the activation and after the MLP, in [0, 1).
+        tokens: Tokens in the output; None keeps their number.
+
+    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Output shape: `(batch, tokens out, channels)`.
+
+    Raises:
+        ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
+
+    Example:
+        >>> keras_mixer.layers.UntiedTokenMixing(mlp_dim=64)(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 32)
+    """
+
+    token_axes: TokenAxes = {  # noqa: RUF012 - never changed
+        "Dense_0/kernel": (OTHER, TOKENS_IN, HIDDEN),
+        "Dense_0/bias": (OTHER, HIDDEN),
+        "Dense_1/kernel": (OTHER, HIDDEN, TOKENS_OUT),
+        "Dense_1/bias": (OTHER, TOKENS_OUT),
+    }
+
+    def build(self, input_shape):
+        _, tokens, channels = static_table("UntiedTokenMixing", input_shape)
+        # b: batch, c: channel, s and t: tokens in and out, h: hidden unit
+        self.dense_0 = self._einsum_dense(
+            "Dense_0", "bcs,csh->bch", (channels, self.mlp_dim), fan_in=tokens, bias_axes="ch", activation=gelu_tanh
+        )
+        self.dense_1 = self._einsum_dense(
+            "Dense_1", "bch,cht->bct", (channels, self.tokens or tokens), fan_in=self.mlp_dim, bias_axes="ct"
+        )
+        self.dense_0.build((None, channels, tokens))
+        self.dense_1.build((None, channels, self.mlp_dim))
+        self._build_dropout()
+
+    def call(self, inputs, training=None):
+        columns = ops.transpose(inputs, (0, 2, 1))  # (batch, channels, tokens)
+        return ops.transpose(self._mlp(columns, training), (0, 2, 1))  # (batch, tokens out, channels)
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class GroupedTokenMixing(TokenMixing):
+    """Mixes information across tokens and within groups of G channels, with the same MLP for each group (appendix A).
+
+    The table of S tokens by C channels becomes one of S * G rows by C / G columns, and the MLP runs over each column:
+
+    - "concat" joins G neighbouring columns. The paper reports a gain of at most 1 to 2 % in linear 5-shot ImageNet
+      accuracy.
+    - "project" first maps each token by G learned linear functions from C to C / G channels, its views. Then it joins
+      the G views of each of the C / G features. The paper reports 3 to 4 % for Mixer-S/32 and no gain at larger
+      scales.
+
+    The results return to the places of the joined columns, so that the output has C channels again.
+
+    Args:
+        mlp_dim: Hidden units of the MLP, D_S in the paper.
+        channel_groups: G, the number of columns that are joined; a divisor of the number of channels.
+        grouping: "concat" or "project".
+        dropout: Dropout rate after the activation and after the MLP, in [0, 1).
+        tokens: Tokens in the output; None keeps their number.
+
+    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Output shape: `(batch, tokens out, channels)`.
+
+    Raises:
+        ValueError: If an argument is out of range, if the groups do not divide the channels, or if tokens or channels
+            of the input are not static.
+
+    Example:
+        >>> keras_mixer.layers.GroupedTokenMixing(mlp_dim=64, channel_groups=4)(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 32)
+    """
+
+    token_axes: TokenAxes = {  # noqa: RUF012 - never changed
+        "Dense_0/kernel": (OTHER, TOKENS_IN, HIDDEN),
+        "Dense_0/bias": (HIDDEN,),
+        "Dense_1/kernel": (HIDDEN, OTHER, TOKENS_OUT),
+        "Dense_1/bias": (OTHER, TOKENS_OUT),
+    }
+
+    def __init__(
+        self,
+        mlp_dim: int,
+        channel_groups: int,
+        grouping: str = "concat",
+        dropout: float = 0.0,
+        tokens: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(mlp_dim, dropout, tokens, **kwargs)
+        self.channel_groups = positive_integer("channel_groups", channel_groups)
+        _check_grouping(grouping)
+        self.grouping = grouping
+
+    def build(self, input_shape):
+        _, tokens, channels = static_table("GroupedTokenMixing", input_shape)
+        groups, tokens_out = self.channel_groups, self.tokens or tokens
+        if channels % groups:
+            raise ValueError(f"`channel_groups` must divide the channels, but {groups} does not divide {channels}.")
+        self._columns = channels // groups
+        # b: batch, f: column of the joined table, g: group, s and t: tokens in and out, h: hidden unit
+        self.dense_0 = self._einsum_dense(
+            "Dense_0",
+            "bfgs,gsh->bfh",
+            (self._columns, self.mlp_dim),
+            fan_in=groups * tokens,
+            bias_axes="h",
+            activation=gelu_tanh,
+        )
+        self.dense_1 = self._einsum_dense(
+            "Dense_1", "bfh,hgt->bfgt", (self._columns, groups, tokens_out), fan_in=self.mlp_dim, bias_axes="gt"
+        )
+        self.dense_0.build((None, self._columns, groups, tokens))
+        self.dense_1.build((None, self._columns, self.mlp_dim))
+        if self.grouping == "project":
+            self.views = self._einsum_dense("views", "bsc,cgf->bsfg", (tokens, self._columns, groups), fan_in=channels)
+            self.views.build((None, tokens, channels))
+        self._build_dropout()
+
+    def call(self, inputs, training=None):
+        if self.grouping == "project":
+            joined = self.views(inputs)  # (batch, tokens, columns, groups)
+        else:
+            joined = ops.reshape(inputs, (-1, inputs.shape[1], self._columns, self.channel_groups))
+        joined = ops.transpose(joined, (0, 2, 3, 1))  # (batch, columns, groups, tokens)
+        mixed = self._mlp(joined, training)  # (batch, columns, groups, tokens out)
+        mixed = ops.transpose(mixed, (0, 3, 1, 2))
+        return ops.reshape(mixed, (-1, mixed.shape[1], self._columns * self.channel_groups))
+
+    def get_config(self):
+        return {**super().get_config(), "channel_groups": self.channel_groups, "grouping": self.grouping}

@@ -1,24 +1,23 @@
-"""One linear map across tokens: the spatial half of ResMLP and of gMLP."""
+"""Linear maps over tokens: those of ResMLP and gMLP, and the shortcut of a Mixer that reduces its tokens."""
 
 import keras
 from keras import ops
 
-from keras_mixer.layers.mixing import static_table
-from keras_mixer.layers.token_axes import TOKENS_IN, TOKENS_OUT, TokenAxes
+from keras_mixer.layers.normalisation import LayerNorm
+from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_integer, static_table
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class TokenLinear(keras.layers.Layer):
-    """Maps the tokens of each channel linearly to as many tokens, `Y = A X + b`, the same for all channels.
+    """Maps the tokens of each channel to as many tokens by one linear map, `Y = A X + b`.
 
-    Equation 2 of ResMLP (arXiv 2105.03404); equation 2 of gMLP (arXiv 2105.08050). The number of tokens must be
-    static, for the weights depend on it.
+    Equation 2 of ResMLP (arXiv 2105.03404) and of gMLP (arXiv 2105.08050).
 
     Args:
         kernel_initializer: Initializer of the `(tokens, tokens)` matrix.
-        bias_initializer: Initializer of the bias, one value for each token written.
+        bias_initializer: Initializer of the bias, which has one value per token.
 
-    Input and output shape: `(batch, tokens, channels)`.
+    Input and output shape: `(batch, tokens, channels)`, static but for the batch.
 
     Raises:
         ValueError: If tokens or channels of the input are not static.
@@ -57,3 +56,94 @@ class TokenLinear(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }
+
+
+GATE_NORM_EPSILON = 1e-5  # of the published weights, PyTorch's default; the block's own norm has 1e-6
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class SpatialGatingUnit(keras.layers.Layer):
+    """Multiplies one half of the channels by the other half mixed across tokens, `s(Z) = Z1 * (W LN(Z2) + b)`.
+
+    It starts with weights near 0 and biases of 1, so that the first half passes unchanged. Section 2.1 of gMLP (Liu et
+    al., 2021, arXiv 2105.08050).
+
+    Input shape: `(batch, tokens, channels)` with an even number of channels.
+    Output shape: `(batch, tokens, channels / 2)`.
+
+    Raises:
+        ValueError: If the number of channels is odd, or if tokens or channels are not static.
+
+    Example:
+        >>> keras_mixer.layers.SpatialGatingUnit()(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 16)
+    """
+
+    token_axes: TokenAxes = {  # noqa: RUF012 - never changed
+        f"projection/{name}": roles for name, roles in TokenLinear.token_axes.items()
+    }
+
+    def build(self, input_shape):
+        batch, tokens, channels = static_table("SpatialGatingUnit", input_shape)
+        if channels % 2:
+            raise ValueError(f"SpatialGatingUnit expects an even number of channels, but got {tuple(input_shape)}.")
+        half = (batch, tokens, channels // 2)
+        self.norm = LayerNorm(epsilon=GATE_NORM_EPSILON, name="norm", dtype=self.dtype_policy)
+        self.projection = TokenLinear(
+            kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6),
+            bias_initializer="ones",
+            name="projection",
+            dtype=self.dtype_policy,
+        )
+        self.norm.build(half)
+        self.projection.build(half)
+
+    def call(self, inputs):
+        passed, gate = ops.split(inputs, 2, axis=-1)
+        return passed * self.projection(self.norm(gate))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // 2)
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class TokenShortcut(keras.layers.Layer):
+    """Maps the tokens of each channel to another number of tokens by one linear map without bias.
+
+    It is the residual path of a Mixer block that reduces the tokens (appendix A of the paper, pyramids). The paper does
+    not describe that path. This one is the projection shortcut of residual networks (He et al., 2016, arXiv 1512.03385)
+    along the axis of tokens.
+
+    Args:
+        tokens: Tokens in the output.
+
+    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Output shape: `(batch, tokens, channels)`.
+
+    Raises:
+        ValueError: If `tokens` is not positive, or if tokens or channels of the input are not static.
+
+    Example:
+        >>> keras_mixer.layers.TokenShortcut(tokens=4)(keras.ops.ones((2, 16, 32))).shape
+        (2, 4, 32)
+    """
+
+    token_axes: TokenAxes = {"kernel": (TOKENS_IN, TOKENS_OUT)}  # noqa: RUF012 - never changed
+
+    def __init__(self, tokens: int, **kwargs):
+        super().__init__(**kwargs)
+        self.tokens = positive_integer("tokens", tokens)
+
+    def build(self, input_shape):
+        _, tokens_in, _ = static_table("TokenShortcut", input_shape)
+        self.kernel = self.add_weight(name="kernel", shape=(tokens_in, self.tokens), initializer="lecun_normal")
+
+    def call(self, inputs):
+        columns = ops.matmul(ops.transpose(inputs, (0, 2, 1)), self.kernel)  # (batch, channels, tokens out)
+        return ops.transpose(columns, (0, 2, 1))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.tokens, input_shape[2])
+
+    def get_config(self):
+        return {**super().get_config(), "tokens": self.tokens}

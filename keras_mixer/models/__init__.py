@@ -1,38 +1,5 @@
-"""Architectures, one file each: block, then model, then its table of variants."""
+"""Architectures, one file each: block, builder, variants, published weights and their names."""
 
-from keras_mixer.models.catalog import ARCHITECTURES, build
-from keras_mixer.models.conv_mixer import CONV_MIXER_VARIANTS, ConvMixer, ConvMixerVariant
-from keras_mixer.models.cost import multiply_adds
-from keras_mixer.models.cycle_mlp import CYCLE_MLP_VARIANTS, CycleMLP, CycleMLPVariant
-from keras_mixer.models.g_mlp import G_MLP_VARIANTS, GMLP, GMLPVariant
-from keras_mixer.models.mixer import VARIANTS, Mixer, MixerVariant
-from keras_mixer.models.res_mlp import RES_MLP_VARIANTS, ResMLP, ResMLPVariant
-from keras_mixer.models.vision_permutator import (
-    VISION_PERMUTATOR_VARIANTS,
-    VisionPermutator,
-    VisionPermutatorVariant,
-)
+import lazy_loader
 
-__all__ = [
-    "ARCHITECTURES",
-    "CONV_MIXER_VARIANTS",
-    "CYCLE_MLP_VARIANTS",
-    "GMLP",
-    "G_MLP_VARIANTS",
-    "RES_MLP_VARIANTS",
-    "VARIANTS",
-    "VISION_PERMUTATOR_VARIANTS",
-    "ConvMixer",
-    "ConvMixerVariant",
-    "CycleMLP",
-    "CycleMLPVariant",
-    "GMLPVariant",
-    "Mixer",
-    "MixerVariant",
-    "ResMLP",
-    "ResMLPVariant",
-    "VisionPermutator",
-    "VisionPermutatorVariant",
-    "build",
-    "multiply_adds",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,20 +1,22 @@
-"""ConvMixer (Trockman and Kolter, 2022, arXiv 2201.09792): the block, the model and the table of its variants."""
+"""ConvMixer (Trockman and Kolter, 2022, arXiv 2201.09792)."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import keras
+from keras_mixer.models.parts import HEAD, IMAGENET, classifier, image_input, linear_rates, residual
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
+from keras_mixer.shapes import positive_integer, rate_below_one
 
-from keras_mixer.layers.checks import positive_integer, rate_below_one
-from keras_mixer.layers.gelu import gelu_erf
-from keras_mixer.models.head import classifier
-from keras_mixer.models.images import image_input
-from keras_mixer.models.residual import linear_rates, residual
+if TYPE_CHECKING:
+    import keras
 
 _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}  # of the published weights; Keras's defaults are 1e-3 and 0.99
 
 
 def _convolution(hidden_dim: int, patch_size: int, name: str):
     """A linear map of whole patches."""
+    import keras
+
     return keras.layers.Conv2D(
         hidden_dim,
         patch_size,
@@ -27,13 +29,17 @@ def _convolution(hidden_dim: int, patch_size: int, name: str):
 
 def _activated(features, activation, name: str):
     """Activation, then BatchNorm: the order of the paper."""
+    import keras
+
     features = keras.layers.Activation(activation, name=f"{name}_activation")(features)
     return keras.layers.BatchNormalization(**_BATCH_NORM, name=f"{name}_norm")(features)
 
 
 def _block(features, *, kernel_size: int, activation, rate: float, dropout: float, name: str):
-    """One layer, equations 2 and 3: a depthwise convolution with a skip, then a pointwise convolution without."""
-    # Keras takes all channels for the fan-in of a depthwise kernel; each sum runs over one channel.
+    """One layer, equations 2 and 3: a depthwise convolution with a residual connection, then a pointwise one."""
+    import keras
+
+    # Keras counts all channels as the fan-in of a depthwise kernel, but each sum runs over one channel.
     reach = keras.initializers.RandomUniform(-1 / kernel_size, 1 / kernel_size)
     branch = keras.layers.DepthwiseConv2D(
         kernel_size,
@@ -65,33 +71,34 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "conv_mixer",
-) -> keras.Model:
-    """Builds a ConvMixer with random weights; `keras_mixer.ConvMixer768x32` and its siblings build published sizes.
+) -> "keras.Model":
+    """Builds a ConvMixer with random weights; `keras_mixer.ConvMixer768x32` and others build the published sizes.
 
-    Mixer's separation with convolutions: a depthwise one of large kernel mixes places, a pointwise one channels. No
-    weight depends on the size of the image, which may be any after building.
+    Convolutions do the two mixings: a depthwise one with a large kernel mixes places, a pointwise one mixes channels.
+    The weights do not depend on the size of the image, so that the built model takes images of any size.
 
     Args:
         hidden_dim: Channels, h in the paper.
         num_blocks: Number of layers, d in the paper.
         kernel_size: Pixels of the depthwise kernel, k in the paper.
         patch_size: Pixels of a patch, p in the paper.
-        activation: "gelu" for its erf form, or any other activation of Keras.
+        activation: "gelu" for the erf form of GELU, or any other activation of Keras.
         input_shape: Image shape (height, width, channels); None for a side of any length.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
-        pooling: Without the head: None for the feature map, "avg" for its mean, "max" for its maximum.
+        pooling: Without the head: None for the feature map, "avg" or "max" for its mean or maximum.
         stochastic_depth: Probability of dropping the last depthwise branch for a sample while training, in [0, 1); it
             rises linearly from 0 at the first block.
         dropout: Dropout rate after each block, in [0, 1).
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)`, normalised by ImageNet's mean and
-        deviation for the published weights, to class scores `(batch, classes)`, pooled features `(batch, hidden_dim)`
-        or the feature map `(batch, rows, columns, hidden_dim)`. Pixels beyond the last whole patch are not read.
+        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
+        pooled features `(batch, hidden_dim)` or the feature map `(batch, rows, columns, hidden_dim)`. The published
+        weights want images normalised by ImageNet's mean and deviation. Pixels beyond the last whole patch are not
+        read.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -101,6 +108,10 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
         >>> model(keras.ops.zeros((1, 32, 48, 3))).shape
         (1, 10)
     """
+    import keras
+
+    from keras_mixer.layers.channel_mlp import gelu_erf
+
     num_blocks = positive_integer("num_blocks", num_blocks)
     kernel_size = positive_integer("kernel_size", kernel_size)
     rates = linear_rates(num_blocks, stochastic_depth)
@@ -135,8 +146,42 @@ class ConvMixerVariant:
 
 
 # Table 1 of the paper and the authors' code.
-CONV_MIXER_VARIANTS = {
-    "conv_mixer_1536_20": ConvMixerVariant(1536, 20, 9, 7),
-    "conv_mixer_768_32": ConvMixerVariant(768, 32, 7, 7, activation="relu"),
-    "conv_mixer_1024_20": ConvMixerVariant(1024, 20, 9, 14),
-}
+_ROWS = (
+    Variant("conv_mixer_1536_20", "ConvMixer1536x20", "ConvMixer-1536/20", ConvMixerVariant(1536, 20, 9, 7)),
+    Variant("conv_mixer_768_32", "ConvMixer768x32", "ConvMixer-768/32", ConvMixerVariant(768, 32, 7, 7, "relu")),
+    Variant("conv_mixer_1024_20", "ConvMixer1024x20", "ConvMixer-1024/20", ConvMixerVariant(1024, 20, 9, 14)),
+)
+CONV_MIXER_VARIANTS: dict[str, ConvMixerVariant] = {row.name: row.sizes for row in _ROWS}
+
+
+def _depthwise(array):
+    """Returns a weight (channels, 1, height, width) as (height, width, channels, 1); a bias as it is."""
+    return array.transposed(2, 3, 0, 1) if len(array.shape) == 4 else array
+
+
+def _without_counters(arrays: dict) -> dict:
+    """Leaves out the number of batches that PyTorch's BatchNorm has seen."""
+    return {key: array for key, array in arrays.items() if not key.endswith(".num_batches_tracked")}
+
+
+_TIMM = Layout(
+    r"blocks\.\d{1,4}\.0\.fn\.0\.weight",
+    (
+        Rule(r"stem\.0\.(\w+)", r"stem/\1"),
+        Rule(r"stem\.2\.(\w+)", r"stem_norm/\1"),
+        Rule(r"blocks\.(\d{1,4})\.0\.fn\.0\.(\w+)", r"block_\1_depthwise/\2", _depthwise),
+        Rule(r"blocks\.(\d{1,4})\.0\.fn\.2\.(\w+)", r"block_\1_depthwise_norm/\2"),
+        Rule(r"blocks\.(\d{1,4})\.1\.(\w+)", r"block_\1_pointwise/\2"),
+        Rule(r"blocks\.(\d{1,4})\.3\.(\w+)", r"block_\1_pointwise_norm/\2"),
+        HEAD,
+    ),
+    _without_counters,
+)
+
+ARCHITECTURE = Architecture(
+    name="conv_mixer",
+    builder=ConvMixer,
+    variants=_ROWS,
+    preprocessing=dataclasses.replace(IMAGENET, crop_share=0.96),  # of timm
+    layouts=(_TIMM,),
+)

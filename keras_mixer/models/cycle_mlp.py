@@ -1,17 +1,34 @@
-"""CycleMLP (Chen et al., 2021, arXiv 2107.10224): the model and the table of its variants."""
+"""CycleMLP (Chen et al., 2021, arXiv 2107.10224)."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import keras
+import numpy as np
 
-from keras_mixer.layers import CycleMixing
-from keras_mixer.models.images import image_input
-from keras_mixer.models.pyramid import Stage, check_stages, pyramid, pyramid_classifier
+from keras_mixer.models.parts import (
+    IMAGENET,
+    PYRAMID_RULES,
+    Stage,
+    by_stage,
+    check_stages,
+    image_input,
+    kernel_cost,
+    pyramid,
+    pyramid_classifier,
+    reweighted_cost,
+)
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
+
+if TYPE_CHECKING:
+    import keras
 
 
 def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, name: str):
-    """A convolution with the same padding at both ends, where Keras's own would put more at the far end."""
+    """A convolution with the same padding at both ends; Keras's own puts more at the far end."""
+    import keras
+
     pad = keras.layers.ZeroPadding2D(padding, data_format="channels_last", name=f"{name}_padding")
     convolve = keras.layers.Conv2D(
         hidden_dim,
@@ -25,7 +42,7 @@ def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, 
 
 
 def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
-    """What makes the map for the next stage; None where the stage is the last or passes its own on."""
+    """Returns what makes the feature map for the next stage; None after the last stage or if the map stays."""
     if stage + 1 == len(hidden_dims):
         return None
     if transitions[stage]:
@@ -54,35 +71,34 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "cycle_mlp",
-) -> keras.Model:
-    """Builds a CycleMLP with random weights; `keras_mixer.CycleMLPB1` and its siblings build the published sizes.
+) -> "keras.Model":
+    """Builds a CycleMLP with random weights; `keras_mixer.CycleMLPB1` and others build the published sizes.
 
-    A pyramid at strides 4, 8, 16 and 32 whose spatial mixing reads every channel from a pixel of its own: its cost is
-    linear in the number of pixels, and no weight depends on the size of the image, which may be any after building. As
-    in the authors' convolutions, a side of 4n + 2 pixels leaves its last row unread; the transitions read odd maps
-    whole.
+    It is a pyramid at strides 4, 8, 16 and 32 whose spatial mixing reads every channel from a pixel of its own. Its
+    cost is linear in the number of pixels. The weights do not depend on the size of the image, so that the built model
+    takes images of any size. As in the authors' code, a side of 4n + 2 pixels leaves its last row or column unread.
 
     Args:
         layers: Blocks of each stage.
         hidden_dims: Channels in each stage.
-        transitions: For each stage, whether the next one has half the rows and columns; the last entry says nothing.
+        transitions: For each stage, whether the next one has half the rows and columns; the last entry is ignored.
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels); None for a side of any length.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
-        pooling: Without the head: None for the feature maps, "avg" for the mean of the last one, "max" for its maximum.
+        pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
         stochastic_depth: Probability of dropping the last branch for a sample while training, in [0, 1); it rises
             linearly from 0 at the first branch.
         dropout: Dropout rate inside the channel MLPs, in [0, 1).
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)`, normalised by ImageNet's mean and
-        deviation for the published weights, to class scores `(batch, classes)`, pooled features
-        `(batch, hidden_dims[-1])`, or a list of feature maps `(batch, rows, columns, channels)`, one for each
-        resolution, finest first: for the published sizes at strides 4, 8, 16 and 32.
+        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
+        pooled features `(batch, hidden_dims[-1])`, or a list of feature maps `(batch, rows, columns, channels)`, one
+        for each resolution, finest first; the published sizes have them at strides 4, 8, 16 and 32. The published
+        weights want images normalised by ImageNet's mean and deviation.
 
     Raises:
         ValueError: If an argument is out of range, or the channels change without a transition.
@@ -92,6 +108,8 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
         >>> [features.shape for features in model(keras.ops.zeros((1, 64, 96, 3)))]
         [(1, 16, 24, 64), (1, 8, 12, 128), (1, 4, 6, 320), (1, 2, 3, 512)]
     """
+    from keras_mixer.layers import CycleMixing
+
     check_stages(layers, hidden_dims=hidden_dims, transitions=transitions, mlp_ratios=mlp_ratios)
     stages = [
         Stage(blocks, mlp_ratios[number], CycleMixing, _downsampling(number, hidden_dims, transitions))
@@ -115,10 +133,70 @@ class CycleMLPVariant:
 
 
 # Table 1 of the paper and the authors' code.
-CYCLE_MLP_VARIANTS = {
-    "cycle_mlp_b1": CycleMLPVariant((2, 2, 4, 2), (64, 128, 320, 512)),
-    "cycle_mlp_b2": CycleMLPVariant((2, 3, 10, 3), (64, 128, 320, 512)),
-    "cycle_mlp_b3": CycleMLPVariant((3, 4, 18, 3), (64, 128, 320, 512), mlp_ratios=(8, 8, 4, 4)),
-    "cycle_mlp_b4": CycleMLPVariant((3, 8, 27, 3), (64, 128, 320, 512), mlp_ratios=(8, 8, 4, 4)),
-    "cycle_mlp_b5": CycleMLPVariant((3, 4, 24, 3), (96, 192, 384, 768)),
-}
+_ROWS = (
+    Variant("cycle_mlp_b1", "CycleMLPB1", "CycleMLP-B1", CycleMLPVariant((2, 2, 4, 2), (64, 128, 320, 512))),
+    Variant("cycle_mlp_b2", "CycleMLPB2", "CycleMLP-B2", CycleMLPVariant((2, 3, 10, 3), (64, 128, 320, 512))),
+    Variant(
+        "cycle_mlp_b3",
+        "CycleMLPB3",
+        "CycleMLP-B3",
+        CycleMLPVariant((3, 4, 18, 3), (64, 128, 320, 512), mlp_ratios=(8, 8, 4, 4)),
+    ),
+    Variant(
+        "cycle_mlp_b4",
+        "CycleMLPB4",
+        "CycleMLP-B4",
+        CycleMLPVariant((3, 8, 27, 3), (64, 128, 320, 512), mlp_ratios=(8, 8, 4, 4)),
+    ),
+    Variant("cycle_mlp_b5", "CycleMLPB5", "CycleMLP-B5", CycleMLPVariant((3, 4, 24, 3), (96, 192, 384, 768))),
+)
+CYCLE_MLP_VARIANTS: dict[str, CycleMLPVariant] = {row.name: row.sizes for row in _ROWS}
+
+_MOST_CHANNELS = 2**16  # of a layer in any checkpoint
+
+
+def _pointwise(array):
+    """Returns a weight (outputs, inputs, 1, 1) as (inputs, outputs); a bias as it is."""
+    return array.reshaped(*array.shape[:2]).transposed(1, 0) if array.shape[2:] == (1, 1) else array
+
+
+_RULES = (  # the "h" of the authors' code shifts along the width
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.sfc_h\.(\w+)", r"\1_block_\2_mixing/cycle_width/\3", _pointwise),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.sfc_w\.(\w+)", r"\1_block_\2_mixing/cycle_height/\3", _pointwise),
+    *PYRAMID_RULES,
+)
+
+
+def _prepared(arrays: dict) -> dict:
+    """Drops the fixed offsets after checking them, and names the stages.
+
+    Raises:
+        ValueError: If offsets differ from those of a pseudo-kernel of 3.
+    """
+    return by_stage({key: array for key, array in arrays.items() if not _is_checked_offset(key, array)})
+
+
+def _is_checked_offset(key: str, array) -> bool:
+    match = re.fullmatch(r".*\.attn\.sfc_([hw])\.offset", key)
+    if match is None:
+        return False
+    channels = array.shape[1] // 2 if len(array.shape) == 4 else 0
+    # Pairs (down, right) for each channel; CycleFC reads 1, -1 and 0 pixels away in turn.
+    shifts = (np.arange(min(channels, _MOST_CHANNELS)) + 1) % 3 - 1
+    expected = np.zeros((1, 2 * len(shifts), 1, 1))
+    expected[0, int(match[1] == "h") :: 2, 0, 0] = shifts
+    if array.shape != expected.shape or not np.array_equal(array.read(), expected):
+        raise ValueError(
+            f"The checkpoint's {key} are not the offsets of a pseudo-kernel of 3 pixels, which CycleFC has."
+        )
+    return True
+
+
+ARCHITECTURE = Architecture(
+    name="cycle_mlp",
+    builder=CycleMLP,
+    variants=_ROWS,
+    preprocessing=IMAGENET,  # ShoufaChen/CycleMLP, datasets.py, which ignores the crop_pct of its cycle_mlp.py
+    layouts=(Layout(r"network\.\d{1,4}\.\d{1,4}\.attn\.sfc_h\.weight", _RULES, _prepared),),
+    costs={"CycleFC": kernel_cost, "CycleMixing": lambda layer: reweighted_cost(layer, *[layer.output.shape[-1]] * 2)},
+)

@@ -1,25 +1,37 @@
-"""gMLP (Liu et al., 2021, arXiv 2105.08050): the block, the model and the table of its variants."""
+"""gMLP (Liu et al., 2021, arXiv 2105.08050)."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import keras
+from keras_mixer.models.parts import (
+    HEAD,
+    LAST_NORM,
+    SCALED,
+    classifier,
+    image_input,
+    linear_rates,
+    residual,
+    token_map_cost,
+)
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
+from keras_mixer.shapes import positive_integer, rate_below_one
 
-from keras_mixer.layers import LayerNorm, PatchEmbedding, SpatialGatingUnit
-from keras_mixer.layers.channel_dense import ChannelDense
-from keras_mixer.layers.checks import positive_integer, rate_below_one
-from keras_mixer.layers.gelu import gelu_erf
-from keras_mixer.models.head import classifier
-from keras_mixer.models.images import image_input
-from keras_mixer.models.residual import linear_rates, residual
+if TYPE_CHECKING:
+    import keras
 
 
 def _block(tokens, *, mlp_dim: int, rate: float, dropout: float, name: str):
     """One layer, equation 1: `Z = gelu(LN(X) U)`, `Y = X + s(Z) V` with the spatial gating unit s."""
-    branch = LayerNorm(name=f"{name}_norm")(tokens)
-    branch = ChannelDense(mlp_dim, activation=gelu_erf, name=f"{name}_dense_0")(branch)
+    import keras
+
+    from keras_mixer import layers
+    from keras_mixer.layers.channel_mlp import gelu_erf
+
+    branch = layers.LayerNorm(name=f"{name}_norm")(tokens)
+    branch = layers.ChannelDense(mlp_dim, activation=gelu_erf, name=f"{name}_dense_0")(branch)
     branch = keras.layers.Dropout(dropout, name=f"{name}_dropout_0")(branch)
-    branch = SpatialGatingUnit(name=f"{name}_gate")(branch)  # halves the channels
-    branch = ChannelDense(tokens.shape[-1], name=f"{name}_dense_1")(branch)
+    branch = layers.SpatialGatingUnit(name=f"{name}_gate")(branch)  # halves the channels
+    branch = layers.ChannelDense(tokens.shape[-1], name=f"{name}_dense_1")(branch)
     branch = keras.layers.Dropout(dropout, name=f"{name}_dropout_1")(branch)
     return residual(tokens, branch, rate, name)
 
@@ -39,23 +51,23 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "g_mlp",
-) -> keras.Model:
-    """Builds a gMLP with random weights; `keras_mixer.GMLPS` and its siblings build the published sizes.
+) -> "keras.Model":
+    """Builds a gMLP with random weights; `keras_mixer.GMLPS` and others build the published sizes.
 
-    One MLP over channels in each block, whose hidden units pass a spatial gating unit: half of them, mixed across
-    tokens, multiply the other half. The gates are 1 at the start, and a block is then a plain MLP.
+    Each block is one MLP over channels with a spatial gating unit inside: half of the hidden units, mixed across
+    tokens, multiply the other half. The gates start at 1, which makes a block a plain MLP.
 
     Args:
         num_blocks: Number of layers.
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dim: Channels of a token.
-        mlp_ratio: Hidden units before the gating per channel; `hidden_dim * mlp_ratio` must be even.
+        mlp_ratio: Hidden units per channel, before the gating; `hidden_dim * mlp_ratio` must be even.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
-        pooling: Without the head: None for the tokens, "avg" for their mean, "max" for their maximum.
+        pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
         stochastic_depth: Probability of dropping the last block's branch for a sample while training, in [0, 1); it
             rises linearly from 0 at the first block.
         dropout: Dropout rate after the activation and after the second projection, in [0, 1).
@@ -74,17 +86,19 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
         >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
         (1, 10)
     """
+    from keras_mixer import layers
+
     num_blocks = positive_integer("num_blocks", num_blocks)
     rates = linear_rates(num_blocks, stochastic_depth)
     dropout = rate_below_one("dropout", dropout)
 
     images, inputs = image_input(input_shape, input_tensor)
-    tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    tokens = layers.PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index in range(num_blocks):
         tokens = _block(
             tokens, mlp_dim=int(hidden_dim * mlp_ratio), rate=rates[index], dropout=dropout, name=f"block_{index}"
         )
-    tokens = LayerNorm(name="pre_head_layer_norm")(tokens)
+    tokens = layers.LayerNorm(name="pre_head_layer_norm")(tokens)
     return classifier(inputs, tokens, include_top, classes, classifier_activation, pooling, name)
 
 
@@ -98,8 +112,32 @@ class GMLPVariant:
     mlp_ratio: float = 6
 
 
-G_MLP_VARIANTS = {
-    "g_mlp_ti": GMLPVariant(30, 16, 128),
-    "g_mlp_s": GMLPVariant(30, 16, 256),
-    "g_mlp_b": GMLPVariant(30, 16, 512),
-}
+_ROWS = (
+    Variant("g_mlp_ti", "GMLPTi", "gMLP-Ti", GMLPVariant(30, 16, 128)),
+    Variant("g_mlp_s", "GMLPS", "gMLP-S", GMLPVariant(30, 16, 256)),
+    Variant("g_mlp_b", "GMLPB", "gMLP-B", GMLPVariant(30, 16, 512)),
+)
+G_MLP_VARIANTS: dict[str, GMLPVariant] = {row.name: row.sizes for row in _ROWS}
+
+_TIMM = Layout(
+    r"blocks\.\d{1,4}\.mlp_channels\.gate\.proj\.weight",
+    (
+        Rule(r"stem\.proj\.(\w+)", r"stem/\1"),
+        Rule(r"blocks\.(\d{1,4})\.norm\.(\w+)", r"block_\1_norm/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.fc1\.(\w+)", r"block_\1_dense_0/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.fc2\.(\w+)", r"block_\1_dense_1/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.gate\.norm\.(\w+)", r"block_\1_gate/norm/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_channels\.gate\.proj\.(\w+)", r"block_\1_gate/projection/\2"),
+        LAST_NORM,
+        HEAD,
+    ),
+)
+
+ARCHITECTURE = Architecture(
+    name="g_mlp",
+    builder=GMLP,
+    variants=_ROWS,
+    preprocessing=SCALED,  # of timm, because the authors published no weights
+    layouts=(_TIMM,),
+    costs={"SpatialGatingUnit": token_map_cost},
+)

@@ -1,16 +1,17 @@
-"""MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601): the model and the table of its variants."""
+"""MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601)."""
 
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import keras
+from keras_mixer.models.parts import HEAD, LAST_NORM, classifier, image_input, linear_rates
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant, WeightSet
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import positive_integer
 
-from keras_mixer.layers import LayerNorm, MixerBlock, PatchEmbedding
-from keras_mixer.layers.checks import positive_integer
-from keras_mixer.models.head import classifier
-from keras_mixer.models.images import image_input
-from keras_mixer.models.residual import linear_rates
+if TYPE_CHECKING:
+    import keras
 
 
 def Mixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
@@ -33,12 +34,12 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     grouping: str = "concat",
     tokens: Sequence[int] | None = None,
     name: str = "mixer",
-) -> keras.Model:
-    """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and its siblings also load published ones.
+) -> "keras.Model":
+    """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and others also load published ones.
 
     Figure 1 and section 2 of the paper: patches, each projected to a token; `num_blocks` Mixer layers; LayerNorm; the
-    mean over tokens; a linear head. The layers are named as in the official checkpoints: `stem`, `MixerBlock_0` and
-    on, `pre_head_layer_norm`, `head`, so that `model.get_layer("MixerBlock_3").output` is the table of tokens after the
+    mean over tokens; a linear head. The layers have the names of the official checkpoints: `stem`, `MixerBlock_0` and
+    so on, `pre_head_layer_norm`, `head`. So `model.get_layer("MixerBlock_3").output` is the table of tokens after the
     fourth block.
 
     Args:
@@ -59,11 +60,11 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         dropout: Dropout rate inside the MLPs, in [0, 1).
         untied: Whether every channel has token-mixing MLPs of its own, see `keras_mixer.layers.UntiedTokenMixing`.
         channel_groups: Channels that a token-mixing MLP sees at once, see `keras_mixer.layers.GroupedTokenMixing`.
-        grouping: How those are joined: "concat" or "project".
-        tokens: A pyramid: the number of tokens that each block puts out, never more than it takes in, as
-            `(64, 64, 16, 16)` for four blocks on 64 patches. None keeps all. The residual path of a block that
-            reduces is a learned linear map over tokens, see `keras_mixer.layers.TokenShortcut`. The paper saw much
-            less training time at little loss on JFT-300M, and could not transfer it to ImageNet.
+        grouping: How these channels are joined, "concat" or "project".
+        tokens: For a pyramid, the number of tokens after each block, such as `(64, 64, 16, 16)` for four blocks on 64
+            patches; it never grows. None keeps all tokens. The residual path of a block that reduces them is a
+            `keras_mixer.layers.TokenShortcut`. The paper saw much less training time at little loss on JFT-300M, but
+            could not transfer that to ImageNet.
         name: Name of the model.
 
     Returns:
@@ -82,13 +83,15 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
         (1, 10)
     """
+    from keras_mixer import layers
+
     num_blocks = positive_integer("num_blocks", num_blocks)
     rates = linear_rates(2 * num_blocks, stochastic_depth)
 
     images, inputs = image_input(input_shape, input_tensor)
-    table = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    table = layers.PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index, tokens_out in enumerate(_tokens_of_blocks(tokens, num_blocks, table.shape[1])):
-        table = MixerBlock(
+        table = layers.MixerBlock(
             tokens_mlp_dim,
             channels_mlp_dim,
             stochastic_depth=(rates[2 * index], rates[2 * index + 1]),
@@ -99,26 +102,26 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
             tokens=tokens_out,
             name=f"MixerBlock_{index}",
         )(table)
-    table = LayerNorm(name="pre_head_layer_norm")(table)
+    table = layers.LayerNorm(name="pre_head_layer_norm")(table)
     return classifier(inputs, table, include_top, classes, classifier_activation, pooling, name)
 
 
 def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: int) -> Sequence[int | None]:
-    """Tokens that each block puts out; None for as many as it takes in."""
+    """Returns the number of tokens after each block; None keeps it."""
     if tokens is None:
         return [None] * num_blocks
     counts = [positive_integer("tokens", count) for count in tokens]
     if len(counts) != num_blocks or any(after > before for before, after in itertools.pairwise([patches, *counts])):
         raise ValueError(
-            f"`tokens` says how many tokens each block puts out: {num_blocks} numbers for {num_blocks} blocks, none "
-            f"above the one before it, the first at most {patches}, the patches of the image; got {tuple(tokens)}."
+            f"`tokens` is the number of tokens after each block: {num_blocks} numbers that never rise, the first at "
+            f"most {patches}, the number of patches; got {tuple(tokens)}."
         )
     return counts
 
 
 @dataclasses.dataclass(frozen=True)
 class MixerVariant:
-    """The size of a Mixer, in the terms of table 1 of the paper, and the image that it is made for."""
+    """The size of a Mixer, in the terms of table 1 of the paper, and its usual image."""
 
     num_blocks: int
     patch_size: int
@@ -128,16 +131,158 @@ class MixerVariant:
     input_shape: tuple[int, int, int] = (224, 224, 3)
 
 
-# Table 1 of the paper. Not in it are S/8, which is among the released weights (sharpness-aware training), and Nano, the
-# size that public repositories train on CIFAR-10.
-VARIANTS = {
-    "mixer_s32": MixerVariant(8, 32, 512, 256, 2048),
-    "mixer_s16": MixerVariant(8, 16, 512, 256, 2048),
-    "mixer_s8": MixerVariant(8, 8, 512, 256, 2048),
-    "mixer_b32": MixerVariant(12, 32, 768, 384, 3072),
-    "mixer_b16": MixerVariant(12, 16, 768, 384, 3072),
-    "mixer_l32": MixerVariant(24, 32, 1024, 512, 4096),
-    "mixer_l16": MixerVariant(24, 16, 1024, 512, 4096),
-    "mixer_h14": MixerVariant(32, 14, 1280, 640, 5120),
-    "mixer_nano": MixerVariant(8, 4, 128, 64, 512, input_shape=(32, 32, 3)),
+# Table 1 of the paper, S/8 of the released weights, and Nano, the size that public repositories train on CIFAR-10.
+_ROWS = (
+    Variant("mixer_s32", "MixerS32", "Mixer-S/32", MixerVariant(8, 32, 512, 256, 2048)),
+    Variant("mixer_s16", "MixerS16", "Mixer-S/16", MixerVariant(8, 16, 512, 256, 2048)),
+    Variant("mixer_s8", "MixerS8", "Mixer-S/8", MixerVariant(8, 8, 512, 256, 2048)),
+    Variant("mixer_b32", "MixerB32", "Mixer-B/32", MixerVariant(12, 32, 768, 384, 3072)),
+    Variant("mixer_b16", "MixerB16", "Mixer-B/16", MixerVariant(12, 16, 768, 384, 3072)),
+    Variant("mixer_l32", "MixerL32", "Mixer-L/32", MixerVariant(24, 32, 1024, 512, 4096)),
+    Variant("mixer_l16", "MixerL16", "Mixer-L/16", MixerVariant(24, 16, 1024, 512, 4096)),
+    Variant("mixer_h14", "MixerH14", "Mixer-H/14", MixerVariant(32, 14, 1280, 640, 5120)),
+    Variant("mixer_nano", "MixerNano", "Mixer-Nano", MixerVariant(8, 4, 128, 64, 512, input_shape=(32, 32, 3))),
+)
+VARIANTS: dict[str, MixerVariant] = {row.name: row.sizes for row in _ROWS}
+
+_SAM = "trained on ImageNet-1k with sharpness-aware minimisation (arXiv 2106.01548)"
+_GSAM = "trained on ImageNet-1k with surrogate gap minimisation (arXiv 2203.08065)"
+_GSAM_NOTE = (
+    "Reported broken: users could not read these files or found poor accuracy "
+    "(issue 195 of google-research/vision_transformer). Check the accuracy before relying on them."
+)
+_FROM_SCRATCH_NOTE = (
+    "The hub calls this file in21k_ft_in1k; it holds the weights trained on ImageNet-1k from scratch, "
+    "not a fine-tuned ImageNet-21k model."
+)
+_MIIL: dict[str, Any] = {
+    "licence": "see github.com/Alibaba-MIIL/ImageNet21K",
+    "preprocessing": Preprocessing(mean=0.0, std=1.0),  # [0, 1]
+    "note": "Trained and evaluated in timm, whose GELU is the erf form; this package computes the tanh form.",
 }
+
+
+def _official(name: str, classes: int, training: str, files: str, note: str = "") -> list[WeightSet]:
+    return [
+        WeightSet(
+            f"mixer_{file.replace('_', '').lower()}",
+            name,
+            f"https://storage.googleapis.com/mixer_models/{name}/Mixer-{file}.npz",
+            classes,
+            f"google-research/vision_transformer, {training}",
+            "Apache-2.0",
+            note=note,
+        )
+        for file in files.split()
+    ]
+
+
+def _timm(
+    name: str, classes: int, training: str, repository: str, sizes: str, licence: str = "Apache-2.0", **fields
+) -> list[WeightSet]:
+    sets = []
+    for size in sizes.split():
+        place = f"mixer_{size}_224.{repository}"
+        url = f"https://huggingface.co/timm/{place}/resolve/main/model.safetensors"
+        source = f"huggingface.co/timm/{place}, {training}"
+        sets.append(WeightSet(f"mixer_{size}", name, url, classes, source, licence, **fields))
+    return sets
+
+
+_CONVERTED = "the official {} converted"
+_21K_P = "trained on ImageNet-21k-P{} (arXiv 2104.10972)"
+_PUBLISHED = (
+    WeightSet(
+        "mixer_nano",
+        "cifar10",
+        url=None,
+        classes=10,
+        source="keras_mixer, trained on CIFAR-10 by the recipe in the .json file beside the weights",
+        licence="Apache-2.0",
+        preprocessing=Preprocessing(image_size=(32, 32), resize="direct"),
+        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
+    *_official("imagenet1k", 1_000, "trained on ImageNet-1k", "B_16 L_16"),
+    *_official("imagenet21k", 21_843, "trained on ImageNet-21k", "B_16 L_16"),
+    *_official("sam", 1_000, _SAM, "B_16 B_32"),
+    *_official("gsam", 1_000, _GSAM, "B_16 B_32 S_16 S_32 S_8", _GSAM_NOTE),
+    *_timm("imagenet21k_timm", 21_843, _CONVERTED.format("imagenet21k"), "goog_in21k", "b16 l16"),
+    *_timm(
+        "imagenet1k_timm",
+        1_000,
+        _CONVERTED.format("imagenet1k"),
+        "goog_in21k_ft_in1k",
+        "b16 l16",
+        note=_FROM_SCRATCH_NOTE,
+    ),
+    *_timm("imagenet21k_miil", 11_221, _21K_P.format(""), "miil_in21k", "b16", **_MIIL),
+    *_timm(
+        "imagenet1k_miil", 1_000, _21K_P.format(", fine-tuned on ImageNet-1k"), "miil_in21k_ft_in1k", "b16", **_MIIL
+    ),
+)
+
+
+def _same(array):
+    """Returns the array."""
+    return array
+
+
+def _without_leading_axis(array):
+    """Returns the array without its leading axis of length 1."""
+    return array.reshaped(*array.shape[1:]) if array.shape[:1] == (1,) else array
+
+
+# The official layout of May 2021. Its MLP weights have a leading axis of length 1.
+_OF_2021 = Layout(
+    r"embedding/.*|Mixer/.*",
+    (
+        Rule(r"embedding/(\w+)", r"stem/\1", _same),
+        Rule(r"Mixer/encoder_norm/(\w+)", r"pre_head_layer_norm/\1", _same),
+        Rule(r"Mixer/encoderblock_(\d{1,4})/(LayerNorm_[01]/\w+)", r"MixerBlock_\1/\2", _same),
+        Rule(
+            r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)1",
+            r"MixerBlock_\1/\2_mixing/Dense_0/\3",
+            _without_leading_axis,
+        ),
+        Rule(
+            r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)2",
+            r"MixerBlock_\1/\2_mixing/Dense_1/\3",
+            _without_leading_axis,
+        ),
+    ),
+)
+_TIMM = Layout(
+    r"blocks\.\d{1,4}\.mlp_tokens\..*",
+    (
+        Rule(r"stem\.proj\.(\w+)", r"stem/\1"),
+        Rule(r"blocks\.(\d{1,4})\.norm1\.(\w+)", r"MixerBlock_\1/LayerNorm_0/\2"),
+        Rule(r"blocks\.(\d{1,4})\.norm2\.(\w+)", r"MixerBlock_\1/LayerNorm_1/\2"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc1\.(\w+)", r"MixerBlock_\1/\2_mixing/Dense_0/\3"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc2\.(\w+)", r"MixerBlock_\1/\2_mixing/Dense_1/\3"),
+        LAST_NORM,
+        HEAD,
+    ),
+)
+
+
+def _block_cost(layer) -> int:
+    _, tokens, channels = layer.input.shape
+    _, tokens_out, _ = layer.output.shape
+    groups = layer.channel_groups
+    # Columns of S * G values each; without groups, C columns of S values.
+    token_mlp = (channels // groups) * groups * (tokens + tokens_out) * layer.tokens_mlp_dim
+    views = tokens * channels * channels if layer.grouping == "project" else 0
+    shortcut = tokens * tokens_out * channels if tokens_out != tokens else 0
+    channel_mlp = 2 * tokens_out * channels * layer.channels_mlp_dim
+    return token_mlp + views + shortcut + channel_mlp
+
+
+ARCHITECTURE = Architecture(
+    name="mixer",
+    builder=Mixer,
+    variants=_ROWS,
+    published=_PUBLISHED,
+    layouts=(_OF_2021, _TIMM),
+    costs={"MixerBlock": _block_cost},
+    token_kernel="MixerBlock_0/token_mixing/Dense_0",
+)

@@ -1,25 +1,29 @@
-"""ResMLP (Touvron et al., 2021, arXiv 2105.03404): the block, the model and the table of its variants."""
+"""ResMLP (Touvron et al., 2021, arXiv 2105.03404)."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import keras
+from keras_mixer.models.parts import HEAD, NINE_TENTHS, classifier, image_input, linear_rates, residual, token_map_cost
+from keras_mixer.models.record import Architecture, Layout, Rule, Variant
+from keras_mixer.shapes import positive_integer
 
-from keras_mixer.layers import Affine, ChannelMLP, PatchEmbedding, TokenLinear
-from keras_mixer.layers.checks import positive_integer
-from keras_mixer.models.head import classifier
-from keras_mixer.models.images import image_input
-from keras_mixer.models.residual import linear_rates, residual
+if TYPE_CHECKING:
+    import keras
 
 
 def _block(tokens, *, mlp_dim: int, layer_scale: float, rates: tuple[float, float], dropout: float, name: str):
     """One layer, equations 2 and 3: `Z = X + s1 * (A Aff(X))`, `Y = Z + s2 * MLP(Aff(Z))`."""
-    branch = Affine(name=f"{name}_affine_0")(tokens)
-    branch = TokenLinear(keras.initializers.TruncatedNormal(stddev=0.02), name=f"{name}_token_linear")(branch)
-    branch = Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_0")(branch)
+    import keras
+
+    from keras_mixer import layers
+
+    branch = layers.Affine(name=f"{name}_affine_0")(tokens)
+    branch = layers.TokenLinear(keras.initializers.TruncatedNormal(stddev=0.02), name=f"{name}_token_linear")(branch)
+    branch = layers.Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_0")(branch)
     tokens = residual(tokens, branch, rates[0], f"{name}_0")
-    branch = Affine(name=f"{name}_affine_1")(tokens)
-    branch = ChannelMLP(mlp_dim, dropout=dropout, name=f"{name}_channel_mlp")(branch)
-    branch = Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_1")(branch)
+    branch = layers.Affine(name=f"{name}_affine_1")(tokens)
+    branch = layers.ChannelMLP(mlp_dim, dropout=dropout, name=f"{name}_channel_mlp")(branch)
+    branch = layers.Affine(layer_scale, use_bias=False, name=f"{name}_layer_scale_1")(branch)
     return residual(tokens, branch, rates[1], f"{name}_1")
 
 
@@ -39,10 +43,10 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "res_mlp",
-) -> keras.Model:
-    """Builds a ResMLP with random weights; `keras_mixer.ResMLP24` and its siblings build the published sizes.
+) -> "keras.Model":
+    """Builds a ResMLP with random weights; `keras_mixer.ResMLP24` and others build the published sizes.
 
-    Like Mixer, but with an affine map of each channel in place of LayerNorm, one linear map across patches in place
+    It differs from Mixer in an affine map of each channel in place of LayerNorm, one linear map across patches in place
     of an MLP, and a learned factor on each branch.
 
     Args:
@@ -50,22 +54,22 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dim: Channels of a token.
         mlp_ratio: Hidden units of each channel MLP per channel.
-        layer_scale: Factor on each branch at the start; the deeper the model, the smaller.
+        layer_scale: Initial factor on each branch; deeper models have smaller ones.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
-        pooling: Without the head: None for the tokens, "avg" for their mean, "max" for their maximum.
+        pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
         stochastic_depth: Probability of dropping the last branch for a sample while training, in [0, 1); it rises
             linearly from 0 at the first branch.
         dropout: Dropout rate inside the MLPs, in [0, 1).
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)`, normalised by ImageNet's mean and
-        deviation for the published weights, to class scores `(batch, classes)`, pooled features `(batch, hidden_dim)`
-        or tokens `(batch, tokens, hidden_dim)`.
+        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
+        pooled features `(batch, hidden_dim)` or tokens `(batch, tokens, hidden_dim)`. The published weights want images
+        normalised by ImageNet's mean and deviation.
 
     Raises:
         ValueError: If an argument is out of range or the patch does not divide the image.
@@ -76,11 +80,13 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
         >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
         (1, 10)
     """
+    from keras_mixer import layers
+
     num_blocks = positive_integer("num_blocks", num_blocks)
     rates = linear_rates(2 * num_blocks, stochastic_depth)
 
     images, inputs = image_input(input_shape, input_tensor)
-    tokens = PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
+    tokens = layers.PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index in range(num_blocks):
         tokens = _block(
             tokens,
@@ -90,7 +96,7 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
             dropout=dropout,
             name=f"block_{index}",
         )
-    tokens = Affine(name="pre_head_affine")(tokens)
+    tokens = layers.Affine(name="pre_head_affine")(tokens)
     return classifier(inputs, tokens, include_top, classes, classifier_activation, pooling, name)
 
 
@@ -105,10 +111,43 @@ class ResMLPVariant:
     layer_scale: float = 1e-4
 
 
-# Table 1 of the paper; the factors on the branches are those of the authors' code.
-RES_MLP_VARIANTS = {
-    "res_mlp_12": ResMLPVariant(12, 16, 384, layer_scale=0.1),
-    "res_mlp_24": ResMLPVariant(24, 16, 384, layer_scale=1e-5),
-    "res_mlp_36": ResMLPVariant(36, 16, 384, layer_scale=1e-6),
-    "res_mlp_b24_8": ResMLPVariant(24, 8, 768, layer_scale=1e-6),
-}
+# Table 1 of the paper; the initial factors on the branches are those of the authors' code.
+_ROWS = (
+    Variant("res_mlp_12", "ResMLP12", "ResMLP-S12", ResMLPVariant(12, 16, 384, layer_scale=0.1)),
+    Variant("res_mlp_24", "ResMLP24", "ResMLP-S24", ResMLPVariant(24, 16, 384, layer_scale=1e-5)),
+    Variant("res_mlp_36", "ResMLP36", "ResMLP-S36", ResMLPVariant(36, 16, 384, layer_scale=1e-6)),
+    Variant("res_mlp_b24_8", "ResMLPB24x8", "ResMLP-B24/8", ResMLPVariant(24, 8, 768, layer_scale=1e-6)),
+)
+RES_MLP_VARIANTS: dict[str, ResMLPVariant] = {row.name: row.sizes for row in _ROWS}
+
+
+def _vector(array):
+    """Returns one value per channel, without the leading axes of length 1 that broadcast it in PyTorch."""
+    return array.reshaped(array.shape[-1]) if array.shape and set(array.shape[:-1]) <= {1} else array
+
+
+# The names of timm and of the authors, facebookresearch/deit.
+_TORCH = Layout(
+    r"blocks\.\d{1,4}\.(linear_tokens\.weight|norm1\.alpha)",
+    (
+        Rule(r"(?:stem|patch_embed)\.proj\.(\w+)", r"stem/\1"),
+        Rule(r"blocks\.(\d{1,4})\.norm1\.(\w+)", r"block_\1_affine_0/\2", _vector),
+        Rule(r"blocks\.(\d{1,4})\.norm2\.(\w+)", r"block_\1_affine_1/\2", _vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:linear_tokens|attn)\.(\w+)", r"block_\1_token_linear/\2"),
+        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)1", r"block_\1_layer_scale_0/scale", _vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)2", r"block_\1_layer_scale_1/scale", _vector),
+        Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc1\.(\w+)", r"block_\1_channel_mlp/Dense_0/\2"),
+        Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc2\.(\w+)", r"block_\1_channel_mlp/Dense_1/\2"),
+        Rule(r"norm\.(\w+)", r"pre_head_affine/\1", _vector),
+        HEAD,
+    ),
+)
+
+ARCHITECTURE = Architecture(
+    name="res_mlp",
+    builder=ResMLP,
+    variants=_ROWS,
+    preprocessing=NINE_TENTHS,  # facebookresearch/deit, README_resmlp.md; timm has 0.875
+    layouts=(_TORCH,),
+    costs={"TokenLinear": token_map_cost, "Affine": lambda layer: 0},
+)

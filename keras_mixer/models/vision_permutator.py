@@ -1,20 +1,34 @@
-"""Vision Permutator (Hou et al., 2021, arXiv 2106.12368): the model and the table of its variants."""
+"""Vision Permutator (Hou et al., 2021, arXiv 2106.12368)."""
 
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import keras
+from keras_mixer.models.parts import (
+    IMAGENET,
+    NINE_TENTHS,
+    PYRAMID_RULES,
+    Stage,
+    by_stage,
+    check_stages,
+    image_input,
+    pyramid,
+    pyramid_classifier,
+    reweighted_cost,
+)
+from keras_mixer.models.record import Architecture, Layout, Variant
 
-from keras_mixer.layers import PatchMap, PatchMerging, WeightedPermuteMLP
-from keras_mixer.models.images import image_input
-from keras_mixer.models.pyramid import Stage, check_stages, pyramid, pyramid_classifier
+if TYPE_CHECKING:
+    import keras
 
 
 def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
-    """What makes the map for the next stage; None where the stage is the last or passes its own on."""
+    """Returns what makes the feature map for the next stage; None after the last stage or if the map stays."""
     if stage + 1 == len(hidden_dims) or (not transitions[stage] and hidden_dims[stage] == hidden_dims[stage + 1]):
         return None
+    from keras_mixer.layers import PatchMerging
+
     return PatchMerging(hidden_dims[stage + 1], 2 if transitions[stage] else 1, name=f"downsampling_{stage}")
 
 
@@ -35,39 +49,38 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "vision_permutator",
-) -> keras.Model:
-    """Builds a Vision Permutator with random weights; `VisionPermutatorSmall7` and its siblings are published sizes.
+) -> "keras.Model":
+    """Builds a Vision Permutator with random weights; `VisionPermutatorSmall7` and others are published sizes.
 
-    Every block mixes along height, width and channels apart and re-weights the three by the image itself. The table of
-    tokens keeps its rows and columns; between stages it may shrink.
+    Every block mixes height, width and channels apart and weights the three by the image. The tokens keep their rows
+    and columns, whose number may shrink between stages.
 
     Args:
         layers: Blocks of each stage.
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dims: Channels in each stage.
-        transitions: For each stage, whether the next one has half the rows and columns; the last entry says nothing.
-        segment_dims: Segments of the channels in each stage; in the paper the rows and columns at 224 pixels.
+        transitions: For each stage, whether the next one has half the rows and columns; the last entry is ignored.
+        segment_dims: Segments of the channels in each stage; in the paper, the rows and columns at 224 pixels.
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch and of the transitions.
         input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         include_top: Whether to end in the classification head.
         classes: Classes of the head.
         classifier_activation: Activation of the head; None for logits.
-        pooling: Without the head: None for the feature maps, "avg" for the mean of the last one, "max" for its maximum.
+        pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
         stochastic_depth: Probability of dropping the last branch for a sample while training, in [0, 1); it rises
             linearly from 0 at the first branch.
         dropout: Dropout rate inside the channel MLPs, in [0, 1).
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)`, normalised by ImageNet's mean and
-        deviation for the published weights, to class scores `(batch, classes)`, pooled features
-        `(batch, hidden_dims[-1])`, or a list of feature maps `(batch, rows, columns, channels)`, one for each
-        resolution, finest first.
+        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
+        pooled features `(batch, hidden_dims[-1])`, or a list of feature maps `(batch, rows, columns, channels)`, one
+        for each resolution, finest first. The published weights want images normalised by ImageNet's mean and
+        deviation.
 
     Raises:
-        ValueError: If an argument is out of range, or the patches do not divide the image, or a transition's patches
-            of 2 x 2 the map.
+        ValueError: If an argument is out of range, or the image size is not a multiple of the patch and transitions.
 
     Example:
         >>> model = keras_mixer.VisionPermutator(
@@ -76,6 +89,8 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
         >>> model(keras.ops.zeros((1, 32, 32, 3))).shape
         (1, 10)
     """
+    from keras_mixer.layers import PatchMap, WeightedPermuteMLP
+
     check_stages(
         layers, hidden_dims=hidden_dims, transitions=transitions, segment_dims=segment_dims, mlp_ratios=mlp_ratios
     )
@@ -108,17 +123,47 @@ class VisionPermutatorVariant:
 
 
 # Table 1 of the paper and the authors' code.
-VISION_PERMUTATOR_VARIANTS = {
-    "vision_permutator_small_14": VisionPermutatorVariant(
-        (4, 3, 8, 3), 14, (384, 384, 384, 384), (False, False, False, False), (16, 16, 16, 16)
+_ROWS = (
+    Variant(
+        "vision_permutator_small_14",
+        "VisionPermutatorSmall14",
+        "ViP-Small/14",
+        VisionPermutatorVariant((4, 3, 8, 3), 14, (384, 384, 384, 384), (False, False, False, False), (16, 16, 16, 16)),
     ),
-    "vision_permutator_small_7": VisionPermutatorVariant(
-        (4, 3, 8, 3), 7, (192, 384, 384, 384), (True, False, False, False), (32, 16, 16, 16)
+    Variant(
+        "vision_permutator_small_7",
+        "VisionPermutatorSmall7",
+        "ViP-Small/7",
+        VisionPermutatorVariant((4, 3, 8, 3), 7, (192, 384, 384, 384), (True, False, False, False), (32, 16, 16, 16)),
     ),
-    "vision_permutator_medium_7": VisionPermutatorVariant(
-        (4, 3, 14, 3), 7, (256, 256, 512, 512), (False, True, False, False), (32, 32, 16, 16)
+    Variant(
+        "vision_permutator_medium_7",
+        "VisionPermutatorMedium7",
+        "ViP-Medium/7",
+        VisionPermutatorVariant((4, 3, 14, 3), 7, (256, 256, 512, 512), (False, True, False, False), (32, 32, 16, 16)),
+        NINE_TENTHS,
     ),
-    "vision_permutator_large_7": VisionPermutatorVariant(
-        (8, 8, 16, 4), 7, (256, 512, 512, 512), (True, False, False, False), (32, 16, 16, 16)
+    Variant(
+        "vision_permutator_large_7",
+        "VisionPermutatorLarge7",
+        "ViP-Large/7",
+        VisionPermutatorVariant((8, 8, 16, 4), 7, (256, 512, 512, 512), (True, False, False, False), (32, 16, 16, 16)),
     ),
-}
+)
+VISION_PERMUTATOR_VARIANTS: dict[str, VisionPermutatorVariant] = {row.name: row.sizes for row in _ROWS}
+
+
+def _mixing_cost(layer) -> int:
+    """Multiply-adds of a mixing whose values sum a row or column of their segment."""
+    _, rows, columns, channels = layer.output.shape
+    return reweighted_cost(layer, rows * channels // layer.segment_dim, columns * channels // layer.segment_dim)
+
+
+ARCHITECTURE = Architecture(
+    name="vision_permutator",
+    builder=VisionPermutator,
+    variants=_ROWS,
+    preprocessing=IMAGENET,  # houqb/VisionPermutator, models/vip.py
+    layouts=(Layout(r"network\.\d{1,4}\.\d{1,4}\.attn\.mlp_h\.weight", PYRAMID_RULES, by_stage),),
+    costs={"WeightedPermuteMLP": _mixing_cost},
+)

@@ -14,7 +14,8 @@ import keras
 import tensorflow as tf
 
 from keras_mixer.layers import LayerNorm
-from keras_mixer.layers.gelu import gelu_erf, gelu_tanh
+from keras_mixer.layers.channel_mlp import gelu_erf
+from keras_mixer.layers.mixing import gelu_tanh
 
 
 def one_pass(function: Callable) -> Callable:

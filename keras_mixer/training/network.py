@@ -8,13 +8,12 @@ import keras
 
 from keras_mixer import applications, siblings
 from keras_mixer.layers import MixerBlock
-from keras_mixer.models.catalog import find_variant
+from keras_mixer.models import find_variant
 from keras_mixer.models.mixer import VARIANTS, Mixer
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.recipe import ModelSpec, is_trained_model
-from keras_mixer.weights.fresh_head import load_with_fresh_head
-from keras_mixer.weights.loading import is_path
-from keras_mixer.weights.registry import find
+from keras_mixer.weights import find
+from keras_mixer.weights.loading import is_path, load_with_fresh_head
 
 _SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
 _OF_THE_APPENDIX = ("untied", "channel_groups", "grouping", "tokens")
@@ -72,7 +71,7 @@ def input_preprocessing(spec: ModelSpec) -> Preprocessing:
 
         return load_card(spec.weights).preprocessing
     if spec.variant in siblings.CONSTRUCTORS:
-        return siblings.preprocessing_of(spec.variant, (*spec.image_size, spec.channels))
+        return siblings.preprocessing_of(str(spec.variant), (*spec.image_size, spec.channels))
     if spec.weights is not None and spec.variant is not None and not is_path(spec.weights):
         return find(spec.variant, spec.weights).preprocessing
     return Preprocessing()  # [-1, 1], as the paper

@@ -1,8 +1,10 @@
-"""Finds the parts of a model that the pictures show: its stem and its blocks."""
+"""The parts of a model that the pictures show, and the scale between pixels and a model's inputs."""
 
 import keras
+import numpy as np
 
 from keras_mixer.layers import MixerBlock, PatchEmbedding
+from keras_mixer.preprocessing import Preprocessing
 
 
 def stem_of(model: keras.Model) -> PatchEmbedding:
@@ -18,10 +20,10 @@ def stem_of(model: keras.Model) -> PatchEmbedding:
 
 
 def block_of(model: keras.Model, index: int) -> MixerBlock:
-    """Returns a Mixer block by its index, counted from 0; negative ones count from the last.
+    """Returns a Mixer block by its index, counted from 0; negative indices count from the end.
 
     Raises:
-        ValueError: If there is no such block.
+        ValueError: If the block does not exist.
     """
     blocks = [layer for layer in model.layers if isinstance(layer, MixerBlock)]
     if not -len(blocks) <= index < len(blocks):
@@ -30,7 +32,7 @@ def block_of(model: keras.Model, index: int) -> MixerBlock:
 
 
 def blocks_on_patches(model: keras.Model) -> list[int]:
-    """Returns the indices of the blocks that read the patches of the image, and not what a pyramid has left of them.
+    """Returns the indices of the blocks that read one token per patch, which later blocks of a pyramid do not.
 
     Raises:
         ValueError: If the model has no Mixer blocks.
@@ -43,21 +45,59 @@ def blocks_on_patches(model: keras.Model) -> list[int]:
 
 
 def keeps_tokens(model: keras.Model, index: int) -> bool:
-    """Whether a block puts out as many tokens as it reads, so that each has its patch's place in the image."""
+    """Returns whether a block puts out as many tokens as it reads, so that each keeps its place in the image."""
     block = block_of(model, index)
     return block.input.shape[1] == block.output.shape[1]
 
 
 def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
-    """Returns the rows and columns of the patches that `tokens` tokens stand for.
+    """Returns the rows and columns of patches.
 
     Raises:
-        ValueError: If there are not as many patches, as inside a pyramid.
+        ValueError: If their number is not `tokens`, such as inside a pyramid.
     """
     rows, columns = stem_of(model).grid
     if rows * columns != tokens:
         raise ValueError(
-            f"These {tokens} tokens are not the {rows} x {columns} patches of the image and have no place in it: "
+            f"These {tokens} tokens are not the {rows} x {columns} patches of the image and do not have a place in it: "
             "choose an earlier block."
         )
     return rows, columns
+
+
+def displayable(images: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
+    """Takes a model's inputs back to pixels.
+
+    Args:
+        images: `(..., channels)`, preprocessed.
+        preprocessing: Preprocessing of the model; None for [-1, 1].
+
+    Returns:
+        float64 of the same shape in [0, 1].
+
+    Raises:
+        ValueError: If `preprocessing` is for another number of channels.
+    """
+    mean, std = _mean_and_std(images.shape[-1], preprocessing)
+    return np.clip(np.asarray(images, "float64") * std + mean, 0.0, 1.0)
+
+
+def mid_grey(channels: int, preprocessing: Preprocessing | None) -> np.ndarray:
+    """Returns a model's input for a pixel half way between black and white, one number or `(channels,)`.
+
+    Raises:
+        ValueError: If `preprocessing` is for another number of channels.
+    """
+    mean, std = _mean_and_std(channels, preprocessing)
+    return (0.5 - mean) / std
+
+
+def _mean_and_std(channels: int, preprocessing: Preprocessing | None) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = (preprocessing.mean, preprocessing.std) if preprocessing else (0.5, 0.5)
+    values = np.asarray(mean, "float64"), np.asarray(std, "float64")
+    if any(value.shape not in ((), (channels,)) for value in values):
+        raise ValueError(
+            f"`preprocessing` has mean {mean} and std {std}, but the images have {channels} channels. Give the "
+            "preprocessing of the model that the images are for."
+        )
+    return values

@@ -1,14 +1,13 @@
-"""Draws the pictures with Matplotlib, the same bytes for the same data."""
+"""Draws the pictures with Matplotlib; the same data gives the same bytes."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_mixer.visualization.feature_pca import FeaturePCA
-from keras_mixer.visualization.mosaic import mosaic
-from keras_mixer.visualization.scale import Preprocessing, displayable
-from keras_mixer.visualization.token_units import UnitPairs
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.visualization.parts import displayable
+from keras_mixer.visualization.units import FeaturePCA, UnitPairs
 
 FORMATS = (".png", ".svg")
 
@@ -17,8 +16,8 @@ def draw_token_units(units: Mapping[str, tuple[np.ndarray, UnitPairs]], pairs_sh
     """Draws the units of token-mixing MLPs in pairs, low frequencies first (figure 5 of the paper).
 
     Args:
-        units: Title -> maps `(units, rows, columns)` and their pairs.
-        pairs_shown: Pairs of each, spread evenly over all frequencies where there are more.
+        units: By title, maps `(units, rows, columns)` and their pairs.
+        pairs_shown: Largest number of pairs for each title, chosen evenly over all frequencies.
         columns: Pairs in a row.
 
     Returns:
@@ -40,7 +39,7 @@ def draw_stem_units(colours: np.ndarray, title: str = "stem", units_shown: int =
     Args:
         colours: `(units, patch height, patch width, 3)` in [0, 1], see `stem_units`.
         title: Title of the picture.
-        units_shown: Units drawn, spread evenly where there are more.
+        units_shown: Largest number of units, chosen evenly.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -58,14 +57,14 @@ def draw_influence(
     *,
     preprocessing: Preprocessing | None = None,
 ):
-    """Draws the photo with the asked patch marked, over the patches that it listens to.
+    """Draws the photo with the patch of each token marked, over the map of patches that it listens to.
 
     Args:
         image: One preprocessed image, `(height, width, channels)`.
         maps: Influences `(tokens, rows, columns)`, see `influence_maps`.
         tokens: The token of each map.
         title: Title of the picture.
-        preprocessing: What the image went through, such as a model card's; None for [-1, 1].
+        preprocessing: Preprocessing of the image; None for [-1, 1].
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -92,7 +91,7 @@ def draw_feature_pca(
         images: Preprocessed images, `(n, height, width, channels)`.
         pca: Their components, see `feature_pca`.
         title: Title of the picture.
-        preprocessing: What the images went through, such as a model card's; None for [-1, 1].
+        preprocessing: Preprocessing of the images; None for [-1, 1].
 
     Returns:
         A `matplotlib.figure.Figure`. A component spans its colour between the 1st and the 99th percentile.
@@ -112,13 +111,13 @@ def draw_feature_pca(
 def draw_occlusion(
     image: np.ndarray, saliency: np.ndarray, title: str = "", *, preprocessing: Preprocessing | None = None
 ):
-    """Draws the photo beside how far the score falls where it is covered: red falls, blue rises.
+    """Draws the photo beside the fall of the score where the photo is covered; red falls, blue rises.
 
     Args:
         image: One preprocessed image, `(height, width, channels)`.
         saliency: `(height, width)`, see `occlusion_saliency`.
         title: Title of the picture.
-        preprocessing: What the image went through, such as a model card's; None for [-1, 1].
+        preprocessing: Preprocessing of the image; None for [-1, 1].
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -132,10 +131,10 @@ def draw_occlusion(
 
 
 def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes a figure as PNG or SVG, by the suffix of `path`; folders are made.
+    """Writes a figure as PNG or SVG, by the suffix of `path`, and makes the folders.
 
     Raises:
-        ValueError: If the suffix is another one.
+        ValueError: If the path has another suffix.
     """
     import matplotlib
 
@@ -143,15 +142,42 @@ def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
     if path.suffix not in FORMATS:
         raise ValueError(f"A picture is written as {' or '.join(FORMATS)}, but got {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without dates and random identifiers the same picture is the same file.
+    # Dates and random identifiers would make the same picture another file.
     with matplotlib.rc_context({"svg.hashsalt": "keras_mixer"}):
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         figure.savefig(path, dpi=150, metadata=metadata)
     return path
 
 
+def mosaic(tiles: np.ndarray, columns: int, gap: int = 1, paired: bool = False) -> np.ndarray:
+    """Joins tiles of one size, row by row, with gaps between them.
+
+    Args:
+        tiles: `(n, height, width)` or `(n, height, width, 3)`.
+        columns: Tiles in a row; an even number if `paired`.
+        gap: Pixels between tiles.
+        paired: Whether tiles 0 and 1, 2 and 3, ... belong together; the gap after each pair is three times as wide.
+
+    Returns:
+        One picture, NaN between the tiles.
+    """
+    count, height, width = tiles.shape[:3]
+    rows = -(-count // columns)
+    lefts, left = [], 0
+    for column in range(columns):
+        lefts.append(left)
+        left += width + (3 * gap if paired and column % 2 else gap)
+    total_width = lefts[-1] + width
+    vertical_gap = 3 * gap if paired else gap
+    picture = np.full((rows * (height + vertical_gap) - vertical_gap, total_width, *tiles.shape[3:]), np.nan)
+    for index, tile in enumerate(tiles):
+        top, left = (index // columns) * (height + vertical_gap), lefts[index % columns]
+        picture[top : top + height, left : left + width] = tile
+    return picture
+
+
 def _panels(pictures: Mapping[str, np.ndarray], **imshow):
-    """Pictures with titles: side by side, or one below the other where they are wide."""
+    """Draws pictures with titles side by side, or below each other if they are wide."""
     height, width = np.max([picture.shape[:2] for picture in pictures.values()], axis=0)
     aspect = width / height
     shape = (1, len(pictures)) if aspect < 2 else (len(pictures), 1)
@@ -163,7 +189,7 @@ def _panels(pictures: Mapping[str, np.ndarray], **imshow):
 
 
 def _grid_of_axes(rows: int, columns: int, aspect: float, title: str, size: float = 2.0):
-    # The object-oriented face: no global state, no window.
+    # Without pyplot, which keeps global state and may open a window.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -180,7 +206,7 @@ def _grid_of_axes(rows: int, columns: int, aspect: float, title: str, size: floa
 
 
 def _photo(image: np.ndarray, preprocessing: Preprocessing | None) -> dict:
-    """Arguments of `imshow`; images of other than three channels are shown as grey."""
+    """Returns the arguments of `imshow`; only images of three channels are shown in colour."""
     pixels = displayable(image, preprocessing)
     if pixels.shape[-1] == 3:
         return {"X": pixels}

@@ -1,4 +1,4 @@
-"""Published weights: registry, download, readers of foreign checkpoints, strict loading, change of resolution."""
+"""Weights: published sets, checkpoint files of several formats and layouts, strict loading, change of resolution."""
 
 import lazy_loader
 

@@ -1,13 +1,15 @@
-from .cache import download as download
-from .class_names import decode_predictions as decode_predictions
-from .class_names import names_of as names_of
-from .class_names import wordnet_ids as wordnet_ids
+# Written by tools/stubs.py.
 from .loading import load as load
-from .permutation import permute as permute
-from .registry import InputPreprocessing as InputPreprocessing
-from .registry import WeightSet as WeightSet
-from .registry import available as available
-from .registry import find as find
-from .registry import preprocess_input as preprocess_input
-from .resolution import change_resolution as change_resolution
-from .saving import save_npz as save_npz
+from .loading import load_with_fresh_head as load_with_fresh_head
+from .loading import save_npz as save_npz
+from .published.cache import InputPreprocessing as InputPreprocessing
+from .published.cache import WeightSet as WeightSet
+from .published.cache import available as available
+from .published.cache import download as download
+from .published.cache import find as find
+from .published.cache import preprocess_input as preprocess_input
+from .published.class_names import decode_predictions as decode_predictions
+from .published.class_names import names_of as names_of
+from .published.class_names import wordnet_ids as wordnet_ids
+from .resolution.change import change_resolution as change_resolution
+from .resolution.permutation import permute as permute

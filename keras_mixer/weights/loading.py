@@ -1,87 +1,134 @@
-"""Strict, atomic loading: every weight is checked before the first one is assigned."""
+"""Loading and saving weights. Loading is strict and atomic: all weights are checked before the first is assigned."""
 
+import contextlib
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_mixer.weights.cache import path_to_load
-from keras_mixer.weights.fit_to_grid import fit_to_grid
-from keras_mixer.weights.layouts import to_official_names
-from keras_mixer.weights.naming import layers_before, named_weights, numbered_to_named
-from keras_mixer.weights.readers import open_checkpoint
-from keras_mixer.weights.stored import StoredArray
-from keras_mixer.weights.token_weights import line_axes, token_axes
+from keras_mixer.files import written_whole
+from keras_mixer.models.mixer import VARIANTS
+from keras_mixer.weights.published.cache import path_to_load
+from keras_mixer.weights.reading.checkpoint import Checkpoint, layers_before_stem, named_weights, open_checkpoint
+from keras_mixer.weights.reading.formats import Arrays, StoredArray
+from keras_mixer.weights.resolution.fit import fit_to_grid
+from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 20  # keys of one kind in a message
+_log = logging.getLogger(__name__)
 
 
 def load(
     model,
-    source: str | os.PathLike,
+    source: "str | os.PathLike | Checkpoint",
     skip: Sequence[str] = (),
     resize: bool | tuple[int, int] = False,
 ) -> None:
     """Loads weights into `model`: all that it has, or none.
 
-    Layers before the stem, where the model was built on an `input_tensor`, stay as they are unless the file holds them.
+    If the model was built on an `input_tensor`, the layers before the stem stay as they are unless the file holds them.
 
     Args:
-        model: A built Keras model whose weights bear the official names, as `keras_mixer.Mixer` makes them.
-        source: The name of a published set for the model's variant, as "imagenet21k", or the path of an official
-            `.npz` (either layout), a timm-named `.safetensors`, a `.weights.h5` or a `.keras` file.
-        skip: Weights to leave as they are, in the model and in the file: official names, or the first parts of them,
-            as "head" or "MixerBlock_0/token_mixing".
-        resize: Whether to take weights of another resolution to the model's, as `change_resolution` does. Where the
-            model's token MLPs have the hidden units for it they become block-diagonal, else they are resampled. True
-            takes the file's image to be square; a pair (height, width) in pixels says what it was.
+        model: A built Keras model whose weights have the official names, as `keras_mixer.Mixer` makes them.
+        source: The name of a published set for the model's variant, such as "imagenet21k", or the path of an official
+            `.npz` (either layout), a `.safetensors` with timm's or the authors' names, a `.weights.h5` or a `.keras`
+            file.
+        skip: Weights to leave as they are, in the model and in the file: official names or their first parts, such as
+            "head" or "MixerBlock_0/token_mixing".
+        resize: Whether to take weights of another resolution to that of the model, as `change_resolution` does. Token
+            MLPs become block-diagonal if the model has the hidden units for it; otherwise they are resampled. True
+            assumes that the weights are for square images; a pair (height, width) in pixels gives their size.
 
     Raises:
-        ValueError: If the file is damaged or does not fit: weights missing, unexpected, of another shape or dtype,
-            not finite, all listed together. The model is then as it was.
+        ValueError: If the file is damaged or does not fit. The message lists all weights that are missing, unexpected,
+            of another shape or dtype, or not finite. The model is then as it was.
         OSError: If the file cannot be read or fetched.
 
     Example:
         >>> model = keras_mixer.MixerS32(classes=10)
         >>> keras_mixer.weights.load(model, "gsam", skip=("head",))
     """
-    path = resolve(source, model)
     weights = named_weights(model)
-    with open_checkpoint(path) as stored:
-        arrays = to_official_names(numbered_to_named(stored, weights))
+    with _opened(model, source) as checkpoint:
+        path, arrays = checkpoint.path, checkpoint.named_for(weights)
         _check_skip(skip, [*weights, *arrays])
-        left = [*skip, *(layer for layer in layers_before(model) if not _holds(arrays, layer))]
-        weights = {name: variable for name, variable in weights.items() if not _is_of(name, left)}
+        before = [layer for layer in layers_before_stem(model) if not any(_is_of(name, (layer,)) for name in arrays)]
+        weights = {name: variable for name, variable in weights.items() if not _is_of(name, (*skip, *before))}
         arrays = {name: array for name, array in arrays.items() if not _is_of(name, skip)}
         if resize:
-            arrays = fit_to_grid(model, arrays, None if isinstance(resize, bool) else resize)
+            arrays = fit_to_grid(model, named_weights(model), arrays, None if isinstance(resize, bool) else resize)
         _check_names_and_shapes(path, model, weights, arrays)
         values = {name: _values(path, name, arrays[name], variable) for name, variable in weights.items()}
     for name, variable in weights.items():
         variable.assign(values[name])
 
 
-def resolve(source: str | os.PathLike, model) -> Path:
-    """Returns the file that `source` names: a path, or a published set of the model's variant."""
-    if is_path(source):
-        return Path(source)
-    from keras_mixer.weights.variant import variant_of
+def load_with_fresh_head(
+    model, source: "str | os.PathLike | Checkpoint", resize: bool | tuple[int, int] = False
+) -> None:
+    """Loads a body, and its head if that has as many classes as the model; a log line says when a head stays fresh.
 
-    return path_to_load(variant_of(model), str(source))
+    Args:
+        model: A built Keras model, with or without a head.
+        source: A set, a path or an open checkpoint, as in `keras_mixer.weights.load`.
+        resize: As in `keras_mixer.weights.load`.
+
+    Raises:
+        ValueError: If the file is damaged or its body does not fit. The model is then as it was.
+        OSError: If the file cannot be read or fetched.
+    """
+    classes = next((layer.units for layer in model.layers if layer.name == "head"), None)
+    with _opened(model, source) as checkpoint:
+        stored = checkpoint.classes
+        if classes is not None and classes != stored:
+            theirs = f"that in {checkpoint.path} has {stored}" if stored else f"{checkpoint.path} has none"
+            _log.warning("%s: the head for %d classes starts fresh, because %s.", model.name, classes, theirs)
+        load(model, checkpoint, skip=() if classes == stored else ("head",), resize=resize)
+
+
+@contextlib.contextmanager
+def _opened(model, source) -> Iterator[Checkpoint]:
+    if isinstance(source, Checkpoint):
+        yield source
+        return
+    with open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model), source)) as checkpoint:
+        yield checkpoint
 
 
 def is_path(source) -> bool:
-    """Whether `source` is the path of a checkpoint rather than the name of a published set.
+    """Returns whether `source` is the path of a checkpoint rather than the name of a published set.
 
     Raises:
         ValueError: If it is neither.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"Weights come from the name of a published set or a path, but got {source!r}.")
-    # No set has a dot in its name: "mixer.h5" is meant for a file, and the readers say which endings they know.
+    # Names of sets have no dots, so that "mixer.h5" is a file, and the error lists the endings that can be read.
     return isinstance(source, os.PathLike) or "." in source or os.sep in source
+
+
+def _variant_of(model) -> str:
+    """Returns the variant of Mixer that has the sizes of `model`.
+
+    The image size and `tokens_mlp_dim` do not count, because a change of resolution changes them.
+    """
+    stem = stem_of(model)
+    blocks = [layer for layer in model.layers if hasattr(layer, "channels_mlp_dim")]
+    for name, variant in VARIANTS.items():
+        if (
+            tuple(stem.patch_size) == (variant.patch_size, variant.patch_size)
+            and stem.hidden_dim == variant.hidden_dim
+            and len(blocks) == variant.num_blocks
+            and {block.channels_mlp_dim for block in blocks} == {variant.channels_mlp_dim}
+        ):
+            return name
+    raise ValueError(
+        f"The model {model.name!r} has the sizes of no published variant ({', '.join(VARIANTS)}): "
+        "load its weights from a file, by its path, which ends in .npz, .safetensors, .weights.h5 or .keras."
+    )
 
 
 def _check_skip(skip: Sequence[str], names: Sequence[str]) -> None:
@@ -92,51 +139,37 @@ def _check_skip(skip: Sequence[str], names: Sequence[str]) -> None:
             raise ValueError(f"`skip` names {part!r}, which is neither in the model nor in the checkpoint.")
 
 
-def _is_of(name: str, skip: Sequence[str]) -> bool:
-    return any(name == part or name.startswith(part.rstrip("/") + "/") for part in skip)
+def _is_of(name: str, parts: Sequence[str]) -> bool:
+    return any(name == part or name.startswith(part.rstrip("/") + "/") for part in parts)
 
 
-def _holds(arrays: dict[str, StoredArray], layer: str) -> bool:
-    return any(_is_of(name, (layer,)) for name in arrays)
-
-
-def _check_names_and_shapes(path: Path, model, weights: dict, arrays: dict[str, StoredArray]) -> None:
+def _check_names_and_shapes(path: Path, model, weights: dict, arrays: Arrays) -> None:
     missing = [name for name in weights if name not in arrays]
     unexpected = [name for name in arrays if name not in weights]
     shared = [name for name in weights if name in arrays]
-    misshaped = {name for name in shared if tuple(weights[name].shape) != tuple(arrays[name].shape)}
-    problems = [
-        _listed("missing", missing),
-        _listed("unexpected", unexpected),
-        _listed(
-            "of another shape",
-            [
-                f"{name} {tuple(arrays[name].shape)} instead of {tuple(weights[name].shape)}"
-                for name in shared
-                if name in misshaped
-            ],
-        ),
-        _listed(
-            "of another dtype",
-            [f"{name} {arrays[name].dtype}" for name in shared if arrays[name].dtype not in _DTYPES],
-        ),
-    ]
-    if not any(problems):
+    shapes = {name: (tuple(arrays[name].shape), tuple(weights[name].shape)) for name in shared}
+    misshaped = {name: f"{name} {stored} instead of {own}" for name, (stored, own) in shapes.items() if stored != own}
+    problems = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": list(misshaped.values()),
+        "of another dtype": [f"{n} {arrays[n].dtype}" for n in shared if arrays[n].dtype not in _DTYPES],
+    }
+    listed = "; ".join(_listed(kind, items) for kind, items in problems.items() if items)
+    if not listed:
         return
-    hints = ""
-    if misshaped and misshaped <= {*token_axes(model), *line_axes(model)}:
-        hints = (
+    hint = ""
+    if misshaped and misshaped.keys() <= {*token_axes(model), *line_axes(model)}:
+        hint = (
             " The checkpoint was trained at another resolution: load it with `resize=True`, or into a model of its own "
             "resolution and call `keras_mixer.weights.change_resolution`."
         )
     elif {*missing, *unexpected, *misshaped} <= {"head/kernel", "head/bias"}:
-        hints = ' Only the head differs: `skip=("head",)` leaves the model\'s own.'
-    raise ValueError(f"{path} does not fit the model {model.name!r}: {'; '.join(filter(None, problems))}.{hints}")
+        hint = ' Only the head differs: `skip=("head",)` leaves the model\'s own.'
+    raise ValueError(f"{path} does not fit the model {model.name!r}: {listed}.{hint}")
 
 
 def _listed(kind: str, items: list[str]) -> str:
-    if not items:
-        return ""
     more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
     return f"{kind}: {', '.join(items[:_LISTED])}{more}"
 
@@ -154,3 +187,35 @@ def _values(path: Path, name: str, array: StoredArray, variable) -> np.ndarray:
                 f"{path} holds values in {name} that are not finite in {variable.dtype}. Nothing was loaded."
             )
     return values
+
+
+def save_npz(model, path: str | os.PathLike) -> None:
+    """Writes every weight of `model` under its official name to a `.npz` file, whole or not at all.
+
+    Weights of half precision are written as float32, which holds them exactly: loading the file gives the same bits.
+
+    Args:
+        model: A built Keras model.
+        path: Where to write; the name must end in `.npz`. An existing file is replaced.
+
+    Raises:
+        ValueError: If the name has another ending or the model has no weights.
+        OSError: If the file cannot be written.
+
+    Example:
+        >>> keras_mixer.weights.save_npz(model, "mixer.npz")
+        >>> keras_mixer.weights.load(model, "mixer.npz")
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"`path` must end in .npz, but got {str(path)!r}.")
+    from keras import ops
+
+    arrays = {}
+    for name, variable in named_weights(model).items():
+        values = ops.convert_to_numpy(variable)
+        arrays[name] = values if values.dtype == np.float64 else values.astype("float32")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
+    with written_whole(path, durable=True) as partial:
+        np.savez(partial, **arrays)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_mixer import visualization
-from keras_mixer.weights.registry import InputPreprocessing
+from keras_mixer.weights import InputPreprocessing
 
 pytestmark = pytest.mark.backends
 

@@ -4,8 +4,8 @@ from PIL import Image
 
 import keras_mixer
 from keras_mixer import visualization
-from keras_mixer.visualization.mosaic import mosaic
-from keras_mixer.weights.registry import InputPreprocessing
+from keras_mixer.visualization.pictures import mosaic
+from keras_mixer.weights import InputPreprocessing
 
 
 def test_mosaic_puts_tiles_in_rows_with_wider_gaps_between_pairs():

@@ -15,8 +15,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from keras_mixer import weights
-from keras_mixer.weights import readers
-from keras_mixer.weights.stored import StoredArray
+from keras_mixer.weights.reading import formats
+from keras_mixer.weights.reading.checkpoint import open_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -314,8 +314,8 @@ def test_headers_of_other_writers_are_read(tmp_path):
         archive.writestr(
             "head/bias.npy", b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + bias.tobytes()
         )
-    with readers.open_checkpoint(path) as stored:
-        np.testing.assert_array_equal(stored["head/bias"].read(), bias)
+    with open_checkpoint(path) as stored:
+        np.testing.assert_array_equal(stored.arrays["head/bias"].read(), bias)
 
 
 def test_reading_leaves_the_filters_of_warnings_to_the_process(tmp_path, monkeypatch):
@@ -325,13 +325,13 @@ def test_reading_leaves_the_filters_of_warnings_to_the_process(tmp_path, monkeyp
     @contextlib.contextmanager
     def spying(path):
         seen.append(list(warnings.filters))
-        yield {"head/bias": StoredArray((0,), "float32", lambda: seen.append(list(warnings.filters)), 0)}
+        yield {"head/bias": formats.StoredArray((0,), "float32", lambda: seen.append(list(warnings.filters)), 0)}
 
-    monkeypatch.setitem(readers._READERS, ".npz", spying)
+    monkeypatch.setitem(formats._READERS, ".npz", spying)
     (tmp_path / "any.npz").touch()
     before = list(warnings.filters)
-    with readers.open_checkpoint(tmp_path / "any.npz") as stored:
-        stored["head/bias"].read()
+    with open_checkpoint(tmp_path / "any.npz") as stored:
+        stored.arrays["head/bias"].read()
     assert seen == [before, before]
 
 
@@ -345,12 +345,12 @@ def test_what_the_machine_lacks_is_not_told_as_damage(error, when, tmp_path, mon
     def reader(path):
         if when == "opening":
             failing()
-        yield {"head/bias": StoredArray((0,), "float32", failing, 0)}
+        yield {"head/bias": formats.StoredArray((0,), "float32", failing, 0)}
 
-    monkeypatch.setitem(readers._READERS, ".npz", reader)
+    monkeypatch.setitem(formats._READERS, ".npz", reader)
     (tmp_path / "any.npz").touch()
-    with pytest.raises(type(error)) as raised, readers.open_checkpoint(tmp_path / "any.npz") as stored:
-        stored["head/bias"].read()
+    with pytest.raises(type(error)) as raised, open_checkpoint(tmp_path / "any.npz") as stored:
+        stored.arrays["head/bias"].read()
     assert raised.value is error
 
 

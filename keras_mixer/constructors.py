@@ -1,0 +1,197 @@
+"""Makes the constructors of all variants from the catalogue, with the signature of `keras.applications`."""
+
+import contextlib
+import functools
+import inspect
+import math
+import os
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_mixer.models.catalogue import architectures, at_shape, find_row, find_variant, preprocessing_of
+from keras_mixer.models.parts import fixed_shape
+from keras_mixer.models.record import Architecture
+from keras_mixer.weights.loading import is_path, load_with_fresh_head
+from keras_mixer.weights.published.cache import available, find, path_to_load
+from keras_mixer.weights.reading.checkpoint import Checkpoint, open_checkpoint
+from keras_mixer.weights.resolution.grids import parts_between, square_grid
+
+if TYPE_CHECKING:
+    import keras
+
+_DOC = """Builds {title}, with random, published or your own weights.
+
+    {sizes}
+
+    Args:
+        include_top: Whether to end in the classification head.
+        weights: None for random weights; the path of a checkpoint, in any format of `keras_mixer.weights.load`; or the
+            name of a published set.
+            {published}
+        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
+        input_shape: Image shape (height, width, channels); None for {input_shape}.
+            Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does.
+        pooling: Without the head: None for the normalised tokens or feature maps, "avg" or "max" for the mean or
+            maximum of the last ones.
+        classes: Classes of the head; None for those of the weights, else 1,000. If the weights have another number of
+            classes, or no head, the body is loaded, the head starts fresh, and a log line says so.
+        classifier_activation: Activation of the head; None for logits.
+        stochastic_depth: Probability of dropping the last residual branch for a sample while training, rising linearly
+            from 0 at the first.
+        dropout: Dropout rate inside the MLPs.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model`; its attribute `preprocessing` says how its weights want their images, for
+        `keras_mixer.preprocess_input`. A saved model does not keep it: after `keras.models.load_model`,
+        `{lookup}` says it again.
+
+    Raises:
+        ValueError: If an argument is out of range, the set is unknown, or the checkpoint does not fit.
+        OSError: If the weights cannot be read or fetched.
+
+    Example:
+        >>> model = keras_mixer.{constructor}(weights=None, classes=10)
+    """
+
+
+Constructor = Callable[..., "keras.Model"]  # `applications.pyi` has the signatures
+
+
+class Constructors(Mapping[str, Constructor]):
+    """The constructors of the catalogue's variants, registered ones included, by the name of the variant.
+
+    Args:
+        wanted: Chooses architectures by their record.
+    """
+
+    def __init__(self, wanted: Callable[[Architecture], bool]):
+        self._wanted = wanted
+
+    def __getitem__(self, variant: str) -> Constructor:
+        if variant not in iter(self):
+            raise KeyError(variant)
+        return _constructor(variant)
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.name for known in architectures() if self._wanted(known) for row in known.variants)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def named(self, name: str) -> Constructor:
+        """Returns a constructor by its own name, such as "MixerB16"; raises AttributeError if it is unknown."""
+        for variant in self:
+            if find_row(variant)[1].constructor == name:
+                return self[variant]
+        raise AttributeError(f"The catalogue does not have a constructor {name!r}.")
+
+
+@functools.cache
+def _constructor(variant: str) -> Constructor:
+    architecture, row = find_row(variant)
+    builder, sizes = find_variant(variant)
+    default_shape = sizes.pop("input_shape", inspect.signature(builder).parameters["input_shape"].default)
+
+    def construct(
+        include_top: bool = True,
+        weights: str | os.PathLike | None = None,
+        input_tensor=None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        pooling: str | None = None,
+        classes: int | None = None,
+        classifier_activation="softmax",
+        stochastic_depth: float = 0.0,
+        dropout: float = 0.0,
+        name: str = variant,
+    ) -> "keras.Model":
+        shape = fixed_shape(input_shape, input_tensor)
+        preprocessing = preprocessing_of(variant, default_shape)
+        with _opened(variant, weights) as checkpoint:
+            arguments, resize = dict(sizes), True
+            if checkpoint and not is_path(weights):
+                preprocessing = find(variant, str(weights)).preprocessing
+            if checkpoint and architecture.token_kernel:
+                trained_at, hidden = _trained_sizes(checkpoint, architecture.token_kernel, shape, sizes["patch_size"])
+                if trained_at is None or not is_path(weights):
+                    trained_at = preprocessing.image_size
+                shape, resize = shape or (*trained_at, 3), trained_at
+                if hidden:
+                    arguments["tokens_mlp_dim"] = hidden * _growth(trained_at, shape[:2], sizes["patch_size"])
+            model = builder(
+                **arguments,
+                input_shape=shape or default_shape,
+                input_tensor=input_tensor,
+                include_top=include_top,
+                classes=classes if classes is not None else (checkpoint and checkpoint.classes) or 1_000,
+                classifier_activation=classifier_activation,
+                pooling=pooling,
+                stochastic_depth=stochastic_depth,
+                dropout=dropout,
+                name=name,
+            )
+            if checkpoint:
+                load_with_fresh_head(model, checkpoint, resize=resize)
+        images = model.inputs[0] if input_tensor is None else input_tensor
+        model.preprocessing = at_shape(preprocessing, images.shape[1:])
+        return model
+
+    published = available(variant)
+    construct.__name__ = construct.__qualname__ = row.constructor
+    construct.__doc__ = _DOC.format(
+        title=row.title,
+        constructor=row.constructor,
+        sizes=textwrap.fill(
+            "Sizes: " + ", ".join(f"{k} {v}" for k, v in sizes.items()) + ".", 112, subsequent_indent="    "
+        ),
+        published=_listed([f'"{entry.name}"' for entry in published]),
+        input_shape=f"that of the weights, else {default_shape}" if architecture.token_kernel else default_shape,
+        lookup=f'keras_mixer.weights.find("{variant}", weights).preprocessing'
+        if published
+        else f'keras_mixer.siblings.preprocessing_of("{variant}", model.input_shape[1:])',
+    )
+    return construct
+
+
+def _listed(names: list[str]) -> str:
+    listed = f"Published sets of this variant: {', '.join(names)}." if names else "This variant does not have any."
+    return textwrap.fill(listed, 108).replace("\n", "\n" + " " * 12)
+
+
+@contextlib.contextmanager
+def _opened(variant: str, weights) -> Iterator[Checkpoint | None]:
+    if weights is None:
+        yield None
+        return
+    with open_checkpoint(Path(weights) if is_path(weights) else path_to_load(variant, weights)) as checkpoint:
+        yield checkpoint
+
+
+def _trained_sizes(checkpoint: Checkpoint, layer: str, shape, patch_size: int):
+    """Returns the image size in pixels that a checkpoint was trained at, and the hidden units of its token MLPs.
+
+    Either is None if the checkpoint does not tell.
+    """
+    tokens, hidden = checkpoint.kernel_shape(layer)
+    if tokens is None:
+        return None, hidden
+    if shape and None not in shape[:2] and math.prod(side // patch_size for side in shape[:2]) == tokens:
+        return tuple(shape[:2]), hidden
+    try:
+        rows, columns = square_grid(tokens)
+    except ValueError as error:
+        raise ValueError(
+            f"The {tokens} tokens of {checkpoint.path} are not a square grid: build the model with the `input_shape` "
+            "of the images it was trained on, and take it to another size by `keras_mixer.weights.change_resolution`."
+        ) from error
+    return (rows * patch_size, columns * patch_size), hidden
+
+
+def _growth(old: tuple[int, int], new, patch_size: int) -> int:
+    """Returns how many times more hidden units the token MLPs need at the new image size."""
+    if any(side is None or side % patch_size for side in new):
+        return 1  # the builder refuses the size
+    parts = parts_between(old, new)
+    return math.prod(parts) if parts else 1

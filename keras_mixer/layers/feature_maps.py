@@ -1,0 +1,239 @@
+"""The spatial mixing of Vision Permutator and CycleMLP: height, width and channels apart, then a weighted sum."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored
+from keras_mixer.shapes import LineAxes, feature_map, positive_integer
+
+_REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
+
+
+class ReweightedMixing(keras.layers.Layer):
+    """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
+
+    One branch mixes channels; a subclass gives the two spatial ones. Split attention (ResNeSt, arXiv 2004.08955) in the
+    form that Vision Permutator and CycleMLP use.
+    """
+
+    def build(self, input_shape):
+        channels = feature_map(type(self).__name__, input_shape)[-1]
+        dense = {
+            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
+            "dtype": self.dtype_policy,
+        }
+        self._build_spatial(input_shape)
+        self.channels = keras.layers.Dense(channels, use_bias=False, name="channels", **dense)
+        self.reweight = ChannelMLP(
+            max(1, channels // _REDUCTION), output_dim=3 * channels, name="reweight", dtype=self.dtype_policy
+        )
+        self.projection = keras.layers.Dense(channels, name="projection", **dense)
+        for layer in (self.channels, self.reweight, self.projection):
+            layer.build((None, channels))
+
+    def _build_spatial(self, input_shape) -> None:
+        """Builds the sublayers of the two spatial branches."""
+        raise NotImplementedError
+
+    def _mix_spatially(self, inputs) -> tuple:
+        """Returns the two spatial branches."""
+        raise NotImplementedError
+
+    def call(self, inputs):
+        branches = (*self._mix_spatially(inputs), restored(inputs, self.channels(as_rows(inputs))))
+        pooled = ops.mean(sum(branches), axis=(1, 2))  # (batch, channels)
+        logits = ops.reshape(self.reweight(pooled), (-1, 1, 1, inputs.shape[-1], 3))
+        weights = ops.softmax(logits, axis=-1)
+        mixed = sum(branch * weights[..., index] for index, branch in enumerate(branches))
+        return restored(inputs, self.projection(as_rows(mixed)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class WeightedPermuteMLP(ReweightedMixing):
+    """Mixes height, width and channels by one linear map each, and sums the three by weights from the image.
+
+    The channels fall into `segment_dim` segments. The height map joins all rows of one column with the channels of one
+    segment and maps them to as many values; the width map does the same with all columns of one row. Sections 3.2 and
+    3.3 of Vision Permutator (Hou et al., 2021, arXiv 2106.12368). There `segment_dim` is the height and width of the
+    feature map; here it is any divisor of the channels, so that other image sizes work.
+
+    Args:
+        segment_dim: Number of segments.
+
+    Input and output shape: `(batch, height, width, channels)`, static but for the batch.
+
+    Raises:
+        ValueError: If `segment_dim` does not divide the channels, or the size of the input is not static.
+
+    Example:
+        >>> keras_mixer.layers.WeightedPermuteMLP(segment_dim=8)(keras.ops.ones((2, 8, 8, 16))).shape
+        (2, 8, 8, 16)
+    """
+
+    def __init__(self, segment_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.segment_dim = positive_integer("segment_dim", segment_dim)
+
+    @property
+    def line_axes(self) -> LineAxes:
+        """Channels of one place in the weights over a line, see `keras_mixer.shapes`."""
+        return {"height/kernel": self._segment, "width/kernel": self._segment}
+
+    def _build_spatial(self, input_shape):
+        if None in input_shape[1:]:
+            raise ValueError(
+                f"WeightedPermuteMLP needs a feature map of static size, but got {tuple(input_shape)}. "
+                "Give the model a static image size."
+            )
+        _, self._rows, self._columns, channels = input_shape
+        if channels % self.segment_dim:
+            raise ValueError(f"`segment_dim` must divide the {channels} channels, but got {self.segment_dim}.")
+        self._segment = channels // self.segment_dim  # channels of a segment
+        dense = {
+            "use_bias": False,
+            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
+            "dtype": self.dtype_policy,
+        }
+        tall, wide = self._rows * self._segment, self._columns * self._segment
+        self.height = keras.layers.Dense(tall, name="height", **dense)
+        self.width = keras.layers.Dense(wide, name="width", **dense)
+        self.height.build((None, tall))
+        self.width.build((None, wide))
+
+    def _mix_spatially(self, inputs):
+        # Columns and segments share an axis, because every runtime transposes four axes fast.
+        tall = ops.reshape(inputs, (-1, self._rows, self._columns * self.segment_dim, self._segment))
+        wide = ops.reshape(inputs, (-1, self._columns, self.segment_dim, self._segment))
+        return self._mix(tall, self.height, inputs.shape), self._mix(wide, self.width, inputs.shape)
+
+    def _mix(self, strips, dense, shape):
+        """Maps axes 1 and 3 of `strips` together, for each entry of the other axes."""
+        _, along, others, segment = strips.shape
+        rows = ops.reshape(ops.transpose(strips, (0, 2, 1, 3)), (-1, along * segment))
+        mixed = ops.reshape(dense(rows), (-1, others, along, segment))
+        return ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, *shape[1:]))
+
+    def get_config(self):
+        return {**super().get_config(), "segment_dim": self.segment_dim}
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class CycleMixing(ReweightedMixing):
+    """Mixes width and height by `CycleFC` and channels by a linear map, and sums the three by weights from the image.
+
+    Figure 3 of CycleMLP (arXiv 2107.10224). No weight depends on the size of the feature map.
+
+    Input and output shape: `(batch, height, width, channels)`; height and width may be unknown.
+
+    Raises:
+        ValueError: If the input has another rank.
+
+    Example:
+        >>> keras_mixer.layers.CycleMixing()(keras.ops.ones((2, 7, 9, 16))).shape
+        (2, 7, 9, 16)
+    """
+
+    def _build_spatial(self, input_shape):
+        # The authors call the one along the width "h", and the first weight of their softmax belongs to it.
+        self.cycle_width = CycleFC(axis=2, name="cycle_width", dtype=self.dtype_policy)
+        self.cycle_height = CycleFC(axis=1, name="cycle_height", dtype=self.dtype_policy)
+        self.cycle_width.build(input_shape)
+        self.cycle_height.build(input_shape)
+
+    def _mix_spatially(self, inputs):
+        return self.cycle_width(inputs), self.cycle_height(inputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class CycleFC(keras.layers.Layer):
+    """Maps channels to channels, and reads channel `c` at a distance of `(c + reach // 2) % reach - reach // 2` pixels.
+
+    It sees `reach` pixels along one axis at the cost of a single pixel, at any image size. Pixels outside the image are
+    zero. Section 3.1 of CycleMLP (Chen et al., 2021, arXiv 2107.10224). The authors run it as a deformable convolution;
+    here it is a shift of each channel, then a product over channels.
+
+    Args:
+        axis: Axis to shift along: 1 for height, 2 for width.
+        reach: Pixels that it spans, an odd number; the size of the pseudo-kernel in the paper.
+
+    Input and output shape: `(batch, height, width, channels)`; height and width may be unknown.
+
+    Raises:
+        ValueError: If an argument is out of range or the input has another rank.
+
+    Example:
+        >>> keras_mixer.layers.CycleFC(axis=2)(keras.ops.ones((2, 7, 9, 16))).shape
+        (2, 7, 9, 16)
+    """
+
+    def __init__(self, axis: int, reach: int = 3, **kwargs):
+        super().__init__(**kwargs)
+        if axis not in (1, 2):
+            raise ValueError(f"`axis` must be 1 (height) or 2 (width), but got {axis!r}.")
+        if positive_integer("reach", reach) % 2 == 0:
+            raise ValueError(f"`reach` must be odd, because it is centred on a pixel, but got {reach!r}.")
+        self.axis = axis
+        self.reach = reach
+
+    def build(self, input_shape):
+        channels = feature_map("CycleFC", input_shape)[-1]
+        self.kernel = self.add_weight(
+            name="kernel", shape=(channels, channels), initializer=keras.initializers.TruncatedNormal(stddev=0.02)
+        )
+        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
+        half = self.reach // 2
+        self._offsets = (np.arange(channels) + half) % self.reach - half
+        taps = np.equal.outer(np.arange(-half, half + 1), self._offsets)  # (reach, channels)
+        height, width = (self.reach, 1) if self.axis == 1 else (1, self.reach)
+        self._taps = taps.reshape(height, width, channels, 1).astype("float32")
+
+    def call(self, inputs):
+        outputs = ops.matmul(as_rows(self._shifted(inputs)), self.kernel) + self.bias
+        return restored(inputs, outputs)
+
+    def _shifted(self, inputs):
+        """Reads every channel at its offset, in the fastest form for the backend."""
+        forms = {"jax": self._selected, "torch": self._written}
+        return forms.get(keras.backend.backend(), self._convolved)(inputs)
+
+    def _convolved(self, inputs):
+        """Shifts by a depthwise kernel, 1 at the offset and 0 elsewhere: one pass in TensorFlow and LiteRT."""
+        return ops.depthwise_conv(
+            inputs, ops.cast(self._taps, inputs.dtype), padding="same", data_format="channels_last"
+        )
+
+    def _selected(self, inputs):
+        """Selects between shifted views, which XLA fuses; its depthwise convolution is slow on a CPU."""
+        shifted = inputs
+        for offset in set(self._offsets.tolist()) - {0}:
+            outside = ops.zeros_like(self._part(inputs, slice(abs(offset))))  # no longer than the map
+            if offset > 0:
+                parts = (self._part(inputs, slice(offset, None)), outside)
+            else:
+                parts = (outside, self._part(inputs, slice(offset)))
+            shifted = ops.where(self._offsets == offset, ops.concatenate(parts, axis=self.axis), shifted)
+        return shifted
+
+    def _written(self, inputs):
+        """Writes the channels of each offset into a map of zeros, which moves every value once."""
+        shifted, length = ops.zeros_like(inputs), inputs.shape[self.axis]
+        for first, offset in enumerate(self._offsets[: self.reach].tolist()):
+            ahead, behind = max(offset, 0), max(-offset, 0)
+            inside = max(length - ahead - behind, 0)
+            channels = slice(first, None, self.reach)
+            target = self._part(shifted, slice(behind, behind + inside))
+            target[..., channels] = self._part(inputs, slice(ahead, ahead + inside))[..., channels]
+        return shifted
+
+    def _part(self, maps, rows: slice):
+        return maps[(slice(None),) * self.axis + (rows,)]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "axis": self.axis, "reach": self.reach}

@@ -1,0 +1,92 @@
+"""Normalisation: LayerNorm over channels, and the affine map that ResMLP has in its place."""
+
+import keras
+from keras import ops
+
+LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class LayerNorm(keras.layers.LayerNormalization):
+    """Normalises each token over its channels.
+
+    This is the function of `keras.layers.LayerNormalization`, computed from the values minus their mean. That form
+    rounds less, takes fewer passes over the table where operations are not fused, and runs fastest in LiteRT. It
+    computes in float32 or better.
+
+    Args:
+        epsilon: Added to the variance.
+        center: Whether to add the weight `beta`.
+        scale: Whether to multiply by the weight `gamma`.
+
+    Input and output shape: `(..., channels)`.
+
+    Example:
+        >>> float(keras.ops.std(keras_mixer.layers.LayerNorm()(keras.ops.arange(8.0)[None])))
+        1.0
+    """
+
+    def __init__(self, epsilon: float = LAYER_NORM_EPSILON, center: bool = True, scale: bool = True, **kwargs):
+        super().__init__(axis=-1, epsilon=epsilon, center=center, scale=scale, **kwargs)
+
+    def call(self, inputs):
+        return self.normalise(inputs, *(weight for weight in (self.gamma, self.beta) if weight is not None))
+
+    def normalise(self, inputs, *weights):
+        """Computes the layer from its input and its weights: gamma, then beta, as far as it has them."""
+        values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        left = iter(weights)
+        centred = values - ops.mean(values, axis=-1, keepdims=True)
+        # A product, because LiteRT would fuse the square of a difference and subtract twice.
+        variance = ops.mean(centred * centred, axis=-1, keepdims=True)
+        normalised = centred * ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            normalised = normalised * ops.cast(next(left), values.dtype)
+        if self.center:
+            normalised = normalised + ops.cast(next(left), values.dtype)
+        return ops.cast(normalised, self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["axis"]  # always the last
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class Affine(keras.layers.Layer):
+    """Multiplies each channel by a learned factor and adds a learned shift, `Aff(x) = scale * x + bias`.
+
+    It is ResMLP's normalisation and its LayerScale, equation 1 of the paper (Touvron et al., 2021, arXiv 2105.03404).
+    It takes no statistics of its input, so that it can be merged into the next linear layer at inference.
+
+    Args:
+        initial_scale: Initial factor of every channel; small for LayerScale.
+        use_bias: Whether to add the shift, which starts from zero. LayerScale does not.
+
+    Input and output shape: `(batch, ..., channels)`.
+
+    Example:
+        >>> keras_mixer.layers.Affine()(keras.ops.ones((2, 16, 32))).shape
+        (2, 16, 32)
+    """
+
+    def __init__(self, initial_scale: float = 1.0, use_bias: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_scale = float(initial_scale)
+        self.use_bias = bool(use_bias)
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        constant = keras.initializers.Constant(self.initial_scale)
+        self.scale = self.add_weight(name="scale", shape=shape, initializer=constant)
+        self.bias = self.add_weight(name="bias", shape=shape, initializer="zeros") if self.use_bias else None
+
+    def call(self, inputs):
+        outputs = inputs * self.scale
+        return outputs if self.bias is None else outputs + self.bias
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "initial_scale": self.initial_scale, "use_bias": self.use_bias}

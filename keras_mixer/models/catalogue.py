@@ -1,0 +1,186 @@
+"""The catalogue of architectures. A new one is a file of its own and one line here, or a call of `register`."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from keras_mixer.models.parts import COSTS
+from keras_mixer.models.record import Architecture, Variant
+from keras_mixer.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+_FILES = (
+    "mixer",
+    "res_mlp",
+    "g_mlp",
+    "conv_mixer",
+    "vision_permutator",
+    "cycle_mlp",
+)
+CATALOGUE: tuple[Architecture, ...] = tuple(import_module(f"keras_mixer.models.{file}").ARCHITECTURE for file in _FILES)
+_registered: list[Architecture] = []
+# Every variant by name -> the architecture's builder and the variant's sizes.
+ARCHITECTURES: dict[str, tuple[Callable[..., Any], Any]] = {}
+
+
+def register(architecture: Architecture) -> None:
+    """Adds an architecture to the catalogue.
+
+    Its variants then get constructors in `keras_mixer.applications`, which also load its published sets by name;
+    `keras_mixer.weights.load` reads its foreign checkpoints; and whatever builds a model by the name of a variant knows
+    its variants.
+
+    Args:
+        architecture: The record.
+
+    Raises:
+        ValueError: If the name of the architecture, or of one of its variants or constructors, is already in use.
+
+    Example:
+        >>> keras_mixer.models.register(keras_mixer.models.Architecture("my_mlp", MyMLP, variants=(...,)))
+    """
+    taken = {name for known in _registered for name in _names(known)}
+    clashes = [name for name in _names(architecture) if name in taken]
+    if clashes:
+        raise ValueError(f"The catalogue already has {', '.join(clashes)}: choose other names.")
+    _registered.append(architecture)
+    ARCHITECTURES.update({row.name: (architecture.builder, row.sizes) for row in architecture.variants})
+
+
+def _names(architecture: Architecture) -> list[str]:
+    return [architecture.name, *(name for row in architecture.variants for name in (row.name, row.constructor))]
+
+
+def architectures() -> tuple[Architecture, ...]:
+    """Returns the records of all architectures, those of `register` last."""
+    return tuple(_registered)
+
+
+def find_architecture(name: str) -> Architecture:
+    """Returns the record of an architecture by its own name or that of one of its variants.
+
+    Raises:
+        ValueError: If the name is unknown; the message lists those that exist.
+
+    Example:
+        >>> keras_mixer.models.find_architecture("mixer_b16").name
+        'mixer'
+    """
+    for architecture in _registered:
+        if name == architecture.name or any(name == row.name for row in architecture.variants):
+            return architecture
+    known = ", ".join(architecture.name for architecture in _registered)
+    raise ValueError(
+        f"Unknown variant {name!r}. Known variants: {', '.join(ARCHITECTURES)}. Known architectures: {known}."
+    )
+
+
+def find_row(variant: str) -> tuple[Architecture, Variant]:
+    """Returns the records of a variant and of its architecture; raises ValueError if it is unknown."""
+    architecture = find_architecture(variant)
+    for row in architecture.variants:
+        if row.name == variant:
+            return architecture, row
+    raise ValueError(
+        f"{variant!r} is an architecture. Its variants: {', '.join(r.name for r in architecture.variants)}."
+    )
+
+
+def find_variant(variant: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Returns the builder of a variant's architecture and the variant's sizes, as arguments of that builder.
+
+    Raises:
+        ValueError: If the variant is unknown; the message lists those that exist.
+    """
+    architecture, row = find_row(variant)
+    return architecture.builder, {field.name: getattr(row.sizes, field.name) for field in dataclasses.fields(row.sizes)}
+
+
+def build(variant: str, **arguments) -> "keras.Model":
+    """Builds a variant of any architecture with random weights.
+
+    Args:
+        variant: Name of the variant, such as "mixer_b16" or "cycle_mlp_b1".
+        **arguments: Further arguments of the architecture's builder, such as `input_shape` and `classes`.
+
+    Raises:
+        ValueError: If the variant is unknown or an argument out of range.
+
+    Example:
+        >>> keras_mixer.models.build("res_mlp_24", classes=10).count_params()
+        29639530
+    """
+    builder, sizes = find_variant(variant)
+    return builder(**{"name": variant, **sizes, **arguments})
+
+
+def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> Preprocessing:
+    """Returns how a variant wants its images, the same for random weights as for the usual published ones.
+
+    Args:
+        variant: Name of the variant.
+        image_shape: (height, width, channels); a side of None stands for 224 pixels. Published weights take three
+            channels. Images of another number of channels are scaled to [-1, 1].
+
+    Example:
+        >>> keras_mixer.siblings.preprocessing_of("res_mlp_24", (224, 224, 3)).mean
+        (0.485, 0.456, 0.406)
+    """
+    architecture, row = find_row(variant)
+    return at_shape(row.preprocessing or architecture.preprocessing, image_shape)
+
+
+def at_shape(preprocessing: Preprocessing, image_shape: Sequence[int | None]) -> Preprocessing:
+    """Returns `preprocessing` for images of another shape, by the rules of `preprocessing_of`."""
+    height, width, channels = image_shape
+    per_channel = isinstance(preprocessing.mean, tuple) or isinstance(preprocessing.std, tuple)
+    if per_channel and channels != 3:
+        preprocessing = dataclasses.replace(preprocessing, mean=0.5, std=0.5)
+    return dataclasses.replace(preprocessing, image_size=(height or 224, width or 224), channels=channels or 3)
+
+
+def multiply_adds(model: "keras.Model") -> int:
+    """Counts the multiply-adds of the matrix products and convolutions for one image.
+
+    Biases, normalisation, activations, means and gates are left out, as usual in the field. They are linear in the
+    number of tokens, and below a fiftieth of the products in the models of the papers.
+
+    Args:
+        model: A functional model for images of a static size, of this package's layers, Keras's dense layers and
+            2-D convolutions, and layers with a formula in a registered `Architecture`.
+
+    Returns:
+        The number of multiply-adds; half the number of floating-point operations.
+
+    Raises:
+        ValueError: If the model has a layer with weights of another kind, or takes images of any size.
+
+    Example:
+        >>> keras_mixer.models.multiply_adds(keras_mixer.MixerB16()) / 1e9  # 12.6 billion
+    """
+    if any(None in images.shape[1:] for images in model.inputs):
+        raise ValueError(
+            f"The multiply-adds of {model.name!r} depend on the size of its images, which is open: build it with "
+            "`input_shape=(height, width, channels)`."
+        )
+    costs = COSTS | {name: formula for architecture in _registered for name, formula in architecture.costs.items()}
+    return sum(_layer_cost(layer, costs) for layer in model.layers)
+
+
+def _layer_cost(layer, costs: dict[str, Callable]) -> int:
+    for kind in type(layer).__mro__:
+        if kind.__name__ in costs:
+            return costs[kind.__name__](layer)
+    if layer.weights:
+        raise ValueError(
+            f"There is no formula for the layer {layer.name!r} of type {type(layer).__name__}: "
+            "count its operations with the framework instead."
+        )
+    return 0
+
+
+for _architecture in CATALOGUE:
+    register(_architecture)

@@ -1,0 +1,257 @@
+"""What several architectures share: the images that come in, residual branches, pyramids, the head, common costs."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from keras_mixer.models.record import Rule
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import positive_integer, rate_below_one
+
+if TYPE_CHECKING:
+    import keras
+
+
+def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
+    """Returns the image shape that a caller fixes by one of the two arguments; None if by neither."""
+    if input_tensor is None:
+        return None if input_shape is None else tuple(input_shape)
+    shape = tuple(input_tensor.shape[1:])
+    if input_shape is not None and (
+        len(input_shape) != len(shape)
+        or any(side not in (None, given) for side, given in zip(input_shape, shape, strict=True))
+    ):
+        raise ValueError(f"`input_shape` is {tuple(input_shape)}, but `input_tensor` has images of shape {shape}.")
+    return shape
+
+
+def image_input(input_shape, input_tensor):
+    """Returns the tensor of images to build on, and the inputs of the model that it belongs to."""
+    import keras
+
+    images = keras.Input(shape=input_shape, name="images") if input_tensor is None else input_tensor
+    inputs = keras.utils.get_source_inputs(images)
+    return images, inputs[0] if len(inputs) == 1 else inputs  # a model of a one-item list would want lists of images
+
+
+def linear_rates(count: int, last: float) -> list[float]:
+    """Returns rates that rise linearly from 0 at the first of `count` branches to `last` at the last."""
+    last = rate_below_one("stochastic_depth", last)
+    return [last * index / (count - 1) if count > 1 else last for index in range(count)]
+
+
+def residual(inputs, branch, rate: float, name: str):
+    """Returns `inputs + branch`; training drops the branch of a sample with probability `rate`.
+
+    The layers are `{name}_stochastic_depth`, if the rate is above 0, and `{name}_add`.
+    """
+    import keras
+
+    from keras_mixer.layers import StochasticDepth
+
+    if rate > 0:
+        branch = StochasticDepth(rate, name=f"{name}_stochastic_depth")(branch)
+    return keras.layers.Add(name=f"{name}_add")([inputs, branch])
+
+
+def classifier(
+    inputs, tokens, include_top: bool, classes: int, classifier_activation, pooling: str | None, name: str
+) -> "keras.Model":
+    """Ends a model in class scores `(batch, classes)`, pooled features `(batch, channels)` or the tokens.
+
+    The scores come from the mean over tokens and a linear head that starts at zero.
+
+    Args:
+        inputs: Inputs of the model.
+        tokens: Normalised tokens `(batch, tokens, channels)`, or a feature map `(batch, rows, columns, channels)`.
+        include_top: Whether to end in class scores.
+        classes: Classes of the head.
+        classifier_activation: Activation of the head; None for logits.
+        pooling: Without the head: None, "avg" or "max".
+        name: Name of the model.
+    """
+    import keras
+
+    average, maximum = {
+        3: (keras.layers.GlobalAveragePooling1D, keras.layers.GlobalMaxPooling1D),
+        4: (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D),
+    }[len(tokens.shape)]
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
+    # The channels are last, whatever `keras.config.image_data_format` says.
+    pooled = {"data_format": "channels_last", "name": "pre_logits"}
+    if not include_top:
+        outputs = tokens if pooling is None else (average if pooling == "avg" else maximum)(**pooled)(tokens)
+        return keras.Model(inputs, outputs, name=name)
+    features = average(**pooled)(tokens)
+    head = keras.layers.Dense(
+        positive_integer("classes", classes),
+        activation=classifier_activation,
+        kernel_initializer="zeros",
+        # Scores and their loss need float32, even when the body computes in half precision.
+        dtype=keras.backend.result_type(features.dtype, "float32"),
+        name="head",
+    )
+    return keras.Model(inputs, head(features), name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Blocks at one resolution of a pyramid.
+
+    Attributes:
+        blocks: Number of blocks.
+        mlp_ratio: Hidden units of their channel MLPs per channel.
+        mixing: Makes the spatial mixing of a block from its name.
+        downsampling: Makes the feature map for the next stage; None keeps it as it is. Ignored in the last stage.
+    """
+
+    blocks: int
+    mlp_ratio: float
+    mixing: Callable
+    downsampling: Callable | None
+
+
+def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
+    """Raises ValueError unless every stage of a pyramid has blocks and an entry in each argument."""
+    if not layers:
+        raise ValueError("`layers` must list the blocks of one stage at least, but got none.")
+    for count in layers:
+        positive_integer("layers", count)
+    for name, values in arguments.items():
+        if len(values) != len(layers):
+            raise ValueError(
+                f"`{name}` must have one entry for each of the {len(layers)} stages that `layers` lists, "
+                f"but got {tuple(values)}."
+            )
+
+
+def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout: float) -> list:
+    """Runs the stages of Vision Permutator and CycleMLP, and returns the last feature map of each resolution.
+
+    Args:
+        features: Feature map `(batch, rows, columns, channels)`.
+        stages: The stages, finest first.
+        stochastic_depth: Probability of dropping the last branch.
+        dropout: Dropout rate inside the channel MLPs.
+    """
+    rates = iter(linear_rates(2 * sum(stage.blocks for stage in stages), stochastic_depth))
+    maps = []
+    for number, stage in enumerate(stages):
+        for block in range(stage.blocks):
+            name = f"stage_{number}_block_{block}"
+            features = _pyramid_block(features, stage, (next(rates), next(rates)), dropout, name)
+        if number < len(stages) - 1 and stage.downsampling is not None:
+            maps.append(features)
+            features = stage.downsampling(features)
+    return [*maps, features]
+
+
+def _pyramid_block(features, stage: Stage, rates: tuple[float, float], dropout: float, name: str):
+    """One block: spatial mixing, then an MLP over channels, each after a norm and with a residual connection."""
+    from keras_mixer.layers import ChannelMLP
+
+    branch = _pyramid_norm(f"{name}_norm_0")(features)
+    branch = stage.mixing(name=f"{name}_mixing")(branch)
+    features = residual(features, branch, rates[0], f"{name}_0")
+    branch = _pyramid_norm(f"{name}_norm_1")(features)
+    mlp_dim = int(features.shape[-1] * stage.mlp_ratio)
+    branch = ChannelMLP(mlp_dim, dropout=dropout, name=f"{name}_channel_mlp")(branch)
+    return residual(features, branch, rates[1], f"{name}_1")
+
+
+def pyramid_classifier(
+    inputs, maps: Sequence, include_top: bool, classes: int, classifier_activation, pooling: str | None, name: str
+) -> "keras.Model":
+    """Ends a pyramid in class scores, pooled features or its feature maps; the arguments are those of `classifier`.
+
+    The list of feature maps is normalised for a dense-prediction head, finest first. Only the norm of the coarsest map
+    has weights, because a checkpoint of a classifier does not have others.
+    """
+    import keras
+
+    coarsest = _pyramid_norm("pre_head_layer_norm")(maps[-1])
+    if include_top or pooling is not None:
+        return classifier(inputs, coarsest, include_top, classes, classifier_activation, pooling, name)
+    plain = {"center": False, "scale": False}
+    finer = [_pyramid_norm(f"feature_norm_{i}", **plain)(features) for i, features in enumerate(maps[:-1])]
+    return keras.Model(inputs, [*finer, coarsest], name=name)
+
+
+def _pyramid_norm(name: str, **arguments):
+    from keras_mixer.layers import LayerNorm
+
+    # PyTorch's default epsilon, which the published weights have; Keras's is 1e-3.
+    return LayerNorm(epsilon=1e-5, name=name, **arguments)
+
+
+def places(layer) -> int:
+    """Returns the number of tokens, or of places in a feature map, in a layer's output."""
+    return math.prod(layer.output.shape[1:-1])
+
+
+def kernel_cost(layer) -> int:
+    """Multiply-adds of a layer that applies its kernel once at every place of its output."""
+    return places(layer) * math.prod(layer.kernel.shape)
+
+
+def token_map_cost(layer) -> int:
+    """Multiply-adds of a linear map over the tokens of each output channel."""
+    _, tokens, channels = layer.output.shape
+    return tokens * tokens * channels
+
+
+def reweighted_cost(layer, heights: int, widths: int) -> int:
+    """Multiply-adds of a mixing in three branches, whose values sum `heights` and `widths` others and the channels."""
+    channels = layer.output.shape[-1]
+    reweight = layer.reweight.mlp_dim * (channels + 3 * channels)  # once for the whole image
+    return places(layer) * channels * (heights + widths + 2 * channels) + reweight
+
+
+# By the class name of a layer; those that multiply no matrices are linear in the number of tokens and left out.
+COSTS: dict[str, Callable] = {
+    **dict.fromkeys(("Dense", "Conv2D", "DepthwiseConv2D"), kernel_cost),
+    **dict.fromkeys(("LayerNormalization", "BatchNormalization", "Normalization"), lambda layer: 0),
+    "PatchEmbedding": lambda layer: math.prod(layer.grid) * math.prod(layer.kernel.shape),
+    "ChannelMLP": lambda layer: places(layer) * layer.mlp_dim * (layer.input.shape[-1] + layer.output.shape[-1]),
+}
+
+
+# Preprocessing of several architectures.
+SCALED = Preprocessing(interpolation="bicubic")  # to [-1, 1]
+IMAGENET = dataclasses.replace(SCALED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# Published evaluation at 224 px with a crop of 0.9, whose code rounds 248.9 pixels down.
+NINE_TENTHS = dataclasses.replace(IMAGENET, crop_share=224 / 248)
+
+# Names of several architectures in PyTorch.
+HEAD = Rule(r"head\.(\w+)", r"head/\1")
+LAST_NORM = Rule(r"norm\.(\w+)", r"pre_head_layer_norm/\1")
+PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
+    Rule(r"patch_embed\.proj\.(\w+)", r"stem/\1"),
+    Rule(r"(downsampling_\d{1,4})\.proj\.(\w+)", r"\1/\2"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.norm1\.(\w+)", r"\1_block_\2_norm_0/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.norm2\.(\w+)", r"\1_block_\2_norm_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_h\.(\w+)", r"\1_block_\2_mixing/height/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_w\.(\w+)", r"\1_block_\2_mixing/width/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_c\.(\w+)", r"\1_block_\2_mixing/channels/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc1\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_0/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc2\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.proj\.(\w+)", r"\1_block_\2_mixing/projection/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc1\.(\w+)", r"\1_block_\2_channel_mlp/Dense_0/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc2\.(\w+)", r"\1_block_\2_channel_mlp/Dense_1/\3"),
+    LAST_NORM,
+    HEAD,
+)
+
+
+def by_stage(arrays: dict) -> dict:
+    """Renames `network.N` to the stage or downsampling that it is: the authors number the two together."""
+    matches = [(key, re.match(r"network\.(0|[1-9]\d{0,3})\.((?:proj|\d{1,4})\..*)", key)) for key in arrays]
+    numbers = {int(match[1]): match[2].startswith("proj") for _, match in matches if match}
+    names, stage = {}, -1
+    for number in sorted(numbers):
+        stage += not numbers[number]
+        names[number] = f"downsampling_{stage}" if numbers[number] else f"stage_{stage}"
+    return {f"{names[int(match[1])]}.{match[2]}" if match else key: arrays[key] for key, match in matches}

@@ -1,0 +1,143 @@
+"""What the package knows of an architecture, as data: builder, variants, published weights and their names.
+
+Each architecture ends its file in one `Architecture`. Everything else reads these records, and none of it imports
+Keras before it builds a model.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from keras_mixer.preprocessing import Preprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightSet:
+    """One file of weights, published or part of this package.
+
+    Attributes:
+        variant: Name of the variant, such as "mixer_b16".
+        name: Name of the set, such as "imagenet21k".
+        url: Where the file is published, https; None for a file that comes with this package.
+        classes: Classes of its head.
+        source: Who published it, and what it was trained on.
+        licence: SPDX name of the licence, or where to read about it.
+        preprocessing: How it wants its images.
+        note: What a user should know before relying on it; empty if nothing.
+        class_names: Names of the classes, unless they are those of ImageNet.
+    """
+
+    variant: str
+    name: str
+    url: str | None
+    classes: int
+    source: str
+    licence: str
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
+    note: str = ""
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the cache; published names repeat from one set to the next."""
+        suffix = ".npz" if self.url is None else self.url[self.url.rindex(".") :]
+        return f"{self.variant}-{self.name}{suffix}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One size of an architecture.
+
+    Attributes:
+        name: Name of the variant and of its models, such as "mixer_b16".
+        constructor: Name of its constructor, such as "MixerB16".
+        title: Name in its paper, such as "Mixer-B/16".
+        sizes: A frozen dataclass whose fields are arguments of the architecture's builder.
+        preprocessing: How its published weights want their images, if they differ from those of the architecture.
+    """
+
+    name: str
+    constructor: str
+    title: str
+    sizes: Any
+    preprocessing: Preprocessing | None = None
+
+
+def from_torch(array):
+    """Returns the weight of a dense layer or convolution with its axes in Keras's order; other arrays as they are."""
+    orders: dict[int, tuple[int, ...]] = {2: (1, 0), 4: (2, 3, 1, 0)}
+    rank = len(array.shape)
+    return array.transposed(*orders[rank]) if rank in orders else array
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Renames one kind of key.
+
+    Attributes:
+        pattern: Regular expression of the whole key.
+        name: The official name, with the groups of the match as in `re.Match.expand`. If its last part is one of
+            PyTorch's, such as "weight" or "running_mean", it becomes Keras's.
+        change: Turns the stored array into the weight, before its values are read. An array has a `shape` and the
+            methods `transposed(*axes)` and `reshaped(*shape)`.
+    """
+
+    pattern: str
+    name: str
+    change: Callable[[Any], Any] = from_torch
+
+
+# PyTorch's names and ResMLP's; "weight" is "kernel" or, in a normalisation, "scale".
+_LEAVES = {"alpha": "scale", "beta": "bias", "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a foreign checkpoint names the weights of an architecture.
+
+    Attributes:
+        signature: Pattern of a key that no other layout has.
+        rules: The first that matches renames a key. A key that matches none keeps its name, and the loader reports it.
+        prepare: Takes and returns the arrays by key before the rules see them.
+    """
+
+    signature: str
+    rules: tuple[Rule, ...]
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict
+
+    def official(self, key: str, array):
+        """Returns the official name of a key, and its array as the weight."""
+        for rule in self.rules:
+            if match := re.fullmatch(rule.pattern, key):
+                layer, _, leaf = match.expand(rule.name).rpartition("/")
+                if leaf == "weight":
+                    leaf = "kernel" if len(array.shape) > 1 else "scale"
+                return f"{layer}/{_LEAVES.get(leaf, leaf)}", rule.change(array)
+        return key, array
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """An architecture.
+
+    Attributes:
+        name: Its name, such as "mixer".
+        builder: Builds a model from sizes and the arguments that all builders share, see `keras_mixer.Mixer`.
+        variants: Its sizes.
+        preprocessing: How published weights want their images; random weights are given the same.
+        published: Weights that can be loaded by name.
+        layouts: The names of weights in foreign checkpoints.
+        costs: By the class name of a layer, a formula for the multiply-adds of one image in a layer that was called.
+        token_kernel: Layer whose kernel has the shape (tokens, hidden units of the token MLPs), if a model takes both
+            from its checkpoint. The builder then has the argument `tokens_mlp_dim`.
+    """
+
+    name: str
+    builder: Callable[..., Any]
+    variants: tuple[Variant, ...]
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
+    published: tuple[WeightSet, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+    costs: Mapping[str, Callable[[Any], int]] = dataclasses.field(default_factory=dict)
+    token_kernel: str | None = None

@@ -1,0 +1,64 @@
+"""Checks of sizes, shapes and rates, and what each axis of a weight over tokens stands for.
+
+`keras_mixer.weights` changes the resolution of a model and permutes its patches by three attributes of its layers.
+A layer whose weights depend on the number of tokens has the first two. A layer that mixes along the rows or columns of
+a feature map has the third. Other layers have none of them.
+
+- `token_axes` maps the relative name of each such weight to the role of each of its axes.
+- `hidden_arguments` names the constructor's arguments that count `HIDDEN` units. Their number grows with the image when
+  each part of the image gets hidden units of its own.
+- `line_axes` maps the relative name of each weight over a row or column to the number of channels of one place. Both
+  axes of the weight list the line place by place.
+"""
+
+import numbers
+
+TOKENS_IN = "tokens_in"  # one entry per token that is read and summed over
+TOKENS_OUT = "tokens_out"  # one entry per token that is written
+HIDDEN = "hidden"  # one entry per hidden unit of an MLP over tokens
+OTHER = "other"  # anything else, such as one entry per channel
+
+TokenAxes = dict[str, tuple[str, ...]]
+LineAxes = dict[str, int]
+
+
+def positive_integer(name: str, value: int) -> int:
+    """Returns `value` as an int; raises ValueError unless it is an integer of at least 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(f"`{name}` must be a positive integer, but got {value!r}.")
+    return int(value)
+
+
+def pair_of_positive_integers(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns `value` as a pair (height, width); one integer stands for both."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"`{name}` must be an integer or a pair (height, width), but got {value!r}.")
+        return positive_integer(name, value[0]), positive_integer(name, value[1])
+    return positive_integer(name, value), positive_integer(name, value)
+
+
+def rate_below_one(name: str, value: float) -> float:
+    """Returns `value` as a float; raises ValueError unless it is a rate in [0, 1)."""
+    if not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
+        raise ValueError(f"`{name}` is a probability in [0, 1), but got {value!r}. Use 0.0 to turn it off.")
+    return float(value)
+
+
+def static_table(layer: str, input_shape) -> tuple:
+    """Returns the shape of a table of tokens by channels; raises ValueError unless both are static."""
+    if len(input_shape) != 3 or None in input_shape[1:]:
+        raise ValueError(
+            f"{layer} expects an input of shape (batch, tokens, channels) with static tokens and channels, "
+            f"but got {tuple(input_shape)}. Give the model a static image size."
+        )
+    return tuple(input_shape)
+
+
+def feature_map(layer: str, input_shape) -> tuple:
+    """Returns the shape of a feature map; raises ValueError unless it has four axes."""
+    if len(input_shape) != 4:
+        raise ValueError(
+            f"{layer} expects a feature map of shape (batch, height, width, channels), but got {tuple(input_shape)}."
+        )
+    return tuple(input_shape)

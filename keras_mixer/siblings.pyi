@@ -1,0 +1,22 @@
+# Written by tools/stubs.py.
+from .applications import CONSTRUCTORS as CONSTRUCTORS
+from .models.catalogue import preprocessing_of as preprocessing_of
+from .applications import ConvMixer1024x20 as ConvMixer1024x20
+from .applications import ConvMixer1536x20 as ConvMixer1536x20
+from .applications import ConvMixer768x32 as ConvMixer768x32
+from .applications import CycleMLPB1 as CycleMLPB1
+from .applications import CycleMLPB2 as CycleMLPB2
+from .applications import CycleMLPB3 as CycleMLPB3
+from .applications import CycleMLPB4 as CycleMLPB4
+from .applications import CycleMLPB5 as CycleMLPB5
+from .applications import GMLPB as GMLPB
+from .applications import GMLPS as GMLPS
+from .applications import GMLPTi as GMLPTi
+from .applications import ResMLP12 as ResMLP12
+from .applications import ResMLP24 as ResMLP24
+from .applications import ResMLP36 as ResMLP36
+from .applications import ResMLPB24x8 as ResMLPB24x8
+from .applications import VisionPermutatorLarge7 as VisionPermutatorLarge7
+from .applications import VisionPermutatorMedium7 as VisionPermutatorMedium7
+from .applications import VisionPermutatorSmall14 as VisionPermutatorSmall14
+from .applications import VisionPermutatorSmall7 as VisionPermutatorSmall7

@@ -1,0 +1,196 @@
+"""What an output rests on: the patches that a token listens to, and the pixels behind a class score."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import pair_of_positive_integers
+from keras_mixer.visualization.parts import block_of, grid_of, mid_grey
+
+AT_ONCE = 16  # tokens differentiated together; each needs a table of tokens by channels
+
+
+def influence_maps(
+    model: keras.Model,
+    image: np.ndarray,
+    block: int,
+    tokens: Sequence[int] | None = None,
+    *,
+    probes: int = 1,
+    seed: int = 0,
+) -> np.ndarray:
+    """Returns how strongly each patch acts on chosen tokens through the token-mixing MLP of a block.
+
+    The entry for token t and patch s is the norm of the derivative of the MLP's output for t by its normalised input
+    for s, `||d out[t] / d in[s]||`, divided by the root of the number of channels. Backpropagation from channels of
+    random sign computes it. One probe is exact if every channel is mixed alone, that is unless `channel_groups` joins
+    some. Otherwise the squares of `probes` probes are averaged, an unbiased estimate of the square.
+
+    Args:
+        model: A Mixer.
+        image: One preprocessed image, `(height, width, channels)`.
+        block: Index of the block, counted from 0.
+        tokens: Indices of the tokens; None for all.
+        probes: Number of random probes.
+        seed: Seed of their signs.
+
+    Returns:
+        Influences of at least 0, `(len(tokens), rows, columns)`.
+
+    Raises:
+        ValueError: If the block or a token does not exist, or the image has another shape.
+
+    Example:
+        >>> maps = keras_mixer.visualization.influence_maps(model, image, block=0, tokens=[0])
+        >>> maps[0].argmax()  # the patch that the first token listens to most
+    """
+    layer = block_of(model, block)
+    expected = tuple(model.input_shape[1:])
+    if np.shape(image) != expected:
+        raise ValueError(f"Expected one image of shape {expected}, but got {np.shape(image)}.")
+    # Called instead of predicted, because compiling takes longer than one image.
+    before = keras.Model(model.inputs[0], layer.input)
+    table = layer.layer_norm_0(before(np.asarray(image, "float32")[None], training=False))
+    table = ops.convert_to_numpy(ops.cast(table, "float32"))  # (1, tokens, channels)
+    grid = grid_of(model, table.shape[1])
+    tokens_out, channels = layer.output.shape[1:]
+    asked = list(range(tokens_out)) if tokens is None else list(tokens)
+    if any(not 0 <= token < tokens_out for token in asked):
+        raise ValueError(f"Block {block} puts out tokens 0 to {tokens_out - 1}; got {asked}.")
+
+    rng = np.random.default_rng(seed)
+    squares = np.zeros((len(asked), table.shape[1]))
+    at_once = min(AT_ONCE, len(asked))
+    gradient = _Gradient(layer.token_mixing, (at_once, *table.shape[1:]))
+    for _ in range(probes):
+        for start in range(0, len(asked), at_once):
+            part = asked[start : start + at_once]
+            signs = np.zeros((at_once, tokens_out, channels), "float32")
+            for row, token in enumerate(part):
+                signs[row, token] = rng.choice([-1.0, 1.0], size=channels)
+            derivatives = gradient(np.repeat(table, at_once, axis=0), signs)[: len(part)]
+            squares[start : start + len(part)] += np.mean(derivatives.astype("float64") ** 2, axis=-1)
+    return np.sqrt(squares / probes).reshape(len(asked), *grid)
+
+
+class _Gradient:
+    """Derivative of `sum(cotangent * layer(inputs))` by the inputs, on every backend of Keras.
+
+    Keras does not have a function for gradients, but it can train: one step of gradient descent at learning rate 1
+    subtracts the derivative from an offset that is added to the inputs.
+    """
+
+    def __init__(self, layer: keras.layers.Layer, shape: tuple[int, int, int]):
+        frozen = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        frozen.build((None, *shape[1:]))
+        frozen.set_weights(layer.get_weights())
+        self._offset = _Offset(frozen, shape)
+        self._model = keras.Sequential([keras.Input(shape[1:], batch_size=shape[0]), self._offset])
+        self._model.compile(keras.optimizers.SGD(1.0), _InnerProduct(), jit_compile=False)
+
+    def __call__(self, inputs: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        self._offset.offset.assign(np.zeros(self._offset.offset.shape))
+        self._model.train_on_batch(inputs, cotangent)
+        return -ops.convert_to_numpy(self._offset.offset)
+
+
+class _Offset(keras.layers.Layer):
+    def __init__(self, layer: keras.layers.Layer, shape: tuple[int, int, int]):
+        super().__init__(dtype="float32")
+        layer.trainable = False
+        self.layer = layer
+        self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros")
+
+    def call(self, inputs):
+        return self.layer(inputs + self.offset, training=False)
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+
+class _InnerProduct(keras.losses.Loss):
+    def __init__(self):
+        super().__init__(reduction="sum", dtype="float32")
+
+    def call(self, y_true, y_pred):
+        return ops.sum(y_true * y_pred, axis=(1, 2))
+
+
+def occlusion_saliency(
+    model: keras.Model,
+    image: np.ndarray,
+    class_index: int | None = None,
+    *,
+    window: int | tuple[int, int] | None = None,
+    stride: int | tuple[int, int] | None = None,
+    fill: float | Sequence[float] | None = None,
+    preprocessing: Preprocessing | None = None,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Covers the image with a window, place by place, and maps how far the score of a class falls.
+
+    Zeiler and Fergus, 2014 (arXiv 1311.2901), section 4.2.
+
+    Args:
+        model: A classifier of one image input.
+        image: One preprocessed image, `(height, width, channels)`.
+        class_index: The class; None for the one with the highest score on the whole image.
+        window: Size of the window in pixels, one integer or (height, width); None for an eighth of each side.
+        stride: Pixels between two places; None for half a window.
+        fill: Input of the model for covered pixels, one number or one per channel; None for mid grey.
+        preprocessing: Preprocessing of the image, which decides mid grey; None for [-1, 1].
+        batch_size: Images in one call.
+
+    Returns:
+        For each pixel the mean fall of the score over the windows that cover it, `(height, width)`. It is positive
+        where the score rests on the pixel.
+
+    Raises:
+        ValueError: If the image does not fit the model, or an argument is out of range.
+
+    Example:
+        >>> saliency = keras_mixer.visualization.occlusion_saliency(model, image)
+        >>> np.unravel_index(saliency.argmax(), saliency.shape)
+    """
+    image = np.asarray(image, "float32")
+    expected = tuple(model.input_shape[1:])
+    if image.shape != expected:
+        raise ValueError(f"Expected one image of shape {expected}, but got {image.shape}.")
+    height, width, channels = image.shape
+    cover = mid_grey(channels, preprocessing) if fill is None else fill
+    window_height, window_width = pair_of_positive_integers(
+        "window", window or (max(1, height // 8), max(1, width // 8))
+    )
+    if window_height > height or window_width > width:
+        raise ValueError(f"A window of {window_height} x {window_width} is larger than the image.")
+    steps = pair_of_positive_integers("stride", stride or (max(1, window_height // 2), max(1, window_width // 2)))
+    places = [
+        (top, left)
+        for top in _places(height, window_height, steps[0])
+        for left in _places(width, window_width, steps[1])
+    ]
+    whole = model.predict_on_batch(image[None])[0]
+    target = int(whole.argmax()) if class_index is None else class_index
+    if not 0 <= target < len(whole):
+        raise ValueError(f"The model scores {len(whole)} classes; got class {target}.")
+
+    fall, covered = np.zeros((height, width)), np.zeros((height, width))
+    for start in range(0, len(places), batch_size):
+        part = places[start : start + batch_size]
+        batch = np.repeat(image[None], len(part), axis=0)
+        for one, (top, left) in zip(batch, part, strict=True):
+            one[top : top + window_height, left : left + window_width] = cover
+        scores = model.predict_on_batch(batch)[:, target]
+        for score, (top, left) in zip(scores, part, strict=True):
+            area = (slice(top, top + window_height), slice(left, left + window_width))
+            fall[area] += float(whole[target]) - float(score)
+            covered[area] += 1
+    return fall / np.maximum(covered, 1)  # a stride above the window leaves pixels out
+
+
+def _places(length: int, window: int, stride: int) -> list[int]:
+    """Returns the starts of windows that reach both ends."""
+    return sorted({*range(0, length - window + 1, stride), length - window})

@@ -1,0 +1,342 @@
+"""The published sets of weights: which there are, their files in the cache, and how a file is downloaded."""
+
+import base64
+import contextlib
+import hashlib
+import ipaddress
+import logging
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from keras_mixer.files import remove_stale_partial_files, written_whole
+from keras_mixer.models.catalogue import ARCHITECTURES, architectures, find_row
+from keras_mixer.models.record import WeightSet
+from keras_mixer.preprocessing import Preprocessing, preprocess_input  # noqa: F401 - public in keras_mixer.weights
+
+InputPreprocessing = Preprocessing  # its name in version 0.1
+SHIPPED = Path(__file__).parent.parent / "shipped"
+MIRROR_VARIABLE = "KERAS_MIXER_WEIGHTS_BASE_URL"
+
+_CHUNK = 1 << 20  # bytes
+_TIMEOUT = (10, 60)  # seconds to connect, and between two packets
+
+_log = logging.getLogger(__name__)
+
+
+def available(variant: str | None = None) -> list[WeightSet]:
+    """Lists the published sets of weights, of one variant or of all.
+
+    Args:
+        variant: Name of the variant, such as "mixer_b16"; None for all.
+
+    Returns:
+        The sets; an empty list if none were published for the variant.
+
+    Example:
+        >>> [entry.name for entry in keras_mixer.weights.available("mixer_l16")]
+        ['imagenet1k', 'imagenet21k', 'imagenet21k_timm', 'imagenet1k_timm']
+    """
+    entries = [entry for architecture in architectures() for entry in architecture.published]
+    return [entry for entry in entries if variant in (None, entry.variant)]
+
+
+def find(variant: str, name: str) -> WeightSet:
+    """Returns the set `name` of `variant`.
+
+    Raises:
+        ValueError: If there is no such set; the message lists those that exist.
+
+    Example:
+        >>> keras_mixer.weights.find("mixer_nano", "cifar10").preprocessing.image_size
+        (32, 32)
+    """
+    for entry in available(variant):
+        if entry.name == name:
+            return entry
+    title = f"{find_row(variant)[1].title} ({variant})" if variant in ARCHITECTURES else repr(variant)
+    if known := ", ".join(entry.name for entry in available(variant)):
+        raise ValueError(f"No set of weights {name!r} of {title} was published. Published ones: {known}.")
+    variants = ", ".join(sorted({entry.variant for entry in available()}))
+    raise ValueError(
+        f"No weights of {title} were published, but {name!r} was asked for: pass the path of a checkpoint. "
+        f"Variants with published weights: {variants}."
+    )
+
+
+def cache_directory() -> Path:
+    """Returns the folder `keras_mixer` in Keras's own cache, which is `KERAS_HOME` or `~/.keras`."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "keras_mixer"
+
+
+def cached_path(entry: WeightSet) -> Path:
+    """Returns the place of a set's file, which may not exist yet: in the cache, or in this package."""
+    return (cache_directory() if entry.url else SHIPPED) / entry.file_name
+
+
+def download(variant: str, name: str) -> Path:
+    """Returns the file of a set of weights, after fetching it if it is not in the cache.
+
+    Args:
+        variant: Name of the variant, such as "mixer_b16".
+        name: Name of the set, such as "imagenet21k".
+
+    Returns:
+        The path of a file whose sha256 is the recorded one.
+
+    Raises:
+        ValueError: If there is no such set, or its file has changed.
+        OSError: If it cannot be fetched.
+
+    Example:
+        >>> keras_mixer.weights.download("mixer_b16", "imagenet21k")
+        PosixPath('/home/me/.keras/keras_mixer/mixer_b16-imagenet21k.npz')
+    """
+    entry = find(variant, name)
+    if entry.url is None:
+        verify(cached_path(entry))
+        return cached_path(entry)
+    return cached_file(entry.url, entry.file_name)
+
+
+def path_to_load(variant: str, name: str) -> Path:
+    """Does what `download` does, and logs the note that comes with the set."""
+    path, note = download(variant, name), find(variant, name).note
+    if note:
+        _log.warning("The weights %s of %s: %s", name, variant, note)
+    return path
+
+
+def cached_file(url: str, name: str) -> Path:
+    """Returns the cached file `name` after checking its sha256; fetches it from `url` if it is not there."""
+    path = cache_directory() / name
+    remove_stale_partial_files(path.parent)  # large files of downloads that were killed
+    if path.is_file():
+        verify(path)
+    else:
+        fetch(url, path)
+    return path
+
+
+def verify(path: Path) -> str:
+    """Checks a cached file against its recorded sha256, which it returns.
+
+    A file without a record gets one. In a shared cache that is read-only, a log line says that it cannot.
+
+    Raises:
+        ValueError: If the file or the record has changed.
+        OSError: If one cannot be read.
+    """
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    record = digest_path(path)
+    if not record.exists():
+        _log.warning("%s was not fetched by keras_mixer: recording its sha256 %s.", path, digest)
+        try:
+            write_digest(path, digest)
+        except OSError as error:
+            _log.warning("%s cannot be written, so that a change of the file will not be noticed: %s", record, error)
+        return digest
+    recorded = record.read_text(errors="replace").split(maxsplit=1)[:1]
+    if recorded != [digest]:
+        raise ValueError(
+            f"{path} has changed since it was fetched: its sha256 is {digest}, but {record.name} says "
+            f"{recorded[0] if recorded else 'nothing'}. Delete both files to fetch it again."
+        )
+    return digest
+
+
+def check_cached(entry: WeightSet) -> int:
+    """Reads the cached file of a published set in full and returns the number of values in it.
+
+    Raises:
+        ValueError: If its sha256 is not the recorded one, it cannot be parsed, has values that are not finite, or has
+            a head of other classes than the registry says.
+        OSError: If it cannot be read, or is not in the cache.
+    """
+    from keras_mixer.weights.reading.checkpoint import open_checkpoint
+
+    path = cached_path(entry)
+    verify(path)
+    count = 0
+    with open_checkpoint(path) as checkpoint:
+        for name, array in checkpoint.arrays.items():
+            if "float" not in array.dtype:
+                raise ValueError(f"{path} holds {name}, but its dtype {array.dtype} is not that of weights.")
+            array.check_size(name)
+            values = array.read()
+            if not np.isfinite(values).all():
+                raise ValueError(f"{path} holds values in {name} that are not finite.")
+            count += values.size
+        if checkpoint.classes != entry.classes:
+            raise ValueError(f"{path} has a head for {checkpoint.classes} classes instead of {entry.classes}.")
+    return count
+
+
+def published_or_mirrored(url: str) -> str:
+    """Returns `url`, or its address on the mirror, which replaces `https://host`.
+
+    Raises:
+        ValueError: If the mirror is neither https nor plain http on this machine.
+    """
+    mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
+    if not mirror:
+        return url
+    parts = urllib.parse.urlsplit(mirror)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ValueError(
+            f"{MIRROR_VARIABLE} must be an https address, or plain http on this machine, but is {mirror!r}."
+        )
+    return mirror + urllib.parse.urlsplit(url).path
+
+
+def fetch(url: str, path: Path) -> str:
+    """Downloads `url` to `path` and returns its sha256.
+
+    The bytes go to a temporary file beside `path`, which gets its final name in one step once it matches what the
+    server announced: its length, and the md5 of `x-goog-hash` or the sha256 of the Hugging Face hub. An interrupted
+    transfer leaves nothing behind. Two processes at once each fetch a whole file.
+
+    Raises:
+        OSError: If the file cannot be fetched or does not match. The message names the address, the path for a file
+            fetched by hand, and the variable that points at a mirror.
+        ValueError: If the mirror is neither https nor plain http on this machine.
+    """
+    import requests
+
+    address = published_or_mirrored(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with written_whole(path, durable=True) as partial:
+            with open(partial, "wb") as file:
+                digest = _transfer(address, file, path.name)
+            write_digest(path, digest)
+    except requests.RequestException as error:
+        raise OSError(
+            f"Could not download {address} ({_reason(error)}). Fetch it by hand to {path}, or set {MIRROR_VARIABLE} "
+            "to a mirror."
+        ) from error
+    except _BadTransferError as error:
+        raise OSError(
+            f"The download of {address} went wrong: {error}. Try again, fetch it by hand to {path}, or set "
+            f"{MIRROR_VARIABLE} to a mirror."
+        ) from error
+    return digest
+
+
+def digest_path(path: Path) -> Path:
+    """Returns the file that records the sha256 of `path`, in the format of `sha256sum`."""
+    return path.with_name(path.name + ".sha256")
+
+
+def write_digest(path: Path, digest: str) -> None:
+    """Records the sha256 of `path`, in one step."""
+    with written_whole(digest_path(path)) as partial:
+        partial.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+
+
+class _BadTransferError(Exception):
+    """The bytes that arrived are not those that the server announced."""
+
+
+@contextlib.contextmanager
+def _silent_retries() -> Iterator[None]:
+    """Keeps urllib3 from logging a warning for each retry; the final error is raised anyway."""
+    log = logging.getLogger("urllib3.connectionpool")
+
+    def says_more(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Retrying ")
+
+    log.addFilter(says_more)
+    try:
+        yield
+    finally:
+        log.removeFilter(says_more)
+
+
+def _transfer(address: str, file, label: str) -> str:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from urllib3.util import Retry
+
+    retry = Retry(connect=1, read=2, status=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504))
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with requests.Session() as session, contextlib.ExitStack() as stack:
+        stack.enter_context(_silent_retries())
+        session.mount("https://", HTTPAdapter(max_retries=retry))
+        session.mount("http://", HTTPAdapter(max_retries=retry))
+        # The announced length and hash are those of the uncompressed bytes.
+        response = stack.enter_context(
+            session.get(address, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
+        )
+        _refuse_insecure(address, response)
+        response.raise_for_status()
+        length = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+        progress = stack.enter_context(
+            Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        )
+        task = progress.add_task(label, total=length)
+        hashes = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+        received = 0
+        for chunk in response.iter_content(_CHUNK):
+            file.write(chunk)
+            received += len(chunk)
+            for hash_ in hashes.values():
+                hash_.update(chunk)
+            progress.advance(task, len(chunk))
+        if length is not None and received != length:
+            raise _BadTransferError(f"{length} bytes were announced and {received} came")
+        for name, announced in _announced_hashes(response).items():
+            if hashes[name].hexdigest() != announced:
+                raise _BadTransferError(
+                    f"its {name} should be {announced}, but that of the bytes received is {hashes[name].hexdigest()}"
+                )
+    return hashes["sha256"].hexdigest()
+
+
+def _announced_hashes(response) -> dict[str, str]:
+    hashes = {}
+    md5 = re.search(r"md5=([A-Za-z0-9+/]{22}==)", response.headers.get("x-goog-hash", ""))
+    if md5:
+        hashes["md5"] = base64.b64decode(md5[1]).hex()
+    # The hub announces the sha256 of a large file in the answer that redirects to its storage.
+    for answer in (*response.history, response):
+        sha256 = re.fullmatch(r'"?([0-9a-f]{64})"?', answer.headers.get("x-linked-etag", ""))
+        if sha256:
+            hashes["sha256"] = sha256[1]
+    return hashes
+
+
+def _refuse_insecure(address: str, response) -> None:
+    if address.startswith("https://"):
+        for answer in (*response.history, response):
+            if not answer.url.startswith("https://"):
+                raise _BadTransferError(f"it was redirected to {answer.url}, which is not https")
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    """Returns the innermost cause in one short phrase, because requests wraps the system's reason several times."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the server answered {response.status_code} {response.reason}"
+    cause: BaseException = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    return str(cause) or type(cause).__name__

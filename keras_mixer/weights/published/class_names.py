@@ -1,0 +1,120 @@
+"""The names of the classes of published heads, and the best predictions by name."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_mixer.models.record import WeightSet
+from keras_mixer.weights.published.cache import cached_file
+
+# Class number -> (WordNet id, name), for both label sets as they are published.
+_IMAGENET_1K = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+_IMAGENET_21K_IDS = "https://storage.googleapis.com/bit_models/imagenet21k_wordnet_ids.txt"
+_IMAGENET_21K_LEMMAS = "https://storage.googleapis.com/bit_models/imagenet21k_wordnet_lemmas.txt"
+
+
+def decode_predictions(
+    probabilities, top: int | None = None, class_names: Sequence[str] | None = None
+) -> list[list[tuple[str, str, float]]]:
+    """Names the best classes of each prediction.
+
+    The names of ImageNet's classes are fetched once into the Keras cache.
+
+    Args:
+        probabilities: Scores of shape `(batch, classes)`, with 1,000 or 21,843 classes unless `class_names` is given.
+        top: Number of classes for each prediction, best first; None for five, or all if there are fewer.
+        class_names: Names of other classes, in the order of the scores, such as `keras_mixer.weights.names_of` returns.
+
+    Returns:
+        For each prediction, `top` triples (WordNet id, name, score). With `class_names`, the name is also the id.
+
+    Raises:
+        ValueError: If the scores have another shape, `top` is out of range, or the file of names is damaged.
+        OSError: If the names are not in the cache and cannot be fetched.
+
+    Example:
+        >>> keras_mixer.decode_predictions(model.predict(images), top=1)
+        [[('n02123045', 'tabby', 0.93)]]
+        >>> names = keras_mixer.weights.names_of(keras_mixer.weights.find("mixer_nano", "cifar10"))
+        >>> keras_mixer.decode_predictions(nano.predict(images), top=1, class_names=names)
+        [[('cat', 'cat', 0.88)]]
+    """
+    from keras import ops
+
+    scores = ops.convert_to_numpy(probabilities)
+    if class_names is not None:
+        if scores.ndim != 2 or scores.shape[1] != len(class_names):
+            raise ValueError(
+                f"`class_names` has {len(class_names)} names: expected scores of shape (batch, {len(class_names)}), "
+                f"but got {scores.shape}."
+            )
+    elif scores.ndim != 2 or scores.shape[1] not in _READERS:
+        raise ValueError(
+            "`decode_predictions` names the classes of ImageNet-1k and ImageNet-21k: it expects scores of shape "
+            f"(batch, 1000) or (batch, 21843), but got {scores.shape}. Name other classes with `class_names`."
+        )
+    if top is None:
+        top = min(5, scores.shape[1])
+    if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
+        raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
+    names = _READERS[scores.shape[1]]() if class_names is None else [(name, name) for name in class_names]
+    # A stable sort puts the lower class number first where scores are equal.
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    return [[(*names[index], float(row[index])) for index in order] for row, order in zip(scores, best, strict=True)]
+
+
+def wordnet_ids(classes: int) -> tuple[str, ...]:
+    """Returns the WordNet ids of a published head's classes, in the order of its scores.
+
+    The names are fetched once into the Keras cache.
+
+    Args:
+        classes: Number of classes of the head, 1,000 for ImageNet or 21,843 for ImageNet-21k.
+
+    Raises:
+        ValueError: If the number is different, or the file of names is damaged.
+        OSError: If the names are not in the cache and cannot be fetched.
+    """
+    if classes not in _READERS:
+        raise ValueError(f"The classes of heads of 1,000 and 21,843 are known, but this one has {classes:,}.")
+    return tuple(wordnet_id for wordnet_id, _ in _READERS[classes]())
+
+
+def names_of(entry: WeightSet) -> tuple[str, ...]:
+    """Returns the names of the classes of a set of weights; WordNet ids if they are ImageNet's.
+
+    Args:
+        entry: The set, from `keras_mixer.weights.find`.
+
+    Raises:
+        ValueError: If the names are not known, or the file of names is damaged.
+        OSError: If they have to be fetched and that fails.
+    """
+    return entry.class_names or wordnet_ids(entry.classes)
+
+
+def _imagenet_1k() -> list[tuple[str, str]]:
+    path = cached_file(_IMAGENET_1K, "imagenet_class_index.json")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        return [(str(index[str(number)][0]), str(index[str(number)][1])) for number in range(1_000)]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is not the index of the 1,000 classes: delete it to fetch it again.") from error
+
+
+def _imagenet_21k() -> list[tuple[str, str]]:
+    ids = _lines(cached_file(_IMAGENET_21K_IDS, "imagenet21k_wordnet_ids.txt"))
+    lemmas = _lines(cached_file(_IMAGENET_21K_LEMMAS, "imagenet21k_wordnet_lemmas.txt"))
+    return list(zip(ids, lemmas, strict=True))
+
+
+_READERS = {1_000: _imagenet_1k, 21_843: _imagenet_21k}
+
+
+def _lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if len(lines) != 21_843:
+        raise ValueError(f"{path} has {len(lines)} lines instead of 21,843: delete it to fetch it again.")
+    return lines

@@ -1,0 +1,1 @@
+"""Checkpoint files of every supported format, and the official names of their arrays."""

@@ -1,0 +1,128 @@
+"""A checkpoint that is open, and the official names of weights in files and models.
+
+Official names are `stem/kernel`, `MixerBlock_3/token_mixing/Dense_0/kernel`, `head/bias` and so on. The layouts of the
+architectures rename the keys of foreign checkpoints; any other key keeps its name, to be judged by the loader.
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from keras_mixer.models.catalogue import architectures
+from keras_mixer.models.record import Layout
+from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays
+
+_LEAVES = {"gamma": "scale", "beta": "bias"}  # Keras's names -> the official ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """An open file of weights.
+
+    Attributes:
+        path: The file.
+        arrays: Its arrays by official name; Keras's files number the weights of a layer, such as `stem/0`.
+    """
+
+    path: Path
+    arrays: Arrays
+
+    @property
+    def classes(self) -> int | None:
+        """Classes of its head; None without a head."""
+        return self.kernel_shape("head")[1]
+
+    def kernel_shape(self, layer: str) -> tuple[int | None, int | None]:
+        """Returns the shape of a layer's kernel; (None, None) if the file does not have that matrix."""
+        for name in (f"{layer}/kernel", f"{layer}/0"):
+            array = self.arrays.get(name)
+            if array is not None and len(array.shape) == 2 and 0 not in array.shape:
+                array.check_size(name)
+                return array.shape[0], array.shape[1]
+        return None, None
+
+    def named_for(self, weights: Iterable[str]) -> Arrays:
+        """Returns the arrays with `layer/.../0` renamed to that layer's first weight in a model, and so on.
+
+        A number that the model has no weight for keeps its name.
+
+        Args:
+            weights: Official names of the model's weights, in its order.
+        """
+        members: dict[str, list[str]] = {}
+        for name in weights:
+            members.setdefault(name.rpartition("/")[0], []).append(name)
+        renamed = {}
+        for key, array in self.arrays.items():
+            owner, _, number = key.rpartition("/")
+            names = members.get(owner, [])
+            known = number.isascii() and number.isdigit() and int(number) < len(names)
+            renamed[names[int(number)] if known else key] = array
+        return renamed
+
+
+@contextlib.contextmanager
+def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
+    """Opens a file in any known layout; its arrays can be read as long as the context lasts.
+
+    Raises:
+        ValueError: If the file is not a checkpoint or is damaged, or if two of its keys stand for the same weight.
+        OSError: If the file cannot be read.
+    """
+    with open_arrays(Path(path)) as arrays:
+        yield Checkpoint(Path(path), _officially_named(arrays))
+
+
+def _officially_named(arrays: Arrays) -> Arrays:
+    layout = _layout_of(arrays)
+    if layout is None:
+        return arrays
+    official: dict[str, StoredArray] = {}
+    for key, array in layout.prepare(arrays).items():
+        name, weight = layout.official(key, array)
+        if name in official:
+            raise ValueError(f"The checkpoint holds {name} twice, the second time as {key!r}.")
+        official[name] = weight
+    return official
+
+
+def _layout_of(arrays: Arrays) -> Layout | None:
+    for architecture in architectures():
+        for layout in architecture.layouts:
+            if any(re.fullmatch(layout.signature, key) for key in arrays):
+                return layout
+    return None
+
+
+def named_weights(model) -> dict:
+    """Returns the model's variables by official name: layer, sublayers, then `kernel`, `scale` or `bias`."""
+    weights: dict = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            # A model that was built inside another has the outer name in front.
+            _, _, inner = variable.path.rpartition(f"{layer.name}/") if "/" not in layer.name else ("", "", "")
+            parent, slash, leaf = (inner or variable.path).rpartition("/")
+            name = f"{layer.name}/{parent}{slash}{_LEAVES.get(leaf, leaf)}"
+            if name in weights:
+                raise ValueError(f"The model has two weights of the name {name}.")
+            weights[name] = variable
+    if not weights:
+        raise ValueError("The model has no weights: build it before its weights are loaded or saved.")
+    return weights
+
+
+def layers_before_stem(model) -> frozenset[str]:
+    """Returns the names of the layers between the model's inputs and its stem, which belong to an `input_tensor`."""
+    import keras
+
+    stem = next((layer for layer in model.layers if layer.name == "stem"), None)
+    if stem is None or not getattr(model, "inputs", None):
+        return frozenset()
+    try:
+        images = stem.input
+    except (AttributeError, ValueError):  # the stem is called in several models, or in none
+        return frozenset()
+    return frozenset(layer.name for layer in keras.Model(model.inputs, images).layers)

@@ -1,0 +1,265 @@
+"""The formats of checkpoint files; pickle is never read.
+
+Opening and reading a file gives arrays, a ValueError or an OSError, whatever the file holds. The parsers raise many
+other errors on damaged bytes, and each of them becomes a ValueError that names the file.
+
+Prefer `.npz` or `.safetensors` for files from strangers: on a few broken files the HDF5 library loops for ever.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import io
+import math
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+_MAX_PACKING = 1032  # no deflated stream unpacks to more than this many times its bytes
+_ITEM_SIZES = {"float16": 2, "bfloat16": 2, "float64": 8}  # bytes; others count as 4
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredArray:
+    """One array of a checkpoint. A loader knows its shape and dtype before it reads, and allocates, the values.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Name of its dtype, such as "float32".
+        read: Reads the values; raises ValueError or OSError if the file is damaged.
+        stored_bytes: Bytes that it takes in the file.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+    stored_bytes: int
+
+    def check_size(self, name: str) -> None:
+        """Raises ValueError if the bytes in the file cannot hold a shape that the model does not decide."""
+        if math.prod(self.shape) * _ITEM_SIZES.get(self.dtype, 4) > self.stored_bytes * _MAX_PACKING:
+            raise ValueError(
+                f"The checkpoint is damaged: {name} of shape {self.shape} takes only {self.stored_bytes} bytes in it."
+            )
+
+    def transposed(self, *axes: int) -> Self:
+        """Returns the array with its axes in this order."""
+        shape = tuple(self.shape[axis] for axis in axes)
+        return self.changed(shape, lambda values: values.transpose(axes))
+
+    def reshaped(self, *shape: int) -> Self:
+        """Returns the array in another shape of the same size."""
+        return self.changed(shape, lambda values: values.reshape(shape))
+
+    def changed(self, shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """Returns the array with another shape, whose values go through `change` once they are read."""
+        return dataclasses.replace(self, shape=shape, read=lambda: change(self.read()))
+
+
+Arrays = dict[str, StoredArray]
+
+
+@contextlib.contextmanager
+def open_arrays(path: Path) -> Iterator[Arrays]:
+    """Opens a checkpoint file and yields its arrays by the names that the file gives them.
+
+    Keras's files number the weights of a layer, such as `stem/0`.
+    """
+    reader = _reader_of(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint file {path}.")
+    with contextlib.ExitStack() as stack:
+        with _damage_named(path):
+            arrays = stack.enter_context(reader(path))
+        yield {name: dataclasses.replace(array, read=_guarded(array.read, path)) for name, array in arrays.items()}
+
+
+def _guarded(read: Callable[[], np.ndarray], path: Path) -> Callable[[], np.ndarray]:
+    def guarded() -> np.ndarray:
+        with _damage_named(path):
+            return read()
+
+    return guarded
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turns an error of a parser into one that names the file; errors of the system stay as they are."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, FileNotFoundError, PermissionError):
+        raise
+    except BaseException as error:  # a parser written in Rust panics with a BaseException of its own
+        # Parsers raise OSErrors without a number, or seek to impossible places; other numbers are the system's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW):
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        brief = text[:200] + ("..." if len(text) > 200 else "")
+        raise ValueError(f"{path} is not a readable checkpoint: {brief}") from error
+
+
+_MAX_HEADER = 10_000  # bytes of an array's header; NumPy writes about 100
+# NumPy's parser accepts other texts with a warning, such as integers of Python 2 ("4L") or escapes in strings.
+_HEADER = re.compile(rb"""(?:[ \n{}()\[\],:]|(['"])[\w<>|=?]*\1|\b(?:True|False|\d+)\b)*""")
+
+
+@contextlib.contextmanager
+def _npz(path: Path) -> Iterator[Arrays]:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if len({entry.filename for entry in entries}) != len(entries):
+            raise ValueError("it holds two entries of one name")
+        for entry in entries:
+            if not entry.filename.endswith(".npy"):
+                raise ValueError(f"its entry {entry.filename!r} is not an array")
+        yield {entry.filename.removesuffix(".npy"): _npy(archive, entry) for entry in entries}
+
+
+def _npy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:
+    with archive.open(entry) as file:
+        shape, fortran_order, dtype = _npy_header(file)
+    if dtype.hasobject:
+        raise ValueError(f"its entry {entry.filename!r} holds Python objects, which are never read")
+
+    def read() -> np.ndarray:
+        with archive.open(entry) as file:
+            _npy_header(file)
+            size = dtype.itemsize * math.prod(shape)
+            values = file.read(size + 1)  # trying to read one byte more makes zipfile verify the check sum
+        if len(values) != size:
+            raise ValueError(f"{entry.filename} should hold {size} bytes of values")
+        return np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+    return StoredArray(shape, dtype.name, read, entry.compress_size)
+
+
+def _npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    parsers = {(1, 0): (2, np.lib.format.read_array_header_1_0), (2, 0): (4, np.lib.format.read_array_header_2_0)}
+    if version not in parsers:
+        raise ValueError(f"version {version} of the npy format is not supported")
+    width, parse = parsers[version]
+    length = file.read(width)
+    text = file.read(min(int.from_bytes(length, "little"), _MAX_HEADER + 1))
+    if len(text) > _MAX_HEADER or not _HEADER.fullmatch(text):
+        raise ValueError("the header of an array is not as NumPy writes it")
+    return parse(io.BytesIO(length + text))
+
+
+@contextlib.contextmanager
+def _safetensors(path: Path) -> Iterator[Arrays]:
+    from safetensors import safe_open
+
+    names = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+    with safe_open(path, framework="np") as file:
+        arrays = {}
+        for key in file.keys():  # noqa: SIM118 - not a mapping
+            view = file.get_slice(key)
+            shape, dtype = tuple(view.get_shape()), view.get_dtype()
+            size = 4 * math.prod(shape)  # the library has checked that they are in the file
+            arrays[key] = StoredArray(shape, names.get(dtype, dtype), functools.partial(file.get_tensor, key), size)
+        yield arrays
+
+
+@contextlib.contextmanager
+def _weights_h5(file_or_path) -> Iterator[Arrays]:
+    """Yields the arrays of a `.weights.h5` file as `layer name/.../number`."""
+    import h5py
+
+    with h5py.File(file_or_path, "r") as file:
+        layers = _member(file, "layers")
+        if layers is None:
+            raise ValueError('it does not have the group "layers", which Keras 3 writes')
+        arrays: Arrays = {}
+        _collect(layers, "", arrays)
+        yield arrays
+
+
+@contextlib.contextmanager
+def _keras(path: Path) -> Iterator[Arrays]:
+    """Yields the arrays of the weights in a `.keras` file, whose configuration is not read."""
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("model.weights.h5")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{entry.filename} in it is compressed, which Keras does not do")
+        content = archive.read(entry)  # all of it, which verifies its check sum
+    with _weights_h5(io.BytesIO(content)) as arrays:
+        yield arrays
+
+
+def _collect(group, prefix: str, arrays: Arrays) -> None:
+    """Walks the groups of layers; the group `vars` of each holds its name and its variables by number."""
+    import h5py
+
+    variables = _member(group, "vars")
+    if variables is not None:
+        name = variables.attrs.get("name")
+        if not isinstance(name, str):
+            raise ValueError(f"the layer {group.name} has no name; save it again with Keras 3.13 or later")
+        prefix = f"{prefix}/{name}" if prefix else name
+        for number in variables:
+            key = f"{prefix}/{number}"
+            if key in arrays:
+                raise ValueError(f"it holds {key} twice")
+            arrays[key] = _dataset(_member(variables, number), key)
+    for child in group:
+        if child != "vars":
+            inner = _member(group, child)
+            if isinstance(inner, h5py.Group):
+                _collect(inner, prefix, arrays)
+
+
+def _member(group, name: str):
+    """Returns a member of the group, None if it does not exist; links could lead to other files and are refused."""
+    import h5py
+
+    if name not in group:
+        return None
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{group.name}/{name} is a link")
+    return group[name]
+
+
+def _dataset(dataset, key: str) -> StoredArray:
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{key} is not a plain array")
+    size = dataset.id.get_storage_size()
+    # Keras saves bfloat16 as raw bytes and names the true dtype in an attribute.
+    dtype = str(dataset.attrs.get("dtype", dataset.dtype.name))
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return StoredArray(dataset.shape, dtype, lambda: dataset[()].view(ml_dtypes.bfloat16), size)
+    return StoredArray(dataset.shape, dtype, lambda: dataset[()], size)
+
+
+_READERS: dict[str, Callable] = {
+    ".npz": _npz,
+    ".safetensors": _safetensors,
+    ".weights.h5": _weights_h5,
+    ".keras": _keras,
+}
+_PICKLES = (".pth", ".pt", ".pth.tar", ".bin", ".pkl", ".pickle", ".ckpt")
+
+
+def _reader_of(path: Path) -> Callable:
+    for suffix, reader in _READERS.items():
+        if path.name.endswith(suffix):
+            return reader
+    if path.name.endswith(_PICKLES):
+        raise ValueError(
+            f"{path} is a pickle, which can run any code when it is read, so this package never reads one. Convert it "
+            f'with PyTorch, which can read the weights alone: `state = torch.load("{os.path.basename(path)}", '
+            'map_location="cpu", weights_only=True)`, then `state = state["model"]` or `state["state_dict"]` if it has '
+            "such a key, then `safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, "
+            f'"{path.stem}.safetensors")`.'
+        )
+    raise ValueError(f"{path} is not a checkpoint: its name should end in one of {', '.join(_READERS)}.")

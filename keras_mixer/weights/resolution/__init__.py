@@ -1,0 +1,1 @@
+"""Other image sizes, and the same function of permuted images."""

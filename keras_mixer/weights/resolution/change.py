@@ -1,0 +1,193 @@
+"""Takes a model to another image size (appendix C of the paper)."""
+
+import dataclasses
+import inspect
+import math
+
+import keras
+import numpy as np
+
+from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
+from keras_mixer.weights.reading.checkpoint import named_weights
+from keras_mixer.weights.resolution.grids import (
+    block_diagonal,
+    grid_of,
+    line_axes,
+    parts_between,
+    resample,
+    resample_line,
+    stem_of,
+    token_axes,
+)
+
+_METHODS = ("auto", "block_diagonal", "resample")
+
+
+def change_resolution(model, image_size: int | tuple[int, int], method: str = "auto") -> keras.Model:
+    """Returns a new model for images of another size, with the weights of `model`.
+
+    If the new grid of patches is a whole number of times the old one along each axis, the token MLPs become
+    block-diagonal, as in appendix C of the paper. The image falls into `K_h x K_w` parts, and hidden units of its own
+    treat each part as the old model treats a whole image (`tokens_mlp_dim` grows `K_h * K_w` times). The new logits are
+    the mean of the old model's logits on the parts. For any other size the paper has no method. Here the maps over
+    tokens of each hidden unit are resampled as images with antialiasing, and `tokens_mlp_dim` stays: a token MLP acts
+    as before on the map of each channel brought to the old size.
+    ResMLP and gMLP change in the same two ways. The weights of a Vision Permutator over rows and columns are resampled
+    at any size, because they join what block-diagonal ones would part. ConvMixer and CycleMLP keep their weights, which
+    do not depend on the size of the image.
+
+    Args:
+        model: A functional model of images.
+        image_size: Pixels (height, width), or one integer for both; a multiple of the patch.
+        method: "auto" chooses as above; "block_diagonal" or "resample" is one of the two.
+
+    Returns:
+        A new model, not compiled, of the same names, head, dtype policies, `preprocessing` and other settings.
+
+    Raises:
+        ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible; if the model is not
+            functional, holds another model, or has blocks that change the number of tokens or other layers whose
+            weights depend on the size.
+
+    Example:
+        >>> model = keras_mixer.MixerB16(weights="imagenet21k")
+        >>> keras_mixer.weights.change_resolution(model, 448).input_shape
+        (None, 448, 448, 3)
+    """
+    if method not in _METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, but got {method!r}.")
+    height, width = pair_of_positive_integers("image_size", image_size)
+    _check_functional(model)
+    axes, lines = token_axes(model), line_axes(model)
+    if method == "block_diagonal" and (lines or not axes):
+        raise ValueError(
+            f"Block-diagonal weights treat each part of an image alone, but {model.name!r} "
+            f"{'mixes along whole rows and columns' if lines else 'has no weights over tokens'}. "
+            'Use `method="resample"`.'
+        )
+    if not axes and not lines and [len(images.shape) for images in model.inputs] == [4]:
+        _check_patches_fit(model, (height, width))
+        changed = _rebuilt(model, (height, width), 1)
+        if [weight.shape for weight in changed.weights] == [weight.shape for weight in model.weights]:
+            changed.set_weights(model.get_weights())
+            return changed
+    stem = stem_of(model)
+    _check_one_grid(model, named_weights(model))
+    old, new = stem.grid, grid_of(stem, (height, width))
+    parts = None if method == "resample" else parts_between(old, new)
+    if method == "block_diagonal" and parts is None:
+        raise ValueError(
+            f"Block-diagonal weights need a whole number of old images in the new one, but the grid of patches goes "
+            f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
+        )
+
+    def at_new_size(weight: np.ndarray, roles) -> np.ndarray:
+        if parts is not None:
+            return block_diagonal(weight, roles, old, parts)
+        return resample(weight, roles, old, new)
+
+    growth = parts[0] * parts[1] if parts else 1
+    changed = _rebuilt(model, (height, width), growth)
+    copy_weights(model, changed, axes, at_new_size, skip=lines)
+    targets, weights = named_weights(changed), named_weights(model)
+    for name, channels in lines.items():
+        values = keras.ops.convert_to_numpy(weights[name])
+        targets[name].assign(resample_line(values, channels, targets[name].shape[0] // channels))
+    return changed
+
+
+def _check_functional(model) -> None:
+    """Raises ValueError unless `model` is functional and no model lies among its layers."""
+    inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    if inner or isinstance(model, keras.Sequential) or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"Expected a functional model of layers, but {model.name!r} is of the class {type(model).__name__}"
+            f"{f' and has the model {inner[0]!r} among its layers' if inner else ''}. Change the resolution of the "
+            f"functional Mixer itself, and put the other layers around the new one."
+        )
+
+
+def _check_one_grid(model, weights: dict) -> None:
+    """Raises ValueError unless every axis over tokens of `weights` has the grid of the model's patches."""
+    grid = stem_of(model).grid
+    for name, roles in token_axes(model).items():
+        for role, length in zip(roles, weights[name].shape, strict=True):
+            if role in (TOKENS_IN, TOKENS_OUT) and length != math.prod(grid):
+                raise ValueError(
+                    f"{name} is a weight over {length} tokens, not over the {grid[0]} x {grid[1]} patches of an image: "
+                    "the resolution of a model whose blocks change the number of tokens cannot be changed."
+                )
+
+
+def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
+    """Raises ValueError where the first convolution cuts images into patches that do not divide `image_size`."""
+    stem = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
+    if stem is None or stem.kernel_size != stem.strides:
+        return
+    (height, width), (patch_height, patch_width) = image_size, stem.strides
+    if height % patch_height or width % patch_width:
+        raise ValueError(
+            f"The image size must be a multiple of the patch size, but {height} x {width} pixels do not fall into "
+            f"patches of {patch_height} x {patch_width}."
+        )
+
+
+def copy_weights(model, to, axes, change, skip=()) -> None:
+    """Assigns every weight of `model` but `skip` to its namesake in `to`; `change` is applied to those in `axes`."""
+    targets = named_weights(to)
+    for name, variable in named_weights(model).items():
+        if name in skip:
+            continue
+        values = keras.ops.convert_to_numpy(variable)
+        if name in axes:
+            values = change(values, axes[name])
+        if tuple(values.shape) != tuple(targets[name].shape):
+            raise ValueError(
+                f"{name} of {model.name!r} has the shape {tuple(targets[name].shape)} at the new size and "
+                f"{tuple(values.shape)} at the old one, but it is not a weight over tokens: pool the tokens before it, "
+                f"instead of flattening them."
+            )
+        targets[name].assign(values)
+
+
+def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
+    """Builds `model` anew on another input, with `growth` times the hidden units in its token MLPs."""
+    (images,) = model.inputs
+    inputs = keras.Input(shape=(*image_size, images.shape[-1]), name=images.name, dtype=images.dtype)
+    inputs = keras.tree.pack_sequence_as(model.input, [inputs])
+
+    def renew(layer):
+        config = layer.get_config()
+        for argument in getattr(layer, "hidden_arguments", ()):
+            config[argument] *= growth
+        return type(layer).from_config(config)
+
+    renewed = clone_uncompiled(model, input_tensors=inputs, clone_function=renew)
+    copy_frozen(model, renewed)
+    copy_preprocessing(model, renewed)
+    return renewed
+
+
+def clone_uncompiled(model, **arguments) -> keras.Model:
+    """Clones a functional model by `keras.models.clone_model` with `arguments`, without its compilation.
+
+    Keras would clone the compilation as well, and fails on a loss without a name.
+    """
+    twin = keras.Model(model.input, model.output, name=model.name)
+    constructors = [inspect.getfullargspec(type(of).__init__).args for of in (model, twin)]
+    if constructors[0] == constructors[1]:  # Keras then keeps the class
+        twin = type(model)(model.input, model.output, name=model.name)
+    return keras.models.clone_model(twin, **arguments)
+
+
+def copy_frozen(model, to) -> None:
+    """Freezes the weights of `to` that are frozen in `model`; the configuration of a layer leaves out its sublayers."""
+    for old, new in zip(model.weights, to.weights, strict=True):
+        new.trainable = old.trainable
+
+
+def copy_preprocessing(model, to) -> None:
+    """Gives `to` the preprocessing of `model`, if it has one, at the image size of `to`."""
+    preprocessing = getattr(model, "preprocessing", None)
+    if preprocessing is not None:
+        to.preprocessing = dataclasses.replace(preprocessing, image_size=tuple(to.inputs[0].shape[1:3]))

@@ -1,0 +1,146 @@
+"""Weights over a grid of tokens: where a model has them, and how they are taken to another grid."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_mixer.shapes import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT
+
+Grid = tuple[int, int]  # rows and columns of tokens
+
+
+def token_axes(model) -> dict[str, tuple[str, ...]]:
+    """Returns the roles of the axes of every weight over tokens, by official name."""
+    return {
+        f"{layer.name}/{name}": roles
+        for layer in model.layers
+        for name, roles in getattr(layer, "token_axes", {}).items()
+    }
+
+
+def line_axes(model) -> dict[str, int]:
+    """Returns, by official name, the channels of one place in every weight over a row or column of a feature map."""
+    return {
+        f"{layer.name}/{name}": channels
+        for layer in model.layers
+        for name, channels in getattr(layer, "line_axes", {}).items()
+    }
+
+
+def stem_of(model):
+    """Returns the only layer that cuts the model's images into patches."""
+    stems = [layer for layer in model.layers if hasattr(layer, "patch_size") and hasattr(layer, "grid")]
+    if len(stems) != 1:
+        raise ValueError(
+            f"Expected a model with one layer that cuts images into patches, such as "
+            f"`keras_mixer.layers.PatchEmbedding`, but {model.name!r} has {len(stems)}."
+        )
+    return stems[0]
+
+
+def grid_of(stem, image_size: tuple[int, int]) -> Grid:
+    """Returns the rows and columns of patches in an image."""
+    stem.compute_output_shape((None, *image_size, stem.kernel.shape[2]))  # raises if the patch does not fit
+    return image_size[0] // stem.patch_size[0], image_size[1] // stem.patch_size[1]
+
+
+def square_grid(tokens: int) -> Grid:
+    """Returns the rows and columns of a square image of `tokens` patches."""
+    side = math.isqrt(tokens)
+    if not tokens or side * side != tokens:
+        raise ValueError(
+            f"The checkpoint's {tokens} tokens are not a square grid: give its image size in pixels, (height, width)."
+        )
+    return side, side
+
+
+def parts_between(old: Grid, new: Grid) -> Grid | None:
+    """Returns how many times `old` fits into `new` along each axis; None if not a whole number of times."""
+    if new[0] % old[0] or new[1] % old[1]:
+        return None
+    return new[0] // old[0], new[1] // old[1]
+
+
+def block_diagonal(weight: np.ndarray, roles: Sequence[str], old: Grid, parts: Grid) -> np.ndarray:
+    """Gives each part of a grown image a copy of `weight` and hidden units of its own (appendix C of the paper).
+
+    Args:
+        weight: A weight or bias at the old grid.
+        roles: Role of each of its axes, see `keras_mixer.shapes`.
+        old: Grid that the weight was trained at.
+        parts: How many times it fits into the new grid along each axis.
+
+    Returns:
+        The weight at the new grid. Axes of tokens and hidden units are `parts[0] * parts[1]` times as long, and the
+        weights between two parts are zero.
+    """
+    count = math.prod(parts)
+    axes = list(zip(roles, weight.shape, strict=True))
+    grown = np.zeros([length * (1 if role == OTHER else count) for role, length in axes], weight.dtype)
+    for index in range(count):
+        tokens = _tokens_of_part(old, parts, divmod(index, parts[1]))
+        places = []
+        for role, length in axes:
+            if role in (TOKENS_IN, TOKENS_OUT):
+                places.append(tokens)
+            else:
+                places.append(np.arange(length) + (index * length if role == HIDDEN else 0))
+        grown[np.ix_(*places)] = weight
+    return grown
+
+
+def _tokens_of_part(old: Grid, parts: Grid, part: Grid) -> np.ndarray:
+    """Returns the indices, in raster order over the grown image, of the tokens in one part of it."""
+    rows = part[0] * old[0] + np.arange(old[0])
+    columns = part[1] * old[1] + np.arange(old[1])
+    return (rows[:, None] * (parts[1] * old[1]) + columns).ravel()
+
+
+def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> np.ndarray:
+    """Resamples the maps in `weight` as images, antialiased; hidden units stay as they are.
+
+    The layer then does what the old one did between two changes of size: it takes the map of each channel to the old
+    grid, applies the old weights, and takes the result to the new grid. So a map over the tokens that are read keeps
+    its sum, and a map over the tokens that are written keeps its height. This is not from the paper.
+
+    Returns:
+        The weight at the new grid, of its own dtype.
+    """
+    to_old = [_resize(length, to) for length, to in zip(new, old, strict=True)]
+    to_new = [_resize(length, to) for length, to in zip(old, new, strict=True)]
+    result = weight.astype("float64")
+    for axis, role in enumerate(roles):
+        if role in (HIDDEN, OTHER):
+            continue
+        rows, columns = (matrix.T for matrix in to_old) if role == TOKENS_IN else to_new
+        maps = np.moveaxis(result, axis, 0)
+        maps = maps.reshape(*old, *maps.shape[1:])  # (rows, columns, ...)
+        maps = np.einsum("yr,xc,rc...->yx...", rows, columns, maps, optimize=True)
+        result = np.moveaxis(maps.reshape(math.prod(new), *maps.shape[2:]), 0, axis)
+    return result.astype(weight.dtype)
+
+
+def resample_line(weight: np.ndarray, channels: int, length: int) -> np.ndarray:
+    """Resamples a weight over a row or column of a feature map, as `resample` does for a grid.
+
+    Args:
+        weight: Of shape `(old length * channels, old length * channels)`, first axis read, second written.
+        channels: Channels of each place.
+        length: Places of the new row or column.
+
+    Returns:
+        The weight of shape `(length * channels, length * channels)`, of its own dtype.
+    """
+    old = weight.shape[0] // channels
+    places = weight.astype("float64").reshape(old, channels, old, channels)
+    places = np.einsum("or,nw,rcwd->ocnd", _resize(length, old).T, _resize(old, length), places, optimize=True)
+    return places.reshape(length * channels, length * channels).astype(weight.dtype)
+
+
+def _resize(old: int, new: int) -> np.ndarray:
+    """Returns the matrix `(new, old)` of a one-dimensional linear resize, whose triangle widens when shrinking."""
+    reach = max(1.0, old / new)  # in old samples
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    weights = np.maximum(0.0, 1.0 - np.abs(centres[:, None] - np.arange(old)) / reach)
+    return weights / weights.sum(axis=1, keepdims=True)

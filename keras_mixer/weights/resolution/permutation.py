@@ -1,0 +1,136 @@
+"""The same function of a permuted image (section 3.5 of the paper)."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT
+from keras_mixer.weights.reading.checkpoint import named_weights
+from keras_mixer.weights.resolution.change import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
+from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
+
+
+def permute(
+    model,
+    patch_permutation: Sequence[int] | np.ndarray | None = None,
+    pixel_permutation: Sequence[int] | np.ndarray | None = None,
+) -> keras.Model:
+    """Returns a new model that gives for permuted images what `model` gives for the originals.
+
+    A Mixer has no use for the place of a patch, or of a pixel in its patch: permuting the rows of the stem and the
+    token axes of the token MLPs makes up for permuting them in the image.
+
+    Args:
+        model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.
+        patch_permutation: Position i of the permuted image holds patch `patch_permutation[i]` of the original, both in
+            raster order. None leaves the patches in place.
+        pixel_permutation: Position i of each permuted patch holds pixel `pixel_permutation[i]` of the original patch,
+            in raster order; the channels of a pixel stay together. None leaves the pixels in place.
+
+    Returns:
+        A new model, not compiled, whose outputs on permuted images equal those of `model` on the originals. A model
+        that ends in tokens gives them in the order of the permuted patches.
+
+    Raises:
+        ValueError: If an argument is not a permutation of the right length, or the model depends on the place of a
+            patch, as a head on flattened tokens does. A trial with random weights from the stem on finds that out, if
+            the model has one input. Layers before the stem must treat all pixels alike, as a rescaling does.
+
+    Example:
+        >>> order = np.random.default_rng(0).permutation(196)
+        >>> shuffled = keras_mixer.weights.permute(keras_mixer.MixerB16(), patch_permutation=order)
+    """
+    stem = stem_of(model)
+    if patch_permutation is not None and line_axes(model):
+        raise ValueError(
+            f"{model.name!r} mixes along rows and columns, so that its weights cannot make up for patches in another "
+            "order. Leave `patch_permutation` out: pixels within the patches can be permuted."
+        )
+    patch_height, patch_width = stem.patch_size
+    tokens = _permutation("patch_permutation", patch_permutation, stem.grid[0] * stem.grid[1])
+    pixels = _permutation("pixel_permutation", pixel_permutation, patch_height * patch_width)
+
+    if len(model.inputs) == 1:
+        _check_places(model, stem, tokens, pixels)
+    permuted = clone_uncompiled(model)
+    _copy_reordered(model, permuted, tokens, pixels)
+    copy_frozen(model, permuted)
+    copy_preprocessing(model, permuted)
+    return permuted
+
+
+def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
+    """Assigns the weights of `model` to `to`; those of the stem and over tokens get the order of permuted images."""
+
+    def reordered(weight: np.ndarray, roles) -> np.ndarray:
+        for axis, role in enumerate(roles):
+            # After a block that changes their number, the tokens are not in the order of the patches.
+            if role in (TOKENS_IN, TOKENS_OUT) and weight.shape[axis] == len(tokens):
+                weight = np.take(weight, tokens, axis=axis)
+        return weight
+
+    copy_weights(model, to, token_axes(model), reordered)
+    kernel = named_weights(to)[f"{stem_of(model).name}/kernel"]
+    rows = keras.ops.convert_to_numpy(kernel).reshape(len(pixels), -1)
+    kernel.assign(rows[pixels].reshape(kernel.shape))
+
+
+def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
+    """Raises ValueError unless reordered weights make up for a permuted image.
+
+    The trial has random weights, because a head of zeros would hide a difference, and float32, because errors of half
+    precision would look like one.
+    """
+    probe = clone_uncompiled(model, clone_function=_in_float32)
+    rng = np.random.default_rng(0)
+    for weight in probe.weights:
+        if keras.backend.is_float_dtype(weight.dtype):  # the state of a random generator is not
+            weight.assign(keras.ops.convert_to_numpy(weight) + rng.normal(0.0, 0.1, weight.shape))
+    from_stem = keras.Model(probe.get_layer(stem.name).input, probe.output)
+    images = rng.normal(
+        size=(1, *(side * n for side, n in zip(stem.patch_size, stem.grid, strict=True)), stem.kernel.shape[2])
+    )
+    shuffled = _permuted(images, stem, tokens, pixels)
+    originals, unaided = _outputs(from_stem, images), _outputs(from_stem, shuffled)
+    _copy_reordered(probe, probe, tokens, pixels)
+    for original, before, after in zip(originals, unaided, _outputs(from_stem, shuffled), strict=True):
+        expected = original
+        if original.ndim > 2 and np.prod(original.shape[1:-1]) == len(tokens):  # tokens, or a map of them
+            expected = original.reshape(len(tokens), -1)[tokens].reshape(original.shape)
+        error, unaided_error = np.abs(after - expected).max(), np.abs(before - expected).max()
+        # Rounding errors are far below this bound, real differences far above.
+        if error > 0.1 * unaided_error + 1e-3 * np.abs(original).max():
+            raise ValueError(
+                f"{model.name!r} depends on the place of each patch, so that its weights cannot make up for patches in "
+                f"another order. Pool the tokens before the head, instead of flattening them."
+            )
+
+
+def _in_float32(layer):
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def _outputs(model, images: np.ndarray) -> list[np.ndarray]:
+    outputs = keras.tree.flatten(model(keras.ops.convert_to_tensor(images, "float32")))
+    return [keras.ops.convert_to_numpy(output) for output in outputs]
+
+
+def _permuted(images: np.ndarray, stem, tokens: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Moves patch `tokens[i]` to place i, and pixel `pixels[i]` of each patch to its place i."""
+    (rows, columns), (height, width) = stem.grid, stem.patch_size
+    patches = images.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
+    patches = patches.reshape(rows * columns, height * width, -1)[tokens][:, pixels]
+    return patches.reshape(rows, columns, height, width, -1).swapaxes(1, 2).reshape(images.shape)
+
+
+def _permutation(name: str, value, length: int) -> np.ndarray:
+    if value is None:
+        return np.arange(length)
+    permutation = np.asarray(value)
+    if permutation.shape != (length,) or not np.array_equal(np.sort(permutation), np.arange(length)):
+        raise ValueError(
+            f"`{name}` must hold each of the integers 0 to {length - 1} once, but got "
+            f"{'an array' if permutation.size > 8 else repr(permutation.tolist())} of shape {permutation.shape}."
+        )
+    return permutation
