@@ -1,27 +1,29 @@
-"""Files that appear whole or not at all, though the process may be killed or someone be reading where it writes."""
+"""Files and folders that appear whole or not at all, although a process may be killed while it writes."""
 
 import contextlib
 import glob
 import os
 import pathlib
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 
 PARTIAL = ".partial-"
-_STALE = 24 * 3600  # seconds; who writes touches the file more often, so that no lock is needed
+_SCRATCH = ".export-"
+_STALE = 24 * 3600  # seconds; a process that still writes changes its file more often
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator[pathlib.Path]:
-    """Gives a path to write to beside `path`, and moves the file there once the block ends without an error.
+    """Gives a path to write to beside `path`, and moves the file to `path` when the block ends without an error.
 
-    Nothing is left of a block that fails; what a killed process left of the same file is removed after a day. The
-    partial file keeps the suffix of `path`, by which some writers choose their format, and no two writers share one.
-    Who may read the file is as for any file that the process makes.
+    A block that fails leaves no file. A partial file that a killed process left is removed after a day. The partial
+    file keeps the suffix of `path`, because some writers choose their format by it. No two writers share one.
 
     Args:
-        path: The final name; its folder is made if need be. A file of that name is replaced in one step.
+        path: The final name. Its folder is made if needed. A file of that name is replaced in one step.
         durable: Whether to force the file and its name to disk, so that it outlives a crash of the machine.
     """
     path = pathlib.Path(path)
@@ -40,23 +42,23 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:
-    """Removes what processes that were killed while they wrote left in `folder`, in which nobody else may be writing.
+    """Removes the partial files in `folder`, which no other process may be writing to.
 
     Args:
-        folder: The folder, not those in it; it need not exist.
+        folder: The folder; folders in it are left alone. It need not exist.
     """
     for partial in pathlib.Path(folder).glob(f"{PARTIAL}*"):
         partial.unlink(missing_ok=True)
 
 
 def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> None:
-    """Removes the partial files in `folder` that nobody has written to for a day; others may be in use.
+    """Removes the partial files in `folder` that no process has written to for a day.
 
-    They only take room: what cannot be removed, as from a shared folder, stays.
+    A file that cannot be removed, such as one in a shared folder, stays.
 
     Args:
-        folder: The folder; it need not exist.
-        of: The final name of those to remove; None for all.
+        folder: The folder. It need not exist.
+        of: The final name of the files to remove; None for all.
     """
     for stale in untouched_for_a_day(folder, f"{PARTIAL}*" if of is None else f"{PARTIAL}*-{glob.escape(of)}"):
         with contextlib.suppress(OSError):
@@ -64,13 +66,29 @@ def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> N
 
 
 def untouched_for_a_day(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-    """What `pattern` finds in `folder` and nobody has changed for a day: left by a process that was killed."""
+    """Returns what matches `pattern` in `folder` and has not changed for a day: a killed process left it."""
     found = []
     for path in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):  # another process may remove it too
             if path.stat().st_mtime < time.time() - _STALE:
                 found.append(path)
     return found
+
+
+@contextlib.contextmanager
+def scratch_folder(base: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a folder in `base`, on the same file system, and removes it at the end.
+
+    A server does not take its name for a version. Folders that killed processes left more than a day ago are removed.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    for stale in untouched_for_a_day(base, f"{_SCRATCH}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=base))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from keras_mixer.evaluation.memory import available_memory
+from keras_mixer.evaluation.throughput import available_memory
 
 MEMINFO = "MemTotal: 8000 kB\nMemFree: 1000 kB\nMemAvailable: 6000 kB\nCached: 5200 kB\nHugePages_Total: 0\n"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_mixer.evaluation.ridge import BIAS_FEATURE, RidgePath
+from keras_mixer.evaluation.fewshot import BIAS_FEATURE, RidgePath
 
 CLASSES = 4
 

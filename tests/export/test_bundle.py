@@ -7,10 +7,10 @@ import subprocess
 import pytest
 import tensorflow as tf
 import yaml
-
-from keras_mixer.export import write_serving_bundle
 from keras_mixer.export.manifests import kubernetes
 from keras_mixer.export.serving_files import check_model_name, labels_of
+
+from keras_mixer.export import write_serving_bundle
 from keras_mixer.serving import read_batching_parameters, read_model_config
 
 
