@@ -31,7 +31,7 @@ def folder(model, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def exported(folder):
     """A model base path `digits` with one version."""
     return folder / "digits"

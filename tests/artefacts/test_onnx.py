@@ -24,7 +24,7 @@ def test_openvino_keeps_its_weights_beside_it(model, tmp_path):
 def test_the_exact_gelu_is_refused_and_leaves_no_file(tmp_path):
     inputs = keras.Input((8,))
     outputs = keras.layers.Dense(3)(keras.activations.gelu(keras.layers.Dense(8)(inputs), approximate=False))
-    with pytest.raises(ValueError, match="ONNX has no form of the exact GELU"):
+    with pytest.raises(ValueError, match="ONNX cannot hold the exact GELU"):
         export_onnx(keras.Model(inputs, outputs), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_mixer.evaluation import Predictor, keras_predictor
 from keras_mixer.artefacts import decoding
+from keras_mixer.evaluation import Predictor, keras_predictor
 from keras_mixer.prediction import classify, find_images
 from keras_mixer.prediction.classify import MAX_PIXELS
 

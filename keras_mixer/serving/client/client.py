@@ -1,36 +1,40 @@
 """A client of any TF Serving: images in, labelled predictions out, over REST or gRPC."""
 
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from keras_mixer.serving.client_images import Image, as_list, encoded
+from keras_mixer import wire
+from keras_mixer.images import as_png
 from keras_mixer.serving.errors import ServingError
 
+Image = str | os.PathLike | bytes | np.ndarray
 Prediction = list[tuple[str, float]]
-_SHORTEST = 0.1  # seconds for the last look at a server that is waited for
+_SHORTEST = 0.1  # seconds for the last look at a server that is not ready
 
 
 class Client:
-    """Asks a server that holds the signatures of `keras_mixer.export` (or the same ones made otherwise).
+    """Asks a server that holds a model with the signatures of `keras_mixer.export`.
 
     Args:
-        url: The REST address (`http://host:8501`), or the gRPC one (`host:8500`).
+        url: The REST address (`http://host:8501`), or the gRPC address (`host:8500`).
         model: The model's name on the server.
-        protocol: "rest" needs `requests` alone; "grpc" needs TensorFlow and tensorflow-serving-api.
+        protocol: "rest" needs only `requests`; "grpc" needs TensorFlow and tensorflow-serving-api.
         version: A version's number; by default the server's highest.
         label: A version's label, such as "stable", in place of a number.
         timeout: Seconds for one request.
         retries: How often a request is tried again, with growing pauses, when the server cannot be reached or says
             that it is unavailable.
-        batch_size: The most images of one request; longer lists are sent in several.
-        labels: Class names for float inputs, whose signature gives none; by default the class index.
+        batch_size: The largest number of images of one request. Longer lists are sent in several requests.
+        labels: Class names for float inputs, whose signature gives no names; by default the class index.
 
     Raises:
         ValueError: If an argument cannot be used.
-        ImportError: If gRPC is asked for and its packages are missing.
+        ImportError: If gRPC is asked for and its packages are not installed.
 
     Every method raises `ServingError` when the server answers an error or cannot be reached.
 
@@ -63,9 +67,9 @@ class Client:
         if protocol not in ("rest", "grpc"):
             raise ValueError(f"protocol must be 'rest' or 'grpc', but got {protocol!r}.")
         if protocol == "rest":
-            from keras_mixer.serving.client_rest import RestTransport as Transport
+            from keras_mixer.serving.client.rest import RestTransport as Transport
         else:
-            from keras_mixer.serving.client_grpc import GrpcTransport as Transport  # type: ignore[assignment]
+            from keras_mixer.serving.client.grpc import GrpcTransport as Transport  # type: ignore[assignment]
         self._transport = Transport(url, model, version, label, timeout=timeout, retries=retries)
         self._batch_size = batch_size
         self._labels = None if labels is None else list(labels)
@@ -74,25 +78,26 @@ class Client:
         """Classifies images.
 
         Args:
-            images: Paths, files' bytes or uint8 arrays `(height, width, channels)`, which the server decodes and
-                preprocesses; or float arrays, which must be preprocessed already. One image, a list of them (files
-                and uint8 arrays may be mixed), or an array with a batch axis.
-            top: How many classes to give of each image, at most as many as the server does.
+            images: One image, a list of them, or an array with a batch axis. The server decodes and preprocesses
+                paths, files' bytes and uint8 arrays `(height, width, channels)`, which may be mixed. Float arrays must
+                be preprocessed already.
+            top: How many classes to return for each image, at most as many as the server gives.
 
         Returns:
-            One list for each image, of (label, score) pairs, the highest score first.
+            A list of (label, score) pairs for each image, the highest score first.
         """
         if top < 1:
             raise ValueError(f"top must be 1 or more, but got {top}.")
-        several = as_list(images)
+        several = _as_list(images)
         if _are_floats(several):
-            scores = self._floats(several, "serving_default", "scores")
+            scores = self._floats(several, wire.DEFAULT_SIGNATURE, wire.SCORES)
             order = np.argsort(-scores, axis=-1, kind="stable")[:, :top]
             return [[(self._label(k), float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)]
 
         def send(files: list) -> list[Prediction]:
-            outputs = self._transport.predict("serving_bytes", {"image_bytes": [encoded(file) for file in files]})
-            labels, scores = _named(outputs, "labels"), _named(outputs, "scores")
+            inputs = {wire.IMAGE_BYTES: [_encoded(file) for file in files]}
+            outputs = self._transport.predict(wire.BYTES_SIGNATURE, inputs)
+            labels, scores = _named(outputs, wire.LABELS), _named(outputs, wire.SCORES)
             return [
                 [(_text(label), float(score)) for label, score in zip(names[:top], values[:top], strict=True)]
                 for names, values in zip(labels, scores, strict=True)
@@ -101,19 +106,19 @@ class Client:
         return [prediction for chunk in self._chunks(several) for prediction in send(chunk)]
 
     def features(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """The pre-logits of preprocessed float images, `(batch, channels)` float32."""
-        return self._floats(as_list(images), "features", "features")
+        """Returns the pre-logits of preprocessed float images, `(batch, channels)` float32."""
+        return self._floats(_as_list(images), wire.FEATURES_SIGNATURE, wire.FEATURES)
 
     def status(self) -> list[dict]:
-        """The model's versions: `{"version": 1, "state": "AVAILABLE", "error": ""}`, the server's order."""
+        """Returns the model's versions in the server's order: `{"version": 1, "state": "AVAILABLE", "error": ""}`."""
         return self._transport.status()
 
     def metadata(self) -> dict:
-        """The signatures of the model, in the form of TF Serving's `/metadata`."""
+        """Returns the signatures of the model, in the form of TF Serving's `/metadata`."""
         return self._transport.metadata()
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
-        """Returns when a version is available; raises ServingError when none is after `timeout` seconds."""
+        """Returns when a version is available, and raises a ServingError if that takes more than `timeout` seconds."""
         end = time.monotonic() + timeout
         while True:
             try:
@@ -143,9 +148,11 @@ class Client:
             raise ValueError("Expected one or more preprocessed float images (height, width, channels).")
         shapes = {image.shape for image in images}
         if len(shapes) != 1:
-            raise ValueError(f"Float images must be of one shape, but got {sorted(shapes)}: preprocess them alike.")
+            raise ValueError(
+                f"Float images must have one shape, but got {sorted(shapes)}: preprocess all of them to one size."
+            )
         batches = (np.stack(chunk).astype(np.float32, copy=False) for chunk in self._chunks(images))
-        parts = [_named(self._transport.predict(signature, {"images": batch}), output) for batch in batches]
+        parts = [_named(self._transport.predict(signature, {wire.IMAGES: batch}), output) for batch in batches]
         return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts])
 
     def _chunks(self, images: list) -> list[list]:
@@ -155,15 +162,41 @@ class Client:
         return str(index) if self._labels is None or index >= len(self._labels) else self._labels[index]
 
 
+def _as_list(images: Image | Sequence[Image]) -> list:
+    """Returns one image or several as a list. An array with a batch axis gives one image per row."""
+    if isinstance(images, (str, os.PathLike, bytes, bytearray)):
+        return [images]
+    if isinstance(images, np.ndarray):
+        if images.ndim not in (3, 4):
+            raise ValueError(f"An image array has shape (height, width, channels), but got {images.shape}.")
+        return [images] if images.ndim == 3 else list(images)
+    return list(images)
+
+
+def _encoded(image: Image) -> bytes:
+    """Returns the bytes of an image file: read from a path, taken as they are, or written from a uint8 array as PNG."""
+    if isinstance(image, (bytes, bytearray)):
+        return bytes(image)
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image).read_bytes()
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+        raise ValueError(
+            f"An image array must be uint8 (height, width, 1 or 3), but got {array.dtype} {array.shape}: "
+            "preprocess all images to float arrays, or convert this one to uint8."
+        )
+    return as_png(array)
+
+
 def _are_floats(images: list) -> bool:
     floats = [isinstance(image, np.ndarray) and image.dtype.kind == "f" for image in images]
     if any(floats) and not all(floats):
-        raise ValueError("Preprocessed float images cannot be mixed with files or uint8 images: send them apart.")
+        raise ValueError("Preprocessed float images cannot be mixed with files or uint8 images: send them separately.")
     return bool(floats) and all(floats)
 
 
 def _named(outputs, name: str):
-    """An output by name; a signature's only output has none over REST."""
+    """Returns an output by name. Over REST, a signature's only output comes without its name."""
     if not isinstance(outputs, dict):
         return outputs
     if name not in outputs:

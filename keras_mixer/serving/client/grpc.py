@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_mixer.serving.errors import INSTALL_STUBS, ServingError, need
+from keras_mixer import wire
+from keras_mixer.extras import require
+from keras_mixer.serving.errors import ServingError
 
 
 class GrpcTransport:
@@ -16,18 +18,18 @@ class GrpcTransport:
         model: The model's name.
         version: A version's number, or None.
         label: A version's label, or None.
-        timeout: Seconds for one call, its retries included.
+        timeout: Seconds for one call with its retries.
         retries: How often a call is tried again while the server is UNAVAILABLE, at most 4 (gRPC's own limit).
     """
 
     def __init__(
         self, target: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int
     ):
-        try:
-            import grpc
-            from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-        except ImportError:
-            raise need(INSTALL_STUBS, "tensorflow-serving-api", "protocol='grpc'") from None
+        require("grpc", "tensorflow", extra="tensorflow", purpose="protocol='grpc'")
+        require("tensorflow_serving.apis", command=wire.INSTALL_STUBS, purpose="protocol='grpc'")
+        import grpc
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
         if "://" in target:
             raise ValueError(f"A gRPC address is host:port, but got {target!r}.")
         self._target, self._timeout = target, timeout
@@ -41,7 +43,7 @@ class GrpcTransport:
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]) -> dict[str, np.ndarray]:
-        """The outputs of a signature by name."""
+        """Returns the outputs of a signature by name."""
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -53,7 +55,7 @@ class GrpcTransport:
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
     def status(self, timeout: float | None = None) -> list[dict]:
-        """Version, state and error of each version, within `timeout` seconds if that is less than the usual time."""
+        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
         from tensorflow_serving.apis import get_model_status_pb2
 
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
@@ -64,7 +66,7 @@ class GrpcTransport:
         ]
 
     def metadata(self) -> dict:
-        """The metadata, in the form of REST's `/metadata` document."""
+        """Returns the metadata, in the form of REST's `/metadata` document."""
         from google.protobuf import json_format
         from tensorflow_serving.apis import get_model_metadata_pb2
 

@@ -1,4 +1,4 @@
-"""Which versions of which models answer: a folder is watched, and versions come and go without losing a request."""
+"""Which versions of which models answer. Folders are watched, and versions come and go without losing a request."""
 
 import gc
 import logging
@@ -8,23 +8,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keras_mixer.serving.config import ModelConfig
+from keras_mixer import wire
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.folders import stamp_of, versions_in, wanted_of
-from keras_mixer.serving.metrics import Metrics
-from keras_mixer.serving.servable import Servable
-from keras_mixer.serving.warmup import warm_up
+from keras_mixer.serving.server.config import ModelConfig
+from keras_mixer.serving.server.metrics import Metrics
+from keras_mixer.serving.server.servable import Servable, warm_up
 
 _log = logging.getLogger("keras_mixer.serving")
 
 
 @dataclass
 class _Version:
-    """The life of a version: LOADING, AVAILABLE, UNLOADING, END; a failed load ends with its error."""
+    """The life of a version: LOADING, AVAILABLE, UNLOADING, END. A failed load ends with its error."""
 
     state: str = "LOADING"
     error: str = ""
-    stamp: frozenset = frozenset()  # its files as they were when it was loaded: a failed load waits for other ones
+    stamp: frozenset = (
+        frozenset()
+    )  # its files when it was loaded: after a failed load, it is tried again once they change
     servable: Servable | None = None
     users: int = 0
 
@@ -39,7 +40,7 @@ class _Model:
 
 
 class ModelManager:
-    """Loads, switches and unloads versions. Safe to use from several threads; `poll` from one at a time.
+    """Loads, switches and unloads versions. Several threads may use it, but only one at a time may call `poll`.
 
     Args:
         models: What to serve.
@@ -64,21 +65,21 @@ class ModelManager:
         """Loads every model for the first time.
 
         Raises:
-            FileNotFoundError: If a base path or all its versions are missing.
+            FileNotFoundError: If a base path does not exist, or has no versions.
             ValueError: If no version of a model can be loaded, or a label names one that is not served.
         """
         for model in self._models.values():
             config = model.config
             if not config.base_path.is_dir():
                 raise FileNotFoundError(f"There is no folder {config.base_path}: name a model's base path.")
-            if not versions_in(config.base_path):
+            if not _versions_in(config.base_path):
                 raise FileNotFoundError(
                     f"{config.base_path} has no versions: expected numbered folders, each with a saved_model.pb."
                 )
             self._poll_model(model, config)
             if not model.available():
                 errors = "; ".join(_not_served(model, number) for number in model.versions)
-                raise ValueError(errors or f"{config.base_path} has none of the versions {config.versions!r}.")
+                raise ValueError(errors or f"{config.base_path} lacks the versions {config.versions!r}.")
             for label, number in config.labels.items():
                 if number not in model.available():
                     raise ValueError(
@@ -87,34 +88,34 @@ class ModelManager:
                     )
 
     def poll(self, configs: Iterable[ModelConfig] = ()) -> None:
-        """Looks at every folder once: loads what is new, then lets go of what is no longer wanted.
+        """Looks at every folder once: loads what is new, then unloads what is no longer wanted.
 
         Args:
-            configs: New settings of models that are served, known by their names. They take over once all the
-                versions that they label are available; until then the old ones stand. Other models are passed over.
+            configs: New settings of models that are served, known by their names. They take over once all the versions
+                that they label are available. Until then the old settings stay. Other models are ignored.
         """
         changed = {config.name: config for config in configs}
         for name, model in self._models.items():
             self._poll_model(model, changed.get(name, model.config))
 
     def _poll_model(self, model: _Model, config: ModelConfig) -> None:
-        found, tried = versions_in(config.base_path), []
-        for number in wanted_of(config, found):
+        found, tried = _versions_in(config.base_path), []
+        for number in _wanted_of(config, found):
             version = model.versions.get(number)
             if version is None or version.state == "END":
-                stamp = stamp_of(found[number].parent)
+                stamp = _stamp_of(found[number])
                 if version is None or not version.error or version.stamp != stamp:
                     tried.append(number)
-                    self._load(model, number, found[number].parent, stamp)
-        if model.available():  # else `load` raises the same
+                    self._load(model, number, found[number], stamp)
+        if model.available():  # otherwise `load` raises the same
             for number in tried:
                 if model.versions[number].error:
                     _log.error(_not_served(model, number))
         if set(config.labels.values()) <= set(model.available()):
             with self._lock:
                 model.config = config
-        wanted = {*wanted_of(model.config, found), *wanted_of(config, found)}
-        # A folder that is empty or out of reach for a moment ends no service, nor does a new version that fails.
+        wanted = {*_wanted_of(model.config, found), *_wanted_of(config, found)}
+        # Service goes on if a folder is empty or unreachable for a moment, or a new version fails.
         if any(number in model.available() for number in wanted):
             for number in model.available():
                 if number not in wanted:
@@ -128,7 +129,7 @@ class ModelManager:
         try:
             servable = Servable(name, number, path)
             warm_up(servable, self._batch_sizes)
-        except Exception as error:  # whatever it is, the version must not stay LOADING for ever
+        except Exception as error:  # the version must not stay LOADING for ever
             message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             with self._lock:
                 version.state, version.error = "END", message
@@ -157,10 +158,10 @@ class ModelManager:
 
     @contextmanager
     def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Servable]:
-        """A version to run: the one asked for, or the highest. It is not unloaded before the block ends.
+        """Gives the version that is asked for, or the highest, and keeps it loaded until the block ends.
 
         Raises:
-            RequestError: If there is none (NOT_FOUND), or the label is unknown.
+            RequestError: If there is no such version (NOT_FOUND), or the label is unknown.
         """
         with self._lock:
             entry = self._find(name, version, label)
@@ -189,7 +190,7 @@ class ModelManager:
         return model.versions[version]
 
     def status(self, name: str, version: int | None = None, label: str | None = None) -> list[tuple[int, str, str]]:
-        """Number, state and error of a model's versions, the highest first.
+        """Returns number, state and error of a model's versions, the highest first.
 
         Raises:
             RequestError: If the model, the version or the label is unknown.
@@ -208,7 +209,7 @@ class ModelManager:
         return rows
 
     def known(self, name: str) -> bool:
-        """Whether `name` is a model of this server."""
+        """Says whether this server has a model called `name`."""
         return name in self._models
 
     @property
@@ -219,3 +220,28 @@ class ModelManager:
 
 def _not_served(model: _Model, number: int) -> str:
     return f"Version {number} of {model.config.name} cannot be served: {model.versions[number].error}"
+
+
+def _versions_in(base_path: Path) -> dict[int, Path]:
+    try:
+        return wire.versions_in(base_path)
+    except OSError as error:
+        _log.warning("%s cannot be read: %s", base_path, error)
+        return {}
+
+
+def _stamp_of(folder: Path) -> frozenset:
+    """Returns names, sizes and times of all files of a version, which a slow copy changes until it is complete."""
+    try:
+        files = [(str(file), file.stat()) for file in folder.rglob("*")]
+    except OSError:  # a file was removed after it was listed
+        return frozenset()
+    return frozenset((name, status.st_size, status.st_mtime_ns) for name, status in files)
+
+
+def _wanted_of(config: ModelConfig, found: dict[int, Path]) -> list[int]:
+    """Returns the versions that the policy serves and those that have a label, the highest first."""
+    numbers = sorted(found, reverse=True)
+    policy = {"latest": numbers[:1], "all": numbers}.get(config.versions) if isinstance(config.versions, str) else None
+    served = set(config.versions if policy is None else policy) | set(config.labels.values())
+    return [number for number in numbers if number in served]

@@ -11,19 +11,20 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
+from keras_mixer import wire
 from keras_mixer.serving.errors import ServingError
 
-# Requests that change nothing may be sent again: predictions do not.
+# A prediction changes nothing on the server, so it may be sent again.
 _RETRIED = (502, 503, 504)
 
 
 class _Retry(Retry):
-    """Retries lost connections and unavailable servers, but not a time-out: its time is spent."""
+    """Retries lost connections and unavailable servers, but not time-outs, because their time is spent."""
 
     def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
         if isinstance(error, ReadTimeoutError):
             raise error
-        # A refused connection is told by an error of the same family.
+        # A refused connection raises a subclass of the time-out.
         if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
             raise MaxRetryError(_pool, url, error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
@@ -46,7 +47,7 @@ class RestTransport:
             raise ValueError(f"A REST address begins with http:// or https://, but got {url!r}.")
         base = url.rstrip("/").removesuffix("/v1")
         choice = f"/versions/{version}" if version is not None else f"/labels/{quote(label, safe='')}" if label else ""
-        self._address = f"{base}/v1/models/{quote(model, safe='')}{choice}"
+        self._address = f"{base}{wire.model_path(quote(model, safe=''))}{choice}"
         self._timeout = timeout
         self._session = requests.Session()
         retry = _Retry(
@@ -56,12 +57,12 @@ class RestTransport:
             self._session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=32))
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]):
-        """The outputs of a signature: a dict by name, or the bare value of an only output."""
+        """Returns the outputs of a signature: a dict by name, or the bare value of a single output."""
         body = {"signature_name": signature, "inputs": {name: _written(value) for name, value in inputs.items()}}
         return self._call("POST", ":predict", _dump(body))["outputs"]
 
     def status(self, timeout: float | None = None) -> list[dict]:
-        """Version, state and error of each version, within `timeout` seconds if that is less than the usual time."""
+        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
         return [
             {
                 "version": int(row["version"]),
@@ -72,7 +73,7 @@ class RestTransport:
         ]
 
     def metadata(self) -> dict:
-        """The `/metadata` document."""
+        """Returns the `/metadata` document."""
         return self._call("GET", "/metadata")
 
     def _call(self, method: str, path: str, body: bytes | None = None, timeout: float | None = None):
@@ -107,7 +108,7 @@ def _written(value):
 
 
 def _dump(body: dict) -> bytes:
-    """JSON, by orjson where it is installed: it writes arrays several times faster."""
+    """Writes JSON, with orjson if it is installed, because that writes arrays several times faster."""
     try:
         import orjson
     except ImportError:

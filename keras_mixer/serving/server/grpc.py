@@ -11,18 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.servable import Signature
-from keras_mixer.serving.service import ModelSpec, PredictService
-from keras_mixer.serving.tensors import TensorSpec
+from keras_mixer.serving.server.servable import Signature
+from keras_mixer.serving.server.service import ModelSpec, PredictService
+from keras_mixer.serving.server.tensors import TensorSpec
 
 # Each request in flight holds a thread while it waits for its batch.
 _THREADS = 64
-_LARGEST = 2**31 - 1  # gRPC counts a message's bytes by a C int
+_LARGEST = 2**31 - 1  # gRPC counts a message's bytes with a C int
 _log = logging.getLogger("keras_mixer.serving")
 
 
 def stubs_installed() -> bool:
-    """Whether gRPC can be served."""
+    """Says whether gRPC can be served."""
     try:
         import grpc  # noqa: F401
         import tensorflow_serving  # noqa: F401
@@ -32,10 +32,10 @@ def stubs_installed() -> bool:
 
 
 def grpc_server(host: str, port: int, max_message_bytes: int):
-    """A gRPC server bound to an address, without services yet, and the port that it got.
+    """Binds a gRPC server without services to an address, and returns it with its port.
 
     Raises:
-        OSError: If the address is taken or not of this machine.
+        OSError: If the port is in use, or the host is not of this machine.
     """
     import grpc
 
@@ -54,14 +54,14 @@ def grpc_server(host: str, port: int, max_message_bytes: int):
 
 
 def release(server) -> None:
-    """Gives the port of a server back, which may not have been started: one that is stopped before keeps it."""
-    with contextlib.suppress(ValueError):  # it has been started
+    """Releases a server's port. A server that never started would keep its port when stopped, so it is started."""
+    with contextlib.suppress(ValueError):  # it runs already
         server.start()
     server.stop(None).wait()
 
 
 def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoop) -> None:
-    """Adds TF Serving's two services to a gRPC server; predictions run on `loop`."""
+    """Adds TF Serving's two services to a gRPC server. Predictions run on `loop`."""
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -125,11 +125,11 @@ def _filtered(names, outputs) -> list[str]:
 
 
 def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:
-    """The tensor that a TensorProto declares, once its type and shape are those of the input."""
+    """Makes the tensor that a TensorProto declares, if its type and shape are those of the input."""
     import tensorflow as tf
 
-    # A TensorProto may repeat one value over any shape that it declares: a few bytes could ask for terabytes. A string
-    # would be copied each time, so that strings have to come one by one.
+    # A TensorProto may repeat one value over any shape that it declares, so a few bytes could ask for terabytes. A
+    # string would be copied each time, so strings must come one by one.
     sizes = tuple(dim.size for dim in proto.tensor_shape.dim)
     try:
         dtype = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype)
@@ -140,7 +140,7 @@ def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:
             raise invalid(f"Input {spec.name!r} declares a shape that is not accepted: {list(sizes)}.")
         return tf.make_ndarray(proto)
     except (TypeError, ValueError, KeyError) as error:
-        raise invalid(f"Input {spec.name!r} is not a sound tensor: {error}") from None
+        raise invalid(f"Input {spec.name!r} cannot be read as a tensor: {error}") from None
 
 
 def _metadata(service: PredictService, request):

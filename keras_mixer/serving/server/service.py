@@ -1,4 +1,4 @@
-"""One prediction, whatever the protocol: find the version, read the inputs, check them, run them."""
+"""One prediction over either protocol: find the version, read the inputs, check them, and run them."""
 
 import asyncio
 import time
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_mixer.serving.batching import Batcher
-from keras_mixer.serving.config import Limits
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.manager import ModelManager
-from keras_mixer.serving.metrics import Metrics
-from keras_mixer.serving.servable import Signature
+from keras_mixer.serving.server.batching import Batcher
+from keras_mixer.serving.server.config import Limits
+from keras_mixer.serving.server.manager import ModelManager
+from keras_mixer.serving.server.metrics import Metrics
+from keras_mixer.serving.server.servable import Signature
 
-# Below this many bytes a request is read on the event loop: handing it to a thread would take longer.
+# A request of fewer bytes is read on the event loop, because handing it to a thread would take longer.
 _INLINE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model a request names: the highest version, unless a version or a label is given."""
+    """The model that a request names: its highest version, unless a version or a label is given."""
 
     name: str
     version: int | None = None
@@ -28,7 +28,7 @@ class ModelSpec:
 
 
 class PredictService:
-    """What REST and gRPC both call. To be used on one event loop.
+    """What REST and gRPC both call. It belongs to one event loop.
 
     Args:
         manager: The models.
@@ -40,7 +40,7 @@ class PredictService:
     def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
         self.manager, self.metrics, self.limits = manager, metrics, limits
         self._batcher = batcher
-        # Large bodies are read one at a time: JSON takes many times its size in memory.
+        # Large bodies are read one at a time, because JSON takes many times its size in memory.
         self._reading = asyncio.Lock()
 
     async def predict(
@@ -57,8 +57,8 @@ class PredictService:
         Args:
             spec: The model.
             signature_name: Empty for the default signature.
-            read: Gives the request's inputs, knowing the signature; may take long for a large request.
-            size: The request's bytes.
+            read: Returns the request's inputs, given the signature. It may take long for a large request.
+            size: The number of the request's bytes.
             entrypoint: "REST" or "GRPC".
 
         Returns:
@@ -69,7 +69,7 @@ class PredictService:
         """
         start = time.perf_counter()
         status = "INTERNAL"
-        # A signature that is missing has a status of its own in each protocol of TF Serving.
+        # TF Serving's protocols give different statuses for a missing signature.
         missing = "INVALID_ARGUMENT" if entrypoint == "REST" else "FAILED_PRECONDITION"
 
         def checked(signature: Signature) -> Mapping[str, np.ndarray]:

@@ -12,13 +12,13 @@ import orjson
 from aiohttp import web
 from google.protobuf import json_format
 
-from keras_mixer.serving import metrics
+from keras_mixer import wire
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.servable import Signature
-from keras_mixer.serving.service import ModelSpec, PredictService
-from keras_mixer.serving.tensors import from_json, to_json
+from keras_mixer.serving.server.servable import Signature
+from keras_mixer.serving.server.service import ModelSpec, PredictService
+from keras_mixer.serving.server.tensors import from_json, to_json
 
-_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
 _READ = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _MAX_VERSION = 2**63 - 1
@@ -26,7 +26,7 @@ _log = logging.getLogger("keras_mixer.serving")
 
 
 class RestHandler:
-    """Answers every HTTP request of the server; errors have TF Serving's form, `{"error": ...}`.
+    """Answers every HTTP request of the server. Errors have TF Serving's form, `{"error": ...}`.
 
     Args:
         service: What answers predictions.
@@ -40,7 +40,7 @@ class RestHandler:
             return await self._route(request)
         except RequestError as error:
             return _error(error)
-        except ConnectionError:  # the client has gone: no answer reaches it
+        except ConnectionError:  # the client has gone, and no answer would reach it
             raise
         except Exception:
             _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
@@ -52,7 +52,7 @@ class RestHandler:
             if match["method"].lower() != "predict":
                 raise RequestError("UNIMPLEMENTED", f"This server answers :predict, not :{match['method']}.")
             return await self._predict(_model_spec(match), await self._body(request))
-        if request.method == "GET" and path == metrics.PATH:
+        if request.method == "GET" and path == wire.METRICS_PATH:
             return web.Response(body=self._service.metrics.exposition(), content_type="text/plain")
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
@@ -91,7 +91,7 @@ class RestHandler:
         rows = "instances" in document
 
         def read(signature: Signature) -> Mapping[str, np.ndarray]:
-            # Handed over, so that the document does not stay in memory beside its arrays.
+            # Taken out, so that the document does not stay in memory beside its arrays.
             value = document.pop("instances" if rows else "inputs")
             return _read_rows(value, signature) if rows else _read_columns(value, signature)
 
@@ -182,6 +182,6 @@ def _error(error: RequestError) -> web.Response:
     response = web.Response(
         body=json.dumps({"error": error.message}).encode(), content_type="application/json", status=error.http_status
     )
-    if error.http_status in (408, 413):  # the rest of the body is not waited for
+    if error.http_status in (408, 413):  # do not wait for the rest of the body
         response.force_close()
     return response

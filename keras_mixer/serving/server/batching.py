@@ -1,4 +1,4 @@
-"""Requests that wait together run together: one queue per signature of a version."""
+"""Requests that wait at the same time run together, in one queue per signature of a version."""
 
 import asyncio
 import itertools
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_mixer.cores import usable_cores
-from keras_mixer.serving.config import Batching
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.metrics import Metrics
-from keras_mixer.serving.servable import Servable, Signature
+from keras_mixer.serving.server.config import Batching
+from keras_mixer.serving.server.metrics import Metrics
+from keras_mixer.serving.server.servable import Servable, Signature
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -35,12 +35,12 @@ class _Queue:
 
 
 class Batcher:
-    """Runs checked requests in batches, on threads of its own. To be used on one event loop.
+    """Runs checked requests in batches, on threads of its own. It belongs to one event loop.
 
-    A batch leaves, as soon as a thread is free, when it is full, when it holds as many rows as have lately been
-    under way together (so that a lone client waits for nobody), or when its first request has waited for the
-    time-out. What arrives meanwhile joins the next one. A batch that fails is run again request by request, so that
-    a bad request harms only itself.
+    A batch starts, as soon as a thread is free, in three cases: it is full; it holds as many rows as were recently in
+    progress at once, so that a single client does not wait for others; or its first request has waited for the
+    time-out. Requests that arrive later join the next batch. A batch that fails is run again request by request, so
+    that a bad request harms only itself.
 
     Args:
         options: None runs every request by itself, one per processor at a time.
@@ -54,12 +54,12 @@ class Batcher:
         self._free = self._options.num_batch_threads
         self._threads = ThreadPoolExecutor(self._free, thread_name_prefix="keras_mixer_batch")
         self._queues: dict[tuple, _Queue] = {}
-        self._hurried = False
-        self._under_way = 0  # rows that wait or run
-        self._lately = 0.0  # the most rows under way of late; falls with every batch
+        self._stopping = False
+        self._in_progress = 0  # rows that wait or run
+        self._recent_peak = 0.0  # the most rows in progress of late; falls with every batch
 
     async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The outputs for `inputs`, which the signature's `check` has passed.
+        """Returns the outputs for `inputs`, which the signature's `check` has passed.
 
         Raises:
             RequestError: If the model fails on these inputs, or too many requests wait (UNAVAILABLE).
@@ -80,7 +80,7 @@ class Batcher:
 
     def _enqueue(self, loop, servable, signature, inputs, rows) -> asyncio.Future:
         options = self._options
-        # Inner axes may be open too: only arrays of one shape can be concatenated.
+        # Inner axes may be open too, and only arrays of one shape can be concatenated.
         key = (id(servable), signature.name, *(array.shape[1:] for _, array in sorted(inputs.items())))
         queue = self._queues.setdefault(key, _Queue(servable, signature))
         result = loop.create_future()
@@ -90,8 +90,8 @@ class Batcher:
         wait = options.batch_timeout_micros / 1e6
         queue.tasks.append(_Task(inputs, rows, loop.time() + wait, result))
         queue.rows += rows
-        self._under_way += rows
-        self._lately = max(self._lately, self._under_way)
+        self._in_progress += rows
+        self._recent_peak = max(self._recent_peak, self._in_progress)
         if queue.rows >= self._enough:
             loop.call_soon(self._dispatch, loop)  # what arrived together is enqueued first
         elif len(queue.tasks) == 1:
@@ -100,8 +100,8 @@ class Batcher:
 
     @property
     def _enough(self) -> int:
-        """The rows for which a batch waits."""
-        return 1 if self._hurried else min(self._options.max_batch_size, round(self._lately))
+        """The number of rows for which a batch waits."""
+        return 1 if self._stopping else min(self._options.max_batch_size, round(self._recent_peak))
 
     def _dispatch(self, loop) -> None:
         """Starts the batches that are due, the longest waiting first, while threads are free."""
@@ -119,7 +119,7 @@ class Batcher:
             queue = self._queues[key]
             batch = self._take(queue)
             if not queue.tasks:
-                del self._queues[key]  # also lets go of the version
+                del self._queues[key]  # also releases the version
             else:
                 loop.call_at(queue.tasks[0].due, self._dispatch, loop)
             if batch:
@@ -134,7 +134,7 @@ class Batcher:
             task = queue.tasks.popleft()
             queue.rows -= task.rows
             if task.result.done():  # its caller has gone
-                self._under_way -= task.rows
+                self._in_progress -= task.rows
             else:
                 batch.append(task)
                 rows += task.rows
@@ -142,8 +142,8 @@ class Batcher:
 
     def _finish(self, loop, batch: list[_Task], work: asyncio.Future) -> None:
         self._free += 1
-        self._under_way -= sum(task.rows for task in batch)
-        self._lately = max(self._under_way, 0.9 * self._lately)
+        self._in_progress -= sum(task.rows for task in batch)
+        self._recent_peak = max(self._in_progress, 0.9 * self._recent_peak)
         error = None if work.cancelled() else work.exception()
         results: Sequence = [error] * len(batch) if error else () if work.cancelled() else work.result()
         for task, result in zip(batch, results, strict=False):
@@ -156,7 +156,7 @@ class Batcher:
         self._dispatch(loop)
 
     def _execute(self, servable: Servable, signature: Signature, batch: list[_Task]) -> list:
-        """On a batch thread: each task's outputs, or the error that is its own."""
+        """Returns each task's outputs or its own error. Runs on a batch thread."""
         rows = sum(task.rows for task in batch)
         size = self._options.padded_size(rows)
         self._metrics.batch(servable.name, rows)
@@ -173,13 +173,13 @@ class Batcher:
         edges = np.cumsum([0, *(task.rows for task in batch)])
         return [{name: array[start:end] for name, array in outputs.items()} for start, end in itertools.pairwise(edges)]
 
-    def hurry(self) -> None:
-        """From now on no request waits for company: the server is stopping. To be called on the event loop."""
-        self._hurried = True
+    def stop_waiting(self) -> None:
+        """Runs every request at once from now on, because the server is stopping. Call it on the event loop."""
+        self._stopping = True
         self._dispatch(asyncio.get_running_loop())
 
     def close(self) -> None:
-        """Stops the threads once what runs is done."""
+        """Stops the threads once their work is done."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 

@@ -1,4 +1,4 @@
-"""The embedded server: models, REST and gRPC, from start to stop. For development and tests, not for production."""
+"""The server for development and tests: models, REST and gRPC, from start to stop."""
 
 import asyncio
 import logging
@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from keras_mixer.serving.config import Batching, Limits, ModelConfig
-from keras_mixer.serving.errors import INSTALL_SERVE, INSTALL_STUBS, need
+from keras_mixer import wire
+from keras_mixer.extras import require
+from keras_mixer.serving.server.config import Batching, Limits, ModelConfig
 
 _log = logging.getLogger("keras_mixer.serving")
 _BACKLOG = 512
@@ -18,8 +19,8 @@ _BACKLOG = 512
 class Server:
     """Answers TF Serving's REST and gRPC for SavedModels, from a thread of its own, until it is stopped.
 
-    It is made for development: one process, no TLS, no authentication. For production take TF Serving, KServe or
-    Ray Serve, which read the same folders.
+    It is made for development: it has one process, and neither TLS nor authentication. For production use TF Serving,
+    KServe or Ray Serve, which read the same folders.
 
     Args:
         models: A model's base path (a folder of numbered versions), a `ModelConfig`, or several of either.
@@ -28,14 +29,14 @@ class Server:
         port: The gRPC port; 0 takes a free one, None serves REST only.
         batching: How waiting requests run together; None runs each by itself.
         limits: What a request may cost.
-        poll_seconds: How often the folders are looked at for new versions.
-        reread: Called as often for the settings of the models as they are now, such as
-            `lambda: read_model_config(file)`: their versions and labels may change while the server runs.
+        poll_seconds: Seconds between two looks for new versions.
+        reread: Called at each look. Returns the present settings of the models, such as
+            `lambda: read_model_config(file)`, because versions and labels may change while the server runs.
 
     Raises:
-        ValueError: If a setting is out of range; when it starts, if a model cannot be loaded.
-        OSError: When it starts, if a port is taken, or a folder or its versions are missing.
-        ImportError: When it starts, if a package of the extra `serve` is missing.
+        ValueError: If a setting is out of range; at the start, if a model cannot be loaded.
+        OSError: At the start, if a port is in use, or a folder or its versions do not exist.
+        ImportError: At the start, if a package of the extra `serve` is not installed.
 
     Example:
         >>> with keras_mixer.serving.Server("saved_models/digits", rest_port=0, port=None) as server:
@@ -48,8 +49,8 @@ class Server:
         models: str | os.PathLike | ModelConfig | Iterable[str | os.PathLike | ModelConfig],
         *,
         host: str = "127.0.0.1",
-        rest_port: int = 8501,
-        port: int | None = 8500,
+        rest_port: int = wire.REST_PORT,
+        port: int | None = wire.GRPC_PORT,
         batching: Batching | None = Batching(),  # noqa: B008 (frozen)
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         poll_seconds: float = 1.0,
@@ -78,7 +79,7 @@ class Server:
     def grpc_target(self) -> str:
         """The gRPC address, as `Client` takes it with `protocol="grpc"`."""
         if self.port is None:
-            raise ValueError("This server speaks no gRPC: give it a port.")
+            raise ValueError("This server does not speak gRPC: give it a port.")
         return f"{self._address}:{self.port}"
 
     @property
@@ -86,24 +87,23 @@ class Server:
         return f"[{self.host}]" if ":" in self.host else self.host
 
     def start(self) -> "Server":
-        """Loads the models and listens; returns when requests are answered."""
+        """Loads the models and listens. Returns when requests are answered."""
         if self._thread is not None:
             raise RuntimeError("The server runs already: stop it first.")
-        try:
-            import aiohttp  # noqa: F401
-            import orjson  # noqa: F401
-        except ImportError as error:
-            raise need(INSTALL_SERVE, error.name or "aiohttp", "The server") from None
-        from keras_mixer.serving.grpc_server import grpc_server, release, stubs_installed
-        from keras_mixer.serving.manager import ModelManager
-        from keras_mixer.serving.metrics import Metrics
+        require("aiohttp", "orjson", "prometheus_client", extra="serve", purpose="The server")
+        require("tensorflow", extra="tensorflow", purpose="The server")
+        if self.port is not None:
+            require("grpc", extra="serve", purpose="Serving gRPC")
+            command = f"{wire.INSTALL_STUBS}; or serve REST only"
+            require("tensorflow_serving", command=command, purpose="Serving gRPC")
+        from keras_mixer.serving.server.grpc import grpc_server, release
+        from keras_mixer.serving.server.manager import ModelManager
+        from keras_mixer.serving.server.metrics import Metrics
 
-        if self.port is not None and not stubs_installed():
-            raise need(f"{INSTALL_STUBS}; or serve REST only", "tensorflow-serving-api", "gRPC")
         self._metrics = Metrics()
         sizes = (1, self._batching.max_batch_size) if self._batching else (1,)
         self._manager = ModelManager(self.models, self._metrics, sizes)
-        # The ports come first: whether they are free is known at once, loading takes long.
+        # The ports come first, because loading the models takes long.
         listener = _listen(self.host, self.rest_port)
         self._grpc = None
         try:
@@ -138,10 +138,10 @@ class Server:
     async def _serve(self, listener: socket.socket, started: threading.Event) -> None:
         from aiohttp import web
 
-        from keras_mixer.serving.batching import Batcher
-        from keras_mixer.serving.grpc_server import add_services
-        from keras_mixer.serving.rest import RestHandler
-        from keras_mixer.serving.service import PredictService
+        from keras_mixer.serving.server.batching import Batcher
+        from keras_mixer.serving.server.grpc import add_services
+        from keras_mixer.serving.server.rest import RestHandler
+        from keras_mixer.serving.server.service import PredictService
 
         batcher = Batcher(self._batching, self._metrics)
         try:
@@ -162,9 +162,9 @@ class Server:
             return
         started.set()
         await self._stop.wait()
-        # No new connection or call; those in flight are answered; then everything closes.
+        # New connections and calls are refused, those in flight are answered, and then everything closes.
         sockets.close()
-        batcher.hurry()
+        batcher.stop_waiting()
         stopped = None if self._grpc is None else self._grpc.stop(self._limits.stop_timeout)
         http.pre_shutdown()
         await http.shutdown(self._limits.stop_timeout)
@@ -178,17 +178,17 @@ class Server:
         while not self._stopping.wait(self._poll_seconds):
             try:
                 configs, fault = list(self._reread()), ""
-            except (OSError, ValueError) as error:  # the last good settings go on; the same fault is told once
+            except (OSError, ValueError) as error:  # the last good settings stay, and the same fault is logged once
                 if str(error) != fault:
                     _log.error("The settings of the models cannot be read again: %s", error)
                 fault = str(error)
             try:
                 self._manager.poll(configs)
-            except Exception:  # the versions at hand go on answering
+            except Exception:  # the loaded versions go on answering
                 _log.exception("Looking for new versions failed")
 
     def stop(self) -> None:
-        """Refuses what is new, answers what is in flight, and returns when all is closed. Idle when not running."""
+        """Refuses new requests, answers those in flight, and closes. Does nothing if the server is not running."""
         if self._thread is None:
             return
         self._stopping.set()
@@ -205,7 +205,7 @@ class Server:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address, not yet listening."""
+    """Returns a socket that listens on an address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -214,7 +214,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # A second socket can bind to the same address until one of them listens: it must be seen now.
+        # A second socket can bind to the same address until one of them listens, so this one listens now.
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

@@ -1,4 +1,4 @@
-"""Tensors as TF Serving's JSON writes them, to NumPy arrays and back."""
+"""Converts tensors between TF Serving's JSON and NumPy arrays."""
 
 import base64
 import binascii
@@ -24,20 +24,20 @@ _JSON_NAMES: dict[type, str] = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a signature: its NumPy dtype (object: bytes), and its shape where it is known."""
+    """One input or output of a signature: its NumPy dtype (object for bytes), and its shape if it is known."""
 
     name: str
     dtype: np.dtype
     shape: tuple[int | None, ...] | None
 
     def check(self, array: np.ndarray) -> None:
-        """Raises a RequestError unless `array` can be this tensor: type, rank, sizes, and every number finite."""
+        """Raises a RequestError unless the array's type and shape fit this tensor, and every number is finite."""
         self.check_form(array.dtype, array.shape)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise invalid(f"Input {self.name!r} holds NaN or infinity: send finite numbers.")
 
     def check_form(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        """Raises a RequestError unless an array of this type and shape can be this tensor."""
+        """Raises a RequestError unless an array of this type and shape fits this tensor."""
         if dtype != self.dtype:
             raise invalid(f"Input {self.name!r} must be of type {self._type}, but got {dtype.name}.")
         if self.shape is not None and (
@@ -62,7 +62,7 @@ def _text(shape: tuple[int | None, ...]) -> str:
 def from_json(value, spec: TensorSpec) -> np.ndarray:
     """Reads nested lists, numbers, strings and `{"b64": ...}` objects as an array of the type of `spec`.
 
-    The lists are flattened one axis at a time, which checks every element's type at the speed of `set` and `map`.
+    Flattening the lists one axis at a time checks every element's type at the speed of `set` and `map`.
 
     Raises:
         RequestError: If lists are ragged or nested too deep, or an element is of a wrong type.
@@ -93,7 +93,7 @@ def _leaves(values: list, spec: TensorSpec) -> np.ndarray:
         array[:] = [_bytes(value, spec) for value in values]
         return array
     if spec.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, and `check` refuses that
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, which `check` refuses
             return np.array(values, dtype=np.float64).astype(spec.dtype)
     try:
         wide = np.array(values, dtype=np.uint64 if spec.dtype == np.uint64 else np.int64)
@@ -119,7 +119,7 @@ def _bytes(value, spec: TensorSpec) -> bytes:
 
 
 def to_json(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
-    """Writes a response's body: `predictions` (rows) or `outputs` (columns); one output drops its name.
+    """Writes a response's body: `predictions` (rows) or `outputs` (columns). A single output has no name in it.
 
     Raises:
         RequestError: If `rows` is asked for and the outputs do not share their first axis.
@@ -127,7 +127,7 @@ def to_json(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
     sizes = {array.shape[:1] for array in outputs.values()}
     if rows and (len(sizes) != 1 or () in sizes):
         raise invalid('The outputs do not share a batch axis: send columnar "inputs" instead of "instances".')
-    # JSON has no NaN or infinity; TF Serving writes them all the same, as Python's own module does.
+    # JSON lacks NaN and infinity, but TF Serving writes them, as Python's own module does.
     finite = all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values())
     columns = {name: _writable(name, array, as_list=not finite) for name, array in outputs.items()}
     body: object

@@ -1,23 +1,20 @@
-"""Counters for Prometheus, under TF Serving's names where it has them."""
+"""Counters for Prometheus. Those that TF Serving has too are named as there."""
 
-from keras_mixer.serving.errors import INSTALL_SERVE, need
+from keras_mixer.extras import require
 
-PATH = "/monitoring/prometheus/metrics"
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _MICROSECONDS = tuple(500 * 2**power for power in range(16))  # half a millisecond to 16 seconds
 
 
 class Metrics:
-    """One server's metrics, in a registry of their own: several servers may share a process.
+    """One server's metrics, in a registry of their own, because several servers may share a process.
 
-    The request counter ends in `_total`, as the client library has it; TF Serving's does not.
+    The client library appends `_total` to the request counter's name, which TF Serving does not.
     """
 
     def __init__(self):
-        try:
-            import prometheus_client
-        except ImportError:
-            raise need(INSTALL_SERVE, "prometheus_client", "The server") from None
+        require("prometheus_client", extra="serve", purpose="The server")
+        import prometheus_client
 
         self._registry = prometheus_client.CollectorRegistry()
         self._requests = prometheus_client.Counter(
@@ -52,7 +49,7 @@ class Metrics:
         )
 
     def request(self, model: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Records one predict request; `model` is a served one or empty, so that clients cannot add names."""
+        """Records one predict request. `model` is empty if it is not served, so that clients cannot add names."""
         self._requests.labels(model, status).inc()
         if status == "OK":
             self._latency.labels(model, "predict", entrypoint).observe(seconds * 1e6)
@@ -62,14 +59,14 @@ class Metrics:
         self._batches.labels(model).observe(rows)
 
     def version(self, model: str, version: int, available: bool) -> None:
-        """Records that a version begins or ends to answer."""
+        """Records that a version begins to answer requests, or stops."""
         if available:
             self._versions.labels(model, str(version)).set(1)
         else:
             self._versions.remove(model, str(version))
 
     def exposition(self) -> bytes:
-        """The text that Prometheus reads."""
+        """Returns the text that Prometheus reads."""
         from prometheus_client import generate_latest
 
         return generate_latest(self._registry)
