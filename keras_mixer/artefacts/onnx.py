@@ -51,17 +51,7 @@ def check_suffix(path: pathlib.Path, suffix: str) -> None:
 
 
 def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: Open) -> None:
-    """Writes a file by `keras.Model.export`, opens it, and compares its scores with the model's.
-
-    Args:
-        model: A functional model of one input and one output.
-        path: The file.
-        kind: Its format, "onnx" or "openvino".
-        open_: Opens it.
-
-    Raises:
-        ValueError: If the file does not open, or its scores differ.
-    """
+    """Writes a file of Keras's format `kind`, and raises a ValueError unless it opens and gives the model's scores."""
     images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
     model = in_float32(on_one_tensor(model))
     expected = np.asarray(model(images, training=False))  # Keras exports only a model that has been called

@@ -75,12 +75,6 @@ def in_float32(model: "keras.Model") -> "keras.Model":
     """Returns the model with every layer computing in float32, or the model itself if they all do.
 
     LiteRT and ONNX have no bfloat16 form of some operations, and choose their own precision when they run.
-
-    Args:
-        model: A functional model with any dtype policies.
-
-    Returns:
-        A functional model with the same weights.
     """
     import keras
 
@@ -108,12 +102,7 @@ def _with_float32_policies(config):
 
 
 def in_batches(scores: Scores, batch: int | None) -> Scores:
-    """Lets a function of `batch` images take any number; the last batch repeats its last image to be full.
-
-    Args:
-        scores: Takes `batch` images at a time.
-        batch: The number of images; None if `scores` takes any number.
-    """
+    """Lets a function of `batch` images take any number, by repeating the last image. None already takes any number."""
     if batch is None:
         return scores
 

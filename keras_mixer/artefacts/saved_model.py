@@ -151,16 +151,7 @@ def _head_input(model: "keras.Model"):
 
 
 def write_warm_up_requests(version: pathlib.Path, model_name: str, preprocessing: Preprocessing) -> pathlib.Path:
-    """Writes one request with a blank image for each of `serving_default` and `serving_bytes`.
-
-    Args:
-        version: Folder of a SavedModel.
-        model_name: The name that it is served under.
-        preprocessing: The model's preprocessing.
-
-    Returns:
-        The file, a TFRecord of `PredictionLog`.
-    """
+    """Writes one request with a blank image for each of `serving_default` and `serving_bytes`, as TFRecords."""
     import tensorflow as tf
 
     shape = preprocessing.input_shape
@@ -173,66 +164,29 @@ def write_warm_up_requests(version: pathlib.Path, model_name: str, preprocessing
     }
     path = version / wire.WARM_UP_FILE
     path.parent.mkdir()
-    log_class = _prediction_log_class()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests.items():
-            log = log_class()
-            request = log.predict_log.request
-            request.model_spec.name, request.model_spec.signature_name = model_name, signature
-            for name, tensor in inputs.items():
-                request.inputs[name].ParseFromString(tensor.SerializeToString())
-            writer.write(log.SerializeToString())
+            writer.write(_prediction_log(model_name, signature, inputs))
     return path
 
 
-def _prediction_log_class():
-    """Makes the fields used here of TF Serving's message `PredictionLog`, by their published numbers.
+def _prediction_log(model_name: str, signature: str, inputs: dict) -> bytes:
+    """Writes TF Serving's message `PredictionLog` by the published numbers of its fields.
 
     The package tensorflow-serving-api cannot be required, because it installs the full TensorFlow beside any other.
     The tests read the file back with it.
     """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-    from tensorflow.core.framework import tensor_pb2
 
-    kind = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="keras_mixer/warmup.proto",
-        package="tensorflow.serving",
-        syntax="proto3",
-        dependency=[tensor_pb2.DESCRIPTOR.name],
-    )
+    def field(number: int, content: bytes) -> bytes:
+        size, head = len(content), bytes([number << 3 | 2])
+        while size > 0x7F:
+            head, size = head + bytes([size & 0x7F | 0x80]), size >> 7
+        return head + bytes([size]) + content
 
-    def add(message, name: str, number: int, type_name: str = "", label=kind.LABEL_OPTIONAL) -> None:
-        type_ = kind.TYPE_MESSAGE if type_name else kind.TYPE_STRING
-        message.field.add(name=name, number=number, type=type_, type_name=type_name or None, label=label)
-
-    spec = file.message_type.add(name="ModelSpec")
-    add(spec, "name", 1)
-    add(spec, "signature_name", 3)
-    request = file.message_type.add(name="PredictRequest")
-    add(request, "model_spec", 1, ".tensorflow.serving.ModelSpec")
-    # A map field is a repeated message of key and value.
-    add(request, "inputs", 2, ".tensorflow.serving.PredictRequest.InputsEntry", kind.LABEL_REPEATED)
-    inputs = request.nested_type.add(name="InputsEntry")
-    inputs.options.map_entry = True
-    add(inputs, "key", 1)
-    add(inputs, "value", 2, ".tensorflow.TensorProto")
-    add(file.message_type.add(name="PredictLog"), "request", 1, ".tensorflow.serving.PredictRequest")
-    add(file.message_type.add(name="PredictionLog"), "predict_log", 6, ".tensorflow.serving.PredictLog")
-
-    # A pool of its own, because tensorflow-serving-api may register the same names in the common one.
-    pool = descriptor_pool.DescriptorPool()
-    _add_with_dependencies(pool, tensor_pb2.DESCRIPTOR, set())
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.PredictionLog"))
-
-
-def _add_with_dependencies(pool, file, done: set[str]) -> None:
-    for dependency in file.dependencies:
-        _add_with_dependencies(pool, dependency, done)
-    if file.name not in done:
-        done.add(file.name)
-        pool.AddSerializedFile(file.serialized_pb)
+    request = field(1, field(1, model_name.encode()) + field(3, signature.encode()))  # model_spec
+    for name, tensor in inputs.items():
+        request += field(2, field(1, name.encode()) + field(2, tensor.SerializeToString()))  # an entry of a map
+    return field(6, field(1, request))  # predict_log, request
 
 
 def _open(path: pathlib.Path, _threads: int | None) -> Scores:

@@ -16,14 +16,9 @@ def are_probabilities(scores: np.ndarray) -> bool:
 
 
 def confidences(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
-    """Returns the probability of the best class.
+    """Returns the probability of the best class `(n,)` from finite scores `(n, classes)`.
 
-    Args:
-        scores: Finite scores `(n, classes)`.
-        softmaxed: Whether they are probabilities, whose sum quantization may have moved away from 1, or logits.
-
-    Returns:
-        Probabilities `(n,)`, float64.
+    The scores are logits or probabilities, whose sum quantization may have moved away from 1.
     """
     scores = scores.astype(np.float64)
     if not softmaxed:
@@ -85,16 +80,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 
 def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
-    """Measures the expected calibration error from the predicted classes alone.
-
-    Args:
-        sure: Probability of the predicted class `(n,)`.
-        right: Whether that class is the true one `(n,)`.
-        bins: Number of bins of confidence.
-
-    Returns:
-        The error and the bins, as `calibration` does.
-    """
+    """Measures it from the probability of the predicted class `(n,)`, and whether that is the true one `(n,)`."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)

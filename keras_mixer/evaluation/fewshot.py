@@ -172,13 +172,7 @@ def few_shot_probe(
 
 @dataclasses.dataclass(frozen=True)
 class RidgeClassifier:
-    """A linear classifier of standardised features.
-
-    Attributes:
-        mean: Mean of each feature over the training examples, `(features,)`.
-        deviation: Standard deviation of each feature, `(features,)`.
-        kernel: `(features + 1, classes)`, float64; the last row is the bias divided by `BIAS_FEATURE`.
-    """
+    """A linear classifier of standardised features. The last row of `kernel` is the bias over `BIAS_FEATURE`."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -201,13 +195,6 @@ class RidgePath:
         features: `(n, features)`.
         labels: Integer classes `(n,)`.
         classes: Number of classes.
-
-    Raises:
-        ValueError: If shapes do not fit or a label is out of range.
-
-    Example:
-        >>> path = RidgePath(features, labels, classes=10)
-        >>> path.solve(2.0**10).scores(test_features).argmax(axis=1)
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int):
@@ -234,11 +221,7 @@ class RidgePath:
             self._left, self._right = inputs.T @ basis, basis.T @ targets
 
     def solve(self, penalty: float) -> RidgeClassifier:
-        """Returns the classifier for one penalty.
-
-        Raises:
-            ValueError: If the penalty is not positive.
-        """
+        """Returns the classifier for one positive penalty."""
         if not penalty > 0:
             raise ValueError(f"A penalty must be positive, but got {penalty!r}.")
         # Rounding can leave an eigenvalue of 0 slightly negative.

@@ -242,14 +242,10 @@ def _largest_array(model: "keras.Model") -> int:
 
 
 def available_memory(root: str | os.PathLike = "/") -> float:
-    """Returns the bytes of the host's memory that can be taken without swapping. The cache of files counts as free.
+    """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell.
 
-    Args:
-        root: Where `proc` and `sys` are.
-
-    Returns:
-        The least of what the host and the limits of this process's control groups leave; infinite on a system that
-        tells neither.
+    That is the least of what the host and the limits of this process's control groups leave. The cache of files counts
+    as free. `root` holds `proc` and `sys`.
     """
     root = pathlib.Path(root)
     return min(_of_host(root), *_of_control_groups(root))

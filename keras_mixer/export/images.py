@@ -18,17 +18,11 @@ def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None, *, c
     They come from 20 places spread over the split, because a folder of images is sorted by class. A dataset without a
     split "train" gives them from the split it names.
 
-    Args:
-        card: The model's card.
-        dataset: Another dataset than the card's.
-        corrupt_limit: Number of images that may be unreadable, and are left out.
-
     Returns:
         Images, float32 `(n, height, width, channels)`.
 
     Raises:
-        ValueError: If neither the card nor `dataset` names a dataset, it cannot be opened, or more images cannot be
-            read than `corrupt_limit`.
+        ValueError: If no dataset is named, it cannot be opened, or more than `corrupt_limit` images cannot be read.
     """
     from keras_mixer.data import CorruptImages, evaluation_batches, load
 
@@ -54,15 +48,7 @@ def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None, *, c
 
 
 class RandomImages:
-    """Noise in the range of a model's input, the same in every iteration.
-
-    Attributes:
-        num_examples: How many images there are.
-
-    Args:
-        card: The model's card, whose preprocessing gives the shape and the range.
-        limit: The largest number of images; None for 64.
-    """
+    """At most 64 images of noise in the range of a model's input, the same in every iteration."""
 
     def __init__(self, card: ModelCard, limit: int | None = None):
         self._preprocessing = card.preprocessing

@@ -18,6 +18,9 @@ from keras_mixer.files import written_whole
 REPORT_FILE = "report.json"
 REFERENCE = "keras"
 NOT_RUN = "not run here"
+_COPIED = (  # from the accuracy to the row
+    *("top1", "top5", "agreement", "largest_score_difference", "largest_logit_difference", "not_finite"),
+)
 _RUNTIMES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnxruntime", "openvino")
 
 
@@ -113,13 +116,7 @@ class Report:
 def measured(
     model: str, reference: Predictor, paths: Mapping[str, pathlib.Path], split: EvaluationSplit | RandomImages
 ) -> Report:
-    """Measures artefacts against the Keras model that they were made from.
-
-    Args:
-        model: Name of the model.
-        reference: The Keras model.
-        paths: The artefacts' files, by format.
-        split: The labelled images to measure on, or images without labels to compare on.
+    """Measures artefacts, files by format, against the Keras model that they were made from.
 
     Raises:
         ValueError: If the split holds no images, or an artefact scores other classes.
@@ -151,12 +148,7 @@ def _row(name: str, predictor: Predictor, accuracy: Accuracy, reference: Accurac
         bytes=predictor.size,
         milliseconds=latency.milliseconds,
         images_per_second=latency.images_per_second,
-        top1=accuracy.top1,
-        top5=accuracy.top5,
-        agreement=accuracy.agreement,
-        largest_score_difference=accuracy.largest_score_difference,
-        largest_logit_difference=accuracy.largest_logit_difference,
-        not_finite=accuracy.not_finite,
+        **{field: getattr(accuracy, field) for field in _COPIED},
         drop=None if name == REFERENCE else 100.0 * (reference.top1 - accuracy.top1),
         limit=FORMATS[name].limit if name in FORMATS else None,
     )

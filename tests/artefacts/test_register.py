@@ -1,9 +1,6 @@
 """A format of one's own: one file, one call of `register`, and everything takes it."""
 
 import json
-import pathlib
-import subprocess
-import sys
 import zipfile
 
 import digit_models
@@ -15,8 +12,6 @@ from command_line import error_line
 from keras_mixer.artefacts import FORMATS, Format, open_classifier, packed, register
 from keras_mixer.cli.main import main
 from keras_mixer.export import export
-
-TINY = pathlib.Path(__file__).parents[1] / "data" / "v01" / "saved_models" / "tiny"
 
 
 def write(model, path, card, samples):
@@ -105,17 +100,3 @@ def test_what_cannot_run_here_is_written_and_reported_as_not_run(foreign, model,
 def test_names_and_suffixes_are_taken_once(name, file, message):
     with pytest.raises(ValueError, match=message):
         register(Format(name, file, write, open_))
-
-
-@pytest.mark.parametrize("name", ["model.tflite", "model.onnx", "model.xml"])
-def test_opening_loads_neither_keras_nor_tensorflow(name):
-    path = str(TINY / name)
-    script = (
-        "import sys, numpy as np\n"
-        "from keras_mixer.evaluation import open_classifier\n"
-        f"predictor, card = open_classifier({path!r})\n"
-        "assert predictor.scores(np.zeros((2, 32, 32, 1), 'float32')).shape == (2, 10)\n"
-        "assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr

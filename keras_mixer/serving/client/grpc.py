@@ -11,16 +11,7 @@ from keras_mixer.serving.errors import ServingError
 
 
 class GrpcTransport:
-    """One model behind a gRPC address.
-
-    Args:
-        target: `host:port`.
-        model: The model's name.
-        version: A version's number, or None.
-        label: A version's label, or None.
-        timeout: Seconds for one call with its retries.
-        retries: How often a call is tried again while the server is UNAVAILABLE, at most 4 (gRPC's own limit).
-    """
+    """One model behind a gRPC address. A call has one time-out with all its retries, at most 4 by gRPC's own limit."""
 
     def __init__(
         self, target: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int

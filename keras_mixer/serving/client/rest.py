@@ -31,16 +31,7 @@ class _Retry(Retry):
 
 
 class RestTransport:
-    """One model's REST address.
-
-    Args:
-        url: `http://host:port`, with or without `/v1`.
-        model: The model's name.
-        version: A version's number, or None.
-        label: A version's label, or None.
-        timeout: Seconds to connect, and seconds to wait for an answer.
-        retries: How often a request is sent again.
-    """
+    """One model's REST address; `url` may end in `/v1`. Connecting and waiting for an answer each have a time-out."""
 
     def __init__(self, url: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int):
         if not url.startswith(("http://", "https://")):

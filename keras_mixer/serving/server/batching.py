@@ -42,9 +42,7 @@ class Batcher:
     time-out. Requests that arrive later join the next batch. A batch that fails is run again request by request, so
     that a bad request harms only itself.
 
-    Args:
-        options: None runs every request by itself, one per processor at a time.
-        metrics: Where batch sizes are recorded.
+    Without `options` every request runs by itself, one per processor at a time.
     """
 
     def __init__(self, options: Batching | None, metrics: Metrics):
@@ -59,11 +57,7 @@ class Batcher:
         self._recent_peak = 0.0  # the most rows in progress of late; falls with every batch
 
     async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Returns the outputs for `inputs`, which the signature's `check` has passed.
-
-        Raises:
-            RequestError: If the model fails on these inputs, or too many requests wait (UNAVAILABLE).
-        """
+        """Runs checked inputs. Raises a RequestError if the model fails, or too many requests wait (UNAVAILABLE)."""
         loop = asyncio.get_running_loop()
         if not self._batched or not signature.batchable:
             return await loop.run_in_executor(self._threads, servable.run, signature.name, inputs)

@@ -32,11 +32,7 @@ def stubs_installed() -> bool:
 
 
 def grpc_server(host: str, port: int, max_message_bytes: int):
-    """Binds a gRPC server without services to an address, and returns it with its port.
-
-    Raises:
-        OSError: If the port is in use, or the host is not of this machine.
-    """
+    """Binds a gRPC server without services to an address, and returns it with its port."""
     import grpc
 
     server = grpc.server(

@@ -40,16 +40,7 @@ class _Model:
 
 
 class ModelManager:
-    """Loads, switches and unloads versions. Several threads may use it, but only one at a time may call `poll`.
-
-    Args:
-        models: What to serve.
-        metrics: Where the available versions are recorded.
-        batch_sizes: The sizes of batches to warm up with.
-
-    Raises:
-        ValueError: If two models have one name.
-    """
+    """Loads, switches and unloads versions. Several threads may use it, but only one at a time may call `poll`."""
 
     def __init__(self, models: Iterable[ModelConfig], metrics: Metrics, batch_sizes: tuple[int, ...] = (1,)):
         self._models: dict[str, _Model] = {}
@@ -158,11 +149,7 @@ class ModelManager:
 
     @contextmanager
     def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Servable]:
-        """Gives the version that is asked for, or the highest, and keeps it loaded until the block ends.
-
-        Raises:
-            RequestError: If there is no such version (NOT_FOUND), or the label is unknown.
-        """
+        """Gives the version that is asked for, or the highest, and keeps it loaded until the block ends."""
         with self._lock:
             entry = self._find(name, version, label)
             entry.users += 1
@@ -173,14 +160,18 @@ class ModelManager:
             with self._lock:
                 entry.users -= 1
 
+    def _named(self, name: str, version: int | None, label: str | None) -> tuple[_Model | None, int | None]:
+        model = self._models.get(name)
+        if label is None:
+            return model, version
+        if model is None or label not in model.config.labels:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        return model, model.config.labels[label]
+
     def _find(self, name: str, version: int | None, label: str | None) -> _Version:
         if version is not None and label is not None:
             raise invalid("A request names a version or a label, not both.")
-        model = self._models.get(name)
-        if label is not None:
-            if model is None or label not in model.config.labels:
-                raise invalid(f"Unrecognized servable version label: {label}")
-            version = model.config.labels[label]
+        model, version = self._named(name, version, label)
         available = model.available() if model else []
         if version is None and available:
             version = available[-1]
@@ -190,17 +181,9 @@ class ModelManager:
         return model.versions[version]
 
     def status(self, name: str, version: int | None = None, label: str | None = None) -> list[tuple[int, str, str]]:
-        """Returns number, state and error of a model's versions, the highest first.
-
-        Raises:
-            RequestError: If the model, the version or the label is unknown.
-        """
+        """Returns number, state and error of a model's versions, the highest first."""
         with self._lock:
-            model = self._models.get(name)
-            if label is not None:
-                if model is None or label not in model.config.labels:
-                    raise invalid(f"Unrecognized servable version label: {label}")
-                version = model.config.labels[label]
+            model, version = self._named(name, version, label)
             versions = sorted(model.versions.items(), reverse=True) if model else []
             rows = [(number, entry.state, entry.error) for number, entry in versions if version in (None, number)]
         if not rows:
@@ -211,11 +194,6 @@ class ModelManager:
     def known(self, name: str) -> bool:
         """Says whether this server has a model called `name`."""
         return name in self._models
-
-    @property
-    def names(self) -> list[str]:
-        """The models' names."""
-        return list(self._models)
 
 
 def _not_served(model: _Model, number: int) -> str:

@@ -26,11 +26,7 @@ _log = logging.getLogger("keras_mixer.serving")
 
 
 class RestHandler:
-    """Answers every HTTP request of the server. Errors have TF Serving's form, `{"error": ...}`.
-
-    Args:
-        service: What answers predictions.
-    """
+    """Answers every HTTP request of the server. Errors have TF Serving's form, `{"error": ...}`."""
 
     def __init__(self, service: PredictService):
         self._service = service

@@ -61,15 +61,9 @@ def check_images(images: Iterable[bytes], limits: Limits) -> None:
 
 
 def check_image(data: bytes, max_pixels: int) -> int:
-    """Reads how many pixels an encoded image declares, because a few hundred bytes can declare gigabytes.
+    """Returns how many pixels an encoded image declares, because a few hundred bytes can declare gigabytes.
 
-    Only the header is read. The model finds damage further on when it decodes the file.
-
-    Returns:
-        The pixels of a JPEG, a PNG or the first frame of a GIF.
-
-    Raises:
-        RequestError: If `data` is not such a file, or declares more than `max_pixels`.
+    Raises a RequestError if that is more than `max_pixels`, or it is not an image. Only the header is read.
     """
     if not data:
         raise invalid("The image has no bytes: send a JPEG, PNG or GIF file.")
@@ -85,16 +79,7 @@ def check_image(data: bytes, max_pixels: int) -> int:
 
 
 class Servable:
-    """A loaded version.
-
-    Args:
-        name: The model's name.
-        version: The version's number.
-        path: The SavedModel's folder.
-
-    Raises:
-        ValueError: If TensorFlow cannot load a SavedModel from the folder, or it has no signatures.
-    """
+    """A loaded version. Raises a ValueError if TensorFlow cannot load the SavedModel, or it has no signatures."""
 
     def __init__(self, name: str, version: int, path: Path):
         import tensorflow as tf
@@ -179,10 +164,6 @@ def _message(error: Exception) -> str:
 
 def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
     """Runs a version's recorded warm-up requests, or blank ones if it has none, because its first runs are slow.
-
-    Args:
-        servable: The version to warm up.
-        batch_sizes: The sizes of the blank requests.
 
     Returns:
         The number of requests that ran.

@@ -28,14 +28,7 @@ class ModelSpec:
 
 
 class PredictService:
-    """What REST and gRPC both call. It belongs to one event loop.
-
-    Args:
-        manager: The models.
-        batcher: Runs the checked inputs.
-        metrics: Where requests are recorded.
-        limits: What a request may cost.
-    """
+    """What REST and gRPC both call. It belongs to one event loop."""
 
     def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
         self.manager, self.metrics, self.limits = manager, metrics, limits
@@ -52,20 +45,17 @@ class PredictService:
         size: int,
         entrypoint: str,
     ) -> tuple[int, Signature, dict[str, np.ndarray]]:
-        """Answers one request.
+        """Answers one request of `size` bytes.
 
         Args:
             spec: The model.
             signature_name: Empty for the default signature.
-            read: Returns the request's inputs, given the signature. It may take long for a large request.
+            read: Returns the request's inputs, given the signature.
             size: The number of the request's bytes.
             entrypoint: "REST" or "GRPC".
 
         Returns:
             The version that answered, the signature, and its outputs.
-
-        Raises:
-            RequestError: For every fault of the request or the model.
         """
         start = time.perf_counter()
         status = "INTERNAL"
