@@ -152,7 +152,7 @@ def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Se
 
 
 def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_size: int, top: int):
-    """Returns indices and scores `(n, top)` of the best classes. Of equal scores the lower index comes first."""
+    """Returns indices and scores `(n, top)` of the best classes. The lower index comes first among equal scores."""
     if not readable.any():
         return np.zeros((len(images), top), np.int32), np.zeros((len(images), top), np.float32)
     # A batch of another size would be compiled anew.

@@ -73,12 +73,13 @@ class Location:
         """Deletes a file."""
         self.filesystem.delete_file(self.path)
 
-    def files(self, *, recursive: bool = True, hidden: bool = False) -> list["Location"]:
+    def files(self, *, recursive: bool = True, hidden: bool = False, folders: bool = False) -> list["Location"]:
         """Lists the files in a folder, in the order of their paths.
 
         Args:
             recursive: Whether to look into the folders in it.
             hidden: Whether to list files whose name, or whose folder's name, starts with a dot.
+            folders: Whether to list folders too.
 
         Raises:
             ValueError: If a name is not UTF-8.
@@ -86,13 +87,14 @@ class Location:
         """
         from pyarrow.fs import FileSelector, FileType
 
+        kinds = (FileType.File, FileType.Directory) if folders else (FileType.File,)
         found = self.filesystem.get_file_info(FileSelector(self.path, recursive=recursive))
         try:
-            paths = sorted(info.path for info in found if info.type == FileType.File)
+            places = sorted((info.path, info.type.name) for info in found if info.type in kinds)
         except UnicodeDecodeError as error:
             raise _not_utf8(error) from error
         start = len(self.path.rstrip("/"))
-        return [Location(self.filesystem, path, "File") for path in paths if hidden or "/." not in path[start:]]
+        return [Location(self.filesystem, *place) for place in places if hidden or "/." not in place[0][start:]]
 
 
 def locate(name: str | os.PathLike) -> Location:
@@ -122,31 +124,24 @@ def expand(pattern: str) -> list[Location]:
     A pattern without any of these, or one that is the very name of a file or folder, stands for what it names, whether
     that is there or not.
     """
-    address, mark, query = pattern.partition("?") if "://" in pattern else (pattern, "", "")
-    if mark or "://" in pattern:
-        if "*" not in address:
-            return [locate(pattern)]
-        base = re.split(r"[*\[]", address, maxsplit=1)[0].rpartition("/")[0]
-        folder, wanted = locate(base + mark + query), address[len(base) + 1 :]
-    else:
+    if "://" not in pattern:
         here = locate(pattern)
         if here.exists() or not glob.has_magic(pattern):
             return [here]
-        base = re.split(r"[*?\[]", here.path, maxsplit=1)[0].rpartition("/")[0]
-        folder, wanted = Location(here.filesystem, base), here.path[len(base) + 1 :]
-    from fsspec.implementations.arrow import ArrowFSWrapper
+        return [locate(path) for path in sorted(glob.glob(here.path, recursive=True))]
+    address, mark, query = pattern.partition("?")
+    base, star, _ = address.partition("*")
+    if not star:
+        return [locate(pattern)]
+    from fsspec.utils import glob_translate
 
-    path = folder.path.rstrip("/")
-    try:
-        found = ArrowFSWrapper(folder.filesystem).glob(f"{path}/{wanted.rstrip('/')}", detail=True)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(error) from error
-    kinds = {"file": "File", "directory": "Directory"}
-    return [
-        Location(folder.filesystem, place, kinds[info["type"]])
-        for place, info in sorted(found.items())
-        if "/." not in place[len(path) :] or "/." in f"/{wanted}"
-    ]
+    base = base.rpartition("/")[0]
+    folder, wanted = locate(base + mark + query), address[len(base) + 1 :].rstrip("/")
+    start = len(folder.path.rstrip("/")) + 1
+    matches = re.compile(glob_translate(wanted)).match
+    # One listing answers for all files, because each further question to an object store is a request.
+    places = folder.files(recursive="/" in wanted or "**" in wanted, folders=True)
+    return [place for place in places if matches(place.path[start:])]
 
 
 def _not_utf8(error: UnicodeDecodeError | UnicodeEncodeError) -> ValueError:

@@ -187,7 +187,9 @@ def find_images(
             raise ValueError(f"{pattern} holds no images: expected files that end in {kinds}{outside}.")
         if others:
             first = ", ".join(file.name for file in others[:3])
-            _log.warning(f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out: {first}, ...")
+            _log.warning(
+                f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as {first}."
+            )
         for file in found:
             (tables if _is_table(file) else files)[file.name] = file
     shards: list[Shard] = [FileShard(tuple(files.values()), tuple(files))] if files else []

@@ -5,13 +5,12 @@ import io
 import keras
 import numpy as np
 import pytest
-from keras_mixer.export.saved_model import export_saved_model
 from PIL import Image
 
 import keras_mixer
 from keras_mixer import serving
 from keras_mixer.data import ModelCard, Preprocessing
-from keras_mixer.export.bundle import write_serving_bundle
+from keras_mixer.export import export_saved_model, write_serving_bundle
 
 CLASSES = tuple("abcdefg")
 

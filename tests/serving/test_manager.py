@@ -167,7 +167,7 @@ def test_changed_settings_take_over_once_their_versions_are_available(bundle, ba
     [
         ({"base_path": "absent"}, "There is no folder"),
         ({"base_path": "empty"}, "has no versions"),
-        ({"base_path": "model", "versions": (7,)}, r"none of the versions \(7,\)"),
+        ({"base_path": "model", "versions": (7,)}, r"lacks the versions \(7,\)"),
         ({"base_path": "model", "labels": {"stable": 7}}, "names version 7"),
         ({"base_path": "broken"}, "not a SavedModel"),
     ],

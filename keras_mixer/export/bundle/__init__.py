@@ -28,8 +28,8 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
     put them. In a new bundle, the version before the newest is `stable`, or the only one. Versions in the bundle stay.
     Those that had a label until now are served once more, because requests to them may be on their way.
 
-    Every file is written anew, after the versions that it names are in place, because a server may be reading the
-    bundle. Of an older `models.config`, the version labels are kept.
+    Every file is written anew, except that the version labels in an older `models.config` stay. The versions are in
+    place before that file names them, because a server may be reading the bundle.
 
     Args:
         base: The model's folder of numbered SavedModels, as `export_saved_model` writes it. Its name is the model's.
