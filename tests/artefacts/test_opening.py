@@ -4,7 +4,15 @@ import digit_models
 import numpy as np
 import pytest
 
-from keras_mixer.artefacts import export_litert, keras_predictor, newest_version, open_artefact
+from keras_mixer.artefacts import (
+    export_litert,
+    fingerprint,
+    keras_predictor,
+    newest_version,
+    open_artefact,
+    open_classifier,
+    packed,
+)
 
 
 @pytest.mark.parametrize("artefact", ["digits", "digits/1", "digits/model.tflite"])
@@ -61,3 +69,38 @@ def test_what_is_no_model_is_an_error(tmp_path, name, content, message):
 def test_a_folder_without_a_version_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="holds no SavedModel"):
         open_artefact(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["run", "run/model.keras", "digits", "digits/1", "digits/model.tflite"])
+def test_every_form_of_a_model_has_the_same_card_and_scores(folder, model, path):
+    predictor, card = open_classifier(folder / path)
+    assert card == digit_models.card(folder)
+    images = digit_models.random_images(2)
+    np.testing.assert_allclose(predictor.scores(images), model.predict_on_batch(images), atol=1e-5)
+
+
+def test_a_file_without_its_card_is_an_error(folder, tmp_path):
+    shutil.copy(folder / "digits/model.tflite", tmp_path)
+    with pytest.raises(ValueError, match=r"has no card: expected .*model\.json"):
+        open_classifier(tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [
+        ("flowers.keras", ["flowers.json"]),
+        ("flowers.tflite", ["model.json"]),
+        ("flowers.onnx", ["flowers.onnx.data", "model.json"]),
+        ("flowers.xml", ["flowers.bin", "model.json"]),
+    ],
+)
+def test_a_model_is_told_by_its_own_files_alone(tmp_path, model, own):
+    (tmp_path / model).write_bytes(b"model")
+    alone = fingerprint(tmp_path / model)
+    for name in ("flowers.json", "flowers.bin", f"{model}.data", "model.json"):
+        (tmp_path / name).write_bytes(b"first")
+        first = fingerprint(tmp_path / model)
+        (tmp_path / name).write_bytes(b"second")
+        assert len({alone, first, fingerprint(tmp_path / model)}) == (3 if name in own else 1), name
+        alone = fingerprint(tmp_path / model)
+    assert list(packed(tmp_path / model)) == [model, *own]
