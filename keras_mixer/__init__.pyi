@@ -1,4 +1,5 @@
 from . import applications as applications
+from . import artefacts as artefacts
 from . import data as data
 from . import evaluation as evaluation
 from . import export as export

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_mixer.artefacts.predictor import Scores, in_batches, in_float32, on_one_tensor
 from keras_mixer.artefacts.record import FLOAT_LIMIT, Format
+from keras_mixer.extras import require
 from keras_mixer.files import written_whole
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def export_litert(
     images = [image[None] for batch in samples or () for image in np.asarray(batch, np.float32)]
     if precision == "int8" and not images:
         raise ValueError("Precision int8 needs `samples`: preprocessed images from which to take activation scales.")
-    LITERT[0].check_installed(to_write=True)
+    require("tensorflow", extra="tensorflow", purpose="Writing a LiteRT file")
     with tempfile.TemporaryDirectory() as folder:
         converter = _converter(in_float32(on_one_tensor(model)), batch_size, folder)
         content = _int8(converter, images) if precision == "int8" else _float_or_dynamic(converter, precision)
@@ -170,8 +171,7 @@ def _format(name: str, file: str, precision: str, limit: float) -> Format:
         limit,
         calibrated=precision == "int8",
         needs=("ai_edge_litert",),
-        needs_to_write=("tensorflow",),
-        install='pip install ai-edge-litert "keras_mixer[tensorflow]"',
+        install="pip install ai-edge-litert",
     )
 
 

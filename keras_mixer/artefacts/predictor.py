@@ -55,6 +55,16 @@ def on_one_tensor(model: "keras.Model") -> "keras.Model":
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
+def head_input(model: "keras.Model"):
+    """Returns what the head of a model reads: the output of `pre_logits`, or else the input of the last Dense layer."""
+    import keras
+
+    if any(layer.name == "pre_logits" for layer in model.layers):
+        return model.get_layer("pre_logits").output
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    return dense[-1].input if dense else model.layers[-1].input
+
+
 def worth_compiling() -> bool:
     """Says whether XLA should compile a model that is measured, if its user does not say.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer import wire
-from keras_mixer.artefacts.predictor import Scores, on_one_tensor
+from keras_mixer.artefacts.predictor import Scores, head_input, on_one_tensor
 from keras_mixer.artefacts.record import Format
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.extras import require
@@ -110,7 +110,7 @@ def _servable(model: "keras.Model", card: ModelCard, assets: list[pathlib.Path])
 
     images = tf.TensorSpec((None, *card.preprocessing.input_shape), tf.float32, name=wire.IMAGES)
     image_bytes = tf.TensorSpec((None,), tf.string, name=wire.IMAGE_BYTES)
-    features = keras.Model(model.inputs[0], _head_input(model))
+    features = keras.Model(model.inputs[0], head_input(model))
     class_names = tf.constant(card.class_names)
     top_k = min(TOP_K, len(card.class_names))
 
@@ -138,16 +138,6 @@ def _servable(model: "keras.Model", card: ModelCard, assets: list[pathlib.Path])
         wire.FEATURES_SIGNATURE: features_of,
     }
     return servable
-
-
-def _head_input(model: "keras.Model"):
-    """Returns the output of the layer `pre_logits`, or else the input of the last Dense layer."""
-    import keras
-
-    if any(layer.name == "pre_logits" for layer in model.layers):
-        return model.get_layer("pre_logits").output
-    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
-    return dense[-1].input if dense else model.layers[-1].input
 
 
 def write_warm_up_requests(version: pathlib.Path, model_name: str, preprocessing: Preprocessing) -> pathlib.Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_mixer.artefacts.predictor import worth_compiling
+from keras_mixer.artefacts.predictor import head_input, worth_compiling
 
 if TYPE_CHECKING:
     import keras
@@ -47,17 +47,16 @@ class FewShot:
 
 
 def feature_model(model: "keras.Model") -> "keras.Model":
-    """Returns the part of a classifier that gives its features: up to `pre_logits`, or up to what the last layer reads.
+    """Returns the part of a classifier that gives its features, which are what its head reads.
 
     Raises:
         ValueError: If the features are not one vector per image.
     """
     import keras
 
-    names = [layer.name for layer in model.layers]
-    output = model.get_layer("pre_logits").output if "pre_logits" in names else model.layers[-1].input
+    output = head_input(model)
     if isinstance(output, (list, tuple)) or len(output.shape) != 2:
-        raise ValueError(f"The layer before the last of {model.name!r} does not give one vector of features per image.")
+        raise ValueError(f"The layer before the head of {model.name!r} does not give one vector of features per image.")
     features = keras.Model(model.inputs[0], output, name=f"{model.name}_features")
     features.jit_compile = worth_compiling()
     return features

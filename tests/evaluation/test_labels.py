@@ -50,7 +50,9 @@ def test_an_image_without_finite_scores_is_wrong():
     assert real_accuracy(np.array([-1, 1]), [[0], [1]]) == (0.5, 2)
 
 
-@pytest.mark.parametrize(("predictions", "sets", "message"), [([1], [[]], "None of the images"), ([1, 2], [[1]], "2;")])
+@pytest.mark.parametrize(
+    ("predictions", "sets", "message"), [([1], [[]], "No image has a ReaL label"), ([1, 2], [[1]], "2;")]
+)
 def test_nothing_to_count_is_an_error(predictions, sets, message):
     with pytest.raises(ValueError, match=message):
         real_accuracy(np.array(predictions), sets)

@@ -36,7 +36,7 @@ def test_stops_before_a_call_that_takes_too_long():
 def test_stops_before_a_batch_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(throughput, "available_memory", lambda: 10 * throughput._largest_array(dense_model()))
     assert list(throughput.measure_throughput(dense_model(), [4, 8, 16]).images_per_second) == [4, 8]
-    with pytest.raises(ValueError, match="Not even a batch of 16 images fits"):
+    with pytest.raises(ValueError, match="Even a batch of 16 images does not fit"):
         throughput.measure_throughput(dense_model(), [16, 32])
 
 

@@ -1,4 +1,4 @@
-"""TF Serving's gRPC from the client's side, on the official stubs."""
+"""TF Serving's gRPC from the client's side, with the official stubs."""
 
 import json
 from collections.abc import Mapping, Sequence

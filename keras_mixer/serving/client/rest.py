@@ -1,4 +1,4 @@
-"""TF Serving's REST from the client's side, on requests alone."""
+"""TF Serving's REST from the client's side, with the package requests."""
 
 import base64
 import json

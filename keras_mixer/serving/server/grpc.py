@@ -1,4 +1,4 @@
-"""TF Serving's gRPC, on the official stubs: Predict, GetModelMetadata and GetModelStatus."""
+"""TF Serving's gRPC, with the official stubs: Predict, GetModelMetadata and GetModelStatus."""
 
 import asyncio
 import concurrent.futures
