@@ -107,10 +107,12 @@ def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, 
             continue
         form, path = FORMATS[row.artefact], paths[row.artefact]
         if form.file:
-            for part in reversed(form.parts(path)):
-                if (folder / part.name).is_dir():
-                    shutil.rmtree(folder / part.name)
-                part.replace(folder / part.name)
+            new = {part.name: part for part in reversed(form.parts(path))}
+            for old in form.parts(folder / form.file):
+                if old.is_dir() or old.name not in new:  # a folder cannot be replaced in one step
+                    _remove(old)
+            for name, part in new.items():
+                part.replace(folder / name)
         else:
             target = published_as_next_version(path, folder) if row.within_limit else path.rename(folder / WITHHELD)
             rows[place] = dataclasses.replace(row, file=target.name)
@@ -132,4 +134,8 @@ def _make_way(card: ModelCard, folder: pathlib.Path) -> None:
     (folder / CARD_FILE).unlink(missing_ok=True)
     for form in FORMATS.values():
         for part in form.parts(folder / form.file) if form.file else ():
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+            _remove(part)
+
+
+def _remove(path: pathlib.Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
