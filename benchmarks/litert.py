@@ -32,9 +32,9 @@ def measure(arguments: argparse.Namespace) -> str:
     import numpy as np
 
     import keras_mixer
+    from keras_mixer.artefacts.litert import PRECISIONS
     from keras_mixer.evaluation import open_artefact
     from keras_mixer.export import export_litert
-    from keras_mixer.export.litert import PRECISIONS
 
     variant = keras_mixer.models.VARIANTS[arguments.variant]
     shape = (arguments.image_size, arguments.image_size, 3)

@@ -57,7 +57,7 @@ def export_model(name: str, folder: Path) -> tuple[Path, Path]:
 
     import keras_mixer
     from keras_mixer.data import ModelCard, Preprocessing
-    from keras_mixer.export.saved_model import export_saved_model
+    from keras_mixer.export import export_saved_model
 
     settings = MODELS[name]
     height, width, channels = settings["input_shape"]

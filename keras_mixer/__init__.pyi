@@ -1,5 +1,6 @@
 # Written by tools/stubs.py.
 from . import applications as applications
+from . import artefacts as artefacts
 from . import data as data
 from . import evaluation as evaluation
 from . import export as export

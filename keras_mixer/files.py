@@ -1,28 +1,30 @@
-"""Files that appear whole or not at all, even if the process is killed while it writes or another one is reading."""
+"""Files and folders that appear whole or not at all, although a process may be killed while it writes."""
 
 import contextlib
 import glob
 import os
 import pathlib
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 
 PARTIAL = ".partial-"
-# Seconds after which a partial file counts as left over. A writer touches its file more often, so no lock is needed.
-_STALE = 24 * 3600
+_SCRATCH = ".export-"
+_STALE = 24 * 3600  # seconds; a process that still writes changes its file more often
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator[pathlib.Path]:
-    """Yields a path beside `path` to write to, and moves the file to `path` if the block ends without an error.
+    """Gives a path to write to beside `path`, and moves the file to `path` when the block ends without an error.
 
-    A failed block leaves nothing behind. What a killed process left of the same file is removed after a day. The
-    partial file keeps the suffix of `path`, because some writers choose their format by it.
+    A block that fails leaves no file. A partial file that a killed process left is removed after a day. The partial
+    file keeps the suffix of `path`, because some writers choose their format by it. No two writers share one.
 
     Args:
-        path: The final name. Its folder is made if needed, and an existing file is replaced in one step.
-        durable: Whether to force the file and its name to disk, so that they survive a crash of the machine.
+        path: The final name. Its folder is made if needed. A file of that name is replaced in one step.
+        durable: Whether to force the file and its name to disk, so that it outlives a crash of the machine.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,26 +35,26 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
         if durable:
             _sync(partial)
         partial.replace(path)
-        if durable and hasattr(os, "O_DIRECTORY"):  # other systems cannot open a folder
+        if durable and hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be opened
             _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:
-    """Removes all partial files from `folder`. Call it only if nobody else is writing there.
+    """Removes the partial files in `folder`, which no other process may be writing to.
 
     Args:
-        folder: The folder, without the folders in it. It need not exist.
+        folder: The folder; folders in it are left alone. It need not exist.
     """
     for partial in pathlib.Path(folder).glob(f"{PARTIAL}*"):
         partial.unlink(missing_ok=True)
 
 
 def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> None:
-    """Removes partial files from `folder` if nobody has written to them for a day.
+    """Removes the partial files in `folder` that no process has written to for a day.
 
-    A file that cannot be removed, for example on a shared disk, stays.
+    A file that cannot be removed, such as one in a shared folder, stays.
 
     Args:
         folder: The folder. It need not exist.
@@ -64,13 +66,29 @@ def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> N
 
 
 def untouched_for_a_day(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-    """Returns the paths in `folder` that match `pattern` and have not changed for a day."""
+    """Returns what matches `pattern` in `folder` and has not changed for a day: a killed process left it."""
     found = []
     for path in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):  # another process may remove it too
             if path.stat().st_mtime < time.time() - _STALE:
                 found.append(path)
     return found
+
+
+@contextlib.contextmanager
+def scratch_folder(base: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a folder in `base`, on the same file system, and removes it at the end.
+
+    A server does not take its name for a version. Folders that killed processes left more than a day ago are removed.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    for stale in untouched_for_a_day(base, f"{_SCRATCH}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=base))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _sync(path: pathlib.Path) -> None:

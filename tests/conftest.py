@@ -48,9 +48,9 @@ def quick_initializers(monkeypatch):
 @pytest.fixture(scope="module")
 def litert_once(tmp_path_factory):
     """Exports convert a model to LiteRT once for each precision: the file of the first time is copied later."""
-    from keras_mixer.export import artefacts
+    from keras_mixer.artefacts import litert
 
-    folder, convert = tmp_path_factory.mktemp("converted"), artefacts.export_litert
+    folder, convert = tmp_path_factory.mktemp("converted"), litert.export_litert
 
     def converted(model, path, *, precision, samples):
         digest = hashlib.sha256(f"{model.to_json()} {precision}".encode())
@@ -63,5 +63,5 @@ def litert_once(tmp_path_factory):
         return shutil.copy(known, path)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(artefacts, "export_litert", converted)
+        patched.setattr(litert, "export_litert", converted)
         yield

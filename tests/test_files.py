@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from keras_mixer.export.files import scratch_folder
-from keras_mixer.files import remove_partial_files, written_whole
+from keras_mixer.files import remove_partial_files, scratch_folder, written_whole
 from keras_mixer.weights.published.cache import cache_directory, cached_file
 
 

@@ -4,16 +4,26 @@ import os
 
 import click
 
+from keras_mixer.artefacts import FORMATS
 from keras_mixer.cli.dataset_options import dataset_options, specification
 from keras_mixer.cli.output import json_option, show
 from keras_mixer.cli.startup import require_tensorflow_backend, start
 
-# The names in keras_mixer.export.FORMATS, repeated so that --help need not import TensorFlow.
-FORMAT_NAMES = (
-    *("saved_model", "litert", "litert_float16", "litert_dynamic_int8", "litert_int8"),
-    *("onnx", "openvino"),
-)
 BREACH = 1
+
+
+class _FormatName(click.ParamType):
+    """A name in the table of formats, which a program may have added to."""
+
+    name = "format"
+
+    def convert(self, value, param, ctx):
+        if value not in FORMATS:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, FORMATS))}.", param, ctx)
+        return value
+
+    def get_metavar(self, param, ctx):
+        return f"[{'|'.join(FORMATS)}]"
 
 
 class _SeveralFormats(click.Command):
@@ -29,7 +39,7 @@ class _SeveralFormats(click.Command):
             if argument.startswith("-"):
                 in_formats = argument == "--formats"
             elif in_formats and spread[-1] != "--formats":
-                in_formats = argument in FORMAT_NAMES or not _is_path(argument)
+                in_formats = argument in FORMATS or not _is_path(argument)
                 spread += ["--formats"] * in_formats
             spread.append(argument)
         return super().parse_args(ctx, spread)
@@ -44,7 +54,7 @@ def _is_path(argument: str) -> bool:
 @click.option(
     "--formats",
     multiple=True,
-    type=click.Choice(FORMAT_NAMES),
+    type=_FormatName(),
     default=("saved_model", "litert"),
     show_default=True,
     help="One or more, separated by spaces.",
@@ -74,7 +84,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     require_tensorflow_backend("Exporting")
     from keras_mixer.data import load_model
     from keras_mixer.export import export, write_serving_bundle
-    from keras_mixer.export.serving_files import check_model_name
+    from keras_mixer.wire import check_model_name
 
     if serving and "saved_model" not in formats:
         raise ValueError("--serving is about the SavedModel: add saved_model to --formats.")
@@ -105,10 +115,10 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
 def _row(row) -> dict:
     # Few digits and short names: eighty columns hold the table. report.json has all digits, the files and the limits.
     return {
-        "artefact": row.artefact.replace("_", " "),
+        "artefact": row.artefact.replace("_", " ") + (f" ({row.note})" if row.note else ""),
         "MB": None if row.bytes is None else float(f"{row.bytes / 1e6:.3g}"),
-        "ms": float(f"{row.milliseconds:.3g}"),
-        "img/s": round(row.images_per_second),
+        "ms": None if row.milliseconds is None else float(f"{row.milliseconds:.3g}"),
+        "img/s": None if row.images_per_second is None else round(row.images_per_second),
         "top-1 %": None if row.top1 is None else 100 * row.top1,
         "agree %": None if row.agreement is None else 100 * row.agreement,
         "score diff": _one_digit(row.largest_score_difference),

@@ -161,8 +161,8 @@ def _grpc_port(port: int | None, no_grpc: bool) -> int | None:
         if port is not None:
             raise click.UsageError("--port and --no-grpc exclude each other.")
         return None
-    from keras_mixer.serving.errors import INSTALL_STUBS
-    from keras_mixer.serving.grpc_server import stubs_installed
+    from keras_mixer.serving.server.grpc import stubs_installed
+    from keras_mixer.wire import INSTALL_STUBS
 
     if port is None and not stubs_installed():
         click.echo(f"No gRPC: tensorflow-serving-api is not installed ({INSTALL_STUBS}).", err=True)

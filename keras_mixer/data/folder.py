@@ -10,11 +10,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer.data.corrupt import attempt
-from keras_mixer.data.image_files import IMAGE_SUFFIXES
 from keras_mixer.data.orientation import warn_of_turned_photos
 from keras_mixer.data.sources import Source
 from keras_mixer.data.warn_once import warn_once
 from keras_mixer.dataset import DatasetSpec
+from keras_mixer.images import IMAGE_SUFFIXES
 
 
 class FolderSource(Source):

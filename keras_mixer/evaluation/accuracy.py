@@ -1,13 +1,18 @@
-"""Accuracy of classifiers, all measured on the same batches: against the labels and against each other."""
+"""Accuracy of classifiers on the same batches: against the labels, and against each other."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from keras_mixer.evaluation.calibration import binned_calibration, confusion_matrix
-from keras_mixer.evaluation.predictors import Predictor
-from keras_mixer.evaluation.scores import are_probabilities, comparable_logits, confidences
+from keras_mixer.artefacts import Predictor
+from keras_mixer.evaluation.calibration import (
+    are_probabilities,
+    binned_calibration,
+    comparable_logits,
+    confidences,
+    confusion_matrix,
+)
 
 TOP_K = 5
 NOT_FINITE = -1  # stands for the predicted class of an image without finite scores
@@ -22,17 +27,17 @@ class Accuracy:
         top1: Share of images whose label has the highest score.
         top5: Share of images whose label is among the five highest scores.
         per_class: Share of each class's images that are recognised; None for a class without images.
-        not_finite: Images with a NaN or an infinity among their scores. They count as wrong.
-        calibration_error: Expected calibration error over the others, see `calibration`; None if there are none.
-            Scores that are no probabilities are taken for logits.
+        not_finite: Number of images with a NaN or an infinity among their scores. They count as wrong.
+        calibration_error: Expected calibration error over the other images, see `calibration`; None without any.
+            Scores that are not probabilities count as logits.
         labels: Class of each image, `(examples,)`.
         predictions: The class with the highest score, `(examples,)`; -1 for an image without finite scores.
-        agreement: Share of images with the same best class as the reference, both of finite scores; None for the
-            reference itself.
+        agreement: Share of images with the same best class as the reference, where both give finite scores; None for
+            the reference itself.
         largest_score_difference: Largest absolute difference to a score of the reference, over the images to which
-            both give finite scores; None for the reference, or if there are none.
-        largest_logit_difference: The same of logits. Softmax hides logits up to a constant for each image, so those
-            of a model that ends in softmax are compared with their mean taken off.
+            both give finite scores; None for the reference, or without such images.
+        largest_logit_difference: The same for logits. Softmax hides a constant per image, so the logits of a model that
+            ends in softmax are compared after their mean is subtracted.
     """
 
     examples: int
@@ -48,7 +53,7 @@ class Accuracy:
     largest_logit_difference: float | None = None
 
     def confusion_matrix(self) -> np.ndarray:
-        """Counts how often each class (row) is predicted as each (column); images without finite scores are left out.
+        """Counts how often each class (row) is predicted as each (column), over the images with finite scores.
 
         Returns:
             Counts `(classes, classes)`.
@@ -60,18 +65,23 @@ class Accuracy:
 def measure(
     predictors: Mapping[str, Predictor], batches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Accuracy]:
-    """Runs classifiers over a labelled split, every one on the same batches, and compares them with the first.
+    """Runs classifiers over the same labelled batches, and compares each with the first.
 
     Args:
-        predictors: Classifiers by name. The first is the reference of agreement and differences.
+        predictors: Classifiers by name. The first is the reference for agreement and differences.
         batches: Pairs of preprocessed images `(n, height, width, channels)` and integer labels `(n,)`, NumPy arrays
-            or tensors. Read once.
+            or tensors. They are read once.
 
     Returns:
         The accuracy of each classifier, in the order given.
 
     Raises:
         ValueError: If there is no image, a label is out of range, or classifiers differ in their number of classes.
+
+    Example:
+        >>> litert, card = keras_mixer.evaluation.open_classifier("saved_models/digits/model.tflite")
+        >>> split = keras_mixer.evaluation.EvaluationSplit(card)
+        >>> keras_mixer.evaluation.measure({"litert": litert}, split)["litert"].top1
     """
     reference_name = next(iter(predictors))
     tallies: dict[str, _Tally] = {}
@@ -125,7 +135,7 @@ class _Tally:
         self._predictions.append(best)
         self._confidences.append(confidences(scores[finite], softmaxed))
         own = np.take_along_axis(scores, labels[:, None], axis=1)
-        # A tie counts against the label, as it must: a constant model would otherwise be right every time.
+        # A tie counts against the label. A constant model would otherwise be right every time.
         rank = np.sum(scores >= own, axis=1) - 1
         self._in_top_k += int(np.sum(finite & ((rank < TOP_K) | (best == labels))))
         if not compare:

@@ -1,10 +1,38 @@
-"""Whether a classifier is as sure as it is right, and what it takes for what."""
+"""What scores mean, how sure a classifier is against how often it is right, and which classes it confuses."""
 
 import dataclasses
 
 import numpy as np
 
-from keras_mixer.evaluation.scores import are_probabilities
+TOLERANCE = 1e-3  # on the sum of an image's probabilities
+
+
+def are_probabilities(scores: np.ndarray) -> bool:
+    """Says whether rows are distributions over classes, as softmax gives them. Rows with NaN do not count."""
+    scores = scores[np.isfinite(scores).all(axis=1)]
+    if not len(scores):
+        return False
+    return not (scores.min() < 0.0 or np.abs(scores.sum(axis=1, dtype=np.float64) - 1.0).max() > TOLERANCE)
+
+
+def confidences(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
+    """Returns the probability of the best class `(n,)` from finite scores `(n, classes)`.
+
+    The scores are logits or probabilities, whose sum quantization may have moved away from 1.
+    """
+    scores = scores.astype(np.float64)
+    if not softmaxed:
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return scores.max(axis=1) / np.maximum(scores.sum(axis=1), np.finfo(np.float64).tiny)
+
+
+def comparable_logits(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
+    """Returns logits. Those of probabilities have mean 0 over classes, because softmax hides a constant per image."""
+    if not softmaxed:
+        return scores
+    # Probabilities below the smallest float32 round to zero; the clip keeps their logarithm finite.
+    logs = np.log(np.maximum(scores.astype(np.float64), np.finfo(np.float32).tiny))
+    return logs - logs.mean(axis=1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,11 +40,11 @@ class Calibration:
     """Confidence against accuracy, in bins of equal width.
 
     Attributes:
-        error: Expected calibration error: mean distance of confidence and accuracy over bins, weighted by examples.
-        edges: Of the bins, `(bins + 1,)` from 0 to 1.
+        error: Expected calibration error: the mean distance of confidence and accuracy over bins, weighted by examples.
+        edges: Edges of the bins, `(bins + 1,)` from 0 to 1.
         count: Examples in each bin.
-        confidence: Mean probability of the predicted class in each bin; NaN where it is empty.
-        accuracy: Share of examples predicted right in each bin; NaN where it is empty.
+        confidence: Mean probability of the predicted class in each bin; NaN in an empty one.
+        accuracy: Share of examples predicted right in each bin; NaN in an empty one.
     """
 
     error: float
@@ -38,7 +66,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
         The error and the bins. A confidence on an edge belongs to the bin below it.
 
     Raises:
-        ValueError: If there is no example, or rows are no probabilities.
+        ValueError: If there is no example, or a row is not a distribution.
 
     Example:
         >>> keras_mixer.evaluation.calibration(model.predict(images), labels).error
@@ -52,16 +80,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 
 def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
-    """Measures the expected calibration error from what is left of the probabilities.
-
-    Args:
-        sure: Probability of the predicted class `(n,)`.
-        right: Whether that class is the true one `(n,)`.
-        bins: Number of bins of confidence.
-
-    Returns:
-        The error and the bins, see `calibration`.
-    """
+    """Measures it from the probability of the predicted class `(n,)`, and whether that is the true one `(n,)`."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)

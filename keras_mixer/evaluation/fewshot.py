@@ -2,17 +2,21 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
-from keras_mixer.evaluation.compilation import worth_compiling
-from keras_mixer.evaluation.ridge import RidgePath
+from keras_mixer.artefacts.predictor import head_input, worth_compiling
+
+if TYPE_CHECKING:
+    import keras
 
 SHOTS = (1, 5, 10, 25)  # images per class
 PENALTY = 2.0**10
-PENALTY_SWEEP = tuple(2.0**exponent for exponent in range(-10, 20))  # of the ViT paper's published settings
+PENALTY_SWEEP = tuple(2.0**exponent for exponent in range(-10, 20))  # the ViT paper's published settings
 CHUNK = 4096  # test examples scored together
+BIAS_FEATURE = 100.0  # so large a constant leaves the bias almost without penalty; the published protocol has it too
+SMALLEST_DEVIATION = 1e-5  # added to standard deviations, because some features never change
 
 Choice = list[np.ndarray]  # indices of the chosen images of each class
 
@@ -23,7 +27,7 @@ class FewShot:
 
     Attributes:
         shots: Images per class.
-        penalty: Of the ridge regression.
+        penalty: Penalty of the ridge regression.
         accuracies: Top-1 on the test split, for each seed that chose the images.
     """
 
@@ -33,37 +37,38 @@ class FewShot:
 
     @property
     def mean(self) -> float:
-        """Mean over seeds."""
+        """The mean over seeds."""
         return float(np.mean(self.accuracies))
 
     @property
     def spread(self) -> float:
-        """Standard deviation over seeds, of a sample; 0 for one seed."""
+        """The sample standard deviation over seeds; 0 for one seed."""
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
 
 
-def feature_model(model: keras.Model) -> keras.Model:
-    """Returns the part of a classifier that ends in its features: the layer `pre_logits`, or what the last one reads.
+def feature_model(model: "keras.Model") -> "keras.Model":
+    """Returns the part of a classifier that gives its features, which are what its head reads.
 
     Raises:
         ValueError: If the features are not one vector per image.
     """
-    names = [layer.name for layer in model.layers]
-    output = model.get_layer("pre_logits").output if "pre_logits" in names else model.layers[-1].input
+    import keras
+
+    output = head_input(model)
     if isinstance(output, (list, tuple)) or len(output.shape) != 2:
-        raise ValueError(f"The layer before the last of {model.name!r} does not give one vector of features per image.")
+        raise ValueError(f"The layer before the head of {model.name!r} does not give one vector of features per image.")
     features = keras.Model(model.inputs[0], output, name=f"{model.name}_features")
     features.jit_compile = worth_compiling()
     return features
 
 
 def extract_features(
-    model: keras.Model, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+    model: "keras.Model", batches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Runs a feature model over a split.
 
     Args:
-        model: Maps images to features, see `feature_model`.
+        model: Maps images to features, as `feature_model` returns it.
         batches: Pairs of preprocessed images and integer labels.
 
     Returns:
@@ -82,13 +87,13 @@ def extract_features(
 
 
 def choose_shots(labels: np.ndarray, classes: int, shots: int, seeds: Sequence[int]) -> list[Choice]:
-    """Draws the images that `few_shot_probe` fits to, so that features are needed of them alone.
+    """Draws the images that `few_shot_probe` fits to, so that only they need features.
 
     Args:
         labels: Integer labels `(n,)` of the images to choose from.
         classes: Number of classes.
-        shots: Images per class; a class with fewer gives all it has.
-        seeds: One choice of images each.
+        shots: Images per class. A class with fewer gives all it has.
+        seeds: Each seed makes one choice of images.
 
     Returns:
         For each seed and class, indices into `labels` in the order in which more shots add them.
@@ -121,17 +126,17 @@ def few_shot_probe(
 ) -> list[FewShot]:
     """Fits ridge regressions to a few images per class, chosen at random, and measures them on a test split.
 
-    The protocol of the Mixer and ViT papers: features are standardised by the chosen images, targets are 1 and -1,
-    the bias is a large constant feature, the penalty is 2^10. With more shots, a seed adds images to those it chose
-    before.
+    This is the protocol of the Mixer and ViT papers. Features are standardised by the chosen images, targets are 1
+    and -1, the bias is a large constant feature, and the penalty is 2^10. With more shots, a seed adds images to those
+    it chose before.
 
     Args:
         train: Features `(n, features)` and integer labels `(n,)` to choose from.
-        test: Those to measure on.
+        test: Features and labels to measure on.
         classes: Number of classes.
-        shots: Images per class; a class with fewer gives all it has.
-        penalties: Penalties of the ridge regression; `PENALTY_SWEEP` for the published sweep.
-        seeds: One choice of images each.
+        shots: Images per class. A class with fewer gives all it has.
+        penalties: Penalties of the ridge regression; `PENALTY_SWEEP` holds the published ones.
+        seeds: Each seed makes one choice of images.
         choices: The images that `choose_shots` has chosen, as indices into `train`, instead of `seeds`.
 
     Returns:
@@ -162,3 +167,71 @@ def few_shot_probe(
                     right += int(np.sum(classifier.scores(test_features[part]).argmax(axis=1) == test_labels[part]))
                 accuracies[count, penalty].append(right / len(test_labels))
     return [FewShot(count, penalty, tuple(values)) for (count, penalty), values in accuracies.items()]
+
+
+@dataclasses.dataclass(frozen=True)
+class RidgeClassifier:
+    """A linear classifier of standardised features. The last row of `kernel` is the bias over `BIAS_FEATURE`."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    kernel: np.ndarray
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Returns regressed targets, about 1 for the class and -1 for others, `(n, classes)`."""
+        standardised = (features - self.mean) / self.deviation
+        return standardised @ self.kernel[:-1] + BIAS_FEATURE * self.kernel[-1]
+
+
+class RidgePath:
+    """Ridge regression onto targets of 1 for an example's class and -1 for every other, for any penalty.
+
+    Minimises `||X W - Y||^2 + penalty ||W||^2` over W, in float64, where X holds standardised features and the bias
+    feature. One eigendecomposition serves all penalties. The solution has two forms, and the one with the smaller
+    matrix is used: `(X'X + penalty I)^-1 X'Y` has one row per feature, `X'(XX' + penalty I)^-1 Y` one per example.
+
+    Args:
+        features: `(n, features)`.
+        labels: Integer classes `(n,)`.
+        classes: Number of classes.
+    """
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int):
+        features, labels = np.asarray(features), np.asarray(labels)
+        if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
+            raise ValueError(f"Expected features (n, d) and labels (n,), but got {features.shape} and {labels.shape}.")
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(f"Labels go from {labels.min()} to {labels.max()}, but there are {classes} classes.")
+        count, width = features.shape
+        inputs = np.empty((count, width + 1))
+        inputs[:, :-1] = features
+        self._mean = inputs[:, :-1].mean(axis=0)
+        inputs[:, :-1] -= self._mean
+        self._deviation = np.sqrt(np.mean(inputs[:, :-1] ** 2, axis=0)) + SMALLEST_DEVIATION
+        inputs[:, :-1] /= self._deviation
+        inputs[:, -1] = BIAS_FEATURE
+        if count > width:
+            self._eigenvalues, basis = np.linalg.eigh(inputs.T @ inputs)
+            self._left, self._right = basis, basis.T @ _correlation(inputs, labels, classes)
+        else:
+            self._eigenvalues, basis = np.linalg.eigh(inputs @ inputs.T)
+            targets = np.full((count, classes), -1.0)
+            targets[np.arange(count), labels] = 1.0
+            self._left, self._right = inputs.T @ basis, basis.T @ targets
+
+    def solve(self, penalty: float) -> RidgeClassifier:
+        """Returns the classifier for one positive penalty."""
+        if not penalty > 0:
+            raise ValueError(f"A penalty must be positive, but got {penalty!r}.")
+        # Rounding can leave an eigenvalue of 0 slightly negative.
+        shrunk = self._left / (np.maximum(self._eigenvalues, 0.0) + penalty)
+        return RidgeClassifier(self._mean, self._deviation, shrunk @ self._right)
+
+
+def _correlation(inputs: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns X'Y `(features, classes)` from sums over each class, without the matrix Y of n x classes."""
+    sums = np.zeros((classes, inputs.shape[1]))
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+    sums[present] = np.add.reduceat(inputs[order], starts, axis=0)
+    return (2.0 * sums - inputs.sum(axis=0)).T

@@ -1,23 +1,26 @@
-"""Learning from permuted images: which architectures do not mind (section 3.5 and figure 4 of the paper)."""
+"""Learning from permuted images, which some architectures do as well (section 3.5 and figure 4 of the paper)."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
-from keras_mixer.evaluation.compilation import worth_compiling
+from keras_mixer.artefacts.predictor import worth_compiling
+
+if TYPE_CHECKING:
+    import keras
 
 ORDERS = ("original", "patches and pixels", "all pixels")
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What one architecture reached on images of one order of pixels.
+    """What one architecture reached on images with one order of pixels.
 
     Attributes:
         model: Name of the architecture.
-        order: Which of `ORDERS`.
+        order: One of `ORDERS`.
         accuracy: Top-1 on the test images after each epoch.
         loss: Mean training loss of each epoch.
     """
@@ -32,11 +35,11 @@ def pixel_order(order: str, size: tuple[int, int], patch: tuple[int, int], seed:
     """Returns one permutation of the pixels, shared by all images.
 
     Args:
-        order: "original"; "patches and pixels", where patches change places and the pixels in every patch change
-            places alike; "all pixels", where every pixel of the image may go anywhere.
-        size: Height and width of the images.
-        patch: Height and width of the patches, which divide the image.
-        seed: Of the permutation.
+        order: "original" leaves the pixels in place. "patches and pixels" permutes the patches, and the pixels of every
+            patch alike. "all pixels" lets every pixel of the image go anywhere.
+        size: Height and width of the images, in pixels.
+        patch: Height and width of the patches, in pixels; they divide the image.
+        seed: Seed of the permutation.
 
     Returns:
         Indices `(height * width,)`: pixel i of a permuted image is pixel `indices[i]` of the original, in raster order.
@@ -63,13 +66,13 @@ def pixel_order(order: str, size: tuple[int, int], patch: tuple[int, int], seed:
 
 
 def permute_pixels(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Permutes the pixels of images `(n, height, width, channels)`; the channels of a pixel stay together."""
+    """Permutes the pixels of images `(n, height, width, channels)`. The channels of a pixel stay together."""
     flat = images.reshape(len(images), -1, images.shape[-1])
     return flat[:, indices].reshape(images.shape)
 
 
 def invariance_experiment(
-    builders: Mapping[str, Callable[[], keras.Model]],
+    builders: Mapping[str, Callable[[], "keras.Model"]],
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     patch: tuple[int, int],
@@ -81,27 +84,29 @@ def invariance_experiment(
     seed: int = 0,
     report: Callable[[Curve], None] = lambda curve: None,
 ) -> list[Curve]:
-    """Trains each architecture from scratch on images of each order of pixels, by the same recipe.
+    """Trains each architecture from scratch on images with each order of pixels, by the same recipe.
 
     Args:
-        builders: Name -> function that returns a new classifier with probabilities as outputs.
+        builders: Functions, by name, that return a new classifier with probabilities as outputs.
         train: Images `(n, height, width, channels)` and integer labels.
-        test: Those to measure on; they are permuted as the training images are.
-        patch: Patches of the order "patches and pixels".
+        test: Images and labels to measure on. They are permuted as the training images are.
+        patch: Height and width of the patches of the order "patches and pixels", in pixels.
         epochs: Passes over the training images.
         batch_size: Images of a step.
-        learning_rate: Of AdamW, falling to 0 by a cosine.
-        weight_decay: Of AdamW.
-        seed: Of the permutations, the initial weights and the shuffling: equal for all architectures and orders.
-        report: Called with each curve as it is done.
+        learning_rate: AdamW's learning rate, which falls to 0 by a cosine.
+        weight_decay: AdamW's weight decay.
+        seed: Seed of the permutations, the initial weights and the shuffling, for all architectures and orders.
+        report: Called with each curve once it is complete.
 
     Returns:
-        The curves, architecture by architecture.
+        The curves, one architecture after the other.
 
     Example:
         >>> builders = {"mixer": make_mixer, "resnet50": make_resnet}
         >>> curves = invariance_experiment(builders, train, test, patch=(4, 4), epochs=5)
     """
+    import keras
+
     curves = []
     steps = epochs * -(-len(train[0]) // batch_size)
     for name, build in builders.items():

@@ -1,21 +1,26 @@
 """Draws what the experiments found, with Matplotlib."""
 
-from collections.abc import Mapping, Sequence
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from keras_mixer.artefacts import Predictor
 from keras_mixer.evaluation.invariance import ORDERS, Curve
 from keras_mixer.evaluation.throughput import growth_exponent
+from keras_mixer.extras import require
 
-NAMED_CLASSES = 40  # more names than that cannot be read beside a picture
+SHEET_COLUMNS, SHEET_ROWS = 8, 6
+NAMED_CLASSES = 40  # more names cannot be read beside a picture
 
 
 def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = ""):
     """Draws a confusion matrix, each row as shares of its class.
 
     Args:
-        counts: How often each class (row) is predicted as each (column), see `confusion_matrix`.
-        class_names: Names of the classes; few enough are written beside the rows and columns.
+        counts: How often each class (row) is predicted as each (column), as `confusion_matrix` returns it.
+        class_names: Names of the classes. Up to 40 are written beside the rows and columns.
         title: Title of the picture.
 
     Returns:
@@ -63,11 +68,11 @@ def draw_invariance(curves: Sequence[Curve]):
 
 
 def draw_growth(sizes: Sequence[int], costs: Mapping[str, Sequence[float]], unit: str = "patches"):
-    """Draws costs against the size of an image on logarithmic scales, with the exponent of each.
+    """Draws costs against the size of an image on logarithmic scales, with the exponent of each cost.
 
     Args:
         sizes: Sizes of an image, rising.
-        costs: Name and unit -> cost at each size.
+        costs: Cost at each size, by name and unit.
         unit: What the sizes count.
 
     Returns:
@@ -89,7 +94,75 @@ def draw_growth(sizes: Sequence[int], costs: Mapping[str, Sequence[float]], unit
     return figure
 
 
+def save_prediction_sheet(
+    predictor: Predictor,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    class_names: Sequence[str],
+    path: str | os.PathLike,
+) -> pathlib.Path:
+    """Draws 48 images with their predicted classes. Wrong ones come first, titled in red with the true class.
+
+    At most half of the sheet shows wrong predictions, so that it also shows what is recognised.
+
+    Args:
+        predictor: The classifier.
+        batches: Pairs of preprocessed images `(n, height, width, channels)` and integer labels `(n,)`.
+        class_names: Names of the classes, in the order of the scores.
+        path: The picture. Its suffix chooses the format (.png, .pdf, .svg).
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If Matplotlib does not know the suffix, or there are no images.
+        ImportError: If Matplotlib is not installed.
+
+    Example:
+        >>> predictor, card = keras_mixer.evaluation.open_classifier("runs/digits")
+        >>> split = keras_mixer.evaluation.EvaluationSplit(card)
+        >>> keras_mixer.evaluation.save_prediction_sheet(predictor, split, card.class_names, "sheet.png")
+    """
+    require("matplotlib", extra="pipelines", purpose="Drawing")
+    from matplotlib.figure import Figure
+
+    path = pathlib.Path(path)
+    chosen = _choose(predictor, batches)
+    if not chosen:
+        raise ValueError("There is nothing to draw: the split holds no images.")
+    figure = Figure(figsize=(1.5 * SHEET_COLUMNS, 1.8 * SHEET_ROWS), layout="constrained")
+    for place, (image, label, best, score) in enumerate(chosen, start=1):
+        axes = figure.add_subplot(SHEET_ROWS, SHEET_COLUMNS, place)
+        # From the model's range, whatever it is, to that of a picture.
+        low, high = image.min(), image.max()
+        axes.imshow(((image - low) / max(high - low, 1e-6)).squeeze(), cmap="gray")
+        axes.set_axis_off()
+        wrong = best != label
+        title = f"{class_names[best]} ({score:.2f})" + (f"\nis {class_names[label]}" if wrong else "")
+        axes.set_title(title, fontsize=9, color="red" if wrong else "black")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, float]]:
+    """Takes wrong predictions for up to half of the sheet, then right ones, and reads only as far as needed."""
+    half = SHEET_COLUMNS * SHEET_ROWS // 2
+    wrong: list[tuple[np.ndarray, int, int, float]] = []
+    right: list[tuple[np.ndarray, int, int, float]] = []
+    for images, labels in batches:
+        scores = predictor.scores(np.asarray(images, np.float32))
+        for image, label, row in zip(np.asarray(images), np.asarray(labels), scores, strict=True):
+            best = int(row.argmax())
+            pile = right if best == label else wrong
+            if len(pile) < SHEET_COLUMNS * SHEET_ROWS:
+                pile.append((image, int(label), best, float(row[best])))
+        if min(len(wrong), len(right)) >= half:
+            break
+    return (wrong[:half] + right)[: SHEET_COLUMNS * SHEET_ROWS]
+
+
 def _axes(columns: int, width: float, height: float = 3.4, **options):
+    require("matplotlib", extra="pipelines", purpose="Drawing")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

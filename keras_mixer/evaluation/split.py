@@ -1,18 +1,32 @@
 """The labelled split that a model is measured on, found by its card."""
 
+import functools
+import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_mixer.data import CorruptImages, DatasetSpec, ModelCard, Preprocessing, Source, evaluation_batches, load
-from keras_mixer.data.warn_once import warn_once
-from keras_mixer.evaluation.class_subset import class_subset
+from keras_mixer.card import ModelCard
+from keras_mixer.dataset import DatasetSpec
+from keras_mixer.evaluation.labels import class_subset
+from keras_mixer.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from keras_mixer.data import Source
 
 Batch = tuple[np.ndarray, np.ndarray]
+_log = logging.getLogger(__name__)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Logs a warning unless this process has logged it before: one split is read several times."""
+    _log.warning(text)
 
 
 def labelled_batches(
-    source: Source, preprocessing: Preprocessing, batch_size: int, *, limit: int | None = None, corrupt_limit: int = 0
+    source: "Source", preprocessing: Preprocessing, batch_size: int, *, limit: int | None = None, corrupt_limit: int = 0
 ) -> Iterator[Batch]:
     """Reads the images of a source in their order, each once.
 
@@ -20,15 +34,17 @@ def labelled_batches(
         source: The labelled images.
         preprocessing: What the model expects.
         batch_size: Images of a batch.
-        limit: Reads the first so many images alone; None for all.
-        corrupt_limit: Number of images that may be unreadable; a warning names those that are left out.
+        limit: Reads only the first so many images; None reads all.
+        corrupt_limit: Number of images that may be unreadable. A warning names those that are left out.
 
     Yields:
         Preprocessed images `(n, height, width, channels)` float32 and labels `(n,)`.
 
     Raises:
-        ValueError: If more images cannot be read than may be, naming them.
+        ValueError: If more images than that cannot be read; the message names them.
     """
+    from keras_mixer.data import CorruptImages, evaluation_batches
+
     left = source.num_examples if limit is None else limit
     corrupt = CorruptImages(corrupt_limit)
     with corrupt.explained():
@@ -40,28 +56,34 @@ def labelled_batches(
             if left <= 0:
                 break
     if corrupt.count:
-        warn_once(f"{corrupt.left_out()} The accuracy is that of the others.")
+        _warn_once(f"{corrupt.left_out()} The accuracy is that of the others.")
 
 
 class EvaluationSplit:
-    """Preprocessed images with labels, the same ones in the same order whenever it is iterated.
+    """Preprocessed images with labels, the same ones in the same order in every iteration.
 
     Attributes:
         source: Where the images come from.
         num_examples: How many of them are read.
-        classes: Index among the model's classes of each of the source's, where these are only some of them (see
-            `on_classes`); None where they are the same.
+        classes: The model's class for each class of the source, as indices for `on_classes`; None if both have the same
+            classes.
 
     Args:
         card: The model's card: preprocessing, class names, and the split unless `dataset` is given.
         dataset: Another split than the card's.
         batch_size: Images of a batch.
-        limit: Reads the first so many images alone; None for all.
+        limit: Reads only the first so many images; None reads all.
         corrupt_limit: Number of images that may be unreadable, and are left out.
         subset: Whether a source may have only some of the model's classes.
 
     Raises:
-        ValueError: If neither names a split, it cannot be opened, or its classes are not the model's.
+        ValueError: If neither the card nor `dataset` names a split, it cannot be opened, or its classes are not the
+            model's.
+
+    Example:
+        >>> predictor, card = keras_mixer.evaluation.open_classifier("runs/digits")
+        >>> split = keras_mixer.evaluation.EvaluationSplit(card)
+        >>> keras_mixer.evaluation.measure({"digits": predictor}, split)["digits"].top1
     """
 
     def __init__(
@@ -74,6 +96,8 @@ class EvaluationSplit:
         corrupt_limit: int = 0,
         subset: bool = False,
     ):
+        from keras_mixer.data import load
+
         spec = dataset or card.dataset
         if spec is None:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")

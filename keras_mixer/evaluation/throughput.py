@@ -1,19 +1,32 @@
-"""How many images a model classifies per second, and how much of the machine that uses (section 3 of the paper)."""
+"""How fast classifiers are: images per second and per core (section 3 of the paper), latency, and operations."""
 
 import dataclasses
 import functools
+import os
+import pathlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
+from keras_mixer.artefacts import Predictor
+from keras_mixer.artefacts.predictor import worth_compiling
 from keras_mixer.cores import usable_cores
-from keras_mixer.evaluation.compilation import worth_compiling
-from keras_mixer.evaluation.memory import available_memory
+from keras_mixer.extras import require
+
+if TYPE_CHECKING:
+    import keras
 
 BATCH_SIZES = tuple(2**exponent for exponent in range(5, 14))  # 32 to 8192
 MATMUL_SIZES = (1024, 2048, 4096)
+
+# Maps the controllers in a line of /proc/self/cgroup to where they are mounted, and to the names of three files: the
+# limit, what is used, and the part of that which is only a cache of files.
+_CONTROL_GROUPS = {
+    "": ("", "memory.max", "memory.current", "inactive_file"),  # version 2
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +34,8 @@ class Throughput:
     """Speed of a model at each batch size that fits.
 
     Attributes:
-        images_per_second: By batch size, of the fastest of several calls.
-        cores: CPU cores that the model ran on; 1 for an accelerator, of which one computes however many there are.
+        images_per_second: Images per second of the fastest of several calls, by batch size.
+        cores: CPU cores that the model ran on; 1 on an accelerator, because only one accelerator computes.
     """
 
     images_per_second: dict[int, float]
@@ -35,17 +48,17 @@ class Throughput:
 
     @property
     def best(self) -> float:
-        """The highest throughput, images per second."""
+        """The highest throughput, in images per second."""
         return self.images_per_second[self.best_batch_size]
 
     @property
     def best_per_core(self) -> float:
-        """The highest throughput, images per second and core: what the paper reports."""
+        """The highest throughput, in images per second and core, as the paper reports it."""
         return self.best / self.cores
 
 
 def measure_throughput(
-    model: keras.Model,
+    model: "keras.Model",
     batch_sizes: Sequence[int] = BATCH_SIZES,
     *,
     repetitions: int = 3,
@@ -55,26 +68,33 @@ def measure_throughput(
 ) -> Throughput:
     """Times a model on random images at rising batch sizes, and stops before one that would not fit.
 
-    A batch fits if memory holds it: an accelerator says so itself; on a CPU it is estimated from the largest table
-    between two layers. It must also be done in `max_seconds` by the speed of the one before.
+    A batch fits if memory holds it. An accelerator reports that itself; on a CPU it is estimated from the largest array
+    between two layers. At the speed of the batch before, a batch must also be done in `max_seconds`.
 
     Args:
         model: Maps images of a static size to scores.
         batch_sizes: Rising numbers of images.
         repetitions: Timed calls at each size, after one to warm up.
         max_seconds: Longest acceptable call.
-        jit_compile: Whether XLA compiles the model; None for yes on an accelerator and no on a CPU.
+        jit_compile: Whether XLA compiles the model; None compiles it on an accelerator and not on a CPU.
         clock: Returns seconds.
 
     Returns:
         The throughput at each size that fits.
 
     Raises:
-        ValueError: If not even the smallest batch fits.
+        ValueError: If even the smallest batch does not fit.
+        ImportError: If TensorFlow is not installed.
+
+    Example:
+        >>> model = keras_mixer.MixerS32(weights=None)
+        >>> keras_mixer.evaluation.measure_throughput(model, batch_sizes=[32, 64]).best_per_core
     """
+    require("tensorflow", extra="tensorflow", purpose="Measuring throughput")
+    import keras
     import tensorflow as tf
 
-    timed = keras.Model(model.inputs, model.outputs)  # not the caller's, whose settings stay
+    timed = keras.Model(model.inputs, model.outputs)  # a new model, so the caller's keeps its settings
     timed.jit_compile = worth_compiling() if jit_compile is None else jit_compile
     shape = model.input_shape[1:]
     on_cpu = _computing_device() == "CPU"
@@ -83,7 +103,7 @@ def measure_throughput(
     for size in batch_sizes:
         if rates and size / list(rates.values())[-1] > max_seconds:
             break
-        if on_cpu and size * _largest_table(model) > available_memory():
+        if on_cpu and size * _largest_array(model) > available_memory():
             break
         batch = tf.constant(np.resize(images, (size, *shape)))
         try:
@@ -91,16 +111,60 @@ def measure_throughput(
         except (MemoryError, tf.errors.ResourceExhaustedError):
             break
     if not rates:
-        raise ValueError(f"Not even a batch of {batch_sizes[0]} images fits: give smaller batch sizes.")
+        raise ValueError(f"Even a batch of {batch_sizes[0]} images does not fit: give smaller batch sizes.")
     return Throughput(rates, usable_cores() if on_cpu else 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Time of one classifier at one batch size: the median over repetitions.
+
+    Attributes:
+        milliseconds: Time of one call.
+        images_per_second: Rate of a caller that calls again at once.
+        batch_size: Images of one call.
+    """
+
+    milliseconds: float
+    images_per_second: float
+    batch_size: int
+
+
+def measure_latency(
+    predictors: Mapping[str, Predictor], images: np.ndarray, *, repetitions: int = 10
+) -> dict[str, Latency]:
+    """Times calls of each classifier on `images`, in turn, so that a busy machine slows all of them alike.
+
+    Args:
+        predictors: Classifiers by name.
+        images: Preprocessed images `(batch_size, height, width, channels)`.
+        repetitions: Calls of each classifier, after one to warm up.
+
+    Returns:
+        The median times by name.
+    """
+    times: dict[str, list[float]] = {name: [] for name in predictors}
+    for predictor in predictors.values():
+        predictor.scores(images)
+    for _ in range(repetitions):
+        for name, predictor in predictors.items():
+            start = time.perf_counter()
+            predictor.scores(images)
+            times[name].append(time.perf_counter() - start)
+    medians = {name: float(np.median(values)) for name, values in times.items()}
+    return {name: Latency(1e3 * median, len(images) / median, len(images)) for name, median in medians.items()}
 
 
 def matmul_peak(sizes: Iterable[int] = MATMUL_SIZES, dtype: str = "float32", repetitions: int = 5) -> float:
     """Measures the machine's fastest square matrix product.
 
     Returns:
-        Multiply-adds per second, of the fastest call at the best size.
+        Multiply-adds per second of the fastest call at the best size.
+
+    Raises:
+        ImportError: If TensorFlow is not installed.
     """
+    require("tensorflow", extra="tensorflow", purpose="Measuring matrix products")
     import tensorflow as tf
 
     def rate(size: int) -> float:
@@ -111,12 +175,16 @@ def matmul_peak(sizes: Iterable[int] = MATMUL_SIZES, dtype: str = "float32", rep
     return max(map(rate, sizes))
 
 
-def framework_flops(model: keras.Model) -> int:
+def framework_flops(model: "keras.Model") -> int:
     """Counts the floating-point operations for one image as TensorFlow's profiler does.
 
     Returns:
-        Operations; a multiply-add of a matrix product counts as 2, biases and some element-wise operations as 1.
+        Operations. A multiply-add of a matrix product counts as 2, biases and some element-wise operations as 1.
+
+    Raises:
+        ImportError: If TensorFlow is not installed.
     """
+    require("tensorflow", extra="tensorflow", purpose="Counting operations")
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -129,7 +197,7 @@ def framework_flops(model: keras.Model) -> int:
     log = tf.get_logger()
     level = log.level
     try:
-        log.setLevel("ERROR")  # the profiler warns of what TensorFlow itself has deprecated
+        log.setLevel("ERROR")  # the profiler uses what TensorFlow itself has deprecated
         return tf.compat.v1.profiler.profile(frozen.graph, options=options).total_float_ops
     finally:
         log.setLevel(level)
@@ -139,7 +207,7 @@ def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """Fits `cost = constant * size^exponent` by least squares on logarithms.
 
     Returns:
-        The exponent: 1 where the cost grows linearly.
+        The exponent, which is 1 for a cost that grows linearly.
 
     Raises:
         ValueError: If there are fewer than two different sizes, or a value is not positive.
@@ -160,14 +228,64 @@ def _fastest(call: Callable[[], object], repetitions: int, clock: Callable[[], f
 
 
 def _computing_device() -> str:
-    """The type of the device that TensorFlow gives a model's work to unless told otherwise: CPU, GPU or TPU."""
+    """Returns the type of the device on which TensorFlow runs a model by default: CPU, GPU or TPU."""
     import tensorflow as tf
 
     one = tf.ones((1, 1))
     return tf.DeviceSpec.from_string(tf.linalg.matmul(one, one).device).device_type
 
 
-def _largest_table(model: keras.Model) -> int:
-    """Bytes for one image: the largest output of a layer, eight times for what a block holds inside."""
+def _largest_array(model: "keras.Model") -> int:
+    """Returns the bytes for one image: eight times the largest output of a layer, for what a block holds inside."""
     shapes = [layer.output.shape for layer in model.layers if hasattr(layer.output, "shape")]
     return 8 * 4 * max(int(np.prod([side or 1 for side in shape[1:]])) for shape in shapes)
+
+
+def available_memory(root: str | os.PathLike = "/") -> float:
+    """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell.
+
+    That is the least of what the host and the limits of this process's control groups leave. The cache of files counts
+    as free. `root` holds `proc` and `sys`.
+    """
+    root = pathlib.Path(root)
+    return min(_of_host(root), *_of_control_groups(root))
+
+
+def _of_host(root: pathlib.Path) -> float:
+    found = _fields(root / "proc/meminfo").get("MemAvailable:")
+    if found is not None:
+        return 1024.0 * found
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))  # without the cache of files
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, and macOS lacks this name in it
+        return float("inf")
+
+
+def _of_control_groups(root: pathlib.Path) -> Iterator[float]:
+    """Yields what each limit leaves, of the process's group and of the groups that hold it."""
+    yield float("inf")
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in _CONTROL_GROUPS:
+            continue
+        mount, limit, used, cache = _CONTROL_GROUPS[controllers]
+        top = root / "sys/fs/cgroup" / mount
+        # In a container the path may be the host's, and only the mount itself is there.
+        for group in (top / path.lstrip("/"), *(top / parent for parent in pathlib.PurePath(path.lstrip("/")).parents)):
+            bytes_of = [_text(group / name).strip() for name in (limit, used)]
+            if all(text.isdecimal() for text in bytes_of):  # not where the limit is "max"
+                most, taken = map(int, bytes_of)
+                yield float(most - taken + _fields(group / "memory.stat").get(cache, 0))
+
+
+def _fields(path: pathlib.Path) -> dict[str, int]:
+    """Reads lines of a name and a number."""
+    words = (line.split() for line in _text(path).splitlines())
+    return {first: int(second) for first, second, *_ in filter(lambda line: len(line) > 1, words) if second.isdecimal()}
+
+
+def _text(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

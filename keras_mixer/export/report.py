@@ -9,49 +9,48 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_mixer.evaluation import (
-    Accuracy,
-    EvaluationSplit,
-    Latency,
-    Predictor,
-    measure,
-    measure_latency,
-)
-from keras_mixer.export.formats import FORMATS
-from keras_mixer.export.random_images import RandomImages
+from keras_mixer.artefacts import FORMATS, Predictor
+from keras_mixer.cores import usable_cores
+from keras_mixer.evaluation import Accuracy, EvaluationSplit, Latency, measure, measure_latency
+from keras_mixer.export.samples import RandomImages
 from keras_mixer.files import written_whole
 
 REPORT_FILE = "report.json"
 REFERENCE = "keras"
+NOT_RUN = "not run here"
+_COPIED = (  # from the accuracy to the row
+    *("top1", "top5", "agreement", "largest_score_difference", "largest_logit_difference", "not_finite"),
+)
 _RUNTIMES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnxruntime", "openvino")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One artefact; shares are between 0 and 1, points are hundredths.
+    """One artefact. Shares are between 0 and 1; points are hundredths.
 
     Attributes:
         artefact: Its format, or "keras" for the model that it was made from.
         file: Its name in the model's folder; None for the Keras model.
         bytes: Its size; None for the Keras model.
-        milliseconds: Median time of one image.
-        images_per_second: The same as a rate.
-        top1: Share of the split's images whose label has the highest score; None where accuracy was not measured.
+        milliseconds: Median time of one image; None if it was not run.
+        images_per_second: The same as a rate; None if it was not run.
+        top1: Share of the split's images whose label has the highest score; None if accuracy was not measured.
         top5: Share whose label is among the five highest; None likewise.
         agreement: Share with the same best class as the Keras model.
-        largest_score_difference: To the Keras model, over all classes and the images to which both give finite scores;
-            None if there are none.
-        largest_logit_difference: The same of logits (see `keras_mixer.evaluation.Accuracy`).
-        not_finite: Images with a score that is NaN or infinite.
-        drop: Points of top-1 accuracy lost against the Keras model; None for that, or where it was not measured.
+        largest_score_difference: Largest difference to the Keras model's scores, over the images to which both give
+            finite scores; None without such images.
+        largest_logit_difference: The same for logits (see `keras_mixer.evaluation.Accuracy`).
+        not_finite: Number of images with a score that is NaN or infinite.
+        drop: Points of top-1 accuracy lost against the Keras model; None for that model, or if not measured.
         limit: Points that the format may lose.
+        note: "not run here" for a format that this machine cannot run; otherwise None.
     """
 
     artefact: str
     file: str | None
     bytes: int | None
-    milliseconds: float
-    images_per_second: float
+    milliseconds: float | None
+    images_per_second: float | None
     top1: float | None
     top5: float | None
     agreement: float | None = None
@@ -60,10 +59,11 @@ class Row:
     not_finite: int = 0
     drop: float | None = None
     limit: float | None = None
+    note: str | None = None
 
     @property
     def within_limit(self) -> bool:
-        """Whether the artefact keeps its limit, and every score is a number."""
+        """Whether every score is finite, and the artefact loses no more than it may."""
         return self.not_finite == 0 and (self.drop is None or self.limit is None or self.drop <= self.limit + 1e-9)
 
 
@@ -89,20 +89,20 @@ class Report:
 
     @property
     def measured_on(self) -> str:
-        """What a title says of the images."""
+        """The images, as a title names them."""
         if self.dataset is None:
             return f"compared on {self.examples:,} random images; accuracy was not measured"
         return f"measured on {self.examples:,} images of {self.dataset}, split {self.split}"
 
     @property
     def breaches(self) -> list[str]:
-        """One line for each artefact that loses more than it may, or whose scores are no numbers."""
+        """One line for each artefact that loses more than it may, or gives scores that are not finite."""
         return [self._breach(row) for row in self.rows if not row.within_limit]
 
     def _breach(self, row: Row) -> str:
         what = f"{row.file or 'the model itself'} ({row.artefact})"
-        if row.not_finite:  # its accuracy says nothing then
-            return f"{what} gives scores that are no numbers for {row.not_finite:,} of {self.examples:,} images."
+        if row.not_finite:  # its accuracy then says nothing
+            return f"{what} gives scores that are not finite for {row.not_finite:,} of {self.examples:,} images."
         return f"{what} loses {row.drop:.2f} points of accuracy; its limit is {row.limit:g}."
 
     def save(self, folder: pathlib.Path) -> pathlib.Path:
@@ -114,26 +114,24 @@ class Report:
 
 
 def measured(
-    model: str, reference: Predictor, artefacts: Mapping[str, Predictor], split: EvaluationSplit | RandomImages
+    model: str, reference: Predictor, paths: Mapping[str, pathlib.Path], split: EvaluationSplit | RandomImages
 ) -> Report:
-    """Measures artefacts against the Keras model that they were made from.
-
-    Args:
-        model: Name of the model.
-        reference: The Keras model.
-        artefacts: Artefacts by format.
-        split: The labelled images to measure on, or images without labels to compare on.
+    """Measures artefacts, files by format, against the Keras model that they were made from.
 
     Raises:
         ValueError: If the split holds no images, or an artefact scores other classes.
     """
-    predictors = {REFERENCE: reference, **artefacts}
+    runnable = {name: path for name, path in paths.items() if FORMATS[name].open is not None}
+    opened = {name: FORMATS[name].opened(path, usable_cores()) for name, path in runnable.items()}
+    predictors = {REFERENCE: reference, **opened}
     accuracies = measure(predictors, split)
     first_images, _ = next(iter(split))
     latencies = measure_latency(predictors, np.asarray(first_images)[:1])
     rows = tuple(
-        _row(name, predictor, accuracies[name], accuracies[REFERENCE], latencies[name])
-        for name, predictor in predictors.items()
+        _row(name, predictors[name], accuracies[name], accuracies[REFERENCE], latencies[name])
+        if name in predictors
+        else Row(name, paths[name].name, FORMATS[name].size(paths[name]), None, None, None, None, note=NOT_RUN)
+        for name in (REFERENCE, *paths)
     )
     examples = accuracies[REFERENCE].examples
     if isinstance(split, EvaluationSplit):
@@ -150,12 +148,7 @@ def _row(name: str, predictor: Predictor, accuracy: Accuracy, reference: Accurac
         bytes=predictor.size,
         milliseconds=latency.milliseconds,
         images_per_second=latency.images_per_second,
-        top1=accuracy.top1,
-        top5=accuracy.top5,
-        agreement=accuracy.agreement,
-        largest_score_difference=accuracy.largest_score_difference,
-        largest_logit_difference=accuracy.largest_logit_difference,
-        not_finite=accuracy.not_finite,
+        **{field: getattr(accuracy, field) for field in _COPIED},
         drop=None if name == REFERENCE else 100.0 * (reference.top1 - accuracy.top1),
         limit=FORMATS[name].limit if name in FORMATS else None,
     )

@@ -1,35 +1,35 @@
-"""From shards of encoded images to predictions, read ahead, decoded in parallel and batched."""
+"""From shards of encoded images to predictions, in memory or in a store: read ahead, decoded in parallel, batched."""
 
 import collections
 import concurrent.futures
 import dataclasses
-import io
 import itertools
+import os
+import socket
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from keras_mixer.data import ModelCard
-from keras_mixer.data.corrupt import attempt
-from keras_mixer.data.gif import first_frame
-from keras_mixer.data.image_files import MAX_PIXELS
-from keras_mixer.evaluation import Predictor
+from keras_mixer.artefacts import Predictor
+from keras_mixer.card import ModelCard
+from keras_mixer.extras import require
+from keras_mixer.images import MAX_PIXELS, declared_size
 from keras_mixer.prediction.shards import Shard
+from keras_mixer.prediction.store import PredictionStore
 
-_READERS = 16  # files that are read at a time: a file in a cloud takes tens of milliseconds to answer
+_READERS = 16  # files that are read at a time, because a file in a cloud takes tens of milliseconds to answer
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What the classifier says of one image.
+    """The most likely classes of one image.
 
     Attributes:
         path: Name of the image.
         classes: Indices of the most likely classes, best first; empty if there is an error.
         labels: Their names.
         scores: Their scores.
-        error: Why the image has none; None if it has.
+        error: Why the image has no prediction; None if it has one.
     """
 
     path: str
@@ -49,16 +49,23 @@ def classify(
         card: Its class names and preprocessing.
         shards: The images.
         top: Classes per image; fewer if the classifier has fewer.
-        batch_size: Images per call of the classifier, all of one size; the last call is filled up.
+        batch_size: Images per call of the classifier. The last call is filled up, so that all have the same size.
 
     Yields:
-        One prediction per image; an image that cannot be read or decoded, or whose scores are not finite, gets an
+        One prediction per image. An image that cannot be read or decoded, or whose scores are not finite, gets an
         error.
 
     Raises:
         OSError: If a parquet file cannot be read any more.
         ValueError: If it is damaged.
+        ImportError: If TensorFlow is not installed, which decodes the images.
+
+    Example:
+        >>> predictor, card = keras_mixer.evaluation.open_classifier("saved_models/digits")
+        >>> shards = keras_mixer.prediction.find_images(["photographs"])
+        >>> [prediction.labels[:1] for prediction in keras_mixer.prediction.classify(predictor, card, shards)]
     """
+    require("tensorflow", extra="tensorflow", purpose="Decoding images")
     names = itertools.chain.from_iterable(shard.names for shard in shards)
     batch_size = min(batch_size, sum(len(shard.names) for shard in shards))
     for images, readable, sizes, errors in _batches(card, shards, batch_size):
@@ -79,25 +86,95 @@ def classify(
                 yield Prediction(name, best, labels, tuple(float(score) for score in scores[index]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """How images become rows of a store.
+
+    Attributes:
+        store: Where the predictions go.
+        top: Classes per image.
+        batch_size: Images per call of the classifier.
+        part_size: Images per part file. A run that is killed loses at most one part per worker.
+    """
+
+    store: PredictionStore
+    top: int = 5
+    batch_size: int = 32
+    part_size: int = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part file that has been written.
+
+    Attributes:
+        images: Number of its rows.
+        errors: Number of rows for images that could not be read.
+        worker: Machine and process that made it.
+    """
+
+    images: int
+    errors: int
+    worker: str
+
+
+def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Sequence[Shard]) -> Iterator[Part]:
+    """Classifies the images of shards on this machine, and writes a part whenever it is full or its shard ends.
+
+    Args:
+        job: Where the predictions go, and how they are made.
+        predictor: The classifier.
+        card: Its class names and preprocessing.
+        shards: The images.
+
+    Yields:
+        Each part, once it is written.
+
+    Raises:
+        OSError: If the store cannot be written, or a parquet file cannot be read.
+        ValueError: If a parquet file is damaged.
+
+    Example:
+        >>> predictor, card = keras_mixer.evaluation.open_classifier("runs/digits")
+        >>> store = PredictionStore("predictions")
+        >>> store.open({"model": fingerprint("runs/digits"), "top": 5})
+        >>> shards = left_over(find_images(["photographs"]), store.done())
+        >>> images = sum(part.images for part in predict_to_store(Job(store), predictor, card, shards))
+    """
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    predictions = classify(predictor, card, shards, top=job.top, batch_size=job.batch_size)
+    for shard in shards:
+        for start in range(0, len(shard.names), job.part_size):
+            size = min(job.part_size, len(shard.names) - start)
+            rows = list(itertools.islice(predictions, size))
+            job.store.write(rows)
+            yield Part(len(rows), sum(row.error is not None for row in rows), worker)
+
+
 def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_size: int, top: int):
-    """Indices and scores `(n, top)` of the best classes, the lower index first where scores are equal."""
+    """Returns indices and scores `(n, top)` of the best classes. The lower index comes first among equal scores."""
     if not readable.any():
         return np.zeros((len(images), top), np.int32), np.zeros((len(images), top), np.float32)
     # A batch of another size would be compiled anew.
     filled = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.float32)])
-    scores, classes = tf.math.top_k(predictor.scores(filled)[: len(images)], top)
-    return classes.numpy(), scores.numpy()
+    scores = np.asarray(predictor.scores(filled))[: len(images)]
+    classes = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    return classes, np.take_along_axis(scores, classes, axis=1)
 
 
 def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
-    """Batches of inputs, whether each could be decoded, its size in bytes, and the error where it could not be read."""
+    """Yields inputs, whether each could be decoded, sizes in bytes, and the errors of those that could not be read."""
+    import tensorflow as tf
+
+    from keras_mixer.data.corrupt import attempt
+
     no_image = tf.zeros(card.preprocessing.input_shape)
     failures: list[Exception] = []
 
     def examples():
         try:
             yield from _read_ahead(shards, window=2 * batch_size)
-        except Exception as error:  # TensorFlow would hand on its text alone
+        except Exception as error:  # TensorFlow would hand on only its text
             failures.append(error)
             raise
 
@@ -117,13 +194,22 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
 
 
 def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, str]]:
-    """The bytes of each image, or the error, with up to `window` images being read or waiting."""
+    """Yields the bytes of each image, or its error, while up to `window` images are being read or waiting."""
 
     def read(name, reading) -> tuple[bytes, str]:
         try:
-            return _of_a_sane_size(name, reading()), ""
+            encoded = reading()
         except OSError as error:
             return b"", str(error)
+        try:
+            width, height = declared_size(encoded)
+        except ValueError:  # the decoder will say what is wrong with it
+            return encoded, ""
+        if width * height <= MAX_PIXELS:
+            return encoded, ""
+        # A file of a few bytes could otherwise fill the memory and end the process, and the next one that takes over.
+        pixels = f"{width:,} x {height:,} pixels, more than {MAX_PIXELS:,}"
+        return b"", f"{name} is too large to be decoded: {pixels}."
 
     waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
@@ -134,31 +220,3 @@ def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, s
                     yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _of_a_sane_size(name: str, encoded: bytes) -> bytes:
-    """Returns the bytes; of an image whose header promises more than `MAX_PIXELS`, raises OSError.
-
-    A file of a few bytes could otherwise fill the memory and end the process, and the next one that takes its place.
-    """
-    try:
-        width, height = _declared_size(encoded)
-    except Exception:  # the decoder says what is wrong with it
-        return encoded
-    if width * height > MAX_PIXELS:
-        raise OSError(f"{name} is too large to be decoded: {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}.")
-    return encoded
-
-
-def _declared_size(encoded: bytes) -> tuple[int, int]:
-    """Width and height in the header of what the decoder takes; of a GIF the first frame's, as it reads no other."""
-    # The plug-ins are used directly: `Image.open` would warn of large sizes by a limit of its own.
-    from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
-
-    if encoded.startswith(b"GIF8"):
-        frame = first_frame(encoded)
-        whole = frame.end <= len(encoded)
-        return (int(frame.width), int(frame.height)) if whole else (0, 0)
-    reader = PngImageFile if encoded.startswith(b"\x89PNG") else JpegImageFile
-    return reader(io.BytesIO(encoded)).size

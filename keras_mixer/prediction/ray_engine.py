@@ -1,4 +1,4 @@
-"""Predictions on a Ray cluster: shards are dealt out to workers that load the model once and write parts themselves."""
+"""Predictions on a Ray cluster: each worker loads the model once, takes shards, and writes their parts itself."""
 
 import contextlib
 import dataclasses
@@ -9,14 +9,14 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
-from keras_mixer.prediction.job import Job, Part, predict_to_store
+from keras_mixer.extras import require
+from keras_mixer.prediction.classify import Job, Part, predict_to_store
 from keras_mixer.prediction.shards import Shard, divided
 
-INSTALL = "pip install 'keras_mixer[ray]'"
 _PARTS_PER_SHARD = 8  # more parts of one shard keep a worker's pipeline filled longer
-_SHARDS_PER_WORKER = 4  # so that none waits long for the last one
-_RETRIES = 3  # of a shard whose worker died: one that ends each of them must end the run, not go round for ever
-_RESTARTS = 100  # of a worker: machines come and go in a long run, but one that cannot start must end it too
+_SHARDS_PER_WORKER = 4  # so that no worker waits long for the last one
+_RETRIES = 3  # of a shard whose worker died: a shard that ends every worker must end the run
+_RESTARTS = 100  # of a worker: machines come and go in a long run, but a worker that cannot start must end it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class RayWorkers:
     """The workers of a cluster.
 
     Attributes:
-        count: How many at most; None for as many as fit now.
-        cpus: CPUs of each; more than none.
-        gpus: GPUs of each, or a part of one.
+        count: The largest number of workers; None for as many as fit now.
+        cpus: CPUs of each worker, more than 0.
+        gpus: GPUs of each worker; may be a part of one.
     """
 
     count: int | None = None
@@ -39,17 +39,17 @@ def predict_on_ray(
 ) -> Iterator[Part]:
     """Classifies the images of shards on a Ray cluster.
 
-    When a worker dies, Ray starts another and gives it the shard again; the parts that were written already are
-    written once more under the same names. The workers need keras_mixer with its extra `ray` installed, and access to
-    the images and the store.
+    When a worker dies, Ray starts another and gives it the shard again. Parts that were written before are written
+    once more under the same names. The workers need keras_mixer with its extra `ray`, and access to the images and the
+    store.
 
     Args:
         job: Where the predictions go, and how they are made.
         model: The model's files, as `packed` returns them.
         shards: The images.
         workers: Number and size of the workers.
-        address: The cluster; None for the one in RAY_ADDRESS, else one that is started on this machine. A process that
-            is connected already stays with its cluster.
+        address: The cluster; None for the one in RAY_ADDRESS, or else one that is started on this machine. A process
+            that is connected already stays with its cluster.
 
     Yields:
         Each part, once it is written.
@@ -57,11 +57,15 @@ def predict_on_ray(
     Raises:
         ImportError: If Ray is not installed, or what the model needs is missing on a worker.
         ValueError: If no worker fits on a node, the model cannot be opened, or a parquet file is damaged.
-        OSError: If the store cannot be written or a parquet file not be read.
+        OSError: If the store cannot be written, or a parquet file cannot be read.
         ConnectionError: If there is no cluster at the address.
-        RuntimeError: If the cluster gives up; what was written stays.
+        RuntimeError: If the cluster gives up. What was written stays.
     """
-    ray = _ray()
+    require("ray", extra="ray", purpose="The engine ray")
+    import ray
+    import ray.data
+    import ray.exceptions
+
     with _connected(ray, address or os.environ.get("RAY_ADDRESS")):
         count = _worker_count(ray.nodes(), workers)
         total = sum(len(shard.names) for shard in shards)
@@ -91,23 +95,22 @@ def predict_on_ray(
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(error, ray.exceptions.RayActorError):
-                cause = f"its workers died again and again, perhaps for want of memory: {cause}"
+                cause = f"its workers died again and again, perhaps because memory ran out: {cause}"
             raise RuntimeError(
                 f"The cluster gave up: {cause}. The parts that were written stay; run the same command again to go on."
             ) from error
 
 
 class _Worker:
-    """One process of the pool; Ray Data makes it once and calls it with one shard at a time."""
+    """One process of the pool. Ray Data makes it once and calls it with one shard at a time."""
 
     def __init__(self, job: Job, files, cpus: float):
         import ray
         import tensorflow as tf
 
-        from keras_mixer.evaluation import open_classifier
-        from keras_mixer.prediction.model_files import unpacked
+        from keras_mixer.artefacts import open_classifier, unpacked
 
-        threads = max(1, int(cpus))  # several workers of a machine would get in each other's way
+        threads = max(1, int(cpus))  # so that several workers of a machine do not compete
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         for gpu in tf.config.list_physical_devices("GPU"):  # otherwise the first worker on it takes all its memory
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -116,10 +119,10 @@ class _Worker:
             with tempfile.TemporaryDirectory() as folder:
                 self._predictor, self._card = open_classifier(unpacked(ray.get(files), folder), threads=threads)
         except (OSError, ValueError, ImportError) as error:
-            self._failure = error  # raised here, it would be a traceback of Ray's
+            self._failure = error  # raised here, it would become a traceback from Ray
 
     def __call__(self, batch):
-        # Errors travel like parts: of those that are raised, Ray changes the text.
+        # Errors travel as parts do, because Ray changes the text of errors that are raised.
         try:
             if self._failure is not None:
                 raise self._failure
@@ -128,16 +131,6 @@ class _Worker:
                 yield {"result": [pickle.dumps(part)]}
         except (OSError, ValueError, ImportError) as error:
             yield {"result": [pickle.dumps(error)]}
-
-
-def _ray():
-    try:
-        import ray
-        import ray.data
-        import ray.exceptions
-    except ImportError as error:
-        raise ImportError(f"The engine ray needs Ray Data: {INSTALL}") from error
-    return ray
 
 
 @contextlib.contextmanager
@@ -159,13 +152,13 @@ def _connected(ray, address: str | None) -> Iterator[None]:
 
 
 def _quiet(ray) -> None:
-    """Leaves the terminal to the caller's progress bar; Ray keeps its own notices in the logs of the session."""
+    """Leaves the terminal to the caller's progress bar. Ray keeps its own notices in the logs of the session."""
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and reported by the caller
 
 
 def _worker_count(nodes: Sequence[dict], workers: RayWorkers) -> int:
-    """Workers that fit on the nodes that are there now; one worker cannot have its parts on two of them."""
+    """Returns how many workers fit on the nodes that are there now. One worker cannot spread over two nodes."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     wanted = {kind: each for kind, each in {"CPU": workers.cpus, "GPU": workers.gpus}.items() if each}
     fits = sum(int(min(room.get(kind, 0) / each for kind, each in wanted.items())) for room in alive)

@@ -1,29 +1,36 @@
 """Images to classify, in shards: files of one file system, or rows of one row group of a parquet file."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from keras_mixer.prediction.locations import Location
+from keras_mixer.images import IMAGE_SUFFIXES
+from keras_mixer.prediction.locations import Location, expand
 
+PARQUET_SUFFIX = ".parquet"
+ROW_NUMBERS = "none"  # in place of a column's name
 _ROWS_AT_A_TIME = 64  # rows of a row group that are in memory together, encoded
+
+_log = logging.getLogger(__name__)
 
 
 class Shard(Protocol):
     """Images that one worker takes at a time.
 
     Attributes:
-        names: A name for each image, by which its prediction is found again.
+        names: A unique name for each image.
     """
 
     @property
     def names(self) -> tuple[str, ...]: ...
 
     def readings(self) -> Iterator[Callable[[], bytes]]:
-        """A function for each image, in the order of `names`, that reads its encoded bytes or raises OSError."""
+        """Yields a function for each image, in the order of `names`, that reads its bytes or raises OSError."""
 
     def without(self, names: set[str]) -> "Shard":
-        """The same shard without the images of these names."""
+        """Returns the same shard without the images of these names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +61,8 @@ class ParquetShard:
     Attributes:
         location: The parquet file.
         row_group: Number of the row group.
-        rows: Numbers of the rows in it, rising.
-        column: The column of encoded images; dots lead into its fields.
+        rows: Numbers of the rows in it, in rising order.
+        column: The column of encoded images. Dots lead into its fields.
         names: Names of the images.
     """
 
@@ -70,7 +77,7 @@ class ParquetShard:
 
         try:
             yield from self._readings()
-        except (OSError, pa.ArrowInvalid) as error:  # Arrow does not say of which file it speaks
+        except (OSError, pa.ArrowInvalid) as error:  # Arrow does not name the file
             kind = OSError if isinstance(error, OSError) else ValueError
             raise kind(f"{self.location.name} cannot be read as a parquet file: {error}") from error
 
@@ -84,7 +91,7 @@ class ParquetShard:
             )
             for batch in batches:
                 values = batch.column(0)
-                while hasattr(values, "field"):  # a record with the one field that was asked for
+                while hasattr(values, "field"):  # a record with only the field that was asked for
                     values = values.field(0)
                 for value in values:
                     if row in wanted:
@@ -107,7 +114,7 @@ def _present(value: bytes | None) -> bytes:
 
 
 def names_by_table(shards: Sequence[Shard]) -> dict[str, list[str]]:
-    """The names of the images of each parquet file, by its path or URI."""
+    """Returns the names of the images of each parquet file, by its path or URI."""
     names: dict[str, list[str]] = {}
     for shard in shards:
         if isinstance(shard, ParquetShard):
@@ -116,13 +123,13 @@ def names_by_table(shards: Sequence[Shard]) -> dict[str, list[str]]:
 
 
 def left_over(shards: Sequence[Shard], done: set[str]) -> list[Shard]:
-    """What of the shards is not done."""
+    """Returns shards of the images that are not done."""
     left = [shard.without(done) for shard in shards] if done else list(shards)
     return [shard for shard in left if shard.names]
 
 
 def divided(shards: Sequence[Shard], size: int) -> list[Shard]:
-    """Cuts shards of files to `size` images; row groups stay whole, for each piece would read all of them."""
+    """Cuts shards of files to `size` images. Row groups stay whole, because each piece would read all of one."""
     pieces: list[Shard] = []
     for shard in shards:
         if isinstance(shard, FileShard):
@@ -132,3 +139,161 @@ def divided(shards: Sequence[Shard], size: int) -> list[Shard]:
         else:
             pieces.append(shard)
     return pieces
+
+
+def find_images(
+    patterns: Iterable[str],
+    *,
+    image_column: str | None = None,
+    id_column: str | None = None,
+    leave_out: Location | None = None,
+) -> list[Shard]:
+    """Finds images.
+
+    Args:
+        patterns: Paths, URIs or globs of image files, of parquet files, and of folders that hold either at any depth. A
+            file that is named itself may have any suffix.
+        image_column: Column of encoded images in parquet files, with dots into its fields; None for the only column of
+            bytes.
+        id_column: Column of unique names in parquet files. None takes `path` or `id` if there is one, and else names an
+            image by its file and row. "none" always does the latter.
+        leave_out: A folder whose files are left out.
+
+    Returns:
+        Shards of the images, each image once. Its absolute path or URI names a file. A warning counts the files in
+        folders that have another suffix.
+
+    Raises:
+        ValueError: If a folder or glob holds no image, a file that is named does not exist, or a parquet file lacks the
+            columns or repeats a name.
+        OSError: If something cannot be read.
+
+    Example:
+        >>> shards = keras_mixer.prediction.find_images(["photographs", "s3://bucket/*.jpg"])
+    """
+    files: dict[str, Location] = {}
+    tables: dict[str, Location] = {}
+    inside = None if leave_out is None else leave_out.name.rstrip("/") + "/"
+    for pattern in patterns:
+        found: list[Location] = []
+        others: list[Location] = []
+        for place in expand(os.fspath(pattern)):
+            for file, wanted in _files_at(place):
+                if inside is None or not file.name.startswith(inside):
+                    (found if wanted else others).append(file)
+        if not found:
+            kinds = ", ".join((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
+            outside = "" if leave_out is None else f" outside {leave_out.name}"
+            raise ValueError(f"{pattern} holds no images: expected files that end in {kinds}{outside}.")
+        if others:
+            first = ", ".join(file.name for file in others[:3])
+            _log.warning(
+                f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as {first}."
+            )
+        for file in found:
+            (tables if _is_table(file) else files)[file.name] = file
+    shards: list[Shard] = [FileShard(tuple(files.values()), tuple(files))] if files else []
+    for table in tables.values():
+        shards += _row_groups(table, image_column, id_column)
+    _check_unique(shards)
+    return shards
+
+
+def _files_at(place: Location) -> Iterator[tuple[Location, bool]]:
+    """Yields the files at a place, and whether each is wanted: in a folder, only images and tables are."""
+    kind = place.kind
+    if kind == "Directory":
+        for file in place.files():
+            yield file, file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
+    elif kind != "NotFound":
+        yield place, True
+    else:
+        raise ValueError(f"There is no file or folder {place.name}.")
+
+
+def _is_table(file: Location) -> bool:
+    return file.path.lower().endswith(PARQUET_SUFFIX)
+
+
+def _row_groups(table: Location, image_column: str | None, id_column: str | None) -> list[Shard]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with table.filesystem.open_input_file(table.path) as file:
+            parquet = pq.ParquetFile(file)
+            schema = parquet.schema_arrow
+            images, ids = _image_column(table, schema, image_column), _id_column(table, schema, id_column)
+            shards: list[Shard] = []
+            before = 0
+            for group in range(parquet.num_row_groups):
+                rows = parquet.metadata.row_group(group).num_rows
+                if ids is None:
+                    names = [f"{table.name}#{row}" for row in range(before, before + rows)]
+                else:
+                    names = _names(table, ids, parquet.read_row_group(group, [ids]).column(0).to_pylist())
+                shards.append(ParquetShard(table, group, tuple(range(rows)), images, tuple(names)))
+                before += rows
+            return shards
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{table.name} cannot be read as a parquet file: {error}") from error
+
+
+def _image_column(table: Location, schema, wanted: str | None) -> str:
+    columns = _columns_of_bytes(schema)
+    if wanted is not None:
+        within = [column for column in columns if column == wanted or column.startswith(f"{wanted}.")]
+        columns = [wanted] if wanted in within else within
+    if len(columns) != 1:
+        raise ValueError(
+            f"{table.name} has {len(columns)} columns of bytes{'' if wanted is None else f' called {wanted!r}'} where "
+            f"one is expected to hold the encoded images. Its columns: {', '.join(map(str, schema))}. Name one with "
+            f"--image-column."
+        )
+    return columns[0]
+
+
+def _columns_of_bytes(fields, prefix: str = "") -> list[str]:
+    """Returns the dotted names of the binary columns, including those in records, such as `image.bytes`."""
+    import pyarrow as pa
+
+    found = []
+    for field in fields:
+        if pa.types.is_struct(field.type):
+            found += _columns_of_bytes(field.type, f"{prefix}{field.name}.")
+        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            found.append(prefix + field.name)
+    return found
+
+
+def _id_column(table: Location, schema, wanted: str | None) -> str | None:
+    if wanted is None:
+        return next((name for name in ("path", "id") if name in schema.names), None)
+    if wanted == ROW_NUMBERS:
+        return None
+    if wanted not in schema.names:
+        raise ValueError(f"{table.name} has no column {wanted!r}, only {', '.join(schema.names)}.")
+    return wanted
+
+
+def _names(table: Location, column: str, values: list) -> list[str]:
+    for value in values:
+        if value is None or isinstance(value, bytes):
+            kind = "no value" if value is None else f"the bytes {value!r}"
+            raise ValueError(
+                f"{table.name} has {kind} in the column {column!r}, where each image has its name. Name a column of "
+                f"text or numbers with --id-column, or number the rows with --id-column {ROW_NUMBERS}."
+            )
+    return [str(value) for value in values]
+
+
+def _check_unique(shards: list[Shard]) -> None:
+    seen: set[str] = set()
+    for shard in shards:
+        for name in shard.names:
+            if name in seen:
+                raise ValueError(
+                    f"Two images are called {name!r}, so their predictions could not be told apart. Name a column of "
+                    f"unique values with --id-column, or number the rows with --id-column {ROW_NUMBERS}."
+                )
+            seen.add(name)

@@ -1,4 +1,4 @@
-"""Predictions on disk: a folder of parquet files, each written whole, and a note of what made them."""
+"""Predictions on disk: a folder of parquet files, each written whole, and a manifest of what made them."""
 
 import collections
 import hashlib
@@ -16,22 +16,26 @@ if TYPE_CHECKING:
 
     from keras_mixer.prediction.classify import Prediction
 
-# Readers of parquet folders pass over names that start with an underscore or a dot.
+# Readers of parquet folders skip names that start with an underscore or a dot.
 MANIFEST = "_manifest.json"
 _TABLES = "tables"  # in the manifest, beside what made the predictions
 _PART, _SUFFIX = "part-", ".parquet"
-# What Location.write leaves of these when it is killed; other writers have partial files too.
+# The names that Location.write leaves when it is killed. Other writers have partial files too.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
 
 
 class PredictionStore:
     """The predictions of one model, one row per image: `path`, `classes`, `labels`, `scores`, `error`.
 
-    A part file is there with all its rows or not at all, and what is in one is done: that is all there is to resuming.
-    One run at a time may write. A store can be sent to another process.
+    A part file is there with all its rows or not at all. A run resumes by leaving out the images that have a row. One
+    run at a time may write. A store can be sent to another process.
 
     Args:
         folder: Path or URI of the folder.
+
+    Example:
+        >>> store = keras_mixer.prediction.PredictionStore("predictions")
+        >>> store.read(["path", "labels"]).to_pandas()
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -41,11 +45,11 @@ class PredictionStore:
         """Prepares the folder for a run.
 
         Args:
-            made_by: What the predictions depend on, as JSON values: the model and the number of classes.
-            restart: Whether to delete the predictions that are there.
+            made_by: What the predictions depend on, as JSON values, such as the model and the number of classes.
+            restart: Whether to delete the predictions in the folder.
 
         Raises:
-            ValueError: If the folder holds predictions of something else, or files that are none.
+            ValueError: If the folder holds predictions that something else made, or other files.
             OSError: If it cannot be read or written.
         """
         manifest = self.location / MANIFEST
@@ -64,13 +68,13 @@ class PredictionStore:
         manifest.write(_as_json(made_by))
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
-        """Notes the tables of a run in an open store: the names in a table's column may be another table's too.
+        """Notes the tables of a run in an open store, because two tables may use the same names.
 
         Args:
             tables: The names of the images of each table.
 
         Raises:
-            ValueError: If a table that no earlier run noted has an image of a name that is done.
+            ValueError: If a table is new, and an image in it has a name that is done.
         """
         manifest = self.location / MANIFEST
         values = _read_manifest(manifest)
@@ -81,18 +85,18 @@ class PredictionStore:
             same = [name for name in tables[table] if name in done]
             if same:
                 raise ValueError(
-                    f"{table} is new in {self.location.name}, but {len(same):,} of its images are called as others "
-                    f"that are done, such as {same[0]!r}, so their predictions could not be told apart. Choose another "
-                    f"folder for it, or name a column of unique values by --id-column for all tables with --restart."
+                    f"{table} is new in {self.location.name}, but {len(same):,} of its images have names that are "
+                    f"done, such as {same[0]!r}, so their predictions could not be told apart. Choose another folder "
+                    f"for it, or name a column of unique values with --id-column for all tables, and --restart."
                 )
         if new:
             manifest.write(_as_json({**values, _TABLES: [*known, *new]}))
 
     def done(self, *, retry_errors: bool = False) -> set[str]:
-        """Names of the images that have a row.
+        """Returns the names of the images that have a row.
 
         Args:
-            retry_errors: Whether to delete the rows of images that could not be read, so that they count as missing.
+            retry_errors: Whether to first delete the rows of images that could not be read.
 
         Raises:
             ValueError: If a part cannot be read.
@@ -102,17 +106,17 @@ class PredictionStore:
         return set(self.read(["path"]).column("path").to_pylist())
 
     def counts(self) -> tuple[int, int]:
-        """Rows in all, and those of images that could not be read."""
+        """Returns the number of rows, and of those for images that could not be read."""
         errors = self.read(["error"]).column("error")
         return len(errors), len(errors) - errors.null_count
 
     def repeated(self) -> list[str]:
-        """Names of the images that have more than one row, which runs that wrote at the same time can leave."""
+        """Returns the names of images with more than one row, which runs that write at the same time can leave."""
         counts = collections.Counter(self.read(["path"]).column("path").to_pylist())
         return [name for name, count in counts.items() if count > 1]
 
     def write(self, predictions: "Sequence[Prediction]") -> None:
-        """Writes a part; the same images always make the same file, so that a part made twice is there once."""
+        """Writes a part. The same images always make the same file, so a part made twice is there once."""
         import pyarrow as pa
 
         paths = [prediction.path for prediction in predictions]
@@ -128,7 +132,10 @@ class PredictionStore:
         self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.table(columns, schema=_schema()))
 
     def read(self, columns: list[str] | None = None) -> "pa.Table":
-        """All rows.
+        """Reads all rows.
+
+        Args:
+            columns: The columns to read; None for all.
 
         Raises:
             ValueError: If a part cannot be read.
@@ -150,13 +157,13 @@ class PredictionStore:
         return [file for name, file in files.items() if name.startswith(_PART) and name.endswith(_SUFFIX)]
 
     def _delete_half_written(self) -> None:
-        """Deletes the files of this store that a killed process left half written."""
+        """Deletes the half-written files of this store that a killed process left."""
         for name, file in self._files().items():
             if _HALF_WRITTEN.fullmatch(name):
                 file.delete()
 
     def _files(self) -> dict[str, Location]:
-        if not self.location.is_folder():
+        if self.location.kind != "Directory":
             return {}
         return {file.path.rpartition("/")[2]: file for file in self.location.files(recursive=False, hidden=True)}
 

@@ -1,7 +1,7 @@
-"""A client of TF Serving's REST and gRPC, and a small server of the same wire for development.
+"""A client of TF Serving's REST and gRPC, and a small server that speaks the same, for development.
 
-The package stands alone: it knows a SavedModel folder and the wire, nothing of Keras. Names load on first use, so that
-the client needs neither TensorFlow nor a server library; `__init__.pyi` lists them.
+This package knows a SavedModel folder and the wire, and nothing of Keras. Names load on first use, so that the client
+needs neither TensorFlow nor a server library. `__init__.pyi` lists them.
 """
 
 import lazy_loader

@@ -20,7 +20,7 @@ class RequestError(Exception):
     Args:
         code: A status name of gRPC, a key of `HTTP_STATUS`.
         message: What was expected and what came.
-        http_status: The HTTP status, where it says more than the one of `code` (408, 413).
+        http_status: The HTTP status, if it says more than the one of `code` (408, 413).
     """
 
     def __init__(self, code: str, message: str, http_status: int | None = None):
@@ -31,29 +31,19 @@ class RequestError(Exception):
 
 
 def invalid(message: str) -> RequestError:
-    """The error for a request that its sender must mend."""
+    """Returns the error for a request that its sender must correct."""
     return RequestError("INVALID_ARGUMENT", message)
 
 
 class ServingError(OSError):
-    """What a client raises when a server answers an error or none at all.
+    """What a client raises when a server answers an error or does not answer.
 
     Attributes:
         message: The server's own words, or what went wrong on the way to it.
-        code: The HTTP status (int) over REST, the status name (str) over gRPC, None when no answer came.
+        code: The HTTP status (int) over REST, the status name (str) over gRPC, None without an answer.
     """
 
     def __init__(self, message: str, code: int | str | None = None):
         super().__init__(f"{message} [{code}]" if code is not None else message)
         self.message = message
         self.code = code
-
-
-def need(extra: str, module: str, purpose: str) -> ImportError:
-    """The error for an optional dependency that is not installed."""
-    return ImportError(f"{purpose} needs the package `{module}`, which is not installed: {extra}")
-
-
-INSTALL_SERVE = "pip install 'keras_mixer[serve]'"
-# The package asks for the full `tensorflow`, which would replace `tensorflow-cpu`; its stubs work with either.
-INSTALL_STUBS = "pip install --no-deps tensorflow-serving-api"

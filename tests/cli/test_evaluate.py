@@ -128,7 +128,7 @@ def test_bad_input_is_one_line(run, capsys, arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "nowhere does not exist: expected a run folder"),
+        ("nowhere", "There is no model at nowhere: expected a run folder"),
         ("notes.txt", "notes.txt is not a model: expected a run folder"),
         ("empty", "empty holds no SavedModel: .* A run folder would hold model.keras"),
         ("damaged", "damaged/1 is not a SavedModel that can be loaded"),

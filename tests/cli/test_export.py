@@ -8,7 +8,6 @@ import pytest
 import yaml
 from command_line import error_line
 
-from keras_mixer.cli import export as module
 from keras_mixer.cli.main import main
 from keras_mixer.export import FORMATS
 
@@ -120,7 +119,3 @@ def test_bad_input_is_one_line_and_writes_nothing(run, tmp_path, capsys, argumen
 def test_what_is_no_run_is_one_line(tmp_path, capsys):
     assert status("export", tmp_path) == 2
     assert "model.keras does not exist" in error_line(capsys.readouterr().err)
-
-
-def test_the_names_are_those_of_the_formats():
-    assert tuple(FORMATS) == module.FORMAT_NAMES

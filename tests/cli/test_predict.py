@@ -174,7 +174,7 @@ def test_a_further_table_with_the_names_of_the_first_is_refused(run, tmp_path, c
         assert status("predict", *command, *again) == 2
     error = capsys.readouterr().err
     assert "february.parquet is new in" in error
-    assert "1 of its images are called as others that are done, such as '1'" in error
+    assert "1 of its images have names that are done, such as '1'" in error
     assert "could not be told apart" in error
     for _ in range(2):  # new names join, and both tables may be named again
         both = predictions(capsys, *command, tmp_path / "march.parquet", tmp_path / "january.parquet")
@@ -205,17 +205,17 @@ def test_for_ray_the_model_stays_closed_and_its_card_is_read(run, images, tmp_pa
     command = ["--model", model if form == "keras" else folder, images, "--output", tmp_path / "found"]
     command += ["--engine", "ray"]
     assert status("predict", *command) == 2
-    assert f"has no card: expected {names[1]}" in capsys.readouterr().err
+    assert f"has no card: expected {card}" in capsys.readouterr().err
     card.write_text("{}")
     assert status("predict", *command) == 2
     assert "is not a model card" in capsys.readouterr().err
     card.write_bytes((run / "model.json").read_bytes())
     assert status("predict", *command) == 2
-    assert "pip install 'keras_mixer[ray]'" in capsys.readouterr().err
+    assert 'pip install "keras_mixer[ray]"' in capsys.readouterr().err
 
 
 def test_without_ray_its_installation_is_named(run, images, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     command = ["--model", run, images, "--output", tmp_path / "found", "--engine", "ray"]
     assert status("predict", *command) == 2
-    assert "pip install 'keras_mixer[ray]'" in capsys.readouterr().err
+    assert 'pip install "keras_mixer[ray]"' in capsys.readouterr().err

@@ -1,21 +1,7 @@
-import digit_models
 import pytest
 
-from keras_mixer.export import export_litert, export_saved_model
-
 
 @pytest.fixture(scope="session")
-def model():
-    return digit_models.untrained()
-
-
-@pytest.fixture(scope="session")
-def folder(model, tmp_path_factory):
-    """A run folder `run`, and its artefacts in `digits`, as training and export leave them."""
-    folder = tmp_path_factory.mktemp("digits")
-    card = digit_models.card(folder)
-    digit_models.write_run(folder / "run", model)
-    export_saved_model(model, folder / "digits", card)
-    export_litert(model, folder / "digits" / "model.tflite")
-    card.save(folder / "digits" / "model.json")
-    return folder
+def folder(tmp_path_factory):
+    """Where TensorFlow Datasets keeps its files."""
+    return tmp_path_factory.mktemp("tensorflow_datasets")

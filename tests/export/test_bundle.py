@@ -3,15 +3,20 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 
 import pytest
 import tensorflow as tf
 import yaml
 
 from keras_mixer.export import write_serving_bundle
-from keras_mixer.export.manifests import kubernetes
-from keras_mixer.export.serving_files import check_model_name, labels_of
+from keras_mixer.export.bundle import dns_label, labels_of
 from keras_mixer.serving import read_batching_parameters, read_model_config
+from keras_mixer.wire import check_model_name
+
+ROOT = pathlib.Path(__file__).parents[2]
+V01 = ROOT / "tests" / "data" / "v01" / "saved_models"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,6 @@ def load_yaml(path: pathlib.Path):
 
 def test_holds_every_file_and_nothing_else(bundle):
     assert sorted(path.name for path in bundle.iterdir()) == [
-        ".generated.json",
         *("Dockerfile", "README.md", "batching_parameters.txt", "compose.yaml", "kubernetes"),
         *("models", "models.config", "monitoring.config"),
     ]
@@ -117,9 +121,16 @@ def test_each_manifest_can_be_edited_in_one_place_without_another_changing(bundl
 
 @pytest.mark.parametrize("name", ["7", "digits", "2021-Mixer_B.16", "9" * 50])
 def test_the_manifests_names_are_dns_labels(name):
-    for manifest in kubernetes(check_model_name(name), 1, megabytes=1).values():
-        # A Service's name is a label of RFC 1035: a letter first, at most 63 characters.
-        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
+    # A Service's name is a label of RFC 1035: a letter first, at most 63 characters.
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", f"{dns_label(check_model_name(name))}-serving")
+
+
+@pytest.mark.parametrize("name", ["7", "true", "2021-Mixer_B.16"])
+def test_any_name_stays_a_text_in_yaml(exported, tmp_path, name):
+    bundle = write_serving_bundle(shutil.copytree(exported, tmp_path / name), tmp_path / "bundle")
+    assert load_yaml(bundle / "compose.yaml")["name"] == dns_label(name)
+    for file in ("deployment.yaml", "service.yaml", "hpa.yaml"):
+        assert load_yaml(bundle / "kubernetes" / file)["metadata"]["name"] == f"{dns_label(name)}-serving"
 
 
 def test_the_readme_names_this_model_and_its_shell_is_well_formed(bundle):
@@ -186,31 +197,46 @@ def test_labels_that_the_operator_has_moved_stay(exported, tmp_path):
         assert [int(number) for number in re.findall(r"versions: (\d+)", config.read_text())] == served
 
 
-def test_a_file_that_the_operator_has_edited_stays_and_its_successor_lies_beside_it(exported, tmp_path, caplog):
+def test_every_file_is_written_anew(exported, tmp_path):
     base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
     shutil.copytree(exported, base)
     write_serving_bundle(base, bundle)
-    deployment, compose = bundle / "kubernetes" / "deployment.yaml", bundle / "compose.yaml"
-    deployment.write_text(edited := deployment.read_text().replace("digits-serving:1", "registry.example/digits:1"))
-    compose.write_text(ours := compose.read_text().replace("127.0.0.1:8501", "0.0.0.0:8501"))
-    (bundle / "README.md").write_text("edited")
-    shutil.copytree(base / "1", base / "2")
+    before = {path: path.read_text() for path in bundle.glob("*.*")}
+    for path in before:
+        path.write_text("edited")
     write_serving_bundle(base, bundle)
-    assert (deployment.read_text(), compose.read_text()) == (edited, ours)
-    successor = deployment.with_name("deployment.yaml.new")
-    assert "image: digits-serving:2" in successor.read_text()
-    assert [file.name for file in bundle.rglob("*.new")] == [successor.name]  # Compose's is as it was generated before
-    (warning,) = caplog.messages
-    assert f"{deployment} has been edited" in warning
-    assert str(successor) in warning
-    assert (bundle / "README.md").read_text().startswith("# digits on TensorFlow Serving")
-    assert read_labels(bundle) == {"stable": 1, "canary": 2}
+    assert {path: path.read_text() for path in bundle.glob("*.*")} == before
 
-    successor.replace(deployment)  # is then no edited file any more
-    shutil.copytree(base / "1", base / "3")
+
+def test_a_bundle_of_version_0_1_is_taken_over(exported, tmp_path):
+    base, bundle = shutil.copytree(V01 / "tiny", tmp_path / "tiny"), tmp_path / "tiny-serving"
+    shutil.copytree(V01 / "tiny-serving", bundle)
+    shutil.copytree(base / "1", bundle / "models" / "tiny" / "1", dirs_exist_ok=True)
+    shutil.copytree(exported / "1", base / "2")
     write_serving_bundle(base, bundle)
-    assert "image: digits-serving:3" in deployment.read_text()
-    assert not successor.exists()
+    assert read_labels(bundle) == {"stable": 1, "canary": 2}
+    assert not (bundle / ".generated.json").exists()
+    assert (bundle / "models" / "tiny" / "2" / "saved_model.pb").is_file()
+    (container,) = load_yaml(bundle / "kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "tiny-serving:2"
+
+
+def test_a_wheel_holds_the_templates(tmp_path):
+    copy = tmp_path / "source"  # building leaves files beside the sources
+    templates = pathlib.Path("keras_mixer", "export", "bundle", "templates")
+    copy.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for package in (pathlib.Path("keras_mixer"), templates.parent.parent, templates.parent):
+        (copy / package).mkdir()
+        shutil.copy(ROOT / package / "__init__.py", copy / package)
+    shutil.copytree(ROOT / templates, copy / templates)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", str(copy)]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / templates).rglob("*") if path.is_file()}
+    assert len(expected) == 9
+    assert expected <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_a_label_of_a_version_that_is_nowhere_is_an_error(exported, tmp_path):

@@ -72,8 +72,8 @@ def test_files_of_a_folder_that_are_none_of_the_images_are_counted(images, caplo
     (images / "phone.HEIC").touch()
     find_images([str(images), str(images / "*.png")])
     (record,) = caplog.records
-    assert f"{images} 2 files are no JPEG, PNG or GIF" in record.getMessage()
-    assert record.getMessage().endswith(f"First: {images}/notes.txt, {images}/phone.HEIC.")
+    assert f"{images}, 2 files are not JPEG, PNG or GIF" in record.getMessage()
+    assert record.getMessage().endswith(f"such as {images}/notes.txt, {images}/phone.HEIC.")
 
 
 def test_each_image_once_and_named_by_its_absolute_path(images, monkeypatch):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import stand_in
 
-from keras_mixer.serving.batching import Batcher
-from keras_mixer.serving.config import Batching
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.metrics import Metrics
-from keras_mixer.serving.servable import Servable
+from keras_mixer.serving.server.batching import Batcher
+from keras_mixer.serving.server.config import Batching
+from keras_mixer.serving.server.metrics import Metrics
+from keras_mixer.serving.server.servable import Servable
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_paths_bytes_and_arrays_give_one_prediction_each(client, tmp_path):
         (np.zeros((8, 8), np.uint8), "shape"),
         (np.zeros((8, 8, 3), np.int64), "must be uint8"),
         ([np.zeros((8, 8, 3), np.float32), b"file"], "cannot be mixed"),
-        ([np.zeros((8, 8, 3), np.float32), np.zeros((9, 8, 3), np.float32)], "of one shape"),
+        ([np.zeros((8, 8, 3), np.float32), np.zeros((9, 8, 3), np.float32)], "must have one shape"),
     ],
 )
 def test_images_that_cannot_be_sent(client, images, message):

@@ -10,8 +10,7 @@ from PIL import Image
 import keras_mixer
 from keras_mixer import serving
 from keras_mixer.data import ModelCard, Preprocessing
-from keras_mixer.export.bundle import write_serving_bundle
-from keras_mixer.export.saved_model import export_saved_model
+from keras_mixer.export import export_saved_model, write_serving_bundle
 
 CLASSES = tuple("abcdefg")
 
@@ -70,7 +69,9 @@ def test_the_first_frame_of_a_gif_is_answered_as_the_same_picture_as_png_is(serv
     url = server.url if protocol == "rest" else server.grpc_target
     with serving.Client(url, model="letters", protocol=protocol) as client:
         expected, answer = client.predict([png.getvalue(), gif.getvalue()])
-        assert answer == expected
+        assert [label for label, _ in answer] == [label for label, _ in expected]
+        # Two rows of one batch may differ in the last bit.
+        assert [score for _, score in answer] == pytest.approx([score for _, score in expected], rel=1e-5)
         assert expected != client.predict(pixels[1:, ..., np.newaxis])[0]
 
 

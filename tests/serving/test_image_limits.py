@@ -5,10 +5,10 @@ import stand_in
 from image_headers import gif_header, jpeg_header, png_header
 from PIL import Image
 
-from keras_mixer.serving.config import Limits
+from keras_mixer.images import MAX_BLOCKS
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.gif import MAX_BLOCKS
-from keras_mixer.serving.images import check_image, check_images
+from keras_mixer.serving.server.config import Limits
+from keras_mixer.serving.server.servable import check_image, check_images
 
 
 @pytest.mark.parametrize("header", [png_header, jpeg_header, gif_header])

@@ -3,10 +3,10 @@ import shutil
 import pytest
 import stand_in
 
-from keras_mixer.serving.config import ModelConfig
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.manager import ModelManager
-from keras_mixer.serving.metrics import Metrics
+from keras_mixer.serving.server.config import ModelConfig
+from keras_mixer.serving.server.manager import ModelManager
+from keras_mixer.serving.server.metrics import Metrics
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_version_that_fails_is_not_loaded_again_unless_its_files_change(base_p
     broken.mkdir()
     (broken / "saved_model.pb").write_bytes(b"no SavedModel")
     manager.poll()
-    monkeypatch.setattr("keras_mixer.serving.manager.Servable", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("keras_mixer.serving.server.manager.Servable", lambda *_: pytest.fail("loaded again"))
     manager.poll()
     assert states(manager) == {2: "END", 1: "AVAILABLE"}
 
@@ -167,7 +167,7 @@ def test_changed_settings_take_over_once_their_versions_are_available(bundle, ba
     [
         ({"base_path": "absent"}, "There is no folder"),
         ({"base_path": "empty"}, "has no versions"),
-        ({"base_path": "model", "versions": (7,)}, r"none of the versions \(7,\)"),
+        ({"base_path": "model", "versions": (7,)}, r"lacks the versions \(7,\)"),
         ({"base_path": "model", "labels": {"stable": 7}}, "names version 7"),
         ({"base_path": "broken"}, "not a SavedModel"),
     ],
@@ -190,8 +190,7 @@ def test_recorded_warm_up_requests_are_run(base_path, grpc_stubs):
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    from keras_mixer.serving.servable import Servable
-    from keras_mixer.serving.warmup import warm_up
+    from keras_mixer.serving.server.servable import Servable, warm_up
 
     def record(signature, name, value):
         log = prediction_log_pb2.PredictionLog()
@@ -238,15 +237,14 @@ def test_a_fault_of_any_kind_ends_the_version_and_is_raised_with_its_name_alone(
     def fail(*_):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("keras_mixer.serving.manager.warm_up", fail)
+    monkeypatch.setattr("keras_mixer.serving.server.manager.warm_up", fail)
     with pytest.raises(ValueError, match=r"^Version 1 of model cannot be served: RuntimeError: out of luck$"):
         loaded(base_path)
     assert not caplog.records
 
 
 def test_a_model_without_records_is_warmed_with_blank_requests(bundle):
-    from keras_mixer.serving.servable import Servable
-    from keras_mixer.serving.warmup import warm_up
+    from keras_mixer.serving.server.servable import Servable, warm_up
 
     servable = Servable("model", 1, bundle / stand_in.NAME / "1")
     assert warm_up(servable, (1, 4)) == 2 * len(stand_in.SIGNATURES)

@@ -78,7 +78,7 @@ def test_a_grpc_tensor_may_not_declare_more_than_it_could_hold(embedded, grpc_st
         ("images", 2, (4000, 8, 8, 3), "must be of type float32, but got float64"),
         ("images", 1, (1, 1000, 1000, 3), r"must have shape \[\?, 8, 8, 3\], but got \[1, 1000, 1000, 3\]"),
         ("images", 1, (-1, 8, 8, 3), "declares a shape"),
-        ("images", 12345, (1, 8, 8, 3), "is not a sound tensor"),
+        ("images", 12345, (1, 8, 8, 3), "cannot be read as a tensor"),
         ("pictures", 1, (1, 8, 8, 3), r"takes the inputs \['images'\], but got \['pictures'\]"),
     ],
 )

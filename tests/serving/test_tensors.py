@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.tensors import TensorSpec, from_json, to_json
+from keras_mixer.serving.server.tensors import TensorSpec, from_json, to_json
 
 
 def spec(dtype, *shape):

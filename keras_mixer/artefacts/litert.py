@@ -1,0 +1,183 @@
+"""LiteRT files for phones and embedded machines: float32, float16, or int8 in two ways."""
+
+import os
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_mixer.artefacts.predictor import Scores, in_batches, in_float32, on_one_tensor
+from keras_mixer.artefacts.record import FLOAT_LIMIT, Format
+from keras_mixer.extras import require
+from keras_mixer.files import written_whole
+
+if TYPE_CHECKING:
+    import keras
+
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
+
+# These stay in float32 when everything else is int8. LiteRT's CPU kernels run products, transposes and reshapes in
+# int8, but have no fast int8 form of the steps of a LayerNorm or of GELU: in int8 these run on slow reference kernels
+# between QUANTIZE and DEQUANTIZE pairs, and the variance of a token does not fit in 8 bits. In float32 they are quicker
+# and exact, and cost one conversion on each side of a product.
+FLOAT_OPERATIONS = (
+    *("ADD", "DIV", "MEAN", "MUL", "NEG", "POW", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "SUM"),
+    *("GELU", "LOGISTIC", "SOFTMAX", "TANH"),
+)
+
+
+def export_litert(
+    model: "keras.Model",
+    path: str | os.PathLike,
+    *,
+    precision: str = "float32",
+    samples: Iterable[np.ndarray] | None = None,
+    batch_size: int | None = 1,
+) -> pathlib.Path:
+    """Writes a LiteRT file, whole or not at all.
+
+    Every precision takes float32 images and gives float32 scores. "float16" stores weights in 16 bits and computes in
+    float32. "dynamic_int8" stores weights in 8 bits, with one scale for each output channel, and takes the scales of
+    activations from each image. "int8" fixes the scales of activations beforehand, from `samples`: products are int8
+    from input to output, while LayerNorm, GELU, residual sums and softmax stay in float32.
+
+    Args:
+        model: A functional model of one input and one output.
+        path: The file, ending in `.tflite`.
+        precision: "float32", "float16", "dynamic_int8" or "int8".
+        samples: For "int8", batches of preprocessed images `(n, height, width, channels)` that look like what the model
+            will see. One or two hundred images are enough.
+        batch_size: Images of one call. None takes any number, but adds reshapes and splits up the LayerNorm of a
+            trained model.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If the precision is unknown, the file name does not end in `.tflite`, or "int8" lacks samples.
+        ImportError: If TensorFlow is not installed.
+
+    Example:
+        >>> keras_mixer.export.export_litert(model, "model.tflite", precision="dynamic_int8")
+    """
+    path = pathlib.Path(path)
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` is one of {', '.join(PRECISIONS)}, but got {precision!r}.")
+    if path.suffix != ".tflite":
+        raise ValueError(f"A LiteRT file's name ends in .tflite, but got {path.name!r}.")
+    images = [image[None] for batch in samples or () for image in np.asarray(batch, np.float32)]
+    if precision == "int8" and not images:
+        raise ValueError("Precision int8 needs `samples`: preprocessed images from which to take activation scales.")
+    require("tensorflow", extra="tensorflow", purpose="Writing a LiteRT file")
+    with tempfile.TemporaryDirectory() as folder:
+        converter = _converter(in_float32(on_one_tensor(model)), batch_size, folder)
+        content = _int8(converter, images) if precision == "int8" else _float_or_dynamic(converter, precision)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+    return path
+
+
+def _converter(model: "keras.Model", batch_size: int | None, folder: str):
+    import keras
+    import tensorflow as tf
+
+    # By way of a SavedModel, because a converter made from concrete functions silently reads Keras's variables as NaN.
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    images = keras.InputSpec(shape=(batch_size, *model.input_shape[1:]), dtype="float32", name="images")
+    archive.add_endpoint("serve", lambda images: model(images, training=False), input_signature=[images])
+    archive.write_out(folder, verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    # Built-in operations alone: one that needs TensorFlow's own kernels fails here and not on the device.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return converter
+
+
+def _float_or_dynamic(converter, precision: str) -> bytes:
+    import tensorflow as tf
+
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
+
+
+def _int8(converter, images: list[np.ndarray]) -> bytes:
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image] for image in images)
+    # The converter cannot leave out operations; TensorFlow Lite's debugger of quantized models can.
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPERATIONS))
+    with warnings.catch_warnings():
+        # The debugger opens the model with the interpreter that ai-edge-litert replaces.
+        warnings.filterwarnings(
+            "ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated", category=UserWarning
+        )
+        debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+        return debugger.get_nondebug_quantized_model()
+
+
+def _open(path: pathlib.Path, threads: int | None) -> Scores:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(str(path), num_threads=threads)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"LiteRT cannot load {path}: {error}") from error
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+            interpreter.resize_tensor_input(source["index"], images.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(source["index"], _quantized(images, source))
+        interpreter.invoke()
+        return _dequantized(interpreter.get_tensor(target["index"]), target)
+
+    interpreter.allocate_tensors()
+    any_size = source["shape_signature"][0] == -1
+    return in_batches(scores, None if any_size else int(source["shape"][0]))
+
+
+def _quantized(values: np.ndarray, details: dict) -> np.ndarray:
+    if details["dtype"] == np.float32:
+        return values.astype(np.float32, copy=False)
+    scale, zero = details["quantization"]
+    limits = np.iinfo(details["dtype"])
+    return np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(details["dtype"])
+
+
+def _dequantized(values: np.ndarray, details: dict) -> np.ndarray:
+    if details["dtype"] == np.float32:
+        return values
+    scale, zero = details["quantization"]
+    return ((values.astype(np.float32) - zero) * scale).astype(np.float32)
+
+
+def _format(name: str, file: str, precision: str, limit: float) -> Format:
+    def write(model, path, card, samples):
+        return export_litert(model, path, precision=precision, samples=None if samples is None else [samples])
+
+    return Format(
+        name,
+        file,
+        write,
+        _open,
+        limit,
+        calibrated=precision == "int8",
+        needs=("ai_edge_litert",),
+        install="pip install ai-edge-litert",
+    )
+
+
+LITERT = (
+    _format("litert", "model.tflite", "float32", FLOAT_LIMIT),
+    _format("litert_float16", "model_float16.tflite", "float16", FLOAT_LIMIT),
+    _format("litert_dynamic_int8", "model_dynamic_int8.tflite", "dynamic_int8", 0.3),
+    _format("litert_int8", "model_int8.tflite", "int8", 0.5),
+)

@@ -1,0 +1,101 @@
+"""ONNX, and the check that what Keras's own exporters write computes what the model does."""
+
+import os
+import pathlib
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_mixer.artefacts.predictor import Scores, in_batches, in_float32, on_one_tensor
+from keras_mixer.artefacts.record import Format, Open
+from keras_mixer.files import written_whole
+
+if TYPE_CHECKING:
+    import keras
+
+# Two runtimes sum products in different orders. Twelve blocks of float32 differ by far less than this.
+TOLERANCE = 1e-3
+
+
+def export_onnx(model: "keras.Model", path: str | os.PathLike) -> pathlib.Path:
+    """Writes an ONNX file of any batch size.
+
+    Keras's exporter reports success even if ONNX lacks an operation of the model, such as the error function of the
+    exact GELU. The file is therefore opened in ONNX Runtime and compared with the model on random images.
+
+    Args:
+        model: A functional model of one input and one output.
+        path: The file, ending in `.onnx`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If ONNX Runtime cannot load what was written, or its scores differ from the model's. No file is
+            left.
+        ImportError: If onnx, tf2onnx or onnxruntime is not installed.
+    """
+    path = pathlib.Path(path)
+    check_suffix(path, ".onnx")
+    ONNX.check_installed(to_write=True)
+    with written_whole(path) as partial:
+        export_checked(model, partial, "onnx", _open)
+    return path
+
+
+def check_suffix(path: pathlib.Path, suffix: str) -> None:
+    """Raises a ValueError unless the file's name ends in `suffix`."""
+    if path.suffix != suffix:
+        raise ValueError(f"The file's name must end in {suffix}, but got {path.name!r}.")
+
+
+def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: Open) -> None:
+    """Writes a file of Keras's format `kind`, and raises a ValueError unless it opens and gives the model's scores."""
+    images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
+    model = in_float32(on_one_tensor(model))
+    expected = np.asarray(model(images, training=False))  # Keras exports only a model that has been called
+    with warnings.catch_warnings():
+        # Keras's patch that fits tf2onnx to NumPy 2 asks for names that NumPy has dropped.
+        warnings.filterwarnings("ignore", message="In the future `np.object`", category=FutureWarning)
+        model.export(str(path), format=kind, verbose=False)
+    try:
+        scores = open_(path, None)
+    except ValueError as error:
+        raise ValueError(f"The {kind} file is invalid and not kept. {_cause(str(error))}") from error
+    for size in (3, 1):  # the second size finds a batch size that was frozen into the file
+        difference = float(np.abs(scores(images[:size]) - expected[:size]).max())
+        if not difference <= TOLERANCE:
+            raise ValueError(f"The {kind} file loads, but its scores differ by {difference:.3g}: it is not kept.")
+
+
+def _cause(message: str) -> str:
+    if "Erfc" in message:
+        return "ONNX cannot hold the exact GELU as Keras writes it: build the model with gelu(approximate=True)."
+    return message
+
+
+def _open(path: pathlib.Path, threads: int | None) -> Scores:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        raise ValueError(f"ONNX Runtime cannot load {path}: {error}") from error
+    (source,) = session.get_inputs()
+    batch = source.shape[0] if isinstance(source.shape[0], int) else None
+    return in_batches(lambda images: session.run(None, {source.name: images.astype(np.float32, copy=False)})[0], batch)
+
+
+ONNX = Format(
+    "onnx",
+    "model.onnx",
+    write=lambda model, path, card, samples: export_onnx(model, path),
+    open=_open,
+    companions=("{name}.data",),  # the weights of large models
+    needs=("onnxruntime",),
+    needs_to_write=("onnx", "tf2onnx"),
+    install='pip install "keras_mixer[onnx]"',
+)

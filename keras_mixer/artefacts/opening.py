@@ -1,0 +1,154 @@
+"""Opens a trained classifier in any of its formats, and lists the files that it is made of."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Mapping
+
+from keras_mixer import wire
+from keras_mixer.artefacts.keras_file import KERAS_FILE
+from keras_mixer.artefacts.predictor import Predictor
+from keras_mixer.artefacts.record import Format
+from keras_mixer.artefacts.saved_model import SAVED_MODEL
+from keras_mixer.artefacts.table import FORMATS
+from keras_mixer.card import CARD_FILE, ModelCard
+
+
+def open_artefact(path: str | os.PathLike, *, threads: int | None = None) -> Predictor:
+    """Opens a model: a run folder, a `.keras` file, or a file or folder that `keras-mixer export` wrote.
+
+    Args:
+        path: The model. A folder of numbered versions, as TF Serving reads it, stands for its newest version.
+        threads: CPU threads of LiteRT, ONNX Runtime and OpenVINO; None for the runtime's own choice.
+
+    Returns:
+        The classifier. Opening a LiteRT, ONNX or OpenVINO file imports neither Keras nor TensorFlow.
+
+    Raises:
+        ValueError: If there is no model at `path`, or it is damaged.
+        ImportError: If the runtime is not installed.
+
+    Example:
+        >>> keras_mixer.artefacts.open_artefact("saved_models/digits/model.tflite").scores(images).argmax(axis=1)
+    """
+    form, path = find(path)
+    return form.opened(path, threads)
+
+
+def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> tuple[Predictor, ModelCard]:
+    """Opens a model as `open_artefact` does, with the card that says what its scores mean.
+
+    Args:
+        path: A run folder or `.keras` file with its card; a SavedModel with its card among the assets, or a folder of
+            its versions; any other exported file with `model.json` beside it.
+        threads: CPU threads of the runtime; None for its own choice.
+
+    Returns:
+        The classifier and its card.
+
+    Raises:
+        ValueError: If there is no model or no card at `path`, or one of them is damaged.
+        ImportError: If the runtime is not installed.
+    """
+    form, path = find(path)
+    return form.opened(path, threads), _card(form, path)
+
+
+def load_card(path: str | os.PathLike) -> ModelCard:
+    """Reads the card of a model that `open_classifier` would open, and leaves the model itself closed.
+
+    Raises:
+        ValueError: If there is no model at `path`, or no card that can be read.
+    """
+    return _card(*find(path))
+
+
+def find(path: str | os.PathLike) -> tuple[Format, pathlib.Path]:
+    """Finds the model at a path.
+
+    Returns:
+        Its format, and its own file or folder: the newest version in a folder of them, `model.keras` in a run folder.
+
+    Raises:
+        ValueError: If there is no model at `path`.
+    """
+    path = pathlib.Path(path).expanduser()
+    forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}
+    expected = f"a run folder, a SavedModel folder or a file in {', '.join(sorted(filter(None, forms)))}"
+    if not path.exists():
+        raise ValueError(f"There is no model at {path}: expected {expected}.")
+    if (path / KERAS_FILE.file).is_file():
+        return KERAS_FILE, path / KERAS_FILE.file
+    if path.suffix and path.suffix in forms:
+        return forms[path.suffix], path
+    if path.is_file():
+        raise ValueError(f"{path} is not a model: expected {expected}.")
+    return SAVED_MODEL, newest_version(path)
+
+
+def newest_version(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the SavedModel in `folder`: itself, or the highest of the numbered versions in it.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if (folder / wire.SAVED_MODEL_FILE).is_file():
+        return folder
+    versions = wire.versions_in(folder)
+    if not versions:
+        raise ValueError(
+            f"{folder} holds no SavedModel: neither {wire.SAVED_MODEL_FILE} nor a numbered version with one. A run "
+            f"folder would hold {KERAS_FILE.file}."
+        )
+    return versions[max(versions)]
+
+
+def _card(form: Format, path: pathlib.Path) -> ModelCard:
+    file = form.card_of(path)
+    if not file.is_file():
+        raise ValueError(f"{path} has no card: expected {file}, as training and `keras-mixer export` write it.")
+    card, beside = ModelCard.load(file), path.parent / CARD_FILE
+    if form is SAVED_MODEL and beside.is_file():
+        # Where the model was exported, the card beside its versions also knows the folder of its dataset.
+        whole = ModelCard.load(beside)
+        return whole if whole.for_others() == card else card
+    return card
+
+
+def model_files(path: str | os.PathLike) -> dict[str, pathlib.Path]:
+    """Lists the files that `open_classifier` reads, by their names within the model's folder, the model itself first.
+
+    Raises:
+        ValueError: If there is no model at `path`.
+    """
+    form, path = find(path)
+    if path.is_dir() and not form.file:
+        return {str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file()}
+    parts = [*form.parts(path), form.card_of(path)]
+    files = [file for part in parts for file in ([part] if part.is_file() else sorted(part.rglob("*")))]
+    return {str(file.relative_to(path.parent)): file for file in files if file.is_file()}
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Returns the sha256 of a model's files and their names."""
+    digest = hashlib.sha256()
+    for name, file in sorted(model_files(path).items()):
+        with open(file, "rb") as opened:
+            content = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest.update(f"{name}\n{content}\n".encode())
+    return digest.hexdigest()
+
+
+def packed(path: str | os.PathLike) -> dict[str, bytes]:
+    """Reads the content of a model's files, so that they can be sent to another machine."""
+    return {name: file.read_bytes() for name, file in model_files(path).items()}
+
+
+def unpacked(files: Mapping[str, bytes], folder: str | os.PathLike) -> pathlib.Path:
+    """Writes what `packed` returned into a folder, and returns the path by which `open_classifier` finds the model."""
+    folder = pathlib.Path(folder)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    # A model that is a folder itself comes with its name as the first part of every path.
+    return folder if wire.SAVED_MODEL_FILE in files else folder / pathlib.PurePath(next(iter(files))).parts[0]

@@ -1,0 +1,127 @@
+"""A trained classifier behind one call, images in and scores out, and the Keras models that give one."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+Scores = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A classifier that takes preprocessed images, whatever runs it.
+
+    Attributes:
+        format: The format that it was read from, such as "saved_model" or "litert"; "keras" for a Keras model.
+        scores: Maps preprocessed float32 images `(n, height, width, channels)` to float32 scores `(n, classes)`, which
+            are probabilities or logits, as the model was built.
+        path: The file or folder that it was read from; None for a model in memory.
+        size: Bytes of that file or folder and its companions; None for a model in memory.
+    """
+
+    format: str
+    scores: Scores
+    path: pathlib.Path | None = None
+    size: int | None = None
+
+
+def keras_predictor(model: "keras.Model") -> Predictor:
+    """Wraps a `keras.Model` that maps one tensor of images to one tensor of scores."""
+    # `on_one_tensor` gives a new model, so the caller's keeps its settings.
+    model = on_one_tensor(model)
+    model.jit_compile = worth_compiling()
+    return Predictor("keras", lambda images: np.asarray(model.predict_on_batch(images), np.float32))
+
+
+def on_one_tensor(model: "keras.Model") -> "keras.Model":
+    """Returns a functional model as a new one that takes one tensor, because Keras warns if it was built on a list.
+
+    Raises:
+        ValueError: If the model has several inputs or outputs.
+    """
+    import keras
+
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            f"Expected a model of one input and one output, but {model.name!r} has {len(model.inputs)} and "
+            f"{len(model.outputs)}."
+        )
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def head_input(model: "keras.Model"):
+    """Returns what the head of a model reads: the output of `pre_logits`, or else the input of the last Dense layer."""
+    import keras
+
+    if any(layer.name == "pre_logits" for layer in model.layers):
+        return model.get_layer("pre_logits").output
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    return dense[-1].input if dense else model.layers[-1].input
+
+
+def worth_compiling() -> bool:
+    """Says whether XLA should compile a model that is measured, if its user does not say.
+
+    TensorFlow: only if this machine has an accelerator, because on a CPU compilation takes longer than short
+    experiments do. JAX: always, because it would otherwise run one operation at a time. PyTorch: never, as Keras itself
+    chooses there.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return keras.backend.backend() == "jax"
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"))
+
+
+def in_float32(model: "keras.Model") -> "keras.Model":
+    """Returns the model with every layer computing in float32, or the model itself if they all do.
+
+    LiteRT and ONNX have no bfloat16 form of some operations, and choose their own precision when they run.
+    """
+    import keras
+
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("float32")  # for layers whose configuration names no policy
+        rebuilt = type(model).from_config(_with_float32_policies(model.get_config()))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    rebuilt.set_weights([keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32")) for weight in model.weights])
+    return rebuilt
+
+
+def _with_float32_policies(config):
+    """Copies a layer's configuration and replaces every dtype policy in it, at any depth, by float32."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return {**config, "config": {"name": "float32"}}
+        return {key: _with_float32_policies(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_with_float32_policies(value) for value in config)
+    return config
+
+
+def in_batches(scores: Scores, batch: int | None) -> Scores:
+    """Lets a function of `batch` images take any number, by repeating the last image. None already takes any number."""
+    if batch is None:
+        return scores
+
+    def all_scores(images: np.ndarray) -> np.ndarray:
+        pieces = []
+        for start in range(0, len(images), batch):
+            piece = images[start : start + batch]
+            filled = np.concatenate([piece, np.repeat(piece[-1:], batch - len(piece), axis=0)])
+            pieces.append(scores(filled)[: len(piece)])
+        return np.concatenate(pieces)
+
+    return all_scores

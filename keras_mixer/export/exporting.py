@@ -1,0 +1,141 @@
+"""One call from a trained model to files for a server, a phone or another runtime, with a report of what each costs."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_mixer.artefacts import FORMATS, keras_predictor, on_one_tensor
+from keras_mixer.artefacts.saved_model import check_card, published_as_next_version
+from keras_mixer.card import CARD_FILE, ModelCard
+from keras_mixer.dataset import DatasetSpec
+from keras_mixer.evaluation import EvaluationSplit
+from keras_mixer.export.report import Report, measured
+from keras_mixer.export.samples import RandomImages, calibration_images
+from keras_mixer.files import scratch_folder
+
+if TYPE_CHECKING:
+    import keras
+
+WITHHELD = "withheld"  # a server does not take this name for a version
+
+
+def export(
+    model: "keras.Model",
+    card: ModelCard,
+    folder: str | os.PathLike,
+    formats: Sequence[str] = ("saved_model", "litert"),
+    *,
+    dataset: DatasetSpec | None = None,
+    limit: int | None = None,
+    corrupt_limit: int = 0,
+    samples: np.ndarray | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Writes a model in several formats and measures each on the split that the model is evaluated on.
+
+    If neither `dataset` nor the card names a split, the artefacts are compared with the model on random images. The
+    report then has no accuracy. A format that this machine cannot run is written, and reported as "not run here".
+
+    `folder` is a model base path as TF Serving reads it. A SavedModel becomes its next numbered version. The other
+    files lie beside the versions, such as `model.tflite` or `model.onnx`, and replace those of an earlier export.
+    `model.json` is the card of all these files. If it changes, the files of an earlier export that this one does not
+    replace are removed, because their classes may be others. `report.json` holds the report.
+
+    Everything is measured before it appears in `folder`. A SavedModel that loses more than it may, or gives scores that
+    are not finite, does not become a version that a server would load: it is put into `withheld`.
+
+    Args:
+        model: A trained functional model of one input and one output.
+        card: Its class names, preprocessing and dataset.
+        folder: Where the artefacts go, such as `saved_models/digits`.
+        formats: Names in `keras_mixer.export.FORMATS`.
+        dataset: Another split to measure on than the card's.
+        limit: Measures on only the first so many images.
+        corrupt_limit: Number of images of the dataset that may be unreadable, and are left out.
+        samples: Preprocessed images to calibrate int8 on; by default 200 of the training split.
+        progress: Called with a line before each step.
+
+    Returns:
+        The report. `report.breaches` says what loses more than its format may.
+
+    Raises:
+        ValueError: If a format is unknown, the card does not fit, or the split cannot be read. Nothing is written then.
+        ImportError: If a format's packages are not installed; the message names the command. Nothing is written then.
+
+    Example:
+        >>> model, card = keras_mixer.data.load_model("runs/digits")
+        >>> report = keras_mixer.export.export(model, card, "saved_models/digits", ["saved_model", "litert_int8"])
+        >>> report.breaches
+        []
+    """
+    folder = pathlib.Path(os.path.abspath(folder))  # the path "." has a name only in its absolute form
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"The formats are {', '.join(FORMATS)}, but got {', '.join(unknown) or 'none'}.")
+    for name in formats:
+        FORMATS[name].check_installed(to_write=True)
+    check_card(on_one_tensor(model), card)
+    labelled = dataset or card.dataset
+    split: EvaluationSplit | RandomImages = RandomImages(card, limit)
+    if labelled:
+        split = EvaluationSplit(card, dataset, limit=limit, corrupt_limit=corrupt_limit)
+    if samples is None and any(FORMATS[name].calibrated for name in formats):
+        samples = calibration_images(card, dataset, corrupt_limit=corrupt_limit)
+    with scratch_folder(folder) as scratch:
+        complete = scratch / folder.name  # the warm-up requests call the model by the folder's name
+        complete.mkdir()
+        paths = {}
+        for name in dict.fromkeys(formats):
+            progress(f"Writing {name}")
+            paths[name] = FORMATS[name].write(model, complete / FORMATS[name].file, card, samples)
+        progress(f"Measuring on {split.num_examples:,} {'' if labelled else 'random '}images")
+        report = measured(card.name, keras_predictor(model), paths, split)
+        return _published(report, paths, card, folder)
+
+
+def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, folder: pathlib.Path) -> Report:
+    """Moves measured artefacts into place, so that a file never lies beside the card of another model."""
+    _make_way(card, folder)
+    rows = list(report.rows)
+    for place, row in enumerate(rows):
+        if row.artefact not in paths:  # the Keras model
+            continue
+        form, path = FORMATS[row.artefact], paths[row.artefact]
+        if form.file:
+            new = {part.name: part for part in reversed(form.parts(path))}
+            for old in form.parts(folder / form.file):
+                if old.is_dir() or old.name not in new:  # a folder cannot be replaced in one step
+                    _remove(old)
+            for name, part in new.items():
+                part.replace(folder / name)
+        else:
+            target = published_as_next_version(path, folder) if row.within_limit else path.rename(folder / WITHHELD)
+            rows[place] = dataclasses.replace(row, file=target.name)
+    report = dataclasses.replace(report, rows=tuple(rows))
+    report.save(folder)
+    card.save(folder / CARD_FILE)
+    return report
+
+
+def _make_way(card: ModelCard, folder: pathlib.Path) -> None:
+    """Removes what was withheld before, and the files of an earlier export unless they have this very card."""
+    shutil.rmtree(folder / WITHHELD, ignore_errors=True)
+    try:
+        if ModelCard.load(folder / CARD_FILE) == card:
+            return
+    except (OSError, ValueError):
+        pass
+    # The card goes first: without it, what is left after an interruption does not open as a classifier.
+    (folder / CARD_FILE).unlink(missing_ok=True)
+    for form in FORMATS.values():
+        for part in form.parts(folder / form.file) if form.file else ():
+            _remove(part)
+
+
+def _remove(path: pathlib.Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,0 +1,32 @@
+"""The one message for optional packages that are not installed."""
+
+import importlib.util
+
+
+def require(*modules: str, extra: str = "", command: str = "", purpose: str = "This") -> None:
+    """Checks that optional packages are installed, and imports none of them.
+
+    Args:
+        *modules: Names of the modules that are needed, such as "onnxruntime".
+        extra: The extra of keras_mixer that installs them.
+        command: The command that installs them; needed only if no extra does.
+        purpose: What needs them; begins the message.
+
+    Raises:
+        ImportError: If one is missing. The message names it and the command.
+
+    Example:
+        >>> require("onnxruntime", extra="onnx", purpose="Running an .onnx file")
+    """
+    missing = [module for module in modules if not _is_installed(module)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        command = command or f'pip install "keras_mixer[{extra}]"'
+        raise ImportError(f"{purpose} needs {', '.join(missing)}, which {verb} not installed: {command}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that would hold the module
+        return False

@@ -1,0 +1,109 @@
+"""TF Serving's gRPC from the client's side, with the official stubs."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from keras_mixer import wire
+from keras_mixer.extras import require
+from keras_mixer.serving.errors import ServingError
+
+
+class GrpcTransport:
+    """One model behind a gRPC address. A call has one time-out with all its retries, at most 4 by gRPC's own limit."""
+
+    def __init__(
+        self, target: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int
+    ):
+        require("grpc", "tensorflow", extra="tensorflow", purpose="protocol='grpc'")
+        require("tensorflow_serving.apis", command=wire.INSTALL_STUBS, purpose="protocol='grpc'")
+        import grpc
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        if "://" in target:
+            raise ValueError(f"A gRPC address is host:port, but got {target!r}.")
+        self._target, self._timeout = target, timeout
+        self._spec = {"name": model}
+        if version is not None:
+            self._spec["version"] = {"value": version}  # type: ignore[assignment]
+        if label is not None:
+            self._spec["version_label"] = label
+        self._channel = grpc.insecure_channel(target, options=_options(retries))
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]) -> dict[str, np.ndarray]:
+        """Returns the outputs of a signature by name."""
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest(model_spec={**self._spec, "signature_name": signature})
+        for name, value in inputs.items():
+            dtype = None if isinstance(value, np.ndarray) else tf.string
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value, dtype=dtype))
+        response = self._call(self._prediction.Predict, request)
+        return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+
+    def status(self, timeout: float | None = None) -> list[dict]:
+        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
+        states = get_model_status_pb2.ModelVersionStatus.State
+        rows = self._call(self._models.GetModelStatus, request, timeout).model_version_status
+        return [
+            {"version": row.version, "state": states.Name(row.state), "error": row.status.error_message} for row in rows
+        ]
+
+    def metadata(self) -> dict:
+        """Returns the metadata, in the form of REST's `/metadata` document."""
+        from google.protobuf import json_format
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=self._spec, metadata_field=["signature_def"]
+        )
+        response = self._call(self._prediction.GetModelMetadata, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        written = json_format.MessageToDict(
+            signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        spec = {
+            "name": response.model_spec.name,
+            "signature_name": "",
+            "version": str(response.model_spec.version.value),
+        }
+        return {"model_spec": spec, "metadata": {"signature_def": written}}
+
+    def _call(self, method, request, timeout: float | None = None):
+        import grpc
+
+        try:
+            return method(request, timeout=self._timeout if timeout is None else min(timeout, self._timeout))
+        except grpc.RpcError as error:
+            message = error.details() or f"{self._target} gave no reason"
+            raise ServingError(message, error.code().name) from None
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+
+def _options(retries: int) -> list[tuple[str, int | str]]:
+    sizes: list[tuple[str, int | str]] = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+    ]
+    if not retries:
+        return [*sizes, ("grpc.enable_retries", 0)]
+    policy = {
+        "maxAttempts": min(retries + 1, 5),
+        "initialBackoff": "0.2s",
+        "maxBackoff": "5s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    return [*sizes, ("grpc.enable_retries", 1), ("grpc.service_config", config)]

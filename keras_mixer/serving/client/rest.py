@@ -1,0 +1,111 @@
+"""TF Serving's REST from the client's side, with the package requests."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+import numpy as np
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3.util.retry import Retry
+
+from keras_mixer import wire
+from keras_mixer.serving.errors import ServingError
+
+# A prediction changes nothing on the server, so it may be sent again.
+_RETRIED = (502, 503, 504)
+
+
+class _Retry(Retry):
+    """Retries lost connections and unavailable servers, but not time-outs, because their time is spent."""
+
+    def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        # A refused connection raises a subclass of the time-out.
+        if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+            raise MaxRetryError(_pool, url, error)
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+class RestTransport:
+    """One model's REST address; `url` may end in `/v1`. Connecting and waiting for an answer each have a time-out."""
+
+    def __init__(self, url: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int):
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"A REST address begins with http:// or https://, but got {url!r}.")
+        base = url.rstrip("/").removesuffix("/v1")
+        choice = f"/versions/{version}" if version is not None else f"/labels/{quote(label, safe='')}" if label else ""
+        self._address = f"{base}{wire.model_path(quote(model, safe=''))}{choice}"
+        self._timeout = timeout
+        self._session = requests.Session()
+        retry = _Retry(
+            total=retries, backoff_factor=0.2, status_forcelist=_RETRIED, allowed_methods=None, raise_on_status=False
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=32))
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]):
+        """Returns the outputs of a signature: a dict by name, or the bare value of a single output."""
+        body = {"signature_name": signature, "inputs": {name: _written(value) for name, value in inputs.items()}}
+        return self._call("POST", ":predict", _dump(body))["outputs"]
+
+    def status(self, timeout: float | None = None) -> list[dict]:
+        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
+        return [
+            {
+                "version": int(row["version"]),
+                "state": row["state"],
+                "error": row.get("status", {}).get("error_message", ""),
+            }
+            for row in self._call("GET", "", timeout=timeout)["model_version_status"]
+        ]
+
+    def metadata(self) -> dict:
+        """Returns the `/metadata` document."""
+        return self._call("GET", "/metadata")
+
+    def _call(self, method: str, path: str, body: bytes | None = None, timeout: float | None = None):
+        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+        headers = {"Content-Type": "application/json"} if body is not None else None
+        try:
+            response = self._session.request(method, self._address + path, data=body, headers=headers, timeout=seconds)
+        except requests.Timeout:
+            raise ServingError(f"{self._address} did not answer within {seconds:.3g} s.") from None
+        except requests.RequestException as error:
+            raise ServingError(f"{self._address} cannot be reached: {error}") from None
+        try:
+            document = response.json()
+        except requests.JSONDecodeError:
+            document = None
+        if response.status_code != 200:
+            message = document.get("error") if isinstance(document, dict) else None
+            raise ServingError(str(message or response.reason or response.text[:200]), response.status_code)
+        if not isinstance(document, dict):
+            raise ServingError(f"{self._address} answered something other than a JSON object: is it a TF Serving?")
+        return document
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._session.close()
+
+
+def _written(value):
+    if isinstance(value, np.ndarray):
+        return value
+    return [{"b64": base64.b64encode(data).decode()} for data in value]
+
+
+def _dump(body: dict) -> bytes:
+    """Writes JSON, with orjson if it is installed, because that writes arrays several times faster."""
+    try:
+        import orjson
+    except ImportError:
+        return json.dumps(body, default=np.ndarray.tolist).encode()
+    inputs = {
+        name: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
+        for name, value in body["inputs"].items()
+    }
+    return orjson.dumps({**body, "inputs": inputs}, option=orjson.OPT_SERIALIZE_NUMPY)

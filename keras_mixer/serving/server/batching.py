@@ -1,0 +1,189 @@
+"""Requests that wait at the same time run together, in one queue per signature of a version."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from keras_mixer.cores import usable_cores
+from keras_mixer.serving.errors import RequestError
+from keras_mixer.serving.server.config import Batching
+from keras_mixer.serving.server.metrics import Metrics
+from keras_mixer.serving.server.servable import Servable, Signature
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass
+class _Task:
+    inputs: Arrays
+    rows: int
+    due: float
+    result: asyncio.Future
+
+
+@dataclass
+class _Queue:
+    servable: Servable
+    signature: Signature
+    tasks: deque[_Task] = field(default_factory=deque)
+    rows: int = 0
+
+
+class Batcher:
+    """Runs checked requests in batches, on threads of its own. It belongs to one event loop.
+
+    A batch starts, as soon as a thread is free, in three cases: it is full; it holds as many rows as were recently in
+    progress at once, so that a single client does not wait for others; or its first request has waited for the
+    time-out. Requests that arrive later join the next batch. A batch that fails is run again request by request, so
+    that a bad request harms only itself.
+
+    Without `options` every request runs by itself, one per processor at a time.
+    """
+
+    def __init__(self, options: Batching | None, metrics: Metrics):
+        self._batched = options is not None
+        self._options = options or Batching(num_batch_threads=usable_cores())
+        self._metrics = metrics
+        self._free = self._options.num_batch_threads
+        self._threads = ThreadPoolExecutor(self._free, thread_name_prefix="keras_mixer_batch")
+        self._queues: dict[tuple, _Queue] = {}
+        self._stopping = False
+        self._in_progress = 0  # rows that wait or run
+        self._recent_peak = 0.0  # the most rows in progress of late; falls with every batch
+
+    async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Runs checked inputs. Raises a RequestError if the model fails, or too many requests wait (UNAVAILABLE)."""
+        loop = asyncio.get_running_loop()
+        if not self._batched or not signature.batchable:
+            return await loop.run_in_executor(self._threads, servable.run, signature.name, inputs)
+        rows = len(next(iter(inputs.values())))
+        size = self._options.max_batch_size
+        if rows <= size:
+            return await self._enqueue(loop, servable, signature, inputs, rows)
+        parts = []
+        for start in range(0, rows, size):
+            part = {name: array[start : start + size] for name, array in inputs.items()}
+            parts.append(self._enqueue(loop, servable, signature, part, min(size, rows - start)))
+        outputs = await asyncio.gather(*parts)
+        return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+
+    def _enqueue(self, loop, servable, signature, inputs, rows) -> asyncio.Future:
+        options = self._options
+        # Inner axes may be open too, and only arrays of one shape can be concatenated.
+        key = (id(servable), signature.name, *(array.shape[1:] for _, array in sorted(inputs.items())))
+        queue = self._queues.setdefault(key, _Queue(servable, signature))
+        result = loop.create_future()
+        if queue.rows + rows > options.max_enqueued_batches * options.max_batch_size:
+            result.set_exception(RequestError("UNAVAILABLE", "The batching queue is full: try again later."))
+            return result
+        wait = options.batch_timeout_micros / 1e6
+        queue.tasks.append(_Task(inputs, rows, loop.time() + wait, result))
+        queue.rows += rows
+        self._in_progress += rows
+        self._recent_peak = max(self._recent_peak, self._in_progress)
+        if queue.rows >= self._enough:
+            loop.call_soon(self._dispatch, loop)  # what arrived together is enqueued first
+        elif len(queue.tasks) == 1:
+            loop.call_later(wait, self._dispatch, loop)
+        return result
+
+    @property
+    def _enough(self) -> int:
+        """The number of rows for which a batch waits."""
+        return 1 if self._stopping else min(self._options.max_batch_size, round(self._recent_peak))
+
+    def _dispatch(self, loop) -> None:
+        """Starts the batches that are due, the longest waiting first, while threads are free."""
+        # A timer may fire within the clock's resolution before the time that it was set for.
+        now = loop.time() + 1e-3
+        while self._free:
+            due = [
+                (queue.tasks[0].due, key)
+                for key, queue in self._queues.items()
+                if queue.tasks[0].due <= now or queue.rows >= self._enough
+            ]
+            if not due:
+                return
+            key = min(due)[1]
+            queue = self._queues[key]
+            batch = self._take(queue)
+            if not queue.tasks:
+                del self._queues[key]  # also releases the version
+            else:
+                loop.call_at(queue.tasks[0].due, self._dispatch, loop)
+            if batch:
+                self._free -= 1
+                work = loop.run_in_executor(self._threads, self._execute, queue.servable, queue.signature, batch)
+                work.add_done_callback(lambda work, batch=batch: self._finish(loop, batch, work))
+
+    def _take(self, queue: _Queue) -> list[_Task]:
+        batch: list[_Task] = []
+        rows = 0
+        while queue.tasks and rows + queue.tasks[0].rows <= self._options.max_batch_size:
+            task = queue.tasks.popleft()
+            queue.rows -= task.rows
+            if task.result.done():  # its caller has gone
+                self._in_progress -= task.rows
+            else:
+                batch.append(task)
+                rows += task.rows
+        return batch
+
+    def _finish(self, loop, batch: list[_Task], work: asyncio.Future) -> None:
+        self._free += 1
+        self._in_progress -= sum(task.rows for task in batch)
+        self._recent_peak = max(self._in_progress, 0.9 * self._recent_peak)
+        error = None if work.cancelled() else work.exception()
+        results: Sequence = [error] * len(batch) if error else () if work.cancelled() else work.result()
+        for task, result in zip(batch, results, strict=False):
+            if task.result.done():
+                continue
+            if isinstance(result, BaseException):
+                task.result.set_exception(result)
+            else:
+                task.result.set_result(result)
+        self._dispatch(loop)
+
+    def _execute(self, servable: Servable, signature: Signature, batch: list[_Task]) -> list:
+        """Returns each task's outputs or its own error. Runs on a batch thread."""
+        rows = sum(task.rows for task in batch)
+        size = self._options.padded_size(rows)
+        self._metrics.batch(servable.name, rows)
+        try:
+            outputs = servable.run(signature.name, _gather([task.inputs for task in batch], size - rows))
+        except RequestError as error:
+            if len(batch) == 1:
+                return [error]
+            return [self._execute(servable, signature, [task])[0] for task in batch]
+        if any(len(array) != size for array in outputs.values()):
+            shapes = {name: array.shape for name, array in outputs.items()}
+            message = f"A batch of {size} rows gave outputs of shapes {shapes}: serve this model without batching."
+            return [RequestError("INTERNAL", message)] * len(batch)
+        edges = np.cumsum([0, *(task.rows for task in batch)])
+        return [{name: array[start:end] for name, array in outputs.items()} for start, end in itertools.pairwise(edges)]
+
+    def stop_waiting(self) -> None:
+        """Runs every request at once from now on, because the server is stopping. Call it on the event loop."""
+        self._stopping = True
+        self._dispatch(asyncio.get_running_loop())
+
+    def close(self) -> None:
+        """Stops the threads once their work is done."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _gather(parts: list[Arrays], padding: int) -> Arrays:
+    if len(parts) == 1 and not padding:
+        return parts[0]
+    arrays = {}
+    for name in parts[0]:
+        columns = [part[name] for part in parts]
+        if padding:
+            columns.append(np.repeat(columns[-1][-1:], padding, axis=0))
+        arrays[name] = np.concatenate(columns)
+    return arrays

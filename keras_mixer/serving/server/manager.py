@@ -1,0 +1,225 @@
+"""Which versions of which models answer. Folders are watched, and versions come and go without losing a request."""
+
+import gc
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_mixer import wire
+from keras_mixer.serving.errors import RequestError, invalid
+from keras_mixer.serving.server.config import ModelConfig
+from keras_mixer.serving.server.metrics import Metrics
+from keras_mixer.serving.server.servable import Servable, warm_up
+
+_log = logging.getLogger("keras_mixer.serving")
+
+
+@dataclass
+class _Version:
+    """The life of a version: LOADING, AVAILABLE, UNLOADING, END. A failed load ends with its error."""
+
+    state: str = "LOADING"
+    error: str = ""
+    stamp: frozenset = (
+        frozenset()
+    )  # its files when it was loaded: after a failed load, it is tried again once they change
+    servable: Servable | None = None
+    users: int = 0
+
+
+@dataclass
+class _Model:
+    config: ModelConfig
+    versions: dict[int, _Version] = field(default_factory=dict)
+
+    def available(self) -> list[int]:
+        return sorted(number for number, version in self.versions.items() if version.state == "AVAILABLE")
+
+
+class ModelManager:
+    """Loads, switches and unloads versions. Several threads may use it, but only one at a time may call `poll`."""
+
+    def __init__(self, models: Iterable[ModelConfig], metrics: Metrics, batch_sizes: tuple[int, ...] = (1,)):
+        self._models: dict[str, _Model] = {}
+        for config in models:
+            if config.name in self._models:
+                raise ValueError(f"Two models are named {config.name!r}: give one of them another name.")
+            self._models[config.name] = _Model(config)
+        self._metrics = metrics
+        self._batch_sizes = batch_sizes
+        self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Loads every model for the first time.
+
+        Raises:
+            FileNotFoundError: If a base path does not exist, or has no versions.
+            ValueError: If no version of a model can be loaded, or a label names one that is not served.
+        """
+        for model in self._models.values():
+            config = model.config
+            if not config.base_path.is_dir():
+                raise FileNotFoundError(f"There is no folder {config.base_path}: name a model's base path.")
+            if not _versions_in(config.base_path):
+                raise FileNotFoundError(
+                    f"{config.base_path} has no versions: expected numbered folders, each with a saved_model.pb."
+                )
+            self._poll_model(model, config)
+            if not model.available():
+                errors = "; ".join(_not_served(model, number) for number in model.versions)
+                raise ValueError(errors or f"{config.base_path} lacks the versions {config.versions!r}.")
+            for label, number in config.labels.items():
+                if number not in model.available():
+                    raise ValueError(
+                        f"The label {label!r} names version {number} of {config.name}, which is not served: "
+                        f"these are: {model.available()}."
+                    )
+
+    def poll(self, configs: Iterable[ModelConfig] = ()) -> None:
+        """Looks at every folder once: loads what is new, then unloads what is no longer wanted.
+
+        Args:
+            configs: New settings of models that are served, known by their names. They take over once all the versions
+                that they label are available. Until then the old settings stay. Other models are ignored.
+        """
+        changed = {config.name: config for config in configs}
+        for name, model in self._models.items():
+            self._poll_model(model, changed.get(name, model.config))
+
+    def _poll_model(self, model: _Model, config: ModelConfig) -> None:
+        found, tried = _versions_in(config.base_path), []
+        for number in _wanted_of(config, found):
+            version = model.versions.get(number)
+            if version is None or version.state == "END":
+                stamp = _stamp_of(found[number])
+                if version is None or not version.error or version.stamp != stamp:
+                    tried.append(number)
+                    self._load(model, number, found[number], stamp)
+        if model.available():  # otherwise `load` raises the same
+            for number in tried:
+                if model.versions[number].error:
+                    _log.error(_not_served(model, number))
+        if set(config.labels.values()) <= set(model.available()):
+            with self._lock:
+                model.config = config
+        wanted = {*_wanted_of(model.config, found), *_wanted_of(config, found)}
+        # Service goes on if a folder is empty or unreachable for a moment, or a new version fails.
+        if any(number in model.available() for number in wanted):
+            for number in model.available():
+                if number not in wanted:
+                    self._set(model, number, "UNLOADING")
+        self._let_go(model, found)
+
+    def _load(self, model: _Model, number: int, path: Path, stamp: frozenset) -> None:
+        name = model.config.name
+        with self._lock:
+            version = model.versions[number] = _Version(stamp=stamp)
+        try:
+            servable = Servable(name, number, path)
+            warm_up(servable, self._batch_sizes)
+        except Exception as error:  # the version must not stay LOADING for ever
+            message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            with self._lock:
+                version.state, version.error = "END", message
+            return
+        with self._lock:
+            version.servable = servable
+        self._set(model, number, "AVAILABLE")
+
+    def _set(self, model: _Model, number: int, state: str) -> None:
+        with self._lock:
+            model.versions[number].state = state
+        self._metrics.version(model.config.name, number, state == "AVAILABLE")
+        _log.info("Version %d of %s: %s", number, model.config.name, state)
+
+    def _let_go(self, model: _Model, found: dict[int, Path]) -> None:
+        """Ends versions whose last request is answered, and forgets ended ones whose folder is gone."""
+        freed = False
+        with self._lock:
+            for number, version in list(model.versions.items()):
+                if version.state == "UNLOADING" and version.users == 0:
+                    version.state, version.servable, freed = "END", None, True
+                elif version.state == "END" and number not in found:
+                    del model.versions[number]
+        if freed:
+            gc.collect()  # a loaded SavedModel is full of cycles, and large
+
+    @contextmanager
+    def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Servable]:
+        """Gives the version that is asked for, or the highest, and keeps it loaded until the block ends."""
+        with self._lock:
+            entry = self._find(name, version, label)
+            entry.users += 1
+        try:
+            assert entry.servable is not None  # an available version has one
+            yield entry.servable
+        finally:
+            with self._lock:
+                entry.users -= 1
+
+    def _named(self, name: str, version: int | None, label: str | None) -> tuple[_Model | None, int | None]:
+        model = self._models.get(name)
+        if label is None:
+            return model, version
+        if model is None or label not in model.config.labels:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        return model, model.config.labels[label]
+
+    def _find(self, name: str, version: int | None, label: str | None) -> _Version:
+        if version is not None and label is not None:
+            raise invalid("A request names a version or a label, not both.")
+        model, version = self._named(name, version, label)
+        available = model.available() if model else []
+        if version is None and available:
+            version = available[-1]
+        if model is None or version not in available:
+            which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+            raise RequestError("NOT_FOUND", f"Servable not found for request: {which}")
+        return model.versions[version]
+
+    def status(self, name: str, version: int | None = None, label: str | None = None) -> list[tuple[int, str, str]]:
+        """Returns number, state and error of a model's versions, the highest first."""
+        with self._lock:
+            model, version = self._named(name, version, label)
+            versions = sorted(model.versions.items(), reverse=True) if model else []
+            rows = [(number, entry.state, entry.error) for number, entry in versions if version in (None, number)]
+        if not rows:
+            what = "any versions" if version is None else f"version {version}"
+            raise RequestError("NOT_FOUND", f"Could not find {what} of model {name}")
+        return rows
+
+    def known(self, name: str) -> bool:
+        """Says whether this server has a model called `name`."""
+        return name in self._models
+
+
+def _not_served(model: _Model, number: int) -> str:
+    return f"Version {number} of {model.config.name} cannot be served: {model.versions[number].error}"
+
+
+def _versions_in(base_path: Path) -> dict[int, Path]:
+    try:
+        return wire.versions_in(base_path)
+    except OSError as error:
+        _log.warning("%s cannot be read: %s", base_path, error)
+        return {}
+
+
+def _stamp_of(folder: Path) -> frozenset:
+    """Returns names, sizes and times of all files of a version, which a slow copy changes until it is complete."""
+    try:
+        files = [(str(file), file.stat()) for file in folder.rglob("*")]
+    except OSError:  # a file was removed after it was listed
+        return frozenset()
+    return frozenset((name, status.st_size, status.st_mtime_ns) for name, status in files)
+
+
+def _wanted_of(config: ModelConfig, found: dict[int, Path]) -> list[int]:
+    """Returns the versions that the policy serves and those that have a label, the highest first."""
+    numbers = sorted(found, reverse=True)
+    policy = {"latest": numbers[:1], "all": numbers}.get(config.versions) if isinstance(config.versions, str) else None
+    served = set(config.versions if policy is None else policy) | set(config.labels.values())
+    return [number for number in numbers if number in served]

@@ -1,0 +1,183 @@
+"""TF Serving's REST: predict, model status, metadata and Prometheus metrics."""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+import numpy as np
+import orjson
+from aiohttp import web
+from google.protobuf import json_format
+
+from keras_mixer import wire
+from keras_mixer.serving.errors import RequestError, invalid
+from keras_mixer.serving.server.servable import Signature
+from keras_mixer.serving.server.service import ModelSpec, PredictService
+from keras_mixer.serving.server.tensors import from_json, to_json
+
+_MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
+_READ = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
+_MAX_VERSION = 2**63 - 1
+_log = logging.getLogger("keras_mixer.serving")
+
+
+class RestHandler:
+    """Answers every HTTP request of the server. Errors have TF Serving's form, `{"error": ...}`."""
+
+    def __init__(self, service: PredictService):
+        self._service = service
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return await self._route(request)
+        except RequestError as error:
+            return _error(error)
+        except ConnectionError:  # the client has gone, and no answer would reach it
+            raise
+        except Exception:
+            _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
+            return _error(RequestError("INTERNAL", "The server failed on this request; its log has the reason."))
+
+    async def _route(self, request: web.BaseRequest) -> web.Response:
+        path = request.rel_url.raw_path
+        if request.method == "POST" and (match := _PREDICT.fullmatch(path)):
+            if match["method"].lower() != "predict":
+                raise RequestError("UNIMPLEMENTED", f"This server answers :predict, not :{match['method']}.")
+            return await self._predict(_model_spec(match), await self._body(request))
+        if request.method == "GET" and path == wire.METRICS_PATH:
+            return web.Response(body=self._service.metrics.exposition(), content_type="text/plain")
+        if request.method == "GET" and (match := _READ.fullmatch(path)):
+            spec = _model_spec(match)
+            return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
+        raise invalid(f"Malformed request: {request.method} {path[:200]}")
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        limit, seconds = self._service.limits.max_body_bytes, self._service.limits.read_timeout
+        too_large = RequestError(
+            "INVALID_ARGUMENT", f"The request's body is larger than the {limit:,} bytes accepted.", http_status=413
+        )
+        if (request.content_length or 0) > limit:
+            raise too_large
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.content.iter_any():
+                    size += len(chunk)
+                    if size > limit:
+                        raise too_large
+                    chunks.append(chunk)
+        except TimeoutError:
+            message = f"The request's body did not arrive within {seconds:g} seconds."
+            raise RequestError("DEADLINE_EXCEEDED", message, http_status=408) from None
+        except web.RequestPayloadError as error:
+            raise invalid(f"The request's body cannot be read: {error}") from None
+        return b"".join(chunks)
+
+    async def _predict(self, spec: ModelSpec, body: bytes) -> web.Response:
+        document = await self._service.offload(len(body), _parse, body)
+        signature_name = document.get("signature_name", "")
+        if not isinstance(signature_name, str):
+            raise invalid("'signature_name' must be a string.")
+        rows = "instances" in document
+
+        def read(signature: Signature) -> Mapping[str, np.ndarray]:
+            # Taken out, so that the document does not stay in memory beside its arrays.
+            value = document.pop("instances" if rows else "inputs")
+            return _read_rows(value, signature) if rows else _read_columns(value, signature)
+
+        _, _, outputs = await self._service.predict(spec, signature_name, read, size=len(body), entrypoint="REST")
+        size = sum(array.nbytes for array in outputs.values())
+        written = await self._service.offload(size, lambda: to_json(outputs, rows=rows))
+        return web.Response(body=written, content_type="application/json")
+
+    def _status(self, spec: ModelSpec) -> dict:
+        return {
+            "model_version_status": [
+                {
+                    "version": str(number),
+                    "state": state,
+                    "status": {"error_code": "UNKNOWN" if error else "OK", "error_message": error},
+                }
+                for number, state, error in self._service.manager.status(spec.name, spec.version, spec.label)
+            ]
+        }
+
+    def _metadata(self, spec: ModelSpec) -> dict:
+        with self._service.manager.use(spec.name, spec.version, spec.label) as servable:
+            signatures = {
+                name: json_format.MessageToDict(
+                    definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+                )
+                for name, definition in servable.signature_defs.items()
+            }
+            return {
+                "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
+                "metadata": {"signature_def": {"signature_def": signatures}},
+            }
+
+
+def _model_spec(match: re.Match) -> ModelSpec:
+    version = match["version"]
+    if version and (len(version) > len(str(_MAX_VERSION)) or int(version) > _MAX_VERSION):
+        raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
+    label = match["label"]
+    return ModelSpec(unquote(match["name"]), int(version) if version else None, unquote(label) if label else None)
+
+
+def _parse(body: bytes) -> dict:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise invalid(f"JSON Parse error: {error}") from None
+    if not isinstance(document, dict):
+        raise invalid("The request's JSON must be an object.")
+    if ("instances" in document) == ("inputs" in document):
+        raise invalid("The request must have either 'instances' or 'inputs'.")
+    return document
+
+
+def _read_rows(instances, signature: Signature) -> dict[str, np.ndarray]:
+    if not isinstance(instances, list) or not instances:
+        raise invalid("'instances' must be a list of one value or more.")
+    named = [isinstance(instance, dict) and set(instance) != {"b64"} for instance in instances]
+    if not any(named):
+        if len(signature.inputs) != 1:
+            raise invalid(f"'instances' must be a list of objects with the keys {sorted(signature.inputs)}.")
+        ((name, spec),) = signature.inputs.items()
+        return {name: from_json(instances, spec)}
+    for number, instance in enumerate(instances):
+        if not named[number] or instance.keys() != signature.inputs.keys():
+            raise invalid(f"Element {number} of 'instances' must be an object with the keys {list(signature.inputs)}.")
+    return {
+        name: from_json([instance[name] for instance in instances], spec) for name, spec in signature.inputs.items()
+    }
+
+
+def _read_columns(value, signature: Signature) -> dict[str, np.ndarray]:
+    if isinstance(value, dict) and set(value) != {"b64"}:
+        if value.keys() != signature.inputs.keys():
+            raise invalid(f"'inputs' must have the keys {sorted(signature.inputs)}, but has {sorted(value)[:20]}.")
+        return {name: from_json(value[name], spec) for name, spec in signature.inputs.items()}
+    if len(signature.inputs) != 1:
+        raise invalid(f"'inputs' must be an object with the keys {sorted(signature.inputs)}.")
+    ((name, spec),) = signature.inputs.items()
+    return {name: from_json(value, spec)}
+
+
+def _json(body: dict) -> web.Response:
+    return web.Response(body=json.dumps(body, indent=1).encode(), content_type="application/json")
+
+
+def _error(error: RequestError) -> web.Response:
+    response = web.Response(
+        body=json.dumps({"error": error.message}).encode(), content_type="application/json", status=error.http_status
+    )
+    if error.http_status in (408, 413):  # do not wait for the rest of the body
+        response.force_close()
+    return response

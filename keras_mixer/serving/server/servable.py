@@ -1,0 +1,229 @@
+"""One version of a model: a SavedModel loaded for its signatures, the checks of its inputs, and its warm-up."""
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_mixer import wire
+from keras_mixer.images import as_png, declared_size, image_format
+from keras_mixer.serving.errors import RequestError, invalid
+from keras_mixer.serving.server.config import Limits
+from keras_mixer.serving.server.tensors import TensorSpec
+
+MAX_RECORDS = 1000  # TF Serving's own limit on warm-up requests
+_log = logging.getLogger("keras_mixer.serving")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of one signature, by name."""
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    @property
+    def batchable(self) -> bool:
+        """Whether rows of several requests can run together, because every tensor's first axis is open."""
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        return bool(self.inputs) and all(spec.shape and spec.shape[0] is None for spec in specs)
+
+    def check_names(self, names: Collection[str]) -> None:
+        """Raises a RequestError unless `names` are those of the inputs."""
+        if set(names) != set(self.inputs):
+            raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {sorted(names)}.")
+
+    def check(self, inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
+        """Raises a RequestError unless `inputs` can run: names, types, shapes, finite numbers, sound image headers."""
+        self.check_names(inputs)
+        for name, spec in self.inputs.items():
+            spec.check(inputs[name])
+            if name == wire.IMAGE_BYTES and spec.dtype.kind == "O":
+                check_images(inputs[name].ravel(), limits)
+        if self.batchable:
+            sizes = {name: len(array) for name, array in inputs.items()}
+            if len(set(sizes.values())) != 1 or 0 in sizes.values():
+                raise invalid(f"All inputs must have the same number of rows, 1 or more, but got {sizes}.")
+
+
+def check_images(images: Iterable[bytes], limits: Limits) -> None:
+    """Raises a RequestError unless each image of a request keeps its limit, and all of them together keep theirs."""
+    pixels = sum(check_image(data, limits.max_image_pixels) for data in images)
+    if pixels > limits.max_request_pixels:
+        raise invalid(
+            f"The request's images declare {pixels:,} pixels together, more than the {limits.max_request_pixels:,} "
+            f"that are accepted: send fewer at a time, or smaller ones."
+        )
+
+
+def check_image(data: bytes, max_pixels: int) -> int:
+    """Returns how many pixels an encoded image declares, because a few hundred bytes can declare gigabytes.
+
+    Raises a RequestError if that is more than `max_pixels`, or it is not an image. Only the header is read.
+    """
+    if not data:
+        raise invalid("The image has no bytes: send a JPEG, PNG or GIF file.")
+    if image_format(data) is None:
+        raise invalid(f"The image is neither JPEG nor PNG nor GIF: its first bytes are {data[:8]!r}.")
+    try:
+        width, height = declared_size(data)
+    except ValueError as error:
+        raise invalid(f"The image's header cannot be read: {error}.") from None
+    if width * height > max_pixels:
+        raise invalid(f"The image declares {width} x {height} pixels, more than the {max_pixels:,} that are accepted.")
+    return width * height
+
+
+class Servable:
+    """A loaded version. Raises a ValueError if TensorFlow cannot load the SavedModel, or it has no signatures."""
+
+    def __init__(self, name: str, version: int, path: Path):
+        import tensorflow as tf
+
+        self.name, self.version, self.path = name, version, path
+        try:
+            # The object owns the variables, and the signatures refer to them weakly.
+            self._loaded = tf.saved_model.load(str(path))
+            self.signature_defs = _signature_defs(path)
+        except Exception as error:  # TensorFlow does not say what a damaged SavedModel raises
+            raise ValueError(f"{path} is not a SavedModel that can be loaded: {_message(error)}") from error
+        self._functions = dict(self._loaded.signatures)
+        if not self._functions:
+            raise ValueError(f"{path} has no signatures: export the model with signatures.")
+        self.signatures = {name: _signature(name, function) for name, function in self._functions.items()}
+
+    def signature(self, name: str, *, missing: str = "FAILED_PRECONDITION") -> Signature:
+        """Returns the signature called `name`, or the default one for an empty name."""
+        name = name or wire.DEFAULT_SIGNATURE
+        if name not in self.signatures:
+            raise RequestError(missing, f'Serving signature name: "{name}" not found in signature def')
+        return self.signatures[name]
+
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a signature on arrays that its `check` has passed.
+
+        Raises:
+            RequestError: If the model fails on them, for example on an image file that is damaged after its header.
+        """
+        import tensorflow as tf
+
+        tensors = {
+            name: tf.constant(array, dtype=tf.string if array.dtype.kind == "O" else None)
+            for name, array in inputs.items()
+        }
+        try:
+            outputs = self._functions[signature](**tensors)
+            return {name: output.numpy() for name, output in outputs.items()}
+        except tf.errors.OpError as error:
+            # With these errors the input is at fault; with all others the server is.
+            at_fault = (
+                tf.errors.InvalidArgumentError,
+                tf.errors.OutOfRangeError,
+                tf.errors.FailedPreconditionError,
+                tf.errors.DataLossError,
+            )
+            if isinstance(error, at_fault):
+                raise invalid(_message(error)) from error
+            code = "RESOURCE_EXHAUSTED" if isinstance(error, tf.errors.ResourceExhaustedError) else "INTERNAL"
+            raise RequestError(code, _message(error)) from error
+
+
+def _signature_defs(path: Path):
+    """Reads the SignatureDef protos by name, for metadata."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((path / wire.SAVED_MODEL_FILE).read_bytes())
+    return {name: definition for graph in proto.meta_graphs[:1] for name, definition in graph.signature_def.items()}
+
+
+def _signature(name: str, function) -> Signature:
+    _, keyword_specs = function.structured_input_signature
+    outputs = function.structured_outputs
+    return Signature(
+        name,
+        {key: _spec(key, spec) for key, spec in keyword_specs.items()},
+        {key: _spec(key, spec) for key, spec in outputs.items()},
+    )
+
+
+def _spec(name: str, spec) -> TensorSpec:
+    shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
+    return TensorSpec(name, np.dtype(spec.dtype.as_numpy_dtype), shape)
+
+
+def _message(error: Exception) -> str:
+    """Returns TensorFlow's own words, which stand between a listing of the call stack and one of the graph's nodes."""
+    text = getattr(error, "message", None) or str(error)
+    lines = [line.strip() for line in text.split("[[{{node")[0].split(" [Op:")[0].splitlines() if line.strip()]
+    return re.sub(r"^\(\d+\) [A-Z_]+:\s*", "", lines[-1]) if lines else type(error).__name__
+
+
+def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
+    """Runs a version's recorded warm-up requests, or blank ones if it has none, because its first runs are slow.
+
+    Returns:
+        The number of requests that ran.
+
+    Raises:
+        ValueError: If a recorded request fails, or the records cannot be read.
+    """
+    records = servable.path / wire.WARM_UP_FILE
+    if records.is_file():
+        try:
+            from tensorflow_serving.apis import prediction_log_pb2
+        except ImportError:
+            _log.info("Recorded warm-up requests need tensorflow-serving-api to be read; blank ones run instead.")
+        else:
+            return _run_records(servable, str(records), prediction_log_pb2.PredictionLog)
+    count = 0
+    for signature in servable.signatures.values():
+        for size in batch_sizes if signature.batchable else ():
+            inputs = {name: _blank(spec, size) for name, spec in signature.inputs.items()}
+            try:
+                servable.run(signature.name, inputs)
+            except RequestError as error:  # blank input does not suit every model
+                _log.info("Warm-up of %s %d %s: %s", servable.name, servable.version, signature.name, error)
+            else:
+                count += 1
+    return count
+
+
+def _run_records(servable: Servable, path: str, log_type) -> int:
+    import tensorflow as tf
+
+    count = 0
+    for log in _logs(path, log_type):
+        if log.WhichOneof("log_type") != "predict_log":
+            continue
+        request = log.predict_log.request
+        try:
+            signature: Signature = servable.signature(request.model_spec.signature_name)
+            servable.run(signature.name, {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()})
+        except (RequestError, TypeError, ValueError) as error:
+            raise ValueError(f"Warm-up request {count + 1} of {path} fails: {error}") from error
+        count += 1
+    return count
+
+
+def _logs(path: str, log_type) -> Iterator:
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        for record in tf.data.TFRecordDataset(path).take(MAX_RECORDS).as_numpy_iterator():
+            yield log_type.FromString(record)
+    except (tf.errors.OpError, DecodeError) as error:
+        raise ValueError(f"The warm-up requests in {path} cannot be read: {error}") from error
+
+
+def _blank(spec: TensorSpec, size: int) -> np.ndarray:
+    if spec.name == wire.IMAGE_BYTES and spec.dtype.kind == "O":
+        return np.array([as_png(np.zeros((32, 32, 3), np.uint8))] * size, dtype=object)
+    inner = tuple(axis or 1 for axis in (spec.shape or (None,))[1:])
+    if spec.dtype.kind == "O":
+        return np.full((size, *inner), b"", dtype=object)
+    return np.zeros((size, *inner), spec.dtype)

@@ -1,0 +1,222 @@
+"""The server for development and tests: models, REST and gRPC, from start to stop."""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from keras_mixer import wire
+from keras_mixer.extras import require
+from keras_mixer.serving.server.config import Batching, Limits, ModelConfig
+
+_log = logging.getLogger("keras_mixer.serving")
+_BACKLOG = 512
+
+
+class Server:
+    """Answers TF Serving's REST and gRPC for SavedModels, from a thread of its own, until it is stopped.
+
+    It is made for development: it has one process, and neither TLS nor authentication. For production use TF Serving,
+    KServe or Ray Serve, which read the same folders.
+
+    Args:
+        models: A model's base path (a folder of numbered versions), a `ModelConfig`, or several of either.
+        host: The address to listen on; the default is reached from this machine only.
+        rest_port: The REST port; 0 takes a free one.
+        port: The gRPC port; 0 takes a free one, None serves REST only.
+        batching: How waiting requests run together; None runs each by itself.
+        limits: What a request may cost.
+        poll_seconds: Seconds between two looks for new versions.
+        reread: Called at each look. Returns the present settings of the models, such as
+            `lambda: read_model_config(file)`, because versions and labels may change while the server runs.
+
+    Raises:
+        ValueError: If a setting is out of range; at the start, if a model cannot be loaded.
+        OSError: At the start, if a port is in use, or a folder or its versions do not exist.
+        ImportError: At the start, if a package of the extra `serve` is not installed.
+
+    Example:
+        >>> with keras_mixer.serving.Server("saved_models/digits", rest_port=0, port=None) as server:
+        ...     client = keras_mixer.serving.Client(server.url, model="digits")
+        ...     client.predict("seven.png")
+    """
+
+    def __init__(
+        self,
+        models: str | os.PathLike | ModelConfig | Iterable[str | os.PathLike | ModelConfig],
+        *,
+        host: str = "127.0.0.1",
+        rest_port: int = wire.REST_PORT,
+        port: int | None = wire.GRPC_PORT,
+        batching: Batching | None = Batching(),  # noqa: B008 (frozen)
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        poll_seconds: float = 1.0,
+        reread: Callable[[], Iterable[ModelConfig]] = tuple,
+    ):
+        several = [models] if isinstance(models, (str, os.PathLike, ModelConfig)) else list(models)
+        self.models = [model if isinstance(model, ModelConfig) else ModelConfig(Path(model)) for model in several]
+        if not self.models:
+            raise ValueError("There is no model to serve: name at least one base path.")
+        if not poll_seconds > 0:
+            raise ValueError(f"poll_seconds must be greater than 0, but got {poll_seconds}.")
+        for number in (rest_port, port or 0):
+            if not 0 <= number <= 65535:
+                raise ValueError(f"A port is between 0 and 65535, but got {number}.")
+        self.host, self.rest_port, self.port = host, rest_port, port
+        self._batching, self._limits, self._poll_seconds = batching, limits, poll_seconds
+        self._reread = reread
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The REST address, as `Client` takes it."""
+        return f"http://{self._address}:{self.rest_port}"
+
+    @property
+    def grpc_target(self) -> str:
+        """The gRPC address, as `Client` takes it with `protocol="grpc"`."""
+        if self.port is None:
+            raise ValueError("This server does not speak gRPC: give it a port.")
+        return f"{self._address}:{self.port}"
+
+    @property
+    def _address(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    def start(self) -> "Server":
+        """Loads the models and listens. Returns when requests are answered."""
+        if self._thread is not None:
+            raise RuntimeError("The server runs already: stop it first.")
+        require("aiohttp", "orjson", "prometheus_client", extra="serve", purpose="The server")
+        require("tensorflow", extra="tensorflow", purpose="The server")
+        if self.port is not None:
+            require("grpc", extra="serve", purpose="Serving gRPC")
+            command = f"{wire.INSTALL_STUBS}; or serve REST only"
+            require("tensorflow_serving", command=command, purpose="Serving gRPC")
+        from keras_mixer.serving.server.grpc import grpc_server, release
+        from keras_mixer.serving.server.manager import ModelManager
+        from keras_mixer.serving.server.metrics import Metrics
+
+        self._metrics = Metrics()
+        sizes = (1, self._batching.max_batch_size) if self._batching else (1,)
+        self._manager = ModelManager(self.models, self._metrics, sizes)
+        # The ports come first, because loading the models takes long.
+        listener = _listen(self.host, self.rest_port)
+        self._grpc = None
+        try:
+            if self.port is not None:
+                self._grpc, self.port = grpc_server(self.host, self.port, self._limits.max_body_bytes)
+            self.rest_port = listener.getsockname()[1]
+            self._manager.load()
+            self._run(listener)
+        except BaseException:
+            listener.close()
+            if self._grpc is not None:
+                release(self._grpc)
+            raise
+        return self
+
+    def _run(self, listener: socket.socket) -> None:
+        started = threading.Event()
+        self._failure: BaseException | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(listener, started)), name="keras_mixer_serving", daemon=True
+        )
+        self._thread.start()
+        started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            self._thread = None
+            raise self._failure
+        self._poller = threading.Thread(target=self._poll, name="keras_mixer_poll", daemon=True)
+        self._poller.start()
+
+    async def _serve(self, listener: socket.socket, started: threading.Event) -> None:
+        from aiohttp import web
+
+        from keras_mixer.serving.server.batching import Batcher
+        from keras_mixer.serving.server.grpc import add_services
+        from keras_mixer.serving.server.rest import RestHandler
+        from keras_mixer.serving.server.service import PredictService
+
+        batcher = Batcher(self._batching, self._metrics)
+        try:
+            self._loop = asyncio.get_running_loop()
+            self._stop = asyncio.Event()
+            service = PredictService(self._manager, batcher, self._metrics, self._limits)
+            http = web.Server(
+                RestHandler(service), keepalive_timeout=self._limits.idle_timeout, lingering_time=5.0, access_log=None
+            )
+            if self._grpc is not None:
+                add_services(self._grpc, service, self._loop)
+                self._grpc.start()
+            sockets = await self._loop.create_server(http, sock=listener, backlog=_BACKLOG)
+        except BaseException as error:
+            self._failure = error
+            batcher.close()
+            started.set()
+            return
+        started.set()
+        await self._stop.wait()
+        # New connections and calls are refused, those in flight are answered, and then everything closes.
+        sockets.close()
+        batcher.stop_waiting()
+        stopped = None if self._grpc is None else self._grpc.stop(self._limits.stop_timeout)
+        http.pre_shutdown()
+        await http.shutdown(self._limits.stop_timeout)
+        if stopped is not None:
+            await asyncio.to_thread(stopped.wait)
+        await asyncio.to_thread(batcher.close)
+
+    def _poll(self) -> None:
+        configs: list[ModelConfig] = []
+        fault = ""
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                configs, fault = list(self._reread()), ""
+            except (OSError, ValueError) as error:  # the last good settings stay, and the same fault is logged once
+                if str(error) != fault:
+                    _log.error("The settings of the models cannot be read again: %s", error)
+                fault = str(error)
+            try:
+                self._manager.poll(configs)
+            except Exception:  # the loaded versions go on answering
+                _log.exception("Looking for new versions failed")
+
+    def stop(self) -> None:
+        """Refuses new requests, answers those in flight, and closes. Does nothing if the server is not running."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._poller.join()
+        self._thread = None
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, *_exception) -> None:
+        self.stop()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens on an address."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise OSError(f"The host {host!r} is not known: {error.strerror or error}.") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # A second socket can bind to the same address until one of them listens, so this one listens now.
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(f"REST cannot listen on {host}:{port}: {error.strerror}. Choose another port or host.") from None
+    return listener

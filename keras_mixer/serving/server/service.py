@@ -1,0 +1,92 @@
+"""One prediction over either protocol: find the version, read the inputs, check them, and run them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_mixer.serving.errors import RequestError
+from keras_mixer.serving.server.batching import Batcher
+from keras_mixer.serving.server.config import Limits
+from keras_mixer.serving.server.manager import ModelManager
+from keras_mixer.serving.server.metrics import Metrics
+from keras_mixer.serving.server.servable import Signature
+
+# A request of fewer bytes is read on the event loop, because handing it to a thread would take longer.
+_INLINE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The model that a request names: its highest version, unless a version or a label is given."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+class PredictService:
+    """What REST and gRPC both call. It belongs to one event loop."""
+
+    def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
+        self.manager, self.metrics, self.limits = manager, metrics, limits
+        self._batcher = batcher
+        # Large bodies are read one at a time, because JSON takes many times its size in memory.
+        self._reading = asyncio.Lock()
+
+    async def predict(
+        self,
+        spec: ModelSpec,
+        signature_name: str,
+        read: Callable[[Signature], Mapping[str, np.ndarray]],
+        *,
+        size: int,
+        entrypoint: str,
+    ) -> tuple[int, Signature, dict[str, np.ndarray]]:
+        """Answers one request of `size` bytes.
+
+        Args:
+            spec: The model.
+            signature_name: Empty for the default signature.
+            read: Returns the request's inputs, given the signature.
+            size: The number of the request's bytes.
+            entrypoint: "REST" or "GRPC".
+
+        Returns:
+            The version that answered, the signature, and its outputs.
+        """
+        start = time.perf_counter()
+        status = "INTERNAL"
+        # TF Serving's protocols give different statuses for a missing signature.
+        missing = "INVALID_ARGUMENT" if entrypoint == "REST" else "FAILED_PRECONDITION"
+
+        def checked(signature: Signature) -> Mapping[str, np.ndarray]:
+            inputs = read(signature)
+            signature.check(inputs, self.limits)
+            return inputs
+
+        try:
+            with (
+                self.metrics.in_flight.track_inprogress(),
+                self.manager.use(spec.name, spec.version, spec.label) as servable,
+            ):
+                signature = servable.signature(signature_name, missing=missing)
+                inputs = await self.offload(size, checked, signature)
+                outputs = await self._batcher.run(servable, signature, inputs)
+            status = "OK"
+            return servable.version, signature, outputs
+        except RequestError as error:
+            status = error.code
+            raise
+        finally:
+            known = spec.name if self.manager.known(spec.name) else ""
+            self.metrics.request(known, entrypoint, status, time.perf_counter() - start)
+
+    async def offload(self, size: int, function: Callable, *arguments):
+        """Calls `function`, on a thread when `size` bytes would hold up the event loop."""
+        if size < _INLINE_BYTES:
+            return function(*arguments)
+        async with self._reading:
+            return await asyncio.to_thread(function, *arguments)

@@ -1,0 +1,161 @@
+"""Converts tensors between TF Serving's JSON and NumPy arrays."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from keras_mixer.serving.errors import RequestError, invalid
+
+# The JSON types that each kind of NumPy dtype is read from; strings are object arrays of bytes.
+_LEAVES: dict[str, set[type]] = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}, "O": {str, dict}}
+_JSON_NAMES: dict[type, str] = {
+    int: "integer",
+    float: "decimal",
+    bool: "boolean",
+    str: "string",
+    dict: "object",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a signature: its NumPy dtype (object for bytes), and its shape if it is known."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int | None, ...] | None
+
+    def check(self, array: np.ndarray) -> None:
+        """Raises a RequestError unless the array's type and shape fit this tensor, and every number is finite."""
+        self.check_form(array.dtype, array.shape)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise invalid(f"Input {self.name!r} holds NaN or infinity: send finite numbers.")
+
+    def check_form(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """Raises a RequestError unless an array of this type and shape fits this tensor."""
+        if dtype != self.dtype:
+            raise invalid(f"Input {self.name!r} must be of type {self._type}, but got {dtype.name}.")
+        if self.shape is not None and (
+            len(shape) != len(self.shape)
+            or any(want not in (None, have) for want, have in zip(self.shape, shape, strict=True))
+        ):
+            raise invalid(f"Input {self.name!r} must have shape {self._shape}, but got {_text(shape)}.")
+
+    @property
+    def _type(self) -> str:
+        return "string" if self.dtype.kind == "O" else self.dtype.name
+
+    @property
+    def _shape(self) -> str:
+        return _text(self.shape or ())
+
+
+def _text(shape: tuple[int | None, ...]) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def from_json(value, spec: TensorSpec) -> np.ndarray:
+    """Reads nested lists, numbers, strings and `{"b64": ...}` objects as an array of the type of `spec`.
+
+    Flattening the lists one axis at a time checks every element's type at the speed of `set` and `map`.
+
+    Raises:
+        RequestError: If lists are ragged or nested too deep, or an element is of a wrong type.
+    """
+    level: list = [value]
+    shape: list[int] = []
+    types: set[type] = set()
+    while level and list in (types := set(map(type, level))):
+        sizes = set(map(len, level)) if types == {list} else set()
+        if len(sizes) != 1:
+            raise invalid(f"Input {spec.name!r} is ragged: all lists at depth {len(shape)} must have one length.")
+        shape.append(sizes.pop())
+        if spec.shape is not None and len(shape) > len(spec.shape):
+            raise invalid(f"Input {spec.name!r} must have shape {spec._shape}, but lists are nested deeper.")
+        level = list(chain.from_iterable(level))
+    allowed = _LEAVES.get(spec.dtype.kind)
+    if allowed is None:
+        raise RequestError("UNIMPLEMENTED", f"Input {spec.name!r} of type {spec._type} cannot be sent as JSON.")
+    if wrong := set(map(type, level)) - allowed:
+        came = ", ".join(sorted(_JSON_NAMES.get(kind, kind.__name__) for kind in wrong))
+        raise invalid(f"Input {spec.name!r} must hold values of type {spec._type}, but got: {came}.")
+    return _leaves(level, spec).reshape(shape)
+
+
+def _leaves(values: list, spec: TensorSpec) -> np.ndarray:
+    if spec.dtype.kind == "O":
+        array = np.empty(len(values), dtype=object)
+        array[:] = [_bytes(value, spec) for value in values]
+        return array
+    if spec.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, which `check` refuses
+            return np.array(values, dtype=np.float64).astype(spec.dtype)
+    try:
+        wide = np.array(values, dtype=np.uint64 if spec.dtype == np.uint64 else np.int64)
+    except OverflowError:
+        raise invalid(f"Input {spec.name!r} holds a number that {spec._type} cannot hold.") from None
+    if spec.dtype.kind in "iu" and values:
+        bounds = np.iinfo(spec.dtype)
+        if wide.min() < bounds.min or wide.max() > bounds.max:
+            raise invalid(f"Input {spec.name!r} holds a number that {spec._type} cannot hold.")
+    return wide.astype(spec.dtype)
+
+
+def _bytes(value, spec: TensorSpec) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    if set(value) != {"b64"} or not isinstance(value["b64"], str):
+        raise invalid(f'Input {spec.name!r} must hold strings or {{"b64": "..."}} objects.')
+    text = value["b64"]
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid(f"Input {spec.name!r} holds a value that is not base64.") from None
+
+
+def to_json(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
+    """Writes a response's body: `predictions` (rows) or `outputs` (columns). A single output has no name in it.
+
+    Raises:
+        RequestError: If `rows` is asked for and the outputs do not share their first axis.
+    """
+    sizes = {array.shape[:1] for array in outputs.values()}
+    if rows and (len(sizes) != 1 or () in sizes):
+        raise invalid('The outputs do not share a batch axis: send columnar "inputs" instead of "instances".')
+    # JSON lacks NaN and infinity, but TF Serving writes them, as Python's own module does.
+    finite = all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values())
+    columns = {name: _writable(name, array, as_list=not finite) for name, array in outputs.items()}
+    body: object
+    if len(columns) == 1:
+        (body,) = columns.values()
+    elif rows:
+        body = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    else:
+        body = columns
+    body = {"predictions" if rows else "outputs": body}
+    if not finite:
+        return json.dumps(body).encode()
+    import orjson
+
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _writable(name: str, array: np.ndarray, as_list: bool):
+    if array.dtype.kind == "O":
+        return _strings(array.tolist(), binary=name.endswith("_bytes"))
+    if as_list:
+        return array.tolist()
+    return np.ascontiguousarray(array) if array.ndim else array[()]
+
+
+def _strings(value, binary: bool):
+    if isinstance(value, list):
+        return [_strings(item, binary) for item in value]
+    if binary:
+        return {"b64": base64.b64encode(value).decode()}
+    return value.decode("utf-8", errors="replace")

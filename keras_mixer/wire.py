@@ -1,0 +1,52 @@
+"""What exporting and serving both say about TensorFlow Serving: names, ports, addresses and version folders."""
+
+import pathlib
+import re
+
+GRPC_PORT, REST_PORT = 8500, 8501
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
+DEFAULT_SIGNATURE, BYTES_SIGNATURE, FEATURES_SIGNATURE = "serving_default", "serving_bytes", "features"
+IMAGES, IMAGE_BYTES = "images", "image_bytes"  # the inputs of these signatures
+SCORES, LABELS, FEATURES = "scores", "labels", "features"  # outputs
+
+SAVED_MODEL_FILE = "saved_model.pb"
+WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
+STABLE, CANARY = "stable", "canary"  # version labels
+
+# The package asks for the full `tensorflow`, which would replace `tensorflow-cpu`. Its stubs work with either.
+INSTALL_STUBS = "pip install --no-deps tensorflow-serving-api"
+
+
+def model_path(name: str) -> str:
+    """Returns the path of a model in a REST address."""
+    return f"/v1/models/{name}"
+
+
+def check_model_name(name: str) -> str:
+    """Returns `name` if it can be a folder, part of an address and a Kubernetes name.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,48}[A-Za-z0-9])?", name):
+        raise ValueError(
+            f"A model's name is 1 to 50 letters, digits, '_', '.' and '-', and begins and ends with a letter or digit, "
+            f"but got {name!r}: give another with --name."
+        )
+    return name
+
+
+def numbered(base: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Returns what has a version's name in a model's base folder, by number in rising order."""
+    entries = {int(entry.name): entry for entry in base.iterdir() if entry.name.isascii() and entry.name.isdigit()}
+    return dict(sorted(entries.items()))
+
+
+def versions_in(base: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Returns the SavedModels in a model's base folder, by number in rising order.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    return {number: path for number, path in numbered(base).items() if (path / SAVED_MODEL_FILE).is_file()}
