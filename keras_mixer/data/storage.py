@@ -1,4 +1,4 @@
-"""Random access to the examples of a source, so that a shuffled stream can start anywhere at no cost."""
+"""Random access to the examples of a source; with it a shuffled stream starts anywhere at no cost."""
 
 import dataclasses
 import functools
@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_mixer.data.corrupt import CorruptImages, attempt
-from keras_mixer.data.folder import FolderSource
-from keras_mixer.data.pixels import decode
-from keras_mixer.data.sources import Source
+from keras_mixer.data.corrupt import CorruptImages
+from keras_mixer.data.pixels import attempt, decode
+from keras_mixer.data.sources.base import Source
+from keras_mixer.data.sources.folder import FolderSource
 from keras_mixer.preprocessing import Preprocessing
 
 # Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
 MEMORY_LIMIT = 512 * 2**20
-_PROBED = 16  # images whose size says whether the rest of a folder is worth decoding
+_PROBED = 16  # images of a folder whose sizes are compared before all are decoded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,9 @@ class RandomAccess:
 
     Attributes:
         size: Number of examples.
-        encoded: Whether the images are encoded bytes, and may be unreadable, or decoded uint8.
+        encoded: Whether the images are encoded bytes, which may be unreadable, or decoded uint8.
         fetch: From an int64 scalar in [0, size) to `{"image", "label", "index"}`.
-        read: From what `fetch` gives as the image to the image; fails where that cannot be read.
+        read: From the image of `fetch`, which may be a path, to the bytes or pixels; it fails for a missing file.
     """
 
     size: int
@@ -38,21 +38,21 @@ class RandomAccess:
 
 
 class _Decoded(NamedTuple):
-    """A source in memory, and which of its images could not be read."""
+    """A source in memory, and the numbers of its unreadable images."""
 
     access: RandomAccess
     unreadable: tuple[int, ...]
 
 
-# By source and number of channels: a training run opens its stream up to three times.
+# By source and number of channels, because a training run opens its stream up to three times.
 _kept: weakref.WeakKeyDictionary[Source, dict[int, _Decoded]] = weakref.WeakKeyDictionary()
 
 
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
-    """The fastest random access that a source allows, or None if it can only be read in order.
+    """Finds the fastest random access that a source allows, or returns None if it can only be read in order.
 
-    A small source of equally large images is decoded into memory once, and stays there as long as the source does; its
-    unreadable images are counted and left out at that time. A folder of other images is read file by file.
+    A small source of equally large images is decoded into memory once and stays there as long as the source does; its
+    unreadable images are counted and left out then. A folder of other images is read file by file.
     """
     known = _kept.get(source, {}).get(preprocessing.channels)
     if known is not None:
@@ -79,7 +79,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
 
 
 def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> _Decoded | None:
-    """Decodes everything; None if an image has another shape."""
+    """Decodes a whole source, or returns None where an image has another shape."""
     decode_image = functools.partial(decode, channels=preprocessing.channels)
 
     @tf.autograph.experimental.do_not_convert
@@ -115,7 +115,7 @@ def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: Co
 
 
 def _common_shape(source: FolderSource, preprocessing: Preprocessing):
-    """The shape of the first readable images of a folder if they agree, else None."""
+    """Returns the shape of the first readable images of a folder if they agree, else None."""
     shapes = set()
     for example in source.examples().take(_PROBED):
         try:

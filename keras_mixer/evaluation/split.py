@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_mixer.data import CorruptImages, DatasetSpec, ModelCard, Preprocessing, Source, evaluation_batches, load
-from keras_mixer.data.warn_once import warn_once
+from keras_mixer.data.sources.base import warn_once
 from keras_mixer.evaluation.class_subset import class_subset
 
 Batch = tuple[np.ndarray, np.ndarray]

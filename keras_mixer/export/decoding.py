@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from keras_mixer.data.gif import first_frame, is_gif
 from keras_mixer.data.image_files import MAX_PIXELS
+from keras_mixer.data.pixels import first_frame, is_gif
 
 # Images of a batch that are decoded at once: TensorFlow's own ten could hold ten of the largest in memory.
 DECODED_AT_ONCE = 4

@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mixer.data import ModelCard
-from keras_mixer.data.corrupt import attempt
-from keras_mixer.data.gif import first_frame
 from keras_mixer.data.image_files import MAX_PIXELS
+from keras_mixer.data.pixels import attempt, first_frame
 from keras_mixer.evaluation import Predictor
 from keras_mixer.prediction.shards import Shard
 

@@ -1,9 +1,8 @@
 """Mixup (Zhang et al., 2017) and CutMix (Yun et al., 2019) of a batch.
 
-Example 2i is mixed with example 2i + 1, and the reverse. Neighbours of a shuffled stream are random partners, and pairs
-never cross the border between the shards of a batch: its parts on several hosts are exactly the parts of the batch
-that one host would make. What is drawn is apart from what is done with it, so that a pipeline can do the latter in one
-pass with what else happens to the pixels.
+Examples 2i and 2i + 1 are mixed with each other. Neighbours in a shuffled stream are random partners, and no pair
+crosses the border between two shards of a batch: several hosts together make exactly the batch that one host would
+make. `draw` makes all random choices, so that `mix` can be compiled together with other work on the pixels.
 """
 
 from typing import NamedTuple
@@ -12,12 +11,12 @@ import tensorflow as tf
 
 
 class Mixture(NamedTuple):
-    """What was drawn for a batch; all scalars and pairs are tensors.
+    """The random choices of a batch, as tensors.
 
     Attributes:
-        share: float32, each image's own share outside the box, at least a half; None for no mixup.
-        label_share: float32, each label's own share.
-        box: int32 `(first, stop)`, each `(row, column)`: where the partner's pixels are put; None for no CutMix.
+        share: float32, at least a half: the share that each image keeps outside the box; None without mixup.
+        label_share: float32, the share that each label keeps.
+        box: int32 `(first, stop)`, each `(row, column)`: where the partner's pixels go; None without CutMix.
     """
 
     share: tf.Tensor | None
@@ -26,12 +25,12 @@ class Mixture(NamedTuple):
 
 
 def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.Tensor) -> Mixture | None:
-    """Draws how a batch is mixed: by mixup, by CutMix, or by the one that a coin decides for.
+    """Draws how a batch is mixed: by mixup, by CutMix, or by either as a coin decides.
 
     Args:
         image_size: Height and width of the images.
-        mixup: Parameter p of the one Beta(p, p) draw for the batch; 0 for no mixup.
-        cutmix: The same of CutMix.
+        mixup: Parameter p of the batch's one draw from Beta(p, p); 0 for no mixup.
+        cutmix: The same parameter of CutMix.
         seed: Two integers, equal on all shards of the batch.
 
     Returns:
@@ -44,7 +43,7 @@ def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.T
     if not mixup:
         return Mixture(None, uncovered, box)
     share = _beta(mixup, seeds[0])
-    # Of Beta(p, p) and its mirror image, the example itself keeps the greater share.
+    # Beta(p, p) is symmetric: the example itself keeps the greater share.
     share = tf.maximum(share, 1.0 - share)
     if box is None:
         return Mixture(share, share, None)
@@ -56,12 +55,12 @@ def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.T
 
 
 def mix(images: tf.Tensor, labels: tf.Tensor, mixture: Mixture | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixes a batch; no randomness is left.
+    """Mixes a batch as drawn.
 
     Args:
         images: float32 `(batch, height, width, channels)` with a static shape and an even batch.
         labels: float32 `(batch, classes)`.
-        mixture: What was drawn.
+        mixture: From `draw`.
 
     Returns:
         Images and labels of the same shapes.
@@ -81,12 +80,12 @@ def mix(images: tf.Tensor, labels: tf.Tensor, mixture: Mixture | None) -> tuple[
 
 
 def _blend(pairs, share):
-    """`share` of each example plus the rest of its partner."""
+    """Adds `share` of each example and the rest of its partner."""
     return share * pairs + (1.0 - share) * tf.reverse(pairs, axis=[1])
 
 
 def _box(image_size, share, seed):
-    """A random box of `1 - share` of the area before clipping at the border, and the share that it leaves."""
+    """Draws a box of `1 - share` of the area, clips it at the border, and returns it with the share that it leaves."""
     sides = tf.constant(image_size, tf.float32)
     half = tf.sqrt(1.0 - share) * sides / 2.0
     center = tf.random.stateless_uniform((2,), seed, alg="philox") * sides
@@ -97,6 +96,6 @@ def _box(image_size, share, seed):
 
 
 def _beta(parameter: float, seed) -> tf.Tensor:
-    # Double precision: for a small parameter both gamma variables fall below the least single.
+    # In single precision a small parameter would make both gamma variables zero.
     gammas = tf.random.stateless_gamma((2,), seed, parameter, dtype=tf.float64)
     return tf.cast(gammas[0] / tf.reduce_sum(gammas), tf.float32)

@@ -1,14 +1,101 @@
-"""The image operations of RandAugment, on one uint8 image `(height, width, channels)` of 1 or 3 channels.
+"""RandAugment (Cubuk et al., 2019) with the operations and the strength scale of the AutoAugment code.
 
-They compute what Pillow's operations of the same names compute (`ImageOps`, `ImageEnhance`), which AutoAugment was
-defined with, and keep the static shape. Grey images are defined throughout: `color` leaves them alone.
+The operations take one uint8 image `(height, width, channels)` of 1 or 3 channels and compute what Pillow's operations
+of the same names compute (`ImageOps`, `ImageEnhance`). On grey images `color` does nothing.
+On the scale 10 is the nominal greatest strength. Mixer's recipes use 15 and 20; `arguments` keeps what the paper's code
+computed there.
 """
 
 import math
 
 import tensorflow as tf
 
-FILL = 128  # grey: what the paper's code puts where an image was moved away
+NAMES = (
+    "autocontrast",
+    "equalize",
+    "invert",
+    "rotate",
+    "posterize",
+    "solarize",
+    "color",
+    "contrast",
+    "brightness",
+    "sharpness",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+    "cutout",
+    "solarize_add",
+)
+DRAWS_PER_LAYER = 4  # which operation, which sign, where (y, x)
+FILL = 128  # the grey that the paper's code puts where an image was moved away
+
+
+def arguments(magnitude: float) -> dict[str, float]:
+    """Returns what each operation receives at a magnitude, before the random sign; some take no argument.
+
+    Rotation is in degrees, a shear in pixels per pixel. `translate_*` and `cutout` are shares of the image's side; the
+    paper's code took 100 and 40 pixels of 224. Three operations do not extrapolate:
+
+    - The threshold of `solarize` wraps around at 256, because that code compared bytes: the levels 10 and 20 invert the
+      image, and level 15 solarizes at 128.
+    - `posterize` keeps at least 1 bit, and all 8 bits from level 20 on.
+    - `solarize_add` adds at most 255.
+    """
+    level = magnitude / 10.0
+    enhancement = 0.1 + 1.8 * level
+    return {
+        "rotate": 30.0 * level,
+        "posterize": min(max(int(4 * level), 1), 8),
+        "solarize": int(256 * level) % 256,
+        "color": enhancement,
+        "contrast": enhancement,
+        "brightness": enhancement,
+        "sharpness": enhancement,
+        "shear_x": 0.3 * level,
+        "shear_y": 0.3 * level,
+        "translate_x": 100 / 224 * level,
+        "translate_y": 100 / 224 * level,
+        "cutout": 40 / 224 * level,
+        "solarize_add": min(int(110 * level), 255),
+    }
+
+
+def randaugment(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tensor:
+    """Applies random operations in turn, each drawn from `NAMES` with equal chance.
+
+    Args:
+        image: uint8 `(height, width, channels)` with a static shape of 1 or 3 channels.
+        draws: float32 `(layers, DRAWS_PER_LAYER)`, uniform in [0, 1).
+        magnitude: Strength of all operations, at least 0.
+
+    Returns:
+        An image of the same shape and type.
+    """
+    for layer in range(draws.shape[0]):
+        image = _layer(image, draws[layer], magnitude)
+    return image
+
+
+def _layer(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tensor:
+    height, width, _ = image.shape
+    values = arguments(magnitude)
+    sides = {"translate_x": width, "translate_y": height}
+    sign = tf.where(draws[1] < 0.5, -1.0, 1.0)
+
+    def operation(name):
+        function = globals()[name]
+        if name == "cutout":
+            half = [int(values[name] * height), int(values[name] * width)]
+            center = tf.cast(draws[2:4] * (height, width), tf.int32)
+            return lambda: function(image, tf.constant(half), center)
+        if name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
+            return lambda: function(image, sign * (values[name] * sides.get(name, 1)))
+        return (lambda: function(image, values[name])) if name in values else (lambda: function(image))
+
+    chosen = tf.minimum(tf.cast(draws[0] * len(NAMES), tf.int32), len(NAMES) - 1)
+    return tf.ensure_shape(tf.switch_case(chosen, [operation(name) for name in NAMES]), image.shape)
 
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:
@@ -41,14 +128,14 @@ def invert(image: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Keeps the `bits` highest bits of every pixel, 1 to 8."""
+    """Keeps the 1 to 8 highest bits of every pixel."""
     mask = tf.cast(256 - tf.bitwise.left_shift(1, 8 - bits), tf.uint8)
     return tf.bitwise.bitwise_and(image, mask)
 
 
 def solarize(image: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
     """Inverts the pixels of at least `threshold`, 0 to 255."""
-    # Of bytes, 255 - x is x with all bits flipped; TensorFlow selects bits several times faster than elements.
+    # 255 - x is x with all bits flipped; TensorFlow selects bits several times faster than elements.
     return tf.bitwise.bitwise_xor(image, _all_bits(image >= tf.cast(threshold, tf.uint8)))
 
 
@@ -129,8 +216,8 @@ def cutout(image: tf.Tensor, half: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
     return tf.reshape(kept + tf.bitwise.bitwise_and(inside, tf.constant(FILL, tf.uint8)), image.shape)
 
 
-# Below, images are tables (height, width * channels) wherever a row vector meets them: TensorFlow broadcasts along a
-# last axis of 3 many times more slowly.
+# Where a row vector meets an image below, the image is a table (height, width * channels): TensorFlow broadcasts along
+# a last axis of 3 many times more slowly.
 
 
 def _keys(image: tf.Tensor) -> tf.Tensor:

@@ -3,29 +3,33 @@
 import copy
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_mixer.data.corrupt import attempt
 from keras_mixer.data.image_files import IMAGE_SUFFIXES
-from keras_mixer.data.orientation import warn_of_turned_photos
-from keras_mixer.data.sources import Source
-from keras_mixer.data.warn_once import warn_once
+from keras_mixer.data.pixels import attempt
+from keras_mixer.data.sources.base import Source, warn_once
 from keras_mixer.dataset import DatasetSpec
+
+# JPEGs of a folder whose EXIF orientation is looked at, evenly spread.
+ORIENTATION_SAMPLE = 100
+
+_ORIENTATION, _UPRIGHT = 0x0112, (0, 1)  # 0 stands for an unknown orientation
 
 
 class FolderSource(Source):
     """A split of a folder in the layout of `tfds.folder_dataset.ImageFolder`.
 
-    Classes are the sorted names of the class folders of all splits, as there. What starts with a dot is passed over;
-    so are files other than JPEGs, PNGs and GIFs, with a warning, and a class of no other files is refused. The files of
-    each class are spread evenly over a split, so that a slice such as `train[90%:]` has its share of each.
+    The classes are the sorted names of the class folders of all splits, as in TFDS. Names that start with a dot are
+    ignored. Files other than JPEGs, PNGs and GIFs are left out with a warning; a class without images is an error. Each
+    class is spread evenly over a split, so that a slice such as `train[90%:]` has its share of every class.
 
     Attributes:
-        paths: Paths of the files, each class's sorted by name.
+        paths: Paths of the image files, in the order of the examples.
         labels: Their labels, int64.
     """
 
@@ -46,9 +50,9 @@ class FolderSource(Source):
                 f"{', '.join(IMAGE_SUFFIXES)}; convert others, or remove the folders.{_examples(others)}"
             )
         if others:
-            warn_once(f"In {root} {len(others)} files are no JPEG, PNG or GIF and are left out.{_examples(others)}")
+            warn_once(f"In {root} {len(others)} files are not JPEG, PNG or GIF and are left out.{_examples(others)}")
         super().__init__(spec, class_names, image_shape=None)
-        files: dict[str, list[tuple[str, int]]] = {}  # of each split that the expression names
+        files: dict[str, list[tuple[str, int]]] = {}  # path and label, by split
         paths: list[str] = []
         labels: list[int] = []
         for split, start, stop in _instructions(spec, splits, images, files, class_names):
@@ -58,7 +62,7 @@ class FolderSource(Source):
             raise ValueError(f"The split {spec.split!r} of {root} is empty.")
         self.paths = np.array(paths)
         self.labels = np.array(labels, np.int64)
-        warn_of_turned_photos(str(root), paths)
+        _warn_of_turned_photos(str(root), paths)
 
     @property
     def num_examples(self) -> int:
@@ -76,7 +80,7 @@ class FolderSource(Source):
     @tf.autograph.experimental.do_not_convert
     def _read(self, index, path_and_label):
         path, label = path_and_label
-        # Of a file that is gone come no bytes, which cannot be decoded: it counts as any unreadable image.
+        # A file that has gone gives no bytes, and counts as an unreadable image when they are decoded.
         image, _ = attempt(tf.io.read_file, path, tf.constant(b""))
         return {"image": image, "label": label, "index": index}
 
@@ -85,7 +89,7 @@ class FolderSource(Source):
 
 
 def _instructions(spec: DatasetSpec, splits, images, files, class_names):
-    """Lists (split, start, stop) of a split expression; fills `files` with the splits' sorted files."""
+    """Resolves a split expression to triples (split, start, stop), and fills `files` with the files of all splits."""
     labels = {name: label for label, name in enumerate(class_names)}
     for split, folders in splits.items():
         spread: list[tuple[float, int, str]] = []
@@ -115,7 +119,7 @@ def _folders(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _files(splits: dict[str, list[pathlib.Path]]) -> tuple[dict[pathlib.Path, list[str]], list[str]]:
-    """The images of each class folder, and the other files in them."""
+    """Lists the images of each class folder, and the other files there."""
     images: dict[pathlib.Path, list[str]] = {}
     others: list[str] = []
     for folder in (folder for folders in splits.values() for folder in folders):
@@ -127,9 +131,34 @@ def _files(splits: dict[str, list[pathlib.Path]]) -> tuple[dict[pathlib.Path, li
 
 
 def _shown(entry: pathlib.Path | os.DirEntry) -> bool:
-    """Whether it is not hidden, as `.ipynb_checkpoints` and macOS's `._rose.jpg` are."""
+    """Returns False for hidden entries, such as `.ipynb_checkpoints` and macOS's `._rose.jpg`."""
     return not entry.name.startswith(".")
 
 
 def _examples(paths: list[str]) -> str:
     return f" First: {', '.join(paths[:3])}." if paths else ""
+
+
+def _warn_of_turned_photos(folder: str, paths: Sequence[str]) -> None:
+    """Logs a warning if JPEGs among a sample of `paths` have an EXIF orientation other than upright."""
+    jpegs = [path for path in paths if path.lower().endswith((".jpg", ".jpeg"))]
+    sample = jpegs[:: max(1, -(-len(jpegs) // ORIENTATION_SAMPLE))]
+    turned = [path for path in sample if _orientation(path) not in _UPRIGHT]
+    if turned:
+        warn_once(
+            f"{len(turned)} of {len(sample)} JPEGs looked at in {folder} carry an EXIF orientation, such as "
+            f"{turned[0]}. It is not applied: the photos are read as they are stored, on their side. Turn them first, "
+            f"for example by PIL.ImageOps.exif_transpose."
+        )
+
+
+def _orientation(path: str) -> int:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=("JPEG",)) as image:
+                return image.getexif().get(_ORIENTATION, _UPRIGHT[0])
+    except Exception:  # damaged files are counted where they are decoded
+        return _UPRIGHT[0]

@@ -1,4 +1,4 @@
-"""The embedded dataset: scikit-learn's handwritten digits as a TFDS dataset, so that nothing is downloaded."""
+"""The embedded dataset: scikit-learn's handwritten digits as a TFDS dataset. Nothing is downloaded."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import tensorflow_datasets as tfds
 
-TEST_EXAMPLES = 360  # one in five, of 1,797
+TEST_EXAMPLES = 360  # a fifth of 1,797
 SPLIT_SEED = 0
 
 
@@ -44,7 +44,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         from sklearn.datasets import load_digits
 
         images, labels = load_digits(return_X_y=True)
-        # 16 grey levels (0 to 16) onto the range of a byte.
+        # The grey levels 0 to 16 become 0 to 255.
         images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
         order = np.random.RandomState(SPLIT_SEED).permutation(len(images))
         return {
@@ -58,10 +58,10 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def prepared_digits(data_dir: str | None = None) -> Digits:
-    """The digits' builder, written to `data_dir` (TFDS's own by default) on first use.
+    """Returns the builder of the digits and writes them to `data_dir` (by default TFDS's own) on first use.
 
-    Any number of processes may call it at once: each prepares a folder of its own, and the first one to finish
-    moves it into place.
+    Several processes may call it at once. Each prepares a folder of its own, and the first to finish moves it into
+    place.
     """
     builder = Digits(data_dir=data_dir)
     if builder.is_prepared():
@@ -71,7 +71,7 @@ def prepared_digits(data_dir: str | None = None) -> Digits:
     scratch = tempfile.mkdtemp(prefix=".preparing-", dir=target.parent)
     try:
         own = Digits(data_dir=scratch)
-        # It takes a second: TFDS's progress bars would say more than the command they interrupt.
+        # This takes a second and needs none of TFDS's progress bars.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             own.download_and_prepare()
         try:

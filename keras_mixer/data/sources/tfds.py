@@ -1,4 +1,4 @@
-"""Sources of TensorFlow Datasets, read without decoding the images."""
+"""Sources from TensorFlow Datasets; they read examples without decoding the images."""
 
 import contextlib
 import copy
@@ -11,21 +11,21 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow.python.util import deprecation
 
-from keras_mixer.data.digits import prepared_digits
-from keras_mixer.data.sources import Source
+from keras_mixer.data.sources.base import Source
+from keras_mixer.data.sources.digits import prepared_digits
 from keras_mixer.dataset import DatasetSpec
 
 FILES_AT_ONCE = 16
 
 
 class _File(NamedTuple):
-    """A file of a split that is read.
+    """A file of a split.
 
     Attributes:
         name: Its name, without the folder.
         split: The split.
-        before: Number of examples of the splits that come before.
-        first: Number of its first example, counted over these splits.
+        before: Number of examples in the splits before.
+        first: Number of its first example, counted over all splits.
     """
 
     name: str
@@ -65,14 +65,14 @@ class TfdsSource(Source):
         splits = self.builder.info.splits
         if splits and splits[self.spec.split].num_examples:
             return splits[self.spec.split].num_examples
-        # A dataset whose description lacks the sizes has to be counted.
+        # The descriptions of some datasets lack the sizes.
         return int(self.examples().reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
     def examples(self) -> tf.data.Dataset:
         return self._read(shuffle_files=False)
 
     def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
-        # Sixteen files at a time, as TFDS reads them by itself unless the dataset is said to be ordered.
+        # Sixteen files at a time is what TFDS itself does with a dataset that it does not call ordered.
         return self._read(
             shuffle_files=True, shuffle_seed=seed, interleave_cycle_length=FILES_AT_ONCE, enable_ordering_guard=False
         )
@@ -86,7 +86,7 @@ class TfdsSource(Source):
 
     def _read(self, shuffle_files: bool, **options) -> tf.data.Dataset:
         wanted = {self._image_key: True, self._label_key: True}
-        with deprecation.silence():  # TFDS counts examples by what TensorFlow has deprecated
+        with deprecation.silence():  # TFDS counts examples by a deprecated function
             records = self.builder.as_dataset(
                 split=self.spec.split,
                 decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
@@ -105,7 +105,7 @@ class TfdsSource(Source):
         return records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _index(self, name: tf.Tensor) -> tf.Tensor:
-        """The number of an example from what TFDS calls it: `FILE__NUMBER`."""
+        """Reads the number of an example from its TFDS name, `FILE__NUMBER`."""
         number = tf.strings.to_number(tf.strings.regex_replace(name, ".*__", ""), tf.int64)
         if not self._files:
             return number
@@ -121,7 +121,6 @@ class TfdsSource(Source):
             part.__dict__.pop(known, None)
         even = tfds.even_splits(self.spec.split, num_parts, drop_remainder=False)[index]
         slices = even.to_absolute(self.builder.info.splits)
-        # A specification holds text.
         split = "+".join(f"{one.splitname}[{one.from_ or 0}:{'' if one.to is None else one.to}]" for one in slices)
         part.spec = dataclasses.replace(self.spec, split=split)
         return part
@@ -132,15 +131,20 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
         return prepared_digits(spec.data_dir)
     try:
         builder = tfds.builder(spec.name, data_dir=spec.data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError, OSError, AssertionError) as error:  # the last of a version
+    except (
+        tfds.core.DatasetNotFoundError,
+        ValueError,
+        OSError,
+        AssertionError,
+    ) as error:  # AssertionError: a bad version
         raise ValueError(
             f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). A folder of images is written with a path "
             f"separator, such as ./{spec.name}."
         ) from error
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # TFDS reports there, and standard output is for results
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
             builder.download_and_prepare()
-    except Exception as error:  # whatever a dataset's own preparation raises
+    except Exception as error:  # a dataset's own code may raise anything
         raise ValueError(
             f"{spec.name} is not prepared in {builder.data_dir} and could not be downloaded: "
             f"{type(error).__name__}: {_first_line(error)} Name the folder that holds it with data_dir."
@@ -149,7 +153,7 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
 
 
 def _files(splits: tfds.core.SplitDict, expression: str) -> list[_File]:
-    """The files of all splits that a split expression names, whole and in their order."""
+    """Lists the files of all splits that a split expression names, whole and in their order."""
     named = {file.basename() for file in splits[expression].file_instructions}
     files: list[_File] = []
     first = 0
@@ -165,7 +169,7 @@ def _files(splits: tfds.core.SplitDict, expression: str) -> list[_File]:
 
 
 def _keys(spec: DatasetSpec, info: tfds.core.DatasetInfo) -> tuple[str, str]:
-    """The names of the image and of the label feature."""
+    """Finds the names of the image feature and of the label feature."""
     image_key, label_key = info.supervised_keys if info.supervised_keys else ("image", "label")
     label_key = spec.label_key or label_key
     labels = [name for name, feature in info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
