@@ -136,7 +136,7 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
         ValueError,
         OSError,
         AssertionError,
-    ) as error:  # AssertionError: a bad version
+    ) as error:
         raise ValueError(
             f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). A folder of images is written with a path "
             f"separator, such as ./{spec.name}."

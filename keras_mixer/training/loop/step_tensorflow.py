@@ -1,32 +1,32 @@
 """The training step on the TensorFlow backend: one step for one device, several, several hosts and TPUs."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from keras_mixer.training.elementwise import CompiledElementwise
-from keras_mixer.training.replica_draws import draw_apart
+from keras_mixer.training.loop.elementwise import CompiledElementwise
 
 
 class TensorFlowTrainingModel(keras.Model):
-    """A model whose `fit` runs under every `tf.distribute` strategy, with the weights that one device would give.
+    """A model whose `fit` gives the weights of a single device under every `tf.distribute` strategy.
 
-    It shares the layers of the model it wraps. Beside Keras's own step it
+    It shares the layers of the model that it wraps. In addition to Keras's own step it
     - takes the batch in `micro_batches` parts and applies the mean of their gradients once, for batches that do not
       fit in memory;
-    - compiles forward and backward pass with XLA under strategies whose whole step XLA cannot compile, for the sum
-      over replicas stands in its middle;
-    - compiles GELU and LayerNorm alone, where the graph is faster at the rest;
+    - compiles the forward and backward pass with XLA under strategies whose whole step XLA cannot compile, because the
+      sum over replicas is in its middle;
+    - compiles GELU and LayerNorm alone where the graph is faster at the rest;
     - runs `steps_per_execution` steps in one graph under every strategy;
     - fits under `MultiWorkerMirroredStrategy`;
-    - drops other samples and units on each replica.
+    - drops different samples and units on each replica.
 
     Args:
         model: A functional model, made in the scope of the strategy.
         micro_batches: Parts of each replica's batch; it must divide that batch.
-        compile_gradients: Whether XLA compiles forward and backward pass on their own.
+        compile_gradients: Whether XLA compiles the forward and backward pass on their own.
         compile_elementwise: Whether XLA compiles GELU and LayerNorm on their own.
     """
 
@@ -54,7 +54,7 @@ class TensorFlowTrainingModel(keras.Model):
             gradients_of = tf.function(gradients_of, jit_compile=True)
         loss, scores, gradients = gradients_of(images, targets)
         replicas = self.distribute_strategy.num_replicas_in_sync
-        # Each replica's share is a mean over its own part: divided by the replicas, their sum is the global mean.
+        # Each replica has the mean over its part: divided by the replicas, their sum is the global mean.
         self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
         self._loss_tracker.update_state(loss, sample_weight=tf.cast(tf.shape(images)[0], loss.dtype))
         return self.compute_metrics(images, targets, scores)
@@ -67,7 +67,7 @@ class TensorFlowTrainingModel(keras.Model):
         return loss, scores, tape.gradient(loss, self.trainable_variables)
 
     def _accumulated_gradients(self, images, targets):
-        """Does the same in `micro_batches` parts, one after the other, so that only one part's activations live."""
+        """Returns the same, computed in `micro_batches` parts in turn: only one part's activations are in memory."""
         parts = self.micro_batches
         per_part = images.shape[0] // parts
         images, targets = _split(images, parts), _split(targets, parts)
@@ -107,7 +107,7 @@ class TensorFlowTrainingModel(keras.Model):
 
         def one_step(iterator):
             logs = strategy.run(step, args=(next(iterator),))
-            # Of this process's first replica alone: they are for the progress bar, and `fit` reads the sums at the end.
+            # The logs of the first replica do for the progress bar; `fit` reads the sums at the end.
             return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
         @tf.function(reduce_retracing=True)
@@ -121,9 +121,9 @@ class TensorFlowTrainingModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds loss and metrics from the declared shapes, before the first step.
 
-        Under a strategy Keras would take a batch off the distributed iterator and average it over the replicas, which
-        fails across workers and costs the stream its first batch; without one it would build them in the first step,
-        too late for metrics that a checkpoint brings back.
+        Under a strategy Keras would take a batch off the distributed iterator, which costs the stream its first batch,
+        and average it over the replicas, which fails across workers. Without a strategy it would build them in the
+        first step, too late for the metrics of a checkpoint.
         """
         images = keras.KerasTensor((1, *self.inputs[0].shape[1:]), self.inputs[0].dtype)
         targets = keras.KerasTensor((1, *self.outputs[0].shape[1:]), "float32")
@@ -135,3 +135,24 @@ def _split(batch, parts: int):
     """Splits (batch, ...) to (parts, batch / parts, ...); example i goes to part i mod parts."""
     batch = tf.reshape(batch, (batch.shape[0] // parts, parts, *batch.shape[1:]))
     return tf.transpose(batch, (1, 0, *range(2, batch.shape.rank)))
+
+
+def draw_apart(model: keras.Model) -> None:
+    """Makes the layers of `model` drop different samples and units on each replica.
+
+    Every replica holds a copy of the same random state, so that example i of each replica's share would lose the same
+    branches. The number of the replica is therefore added to the key of each draw. The state stays equal everywhere
+    and is saved once: a resumed run draws what it would have drawn, on as many replicas.
+    """
+    for layer in model._flatten_layers():
+        for generator in layer._seed_generators:
+            generator.next = functools.partial(_next_of_replica, generator)
+
+
+def _next_of_replica(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Tensor:
+    """Returns the key of the next draw: two integers, the second of which counts the draws."""
+    key = type(generator).next(generator, ordered)
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return key
+    return key + tf.stack([tf.cast(context.replica_id_in_sync_group, key.dtype), tf.constant(0, key.dtype)])

@@ -1,8 +1,9 @@
-"""Which devices a run uses: TPUs, several GPUs, several hosts, or whatever there is."""
+"""Which devices a run uses: TPUs, several GPUs, several hosts, or the one device that is there."""
 
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from typing import Any
 
 import keras
 
-from keras_mixer.training.cluster import place_in_cluster
+from keras_mixer.extras import require
 
 _log = logging.getLogger(__name__)
 
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel")
+_TRAINING = ("chief", "worker")  # the tasks that train; TensorFlow counts the chief as worker 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Distribution:
 
     @property
     def drawing_replicas(self) -> int:
-        """Replicas that each draw masks of their own; on the JAX backend the devices share one draw."""
+        """Replicas that draw their own masks; on the JAX backend all devices share one draw."""
         return 1 if self.strategy is None else self.replicas
 
     def scope(self) -> contextlib.AbstractContextManager:
@@ -48,13 +50,13 @@ class Distribution:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """The context of a whole run: on the JAX backend it sets the distribution and unsets it at the end."""
+        """The context of a whole run; on the JAX backend it sets the distribution, and unsets it at the end."""
         if self.name != "data_parallel":
             yield
             return
         before = keras.distribution.distribution()
         devices = keras.distribution.list_devices()
-        # tf.data batches hold the whole global batch: one process feeds all devices.
+        # One process feeds all devices, and its tf.data batches are the whole global batch.
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
         try:
             yield
@@ -62,7 +64,7 @@ class Distribution:
             keras.distribution.set_distribution(before)
 
     def share(self, batches):
-        """Returns a dataset of this process's parts of global batches, for `distribute`."""
+        """Returns a dataset of this process's parts of global batches; `distribute` takes it."""
         if self.workers == 1:
             return batches
 
@@ -75,8 +77,8 @@ class Distribution:
     def distribute(self, batches):
         """Prepares this process's batches for `fit` and `evaluate`.
 
-        Keras hands datasets to the strategy, which would take each process's batch for a global one and split it once
-        more among all replicas; so in a cluster every process deals out its own.
+        Keras hands datasets to the strategy, which would take each process's batch for a global one and split it again
+        among all replicas. In a cluster every process therefore divides its own batch.
         """
         if self.workers == 1:
             return batches
@@ -84,7 +86,7 @@ class Distribution:
         return self.strategy.distribute_datasets_from_function(lambda _: batches.rebatch(per_replica))
 
     def anywhere(self, here: bool) -> bool:
-        """Whether `here` is true in any process of a cluster; all of them must ask at the same step."""
+        """Returns whether `here` is true in any process of a cluster; all of them must ask at the same step."""
         if self.workers == 1:
             return here
         import tensorflow as tf
@@ -92,24 +94,24 @@ class Distribution:
         return bool(self._total(tf.constant(here, tf.float32)) > 0)
 
     def of_each_process(self, number: int) -> list[int]:
-        """Returns the number that each process of a cluster gives, in their order; all of them must ask together."""
+        """Returns the numbers that the processes of a cluster give, in their order; all of them must ask together."""
         if self.workers == 1:
             return [number]
         import tensorflow as tf
 
         numbers = [0] * self.workers
         numbers[self.worker] = number
-        # The replicas of a process all give its number.
+        # Each replica of a process gives its number.
         total = self._total(tf.constant(numbers, tf.float64)) / (self.replicas // self.workers)
         return [round(value) for value in total.numpy().tolist()]
 
     @functools.cached_property
     def _total(self):
-        """The sum over all replicas of a number, or of a vector, that is each process's own."""
+        """Sums a number or vector over all replicas."""
         import tensorflow as tf
 
         def on_replica(value):
-            here = tf.identity(value)  # on the replica's device, which is where it is summed
+            here = tf.identity(value)  # on the device of the replica, where it is summed
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
 
         @tf.function
@@ -131,12 +133,12 @@ class Distribution:
         """Chooses what XLA compiles.
 
         Args:
-            jit_compile: The recipe's wish; None for the choice by device: GPUs gain, while on CPUs XLA is slower than
-                the graph in bfloat16, all but elementwise operations.
+            jit_compile: The recipe's wish. None chooses by device: GPUs gain by XLA, while on CPUs in bfloat16 only
+                elementwise operations do.
 
         Returns:
             `whole_step`, for `compile(jit_compile=)`; `gradients`, for strategies whose step XLA cannot compile as a
-            whole, since the sum over replicas stands in its middle; `elementwise`, for GELU and LayerNorm alone.
+            whole, because the sum over replicas is in its middle; `elementwise`, for GELU and LayerNorm alone.
         """
         wanted = self.accelerated if jit_compile is None else jit_compile
         several = self.strategy is not None
@@ -146,7 +148,7 @@ class Distribution:
             "elementwise": jit_compile is None and not self.accelerated and not several,
         }
         if keras.backend.backend() == "jax":
-            return {**dict.fromkeys(options, False), "whole_step": True}  # JAX without compilation is no option
+            return {**dict.fromkeys(options, False), "whole_step": True}  # without compilation JAX is far too slow
         if self.name == "tpu":
             return dict.fromkeys(options, False)  # TPUStrategy compiles what it runs
         return options
@@ -155,8 +157,8 @@ class Distribution:
 def choose(strategy: str = "auto") -> Distribution:
     """Finds the devices and returns how to use them.
 
-    On the TensorFlow backend "auto" takes a TPU if one answers, then the cluster of `TF_CONFIG`, then several GPUs,
-    else the one device there is. On the JAX backend it takes all devices.
+    On the TensorFlow backend "auto" takes a TPU if one answers, else the cluster of `TF_CONFIG`, else several GPUs,
+    else the one device. On the JAX backend it takes all devices.
 
     Args:
         strategy: One of "auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel" (JAX backend).
@@ -199,7 +201,8 @@ def _jax(strategy: str) -> Distribution:
 
 
 def hide_from_tensorflow(*kinds: str) -> None:
-    """Leaves the devices of these kinds to JAX: TensorFlow, which reads the data, would take a GPU's memory first."""
+    """Leaves the devices of these kinds to JAX, because TensorFlow, which reads the data, would take their memory."""
+    require("tensorflow", extra="tensorflow", purpose="Reading training data")
     import tensorflow as tf
 
     for kind in kinds:
@@ -213,13 +216,47 @@ def hide_from_tensorflow(*kinds: str) -> None:
             )
 
 
+def place_in_cluster() -> tuple[int, int] | None:
+    """Reads the environment variable `TF_CONFIG`.
+
+    Returns:
+        The number of processes that train together, chief and workers, and the index of this one; None without a
+        cluster.
+
+    Raises:
+        ValueError: If the text is not JSON or incomplete, or gives this process another task than training.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text or "{}")
+        cluster, task = config.get("cluster") or {}, config.get("task") or {}
+        sizes = {kind: len(cluster.get(kind, ())) for kind in _TRAINING}
+        kind, index = task.get("type"), int(task.get("index", -1))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG must be a JSON object with `cluster` and `task`, but it is {text!r}.") from error
+    if not cluster:
+        return None
+    if kind is not None and kind not in _TRAINING:
+        raise ValueError(
+            f"TF_CONFIG gives this process the task {kind!r}, but in a cluster the `chief` and `worker` processes "
+            f"do all of training and evaluation: start no other."
+        )
+    if kind is None or not 0 <= index < sizes[kind]:
+        raise ValueError(
+            f"`task` in TF_CONFIG must say which process of `cluster` this is, such as {{'type': 'worker', 'index': "
+            f"0}}, but it is {task!r} and the cluster has {sizes['chief']} chief and {sizes['worker']} workers."
+        )
+    before = sizes["chief"] if kind == "worker" else 0
+    return sum(sizes.values()), before + index
+
+
 def _tensorflow(strategy: str) -> Distribution:
     import tensorflow as tf
 
     if strategy == "data_parallel":
         raise ValueError(
-            "The strategy data_parallel is of the JAX backend: set KERAS_BACKEND=jax, or use mirrored, multi_worker "
-            "or tpu."
+            "The strategy data_parallel belongs to the JAX backend: set KERAS_BACKEND=jax, or use mirrored, "
+            "multi_worker or tpu."
         )
     if strategy == "tpu" or (strategy == "auto" and _has_tpu()):
         return _tpu()
@@ -240,10 +277,10 @@ def _tensorflow(strategy: str) -> Distribution:
 
 @functools.cache
 def _made_once(name: str, *arguments):
-    """A `tf.distribute` strategy, one for the process.
+    """Makes a `tf.distribute` strategy, one for the whole process.
 
-    The sums over devices are numbered within a strategy, and TensorFlow remembers the shape behind each number: with a
-    second strategy, another model's sums would meet those of the first and fail.
+    The sums over devices are numbered within a strategy, and TensorFlow remembers the shape of each number. With a
+    second strategy, the sums of another model would meet those shapes and fail.
     """
     import tensorflow as tf
 
@@ -258,7 +295,7 @@ def _several(name: str, strategy, workers: int = 1, worker: int = 0) -> Distribu
 
 
 def _has_tpu() -> bool:
-    """Whether this machine holds a TPU or is told of one; asking the resolver elsewhere would wait for a network."""
+    """Returns whether this machine has or is told of a TPU; elsewhere the resolver would wait for a network."""
     import tensorflow as tf
 
     named = any(name in os.environ for name in ("TPU_NAME", "COLAB_TPU_ADDR", "TPU_WORKER_HOSTNAMES"))

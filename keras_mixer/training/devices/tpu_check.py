@@ -1,8 +1,8 @@
 """Compiles the training step of a recipe for a TPU that is not here: memory per chip, FLOPs, the largest batch.
 
-The compiler of TPUs runs on any Linux machine, for a topology that it is only told of. The step is the one of the JAX
-backend, data-parallel over all chips, or that of one replica on the TensorFlow backend. Compilation runs in a process
-of its own, for it needs that backend whatever this process has, and for the compiler ends its process on some errors.
+The compiler of TPUs runs on any Linux machine, for a topology that it is only told of. The step is that of the JAX
+backend, data-parallel over all chips, or that of one replica on the TensorFlow backend. It is compiled in a process of
+its own, because it needs that backend and because the compiler ends its process on some errors.
 """
 
 import dataclasses
@@ -19,20 +19,20 @@ from keras_mixer.training.recipe import Recipe
 INSTALL = "pip install 'keras_mixer[tensorflow-cpu,tpu-check]'"
 _TOPOLOGY = re.compile(r"v\d\w*:\d+(x\d+)+")
 _ENVIRONMENT = {
-    # No TPU is to be looked for, neither on this machine nor by the metadata server of a cloud; and as none is used,
+    # No TPU is looked for, neither on this machine nor through the metadata server of a cloud. Because none is used,
     # several compilers may run at a time.
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 BACKENDS = ("jax", "tensorflow")
-_LARGEST = 2**20  # examples; no batch is tried beyond it
-_BISECTIONS = 3  # compilations between a batch that fits and twice as much, which does not
+_LARGEST = 2**20  # examples of the largest batch that is tried
+_BISECTIONS = 3  # compilations between a batch that fits and its double, which does not
 
 
 @dataclasses.dataclass(frozen=True)
 class TpuCheck:
-    """What the compiler says of one batch size.
+    """The answer of the compiler for one batch size.
 
     Attributes:
         topology: Name of the topology.
@@ -40,12 +40,12 @@ class TpuCheck:
         batch_size: Examples of all chips together.
         fits: Whether the step fits in the memory of a chip.
         argument_bytes: Weights, optimizer state and the chip's share of the batch; None if it does not fit.
-        temporary_bytes: What the step needs beside them, per chip; None if it does not fit.
+        temporary_bytes: Further memory of the step, per chip; None if it does not fit.
         flops: Floating-point operations of a step per chip, as the compiler counts them; None if it does not fit.
         all_reduces: Sums over the chips in the compiled step; None if it does not fit, and on the TensorFlow backend,
-            where they are left out.
+            whose step leaves them out.
         compile_seconds: Time of compilation.
-        message: The compiler's words where the step does not fit.
+        message: The compiler's error where the step does not fit.
         backend: The backend whose step it is.
     """
 
@@ -76,7 +76,7 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
 
     Raises:
         ValueError: If the topology or the backend is unknown, or if the batch does not divide by the chips.
-        ImportError: If libtpu is not installed, or for TensorFlow's step a version of JAX without what it needs is.
+        ImportError: If libtpu is not installed, or if JAX lacks an interface that TensorFlow's step needs.
         RuntimeError: If the compiler fails for another reason than memory.
 
     Example:
@@ -92,7 +92,7 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
         if importlib.util.find_spec(package) is None and (package != "tensorflow" or backend == package):
             raise ImportError(f"tpu-check needs {package}: {INSTALL}")
     process = subprocess.run(
-        [sys.executable, "-m", "keras_mixer.training.tpu_program"],
+        [sys.executable, "-m", "keras_mixer.training.devices.tpu_program"],
         input=json.dumps({"recipe": recipe.to_json(), "topology": topology, "classes": classes}),
         capture_output=True,
         text=True,
@@ -111,17 +111,17 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
 
 
 def largest_batch(recipe: Recipe, check: Callable[[Recipe], TpuCheck]) -> TpuCheck | None:
-    """Finds about the largest batch that fits: by doubling or halving the recipe's, then by halving what is between.
+    """Finds about the largest batch that fits, by doubling or halving the recipe's and then bisecting.
 
-    What fits and what does not are then about an eighth apart, or as little as one example per chip and part. Each
-    step is a compilation.
+    The batch found and the next one that does not fit are then about an eighth apart, or one example per chip and
+    micro-batch. Each step is a compilation.
 
     Args:
         recipe: The recipe to start from.
-        check: Compiles one recipe, as `tpu_check` with its other arguments.
+        check: Compiles one recipe: `tpu_check` with its other arguments filled in.
 
     Returns:
-        The check of the largest batch found, or None if not even one example per chip and part fits.
+        The check of the largest batch found, or None if one example per chip and micro-batch does not fit.
     """
     result = check(recipe)
     smallest = result.chips * recipe.execution.micro_batches

@@ -1,4 +1,4 @@
-"""The program that `tpu_check` starts: reads a recipe from standard input, compiles its step, prints JSON."""
+"""The program that `tpu_check` starts: it reads a recipe from standard input, compiles its step and prints JSON."""
 
 import dataclasses
 import json
@@ -11,16 +11,18 @@ import keras
 import numpy as np
 from jax.experimental import topologies
 
-from keras_mixer.training.distribution import Distribution, hide_from_tensorflow
-from keras_mixer.training.network import dtype_policy, initial_network
+from keras_mixer.training.devices.distribution import Distribution, hide_from_tensorflow
+from keras_mixer.training.loop.step import training_model
+from keras_mixer.training.network import dtype_policy, freeze_body, initial_network
 from keras_mixer.training.recipe import Recipe
-from keras_mixer.training.step import training_model
+
+VERIFIED = "jax 0.10.2 with libtpu 0.0.51 and TensorFlow 2.21"
 
 
 def main() -> None:
     """Compiles what standard input asks for and prints the result.
 
-    That is `{"error": ...}` for bad input, and `{"missing": ...}` where another version of a library is needed.
+    The result is `{"error": ...}` for bad input, and `{"missing": ...}` where another version of a library is needed.
     """
     asked = json.load(sys.stdin)
     try:
@@ -73,7 +75,7 @@ def _on_jax(recipe: Recipe, classes: int, devices) -> dict:
     batch = tuple(jax.ShapeDtypeStruct(shape, "float32", sharding=shared) for shape in (images, labels))
     step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, jax.tree.map(lambda _: whole, state)))
     compiled = step.lower(state_shapes, batch).compile()
-    # The compiler of TPUs answers all three; others may not.
+    # Other compilers may not answer all three.
     memory: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
     text: Any = compiled.as_text()
@@ -87,31 +89,90 @@ def _on_jax(recipe: Recipe, classes: int, devices) -> dict:
 
 def _on_tensorflow(recipe: Recipe, classes: int, devices) -> dict:
     """Compiles the step of one replica, on its chip's share of the batch."""
-    from keras_mixer.training.tpu_replica import compile_replica
-
-    hide_from_tensorflow("GPU")  # variables on one could not be lowered for the CPU
+    hide_from_tensorflow("GPU")  # the step is lowered for the CPU, and so must its variables be
     shapes = _batch(recipe, classes, recipe.batch_size // len(devices))
     return compile_replica(_model(recipe, classes), *shapes, devices[0])
 
 
+def compile_replica(model, images: tuple[int, ...], labels: tuple[int, ...], device) -> dict:
+    """Compiles the TensorFlow step of one replica of a `TPUStrategy` for one chip.
+
+    TensorFlow gives the StableHLO of the step, lowered for the CPU of this machine, and JAX's package hands it to the
+    compiler of TPUs. The sums of gradients and metrics over the replicas are not in it.
+
+    Args:
+        model: A `TensorFlowTrainingModel`, compiled, with its variables on the CPU.
+        images: Shape of the replica's images.
+        labels: Shape of its labels.
+        device: The chip, from a topology of JAX.
+
+    Returns:
+        Those fields of `TpuCheck` that the compiler gives.
+
+    Raises:
+        ImportError: If this JAX lacks the interface that takes StableHLO.
+        jax.errors.JaxRuntimeError: If the step does not fit, or by another fault of the compiler.
+    """
+    executable = _compile(_stable_hlo(model, images, labels), device)
+    memory = executable.get_compiled_memory_stats()
+    return {
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "flops": executable.cost_analysis().get("flops"),
+        "all_reduces": None,
+    }
+
+
+def _stable_hlo(model, images: tuple[int, ...], labels: tuple[int, ...]) -> str:
+    """Returns the step as text; every variable is an argument and, in the same place, a result."""
+    import tensorflow as tf
+
+    model._maybe_symbolic_build()
+    step = tf.function(lambda *batch: model.train_step(batch), jit_compile=True)
+    lowered = step.experimental_get_compiler_ir(tf.TensorSpec(images), tf.TensorSpec(labels))
+    # For the platform TPU, TensorFlow would refuse variables that are not on one.
+    text = lowered(stage="stablehlo", platform_name="CPU")
+    # Each variable is copied before it is returned. The compiler of TPUs rejects that operation, which is not
+    # StableHLO. A conversion to the same type is written alike and does nothing either.
+    return text.replace("mhlo.copy", "stablehlo.convert")
+
+
+def _compile(text: str, device) -> Any:
+    """Compiles StableHLO for one chip by private interfaces of JAX, because it has no public one."""
+    try:
+        from jax._src.compiler import get_compile_options
+        from jax._src.lib import xla_client
+        from jax.extend.mlir import ir
+        from jax.interpreters import mlir
+
+        options = get_compile_options(num_replicas=1, num_partitions=1)
+        with mlir.make_ir_context():
+            return device.client.compile(ir.Module.parse(text), xla_client.DeviceList((device,)), options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ImportError(
+            f"The TensorFlow step is compiled through private interfaces of JAX. {VERIFIED} has them; jax "
+            f"{jax.__version__} does not ({error}). Install the former with pip install "
+            f"'keras_mixer[tensorflow-cpu,tpu-check]', or check the step of the JAX backend."
+        ) from error
+
+
 def _model(recipe: Recipe, classes: int) -> Any:
     with dtype_policy(recipe.execution.precision):
-        network = initial_network(_without_weights(recipe.model), classes, recipe.name)
+        # The values of the weights change nothing here, and need not be fetched.
+        model = dataclasses.replace(recipe.model, weights=None, frozen=False)
+        network = initial_network(dataclasses.replace(recipe, model=model), classes)
+        if recipe.model.frozen:
+            freeze_body(network)
         return training_model(network, recipe, _steps(recipe), Distribution("default", accelerated=True))
 
 
 def _batch(recipe: Recipe, classes: int, examples: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the shapes of images and labels."""
-    return (examples, *recipe.model.image_size, recipe.model.channels), (examples, classes)
-
-
-def _without_weights(spec):
-    # Their values change nothing that is asked here, and fetching them would.
-    return dataclasses.replace(spec, weights=None)
+    return (examples, *recipe.preprocessing.input_shape), (examples, classes)
 
 
 def _steps(recipe: Recipe) -> int:
-    """A length of the run that its warmup fits in; the data that would tell is not here."""
+    """Returns a length of the run that the warmup fits in, because the data that would tell is not here."""
     return recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + 1
 
 

@@ -1,4 +1,4 @@
-"""Where a run goes on: from its last checkpoint, if that is of this recipe and data, and all processes agree."""
+"""Where a run goes on: at its last checkpoint, if that is of this recipe and data and all processes agree."""
 
 import dataclasses
 import logging
@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from keras_mixer.training.checkpoints import CheckpointStore, restore
-from keras_mixer.training.datasets import Datasets
+from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
+from keras_mixer.training.loop.data import Datasets
+from keras_mixer.training.loop.folder import refuse_another
 from keras_mixer.training.recipe import Recipe
-from keras_mixer.training.run_folder import refuse_another
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ class Start:
 
 
 def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:
-    """Puts the newest checkpoint, if there is one, into the model and returns where the run goes on.
+    """Loads the newest checkpoint, if there is one, into the model and returns where the run goes on.
 
     Args:
         model: The compiled model.
         store: The checkpoints of the run; None to begin anew.
-        datasets: The recipe's data, on the devices of the run. All processes of a cluster must call together.
+        datasets: The recipe's data on the devices of the run. All processes of a cluster must call together.
 
     Raises:
         ValueError: If the checkpoint is of another recipe, data or model, or the processes of a cluster found
@@ -56,7 +56,7 @@ def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Data
 
 
 def notes(datasets: Datasets, rows: list[dict], seconds: float) -> dict:
-    """Returns what a checkpoint says beside the arrays."""
+    """Returns what a checkpoint holds besides the arrays."""
     return {
         "rows": rows,
         "seconds": seconds,
@@ -85,22 +85,22 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
 
 
 def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:
-    """Warns where batches are made or cut otherwise than before, and that matters to the data or to a layer."""
+    """Warns if batches are now read or divided in another way, and that matters to the data or to a layer."""
     if said["processes"] != datasets.distribution.workers and datasets.read_in_order:
         _log.warning(
-            "The run in %s was on %d processes and goes on with %d, each of which reads another part of %s than "
-            "before: in this epoch some images come again and some are missed.",
+            "The run in %s was on %d processes and goes on with %d, and each now reads another part of %s than before: "
+            "in this epoch some images come again and some are missed.",
             folder,
             said["processes"],
             datasets.distribution.workers,
-            datasets.recipe.data.dataset,
+            datasets.recipe.data.name,
         )
     now = (datasets.distribution.drawing_replicas, datasets.recipe.execution.micro_batches)
     before = (said["replicas"], Recipe.from_json(said["recipe"]).execution.micro_batches)
     layers = model._flatten_layers()
     changes = []
     if any(layer._seed_generators for layer in layers):
-        changes.append("stochastic depth and dropout drop other samples and units than they would have")
+        changes.append("stochastic depth and dropout drop other samples and units than before")
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
         changes.append("batch normalisation takes its statistics over parts of another size")
     if changes and before != now:

@@ -2,22 +2,15 @@
 
 from dataclasses import replace
 
-from keras_mixer.training.recipe import (
-    AugmentationSpec,
-    DataSpec,
-    ExecutionSpec,
-    ModelSpec,
-    OptimizerSpec,
-    Recipe,
-    ScheduleSpec,
-)
+from keras_mixer.augmentation import Augmentation
+from keras_mixer.training.recipe import DataSpec, ExecutionSpec, ModelSpec, OptimizerSpec, Recipe, ScheduleSpec
 
 
-def _pretraining(name: str, variant: str, data: DataSpec, augmentation: AugmentationSpec) -> Recipe:
-    """What the paper's pre-training runs share; each recipe below says only what is its own."""
+def _pretraining(name: str, variant: str, data: DataSpec, augmentation: Augmentation) -> Recipe:
+    """The settings that all pre-training runs of the paper share."""
     return Recipe(
         name=name,
-        model=ModelSpec(variant=variant, stochastic_depth=0.1),
+        model=ModelSpec(variant=variant, arguments={"stochastic_depth": 0.1}),
         data=data,
         augmentation=augmentation,
         optimizer=OptimizerSpec(
@@ -30,11 +23,11 @@ def _pretraining(name: str, variant: str, data: DataSpec, augmentation: Augmenta
     )
 
 
-IMAGENET = DataSpec(dataset="imagenet2012", eval_split="validation")
-# Not among the datasets that TFDS can fetch: a folder of images, given by `--dataset FOLDER`.
-IMAGENET21K = DataSpec(dataset="./imagenet21k", eval_split="validation")
-# JFT-300M is not public: the recipe holds for any folder of images that stands in for it.
-JFT = DataSpec(dataset="./jft", eval_split="validation")
+IMAGENET = DataSpec(name="imagenet2012", eval_split="validation")
+# TFDS cannot fetch it: name a folder of images by `--dataset FOLDER`.
+IMAGENET21K = DataSpec(name="./imagenet21k", eval_split="validation")
+# JFT-300M is not public; any folder of images can take its place.
+JFT = DataSpec(name="./jft", eval_split="validation")
 
 
 def imagenet_b16() -> Recipe:
@@ -102,18 +95,16 @@ def jft_h14() -> Recipe:
     return _jft("jft_h14", "mixer_h14", learning_rate=0.001, epochs=14.0)
 
 
-def _randaugment(magnitude: float, mixup: float) -> AugmentationSpec:
-    return AugmentationSpec(
-        crop="inception", flip=True, randaugment_layers=2, randaugment_magnitude=magnitude, mixup=mixup
-    )
+def _randaugment(magnitude: float, mixup: float) -> Augmentation:
+    return Augmentation(crop="inception", flip=True, randaugment_layers=2, randaugment_magnitude=magnitude, mixup=mixup)
 
 
 def _jft(name: str, variant: str, learning_rate: float, epochs: float) -> Recipe:
-    """On JFT-300M images are only cropped and flipped, and no block is dropped."""
-    recipe = _pretraining(name, variant, JFT, AugmentationSpec(crop="inception", flip=True))
+    """On JFT-300M images are only cropped and flipped, and no MLP is dropped."""
+    recipe = _pretraining(name, variant, JFT, Augmentation(crop="inception", flip=True))
     return replace(
         recipe,
-        model=replace(recipe.model, stochastic_depth=0.0),
+        model=ModelSpec(variant=variant),
         optimizer=replace(recipe.optimizer, learning_rate=learning_rate, weight_decay=0.03),
         schedule=replace(recipe.schedule, epochs=epochs),
     )

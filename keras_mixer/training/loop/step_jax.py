@@ -1,4 +1,4 @@
-"""The training step on the JAX backend: Keras's own, with the batch in parts where it does not fit in memory."""
+"""The training step on the JAX backend: Keras's own, or one that takes the batch in parts."""
 
 import jax
 import keras
@@ -7,8 +7,8 @@ import keras
 class JaxTrainingModel(keras.Model):
     """A model whose `fit` takes the batch in `micro_batches` parts and applies the mean of their gradients once.
 
-    It shares the layers of the model it wraps. One program runs over all devices of a `keras.distribution`, so that
-    the loss is the mean over the global batch and clipping sees its gradient without more ado.
+    It shares the layers of the model that it wraps. One program runs over all devices of a `keras.distribution`, so
+    that the loss is the mean over the global batch and clipping sees the gradient of all of it.
 
     Args:
         model: A functional model.
@@ -50,6 +50,6 @@ class JaxTrainingModel(keras.Model):
 def _split(batch, parts: int):
     """Splits (batch, ...) to (parts, batch / parts, ...); example i goes to part i mod parts.
 
-    So each part takes from every device's share of the batch, and no device waits.
+    Each part then takes from every device's share of the batch, and no device waits.
     """
     return jax.numpy.swapaxes(batch.reshape(batch.shape[0] // parts, parts, *batch.shape[1:]), 0, 1)

@@ -1,6 +1,6 @@
-"""Checkpoints of a run: every variable by name in one file, whole or not at all, the last few kept.
+"""Checkpoints of a run: every variable by name in one file, whole or not at all; the last few are kept.
 
-The format knows no backend: a run that began on one continues on another.
+The format does not depend on the backend: a run that began on one continues on another.
 """
 
 import json
@@ -26,8 +26,8 @@ class CheckpointStore:
     """Reads and writes the checkpoints of one run.
 
     Args:
-        folder: Where they lie; made when the first is written.
-        kept: How many to keep; older ones go once a newer one is safely on disk.
+        folder: Their folder, made when the first is written.
+        kept: How many to keep. An older one goes once a newer one is safely on disk.
     """
 
     def __init__(self, folder: str | os.PathLike, kept: int = 3):
@@ -50,9 +50,8 @@ class CheckpointStore:
     def save(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> pathlib.Path:
         """Writes a checkpoint.
 
-        The file is written aside, forced to disk and renamed, so that a crash or a full disk at any moment leaves the
-        earlier checkpoints and no half of this one. Only one process may write to the folder: what an earlier one
-        left half-written goes first.
+        The file is written aside, forced to disk and renamed: a crash or a full disk leaves the earlier checkpoints
+        and no half of this one. Only one process may write to the folder, because half-written files there are removed.
 
         Args:
             step: Updates made so far.
@@ -66,9 +65,9 @@ class CheckpointStore:
             OSError: If it cannot be written; earlier checkpoints are untouched.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(self.folder)  # as large as a checkpoint each, and a run may be killed often
+        remove_partial_files(self.folder)  # each as large as a checkpoint, and a run may be killed often
         path = self.path(step)
-        # 0-d arrays come back as they went only if they are contiguous arrays and not NumPy scalars.
+        # safetensors keeps the shape of 0-d arrays only if they are contiguous arrays and not NumPy scalars.
         data = safetensors.numpy.save(
             {name: np.asarray(value, order="C") for name, value in arrays.items()}, {"notes": json.dumps(notes)}
         )
@@ -100,7 +99,7 @@ class CheckpointStore:
                     arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
                     notes = json.loads(file.metadata()["notes"])
                 if broken:
-                    _log.warning("Going on from step %d, for %s cannot be read.", step, ", ".join(broken))
+                    _log.warning("Going on from step %d, because %s cannot be read.", step, ", ".join(broken))
                 return step, arrays, notes
             except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
                 broken.append(f"{self.path(step).name} ({error})")
@@ -117,7 +116,7 @@ def gather(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts back what `gather` returned; metrics are left to `restore_metrics`, for `fit` resets them.
+    """Puts back what `gather` returned, except metrics: `fit` resets them, and `restore_metrics` puts them back later.
 
     Raises:
         ValueError: If names or shapes differ; all are listed and nothing is changed.
@@ -140,7 +139,7 @@ def restore_metrics(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> Non
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    # Variables are told apart by place: Keras numbers their names by how many models the process has made.
+    # By place, because Keras numbers the names of variables by how many models the process has made.
     groups = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
     metrics = {id(variable) for variable in groups["metrics"]}
     groups["model"] = [variable for variable in groups["model"] if id(variable) not in metrics]

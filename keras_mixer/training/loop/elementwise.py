@@ -1,8 +1,8 @@
 """GELU and LayerNorm in a TensorFlow graph on a CPU, each as one pass over its array.
 
 The graph runs every operation of their formulas as a pass of its own, eight for a GELU and more than twice as many for
-its gradient, and keeps what lies between in memory. Compiled by XLA they take one pass each way and keep their inputs
-alone, while the products between them stay with TensorFlow's kernels, which are faster than XLA's on a CPU.
+its gradient, and keeps all intermediate arrays in memory. Compiled by XLA they take one pass each way and keep only
+their inputs. The matrix products stay with TensorFlow's kernels, which are faster than XLA's on a CPU.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ from keras_mixer.layers.gelu import gelu_erf, gelu_tanh
 
 
 def one_pass(function: Callable) -> Callable:
-    """Compiles a function of tensors, and its gradient, which computes anew what lies between input and output.
+    """Compiles a function of tensors and its gradient, which recomputes the intermediate arrays.
 
     Args:
-        function: From tensors to one tensor; all its variables must be arguments.
+        function: A function from tensors to one tensor; all its variables must be arguments.
 
     Returns:
         A function of the same arguments.
@@ -43,14 +43,14 @@ def one_pass(function: Callable) -> Callable:
 
 
 def _precisely(activation: Callable, *terms: tf.Tensor) -> tf.Tensor:
-    """Activates the sum of `terms` in float32 at least and rounds once at the end, which is also the fastest."""
+    """Activates the sum of `terms` at least in float32 and rounds once at the end, which is also fastest."""
     kind = terms[0].dtype
     precise = tf.float32 if kind.size < 4 else kind
     return tf.cast(activation(functools.reduce(operator.add, (tf.cast(term, precise) for term in terms))), kind)
 
 
 def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
-    """The call of a Dense that adds its bias in the activation's pass, whose gradient sums that of the bias too."""
+    """Makes a call of Dense that adds the bias in the activation's pass; its gradient sums that of the bias too."""
 
     def call(inputs, training=None):
         return activation(keras.ops.matmul(inputs, dense.kernel), *([] if dense.bias is None else [dense.bias]))
@@ -59,15 +59,15 @@ def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
 
 
 def _normalise(epsilon: float, center: bool, scale: bool, dtype: str) -> Callable:
-    """What all LayerNorms of one form share, so that XLA compiles it once: that of a layer without weights."""
+    """Compiles the formula that all LayerNorms of one form share, once for all of them."""
     return one_pass(LayerNorm(epsilon, center, scale, dtype=dtype, name="shared").normalise)
 
 
 class CompiledElementwise:
-    """Lets the layers of a model compute their GELU and LayerNorm in one pass, while a step is traced.
+    """Lets the layers of a model compute GELU and LayerNorm in one pass while a step is traced.
 
     Args:
-        model: The model; whichever of its layers have neither stay as they are.
+        model: The model; its other layers stay as they are.
     """
 
     def __init__(self, model: keras.Model):
