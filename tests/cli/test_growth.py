@@ -2,7 +2,7 @@ import family
 import pytest
 
 from keras_mixer import evaluation
-from keras_mixer.cli.growth import growth_to_picture
+from keras_mixer.cli.benchmark import growth_to_picture
 from keras_mixer.evaluation.throughput import Throughput
 from keras_mixer.models import multiply_adds
 

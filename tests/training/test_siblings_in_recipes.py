@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import keras_mixer
 from keras_mixer import weights
-from keras_mixer.cli.model_argument import open_model
+from keras_mixer.cli.options import open_model
 from keras_mixer.data import ModelCard, Preprocessing, load_model
 from keras_mixer.evaluation import open_classifier
 from keras_mixer.export import export

@@ -4,7 +4,7 @@ import stat
 import click
 import pytest
 
-from keras_mixer.cli.picture_file import PictureFile
+from keras_mixer.cli.options import PictureFile
 
 
 def converted(path):
