@@ -56,12 +56,12 @@ class Augmentation:
                 )
 
     def augment(self, image, preprocessing, seed):
-        """Takes one image through crop, flip, RandAugment and every other step; needs TensorFlow.
+        """Takes one image through all steps; needs TensorFlow.
 
         Args:
-            image: Encoded bytes (a scalar string tensor) or a decoded uint8 image `(height, width, channels)`.
+            image: Encoded bytes (a scalar string tensor) or decoded uint8 pixels `(height, width, channels)`.
             preprocessing: The `Preprocessing` that gives size, channels and interpolation.
-            seed: Tensor of two integers that decides about everything random.
+            seed: Tensor of two integers; everything random follows from it.
 
         Returns:
             A uint8 tensor `(*image_size, channels)`.

@@ -135,10 +135,7 @@ def _reported_row(row) -> dict:
 def figures(measured: dict, published: Sequence, image_size: tuple[int, int]) -> list[dict]:
     """Returns the measured figures as rows of a table, beside those that the papers report.
 
-    Args:
-        measured: The command's JSON.
-        published: Rows of `keras_mixer.reported` for the model.
-        image_size: Height and width of the measured images; figures reported for other sizes are left out.
+    Figures of `published`, rows of `keras_mixer.reported`, are left out where they are for another image size.
     """
     beside = _reported_figures(published, image_size)
     rows = []
@@ -191,15 +188,7 @@ def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[
 
 
 def growth_to_picture(model, path: str) -> dict:
-    """Measures a model at several image sizes and draws its costs against them.
-
-    Args:
-        model: A model that `keras_mixer.weights.change_resolution` can resize.
-        path: The picture, `.png` or `.svg`.
-
-    Returns:
-        By name: the sizes in "pixels", and in "patches" if the model has any; the "multiply_adds" and "seconds" of an
-        image at each size; and the "exponents" of both.
+    """Measures a model at several image sizes, draws its costs against them, and returns both.
 
     Raises:
         ValueError: If the model cannot be resized.

@@ -159,12 +159,7 @@ def _vit(image_shape, patch_size, classes):
 
     images = keras.Input(image_shape)
     backbone = keras_hub.models.ViTBackbone(
-        image_shape=tuple(image_shape),
-        patch_size=patch_size,
-        num_layers=3,
-        num_heads=4,
-        hidden_dim=64,
-        mlp_dim=128,
+        image_shape=tuple(image_shape), patch_size=patch_size, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128
     )
     tokens = backbone(images)  # (batch, 1 + patches, hidden_dim)
     return keras.Model(images, keras.layers.Dense(classes, activation="softmax")(tokens[:, 0]), name="vit")

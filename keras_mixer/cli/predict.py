@@ -137,14 +137,7 @@ def _run_job(options: _JobOptions, images: Sequence[str], model: str, output: st
         RuntimeError: If images are missing or repeated at the end.
     """
     from keras_mixer.evaluation import open_classifier
-    from keras_mixer.prediction import (
-        PredictionStore,
-        check_card,
-        find_images,
-        fingerprint,
-        left_over,
-        names_by_table,
-    )
+    from keras_mixer.prediction import PredictionStore, check_card, find_images, fingerprint, left_over, names_by_table
 
     opened = None
     if options.engine == "ray":

@@ -111,10 +111,9 @@ def training_batches(
     else:
         numbered = stream.with_examples(places, storage.size, seed)
         fetch = stream.unconverted(lambda place, index: (place, storage.fetch(index)))
-    decoded = storage is not None and not storage.encoded
-    augmented = stream.augmented_pixels if decoded else stream.augmented_bytes
-    steps = tf.data.Dataset.range(start_step, stream.FOREVER)
-    batches = tf.data.Dataset.zip(steps, augmented(numbered, fetch, augment, preprocessing.input_shape, local))
+    encoded = storage is None or storage.encoded
+    examples = stream.augmented(numbered, fetch, augment, preprocessing.input_shape, local, encoded)
+    batches = tf.data.Dataset.zip(tf.data.Dataset.range(start_step, stream.FOREVER), examples)
     return batches.map(finish, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
 
 
@@ -172,12 +171,11 @@ def evaluation_batches(
     require("tensorflow", extra="tensorflow", purpose="Evaluation batches")
     import tensorflow as tf
 
+    from keras_mixer.data import stream
     from keras_mixer.data.pixels import attempt, preprocess
 
-    # AutoGraph would take longer than making the rest of the pipeline, and no function here needs it.
-    unconverted = tf.autograph.experimental.do_not_convert
-
-    @unconverted
+    # AutoGraph would take longer than the rest of making the pipeline, and no function here needs it.
+    @stream.unconverted
     def prepare(example):
         image, readable = attempt(
             lambda encoded: preprocess(encoded, preprocessing), example["image"], tf.zeros(preprocessing.input_shape)
@@ -185,7 +183,7 @@ def evaluation_batches(
         image = tf.ensure_shape(image, preprocessing.input_shape)
         return {"image": image, "label": example["label"], "index": example["index"], "readable": readable}
 
-    @unconverted
+    @stream.unconverted
     def finish(batch):
         batch = corrupt.count_unreadable(batch, source)
         images, labels, weights = batch["image"], batch["label"], tf.cast(batch["readable"], tf.float32)

@@ -42,22 +42,15 @@ class CorruptImages:
 
     def message(self) -> str:
         """Says in one line how many images could not be read, and names the first three."""
-        return (
-            f"{self._counted} could not be read, and {self.limit} may be: {self._named}. Mend or remove them, or allow "
-            f"more."
-        )
+        return self._line(f", and {self.limit} may be") + " Mend or remove them, or allow more."
 
     def left_out(self) -> str:
         """Says in one line which images were left out because they could not be read."""
-        return f"{self._counted} could not be read and {'were' if self.count > 1 else 'was'} left out: {self._named}."
+        return self._line(f" and {'were' if self.count > 1 else 'was'} left out")
 
-    @property
-    def _counted(self) -> str:
-        return f"{self.count} image{'s' if self.count > 1 else ''}"
-
-    @property
-    def _named(self) -> str:
-        return ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
+    def _line(self, consequence: str) -> str:
+        named = ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
+        return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}."
 
     def note(self, index: int, source: Source) -> None:
         """Counts example `index` of `source`.

@@ -114,13 +114,8 @@ def normalize(pixels: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherwise: tf.Tensor):
     """Returns `function(value)` if that succeeds, else `otherwise`: a `try` inside a graph.
 
-    Args:
-        function: A function of tensors; any error of its operations counts as failure.
-        value: Its argument.
-        otherwise: The result of a failure, of the shape of the function's result where that is static.
-
-    Returns:
-        The result, and a bool scalar: whether `function` succeeded.
+    Any error of the function's operations counts as failure. Where the shape of its result is static, `otherwise` has
+    that shape. The second result is a bool scalar: whether `function` succeeded.
     """
     no_autograph = tf.autograph.experimental.do_not_convert
     tried = tf.data.Dataset.from_tensors(value).map(no_autograph(lambda argument: (function(argument), True)))

@@ -84,10 +84,7 @@ def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: Co
 
     @tf.autograph.experimental.do_not_convert
     def decoded(example):
-        return {
-            **example,
-            "image": attempt(decode_image, example["image"], tf.zeros(shape, tf.uint8)),
-        }
+        return {**example, "image": attempt(decode_image, example["image"], tf.zeros(shape, tf.uint8))}
 
     examples = source.examples().map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
     images = np.empty((source.num_examples, *shape), np.uint8)

@@ -56,47 +56,38 @@ def read_in_order(source: Source, seed: int, start: int) -> tf.data.Dataset:
     return tf.data.Dataset.range(start // size, FOREVER).flat_map(epoch)
 
 
-def augmented_pixels(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, shape, batch_size: int):
-    """Makes batches of augmented examples from decoded images.
+def augmented(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, shape, batch_size: int, encoded: bool):
+    """Makes batches `{"image", "label", "index", "readable"}` of augmented examples.
 
     Args:
         numbered: Elements that lead to one example each.
         fetch: From an element to the example's place in the stream, and the example.
-        augment: From the place and the image to the pixels, uint8.
+        augment: From the place and the image to uint8 pixels.
         shape: Shape of the pixels.
         batch_size: Examples of a batch.
-
-    Returns:
-        A dataset of batches `{"image", "label", "index", "readable"}`.
+        encoded: Whether images are encoded and may be unreadable; the pixels of an unreadable one are zeros.
     """
 
     @unconverted
-    def one(*number):
+    def sure(*number):
         place, example = fetch(*number)
         return {**example, "image": tf.ensure_shape(augment(place, example["image"]), shape), "readable": True}
 
-    return numbered.map(one, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    if not encoded:
+        return numbered.map(sure, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
 
+    @unconverted
+    def careful(*number):
+        place, example = fetch(*number)
+        pixels, readable = attempt(lambda image: augment(place, image), example["image"], tf.zeros(shape, tf.uint8))
+        return {**example, "image": tf.ensure_shape(pixels, shape), "readable": readable}
 
-def augmented_bytes(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, shape, batch_size: int):
-    """Makes the same batches from encoded images; the pixels of an unreadable one are zeros."""
     at_once = max(number for number in range(1, AT_ONCE + 1) if batch_size % number == 0)
 
     @unconverted
-    def sure(place, example):
-        return {**example, "image": tf.ensure_shape(augment(place, example["image"]), shape), "readable": True}
-
-    @unconverted
-    def careful(place, example):
-        nothing = tf.zeros(shape, tf.uint8)
-        pixels, readable = attempt(lambda image: augment(place, image), example["image"], nothing)
-        return {**example, "image": tf.ensure_shape(pixels, shape), "readable": readable}
-
-    @unconverted
     def several(*numbers):
-        examples = tf.data.Dataset.from_tensor_slices(numbers).map(fetch)
-        tried, retried = (examples.map(one).batch(at_once, drop_remainder=True) for one in (sure, careful))
-        return first_success(tried, retried)
+        examples = tf.data.Dataset.from_tensor_slices(numbers)
+        return first_success(*(examples.map(one).batch(at_once, drop_remainder=True) for one in (sure, careful)))
 
     @unconverted
     def joined(parts):

@@ -195,11 +195,7 @@ def make_optimizer(
     optimizer: keras.optimizers.Optimizer
     if spec.name == "adamw":
         optimizer = AdamW(
-            beta_1=spec.beta_1,
-            beta_2=spec.beta_2,
-            epsilon=spec.epsilon,
-            weight_decay=spec.weight_decay,
-            **common,
+            beta_1=spec.beta_1, beta_2=spec.beta_2, epsilon=spec.epsilon, weight_decay=spec.weight_decay, **common
         )
     elif spec.name == "sgd":
         # Keras applies no decay where it is None; 0.0 would only cost a pass over the weights.

@@ -25,16 +25,9 @@ class Mixture(NamedTuple):
 
 
 def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.Tensor) -> Mixture | None:
-    """Draws how a batch is mixed: by mixup, by CutMix, or by either as a coin decides.
+    """Draws how a batch is mixed: by mixup, by CutMix, or by either as a coin decides; None if both are off.
 
-    Args:
-        image_size: Height and width of the images.
-        mixup: Parameter p of the batch's one draw from Beta(p, p); 0 for no mixup.
-        cutmix: The same parameter of CutMix.
-        seed: Two integers, equal on all shards of the batch.
-
-    Returns:
-        The mixture, or None if both are off.
+    The seed, two integers, is the same on all shards of the batch.
     """
     if not (mixup or cutmix):
         return None
@@ -55,16 +48,7 @@ def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.T
 
 
 def mix(images: tf.Tensor, labels: tf.Tensor, mixture: Mixture | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixes a batch as drawn.
-
-    Args:
-        images: float32 `(batch, height, width, channels)` with a static shape and an even batch.
-        labels: float32 `(batch, classes)`.
-        mixture: From `draw`.
-
-    Returns:
-        Images and labels of the same shapes.
-    """
+    """Mixes float32 `images` of a static shape and `labels` `(batch, classes)` as drawn; the batch must be even."""
     if mixture is None:
         return images, labels
     _, height, width, channels = images.shape

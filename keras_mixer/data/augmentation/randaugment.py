@@ -65,13 +65,7 @@ def arguments(magnitude: float) -> dict[str, float]:
 def randaugment(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tensor:
     """Applies random operations in turn, each drawn from `NAMES` with equal chance.
 
-    Args:
-        image: uint8 `(height, width, channels)` with a static shape of 1 or 3 channels.
-        draws: float32 `(layers, DRAWS_PER_LAYER)`, uniform in [0, 1).
-        magnitude: Strength of all operations, at least 0.
-
-    Returns:
-        An image of the same shape and type.
+    `draws` are uniform in [0, 1), float32 `(layers, DRAWS_PER_LAYER)`.
     """
     for layer in range(draws.shape[0]):
         image = _layer(image, draws[layer], magnitude)

@@ -131,12 +131,7 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
         return prepared_digits(spec.data_dir)
     try:
         builder = tfds.builder(spec.name, data_dir=spec.data_dir)
-    except (
-        tfds.core.DatasetNotFoundError,
-        ValueError,
-        OSError,
-        AssertionError,
-    ) as error:
+    except (tfds.core.DatasetNotFoundError, ValueError, OSError, AssertionError) as error:
         raise ValueError(
             f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). A folder of images is written with a path "
             f"separator, such as ./{spec.name}."

@@ -100,14 +100,8 @@ def compile_replica(model, images: tuple[int, ...], labels: tuple[int, ...], dev
     TensorFlow gives the StableHLO of the step, lowered for the CPU of this machine, and JAX's package hands it to the
     compiler of TPUs. The sums of gradients and metrics over the replicas are not in it.
 
-    Args:
-        model: A `TensorFlowTrainingModel`, compiled, with its variables on the CPU.
-        images: Shape of the replica's images.
-        labels: Shape of its labels.
-        device: The chip, from a topology of JAX.
-
-    Returns:
-        Those fields of `TpuCheck` that the compiler gives.
+    The model is a compiled `TensorFlowTrainingModel` with its variables on the CPU. `images` and `labels` are shapes of
+    the replica's batch, and the device is a chip from a topology of JAX.
 
     Raises:
         ImportError: If this JAX lacks the interface that takes StableHLO.

@@ -89,13 +89,7 @@ class StopOnNaN(keras.callbacks.Callback):
 class Evaluation(keras.callbacks.Callback):
     """Evaluates after each period, with the averaged weights if there are any, and adds a row to the history.
 
-    Args:
-        batches: Evaluation batches `(images, one-hot labels, weights)`, all of one size.
-        steps: Number of evaluation batches.
-        clock: Counts the updates.
-        steps_per_epoch: Updates in one pass over the training split.
-        rows: The history so far; it grows in place.
-        metrics: Running metrics of a period that was cut short, by name; used once.
+    `rows` is the history so far and grows in place. `metrics` are those of a period that was cut short, by name.
     """
 
     def __init__(self, batches, steps: int, clock: Clock, steps_per_epoch: float, rows: list[dict], metrics: dict):
@@ -184,15 +178,8 @@ class Checkpointing(keras.callbacks.Callback):
     checkpoint is due by the clock.
     `Evaluation` must come before this callback: its row of the history belongs in the checkpoint.
 
-    Args:
-        store: Where checkpoints go.
-        every: Updates between two checkpoints.
-        minutes: Minutes after which one is written in any case.
-        clock: Counts the updates.
-        guard: Checks the loss before it is trusted.
-        notes: Returns what else to write.
-        ends_period: Says whether a step is the last of its period.
-        distribution: The processes of the run; the first one writes.
+    A checkpoint is written `every` so many updates, or after so many `minutes`. `notes` returns what else to write, and
+    `ends_period` says whether a step is the last of its period.
     """
 
     def __init__(

@@ -48,18 +48,10 @@ class CheckpointStore:
         return self.folder / f"step_{step:09d}.safetensors"
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> pathlib.Path:
-        """Writes a checkpoint.
+        """Writes arrays by name, and notes as JSON, and returns the file.
 
         The file is written aside, forced to disk and renamed: a crash or a full disk leaves the earlier checkpoints
         and no half of this one. Only one process may write to the folder, because half-written files there are removed.
-
-        Args:
-            step: Updates made so far.
-            arrays: Arrays by name.
-            notes: What else to keep, as JSON.
-
-        Returns:
-            The file.
 
         Raises:
             OSError: If it cannot be written; earlier checkpoints are untouched.
@@ -84,10 +76,7 @@ class CheckpointStore:
         return path
 
     def load_newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
-        """Reads the newest checkpoint that can be read, and warns of newer ones that cannot.
-
-        Returns:
-            Step, arrays and notes, or None if there is no checkpoint.
+        """Returns step, arrays and notes of the newest readable checkpoint, and warns of newer ones; None without any.
 
         Raises:
             ValueError: If there are checkpoints and none can be read.

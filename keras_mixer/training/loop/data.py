@@ -15,14 +15,7 @@ from keras_mixer.training.recipe import Recipe
 class Datasets:
     """The training and evaluation data of a run, and the lengths that follow from them.
 
-    Attributes:
-        recipe: The recipe.
-        distribution: The devices.
-        train_source: The labelled training images.
-        eval_source: The labelled evaluation images.
-        test_source: The labelled images to measure on at the end, or None.
-        preprocessing: What the model expects.
-        corrupt: Counts the images that cannot be read.
+    `corrupt` counts the images of all sources that cannot be read.
     """
 
     recipe: Recipe

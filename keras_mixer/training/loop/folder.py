@@ -36,13 +36,7 @@ def _absolute(path: str) -> str:
 
 
 def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
-    """Raises ValueError if what a run left is of another recipe.
-
-    Args:
-        holder: A run folder or a checkpoint.
-        stored: The recipe there, as JSON.
-        recipe: The recipe of this run.
-    """
+    """Raises ValueError if `stored`, the JSON in a run folder or checkpoint, is another recipe than this run's."""
     differing = recipe.differences(Recipe.from_json(stored))
     if differing:
         raise ValueError(

@@ -35,10 +35,7 @@ class Start:
 def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:
     """Loads the newest checkpoint, if there is one, into the model and returns where the run goes on.
 
-    Args:
-        model: The compiled model.
-        store: The checkpoints of the run; None to begin anew.
-        datasets: The recipe's data on the devices of the run. All processes of a cluster must call together.
+    A store of None begins anew. All processes of a cluster must call together.
 
     Raises:
         ValueError: If the checkpoint is of another recipe, data or model, or the processes of a cluster found

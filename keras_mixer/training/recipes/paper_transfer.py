@@ -92,7 +92,5 @@ def finetune_vtab() -> Recipe:
     data = DataSpec(name="caltech101", train_split="train[:1000]")
     recipe = _finetuning("finetune_vtab", data, 2_500, VTAB_GRID)
     return replace(
-        recipe,
-        preprocessing=PreprocessingSpec(resize="direct"),
-        augmentation=Augmentation(crop="none", flip=False),
+        recipe, preprocessing=PreprocessingSpec(resize="direct"), augmentation=Augmentation(crop="none", flip=False)
     )
