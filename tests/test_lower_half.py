@@ -1,9 +1,27 @@
 """The lower half of the package without TensorFlow: it imports, and says what to install."""
 
+import ast
+import pathlib
 import subprocess
 import sys
 
 import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "keras_mixer"
+# The modules that need TensorFlow when they are imported: other modules import them inside functions.
+WITH_TENSORFLOW = {
+    "data.augmentation.mixing",
+    "data.augmentation.randaugment",
+    "data.augmentation.steps",
+    "data.pixels",
+    "data.sources.digits",
+    "data.sources.folder",
+    "data.sources.tfds",
+    "data.storage",
+    "data.stream",
+    "training.loop.elementwise",
+    "training.loop.step_tensorflow",
+}
 
 IMPORTS = """
 import sys
@@ -48,6 +66,28 @@ def run(script, *arguments, folder):
 def test_it_imports_and_names_the_extra(tmp_path):
     result = run(IMPORTS, str(tmp_path / "run"), folder=tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def imported(module: ast.Module) -> set[str]:
+    """The names that a module imports when it is imported itself."""
+    names = set()
+    for statement in module.body:
+        if isinstance(statement, ast.Import):
+            names |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            names |= {statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)}
+    return names
+
+
+@pytest.mark.parametrize("wing", ["data", "training", "cli"])
+def test_only_named_modules_import_tensorflow(wing):
+    heavy = {"tensorflow", "tensorflow_datasets", *(f"keras_mixer.{name}" for name in WITH_TENSORFLOW)}
+    found = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in (PACKAGE / wing).rglob("*.py")
+        if imported(ast.parse(path.read_text())) & heavy
+    }
+    assert found == {name for name in WITH_TENSORFLOW if name.startswith(f"{wing}.")}
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,7 @@ GROWTH_BATCH_SIZE = 16
     help="Measure only these sizes, rising; may be repeated.",
 )
 @click.option(
-    "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    help="Longest time of a batch.",
+    "--max-seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, help="Longest time of a batch."
 )
 @click.option(
     "--growth",
@@ -78,10 +74,11 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
     speed = evaluation.measure_throughput(model, batch_sizes or BATCH_SIZES, max_seconds=max_seconds)
     peak = evaluation.matmul_peak()
     cost = multiply_adds(model)
+    head = sum(layer.count_params() for layer in model.layers if layer.name == "head")
     return {
         "model": name,
         "parameters": model.count_params(),
-        "parameters_without_head": model.count_params() - _of_head(model),
+        "parameters_without_head": model.count_params() - head,
         "multiply_adds": cost,
         "framework_operations": evaluation.framework_flops(model),
         "best_batch_size": speed.best_batch_size,
@@ -92,10 +89,6 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
         "fraction_of_peak": cost * speed.best / peak,
         "by_batch_size": speed.images_per_second,
     }
-
-
-def _of_head(model) -> int:
-    return sum(layer.count_params() for layer in model.layers if layer.name == "head")
 
 
 def _show_reported(rows, as_json: bool = False) -> None:

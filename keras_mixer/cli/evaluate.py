@@ -20,7 +20,7 @@ ImageNet ReaL:  --real
 @weights_option
 @dataset_options
 @click.option("--real", is_flag=True, help="Use ImageNet's validation images, with their own and with the ReaL labels.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64)
 @click.option(
     "--sheet", type=PictureFile(".png", ".pdf", ".svg"), help="Also draw predictions of the first MODEL to this file."
 )
@@ -41,7 +41,7 @@ def command(
     a model of 21,843 classes is measured by its scores for the 1,000 classes of the dataset.
     """
     start("tensorflow", "keras")
-    from keras_mixer.evaluation import EvaluationSplit, measure, on_classes, save_prediction_sheet
+    from keras_mixer.evaluation import EvaluationSplit, measure, on_classes, real_dataset, save_prediction_sheet
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
@@ -54,7 +54,7 @@ def command(
     for model, (_, card) in opened.items():
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
-    spec = _real(data_dir) if real else specification(cards[0], dataset, split, data_dir)
+    spec = real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
     images = EvaluationSplit(
         cards[0], spec, batch_size=batch_size, limit=limit, corrupt_limit=corrupt_limit, subset=True
     )
@@ -99,12 +99,6 @@ def _open(model: str, weights: str | None):
     opened, card = open_model(model, weights)
     names = names or wordnet_ids(opened.output_shape[-1])
     return keras_predictor(opened), dataclasses.replace(card, class_names=names)
-
-
-def _real(data_dir: str | None):
-    from keras_mixer.evaluation import real_dataset
-
-    return real_dataset(data_dir)
 
 
 def _real_accuracies(accuracies: dict, dataset, limit: int | None) -> dict:

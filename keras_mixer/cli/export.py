@@ -45,12 +45,9 @@ def _is_path(argument: str) -> bool:
     multiple=True,
     type=click.Choice(FORMAT_NAMES),
     default=("saved_model", "litert"),
-    show_default=True,
     help="May be repeated: --formats onnx --formats litert.",
 )
-@click.option(
-    "--output", type=click.Path(file_okay=False), default="saved_models", show_default=True, help="Parent of NAME."
-)
+@click.option("--output", type=click.Path(file_okay=False), default="saved_models", help="Parent of NAME.")
 @click.option("--name", help="Name under which a server knows the model; by default that of the card.")
 @click.option(
     "--serving", is_flag=True, help="Also write NAME-serving, which has all that TF Serving needs to run the model."

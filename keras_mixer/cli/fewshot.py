@@ -10,7 +10,7 @@ from keras_mixer.cli.output import json_option, show, start
 @click.argument("model")
 @weights_option
 @click.option("--dataset", metavar="NAME", help="TFDS name or folder; by default the one of the model's card.")
-@click.option("--train-split", default="train", show_default=True, help="Split that the few images come from.")
+@click.option("--train-split", default="train", help="Split that the few images come from.")
 @click.option("--test-split", help="Split to measure on; by default the one of the card, or test.")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure only on the first N test images.")
@@ -19,13 +19,12 @@ from keras_mixer.cli.output import json_option, show, start
     type=click.IntRange(min=1),
     multiple=True,
     default=(1, 5, 10, 25),
-    show_default=True,
     help="Images per class; may be repeated.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Random choices of images.")
-@click.option("--penalty", type=PositiveNumber(), default=2.0**10, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Random choices of images.")
+@click.option("--penalty", type=PositiveNumber(), default=2.0**10)
 @click.option("--sweep", is_flag=True, help="Try the penalties 2^-10 to 2^19 instead.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64)
 @json_option
 def command(
     model, weights, dataset, train_split, test_split, data_dir, limit, shots, seeds, penalty, sweep, batch_size, as_json

@@ -13,26 +13,25 @@ BATCH_NORM_MOMENTUM = 0.9
 
 
 @click.command()
-@click.option("--dataset", default="digits", show_default=True, metavar="NAME", help="TFDS name or folder of images.")
-@click.option("--train-split", default="train", show_default=True)
-@click.option("--test-split", default="test", show_default=True)
+@click.option("--dataset", default="digits", metavar="NAME", help="TFDS name or folder of images.")
+@click.option("--train-split", default="train")
+@click.option("--test-split", default="test")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N images of each split.")
-@click.option("--image-size", type=click.IntRange(min=1), default=8, show_default=True, help="Side, pixels.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
-@click.option("--patch-size", type=click.IntRange(min=1), default=2, show_default=True, help="Side, pixels.")
+@click.option("--image-size", type=click.IntRange(min=1), default=8, help="Side, pixels.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1")
+@click.option("--patch-size", type=click.IntRange(min=1), default=2, help="Side, pixels.")
 @click.option(
     "--models",
     type=click.Choice(NAMES),
     multiple=True,
     default=("mixer", "convnet"),
-    show_default=True,
     help="May be repeated: --models mixer --models vit.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--learning-rate", type=PositiveNumber(), default=3e-3, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=5)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64)
+@click.option("--learning-rate", type=PositiveNumber(), default=3e-3)
+@click.option("--seed", type=int, default=0)
 @click.option("--output", type=PictureFile(".png", ".svg"), help="Also draw the curves, to this .png or .svg file.")
 @json_option
 def command(
@@ -45,12 +44,9 @@ def command(
     channels,
     patch_size,
     models,
-    epochs,
-    batch_size,
-    learning_rate,
-    seed,
     output,
     as_json,
+    **settings,
 ):
     """Train architectures from scratch on original images, on shuffled patches and pixels, and on shuffled images.
 
@@ -72,16 +68,13 @@ def command(
         train,
         test,
         (patch_size, patch_size),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
+        **settings,
         report=lambda curve: click.echo(f"{curve.model}, {curve.order}: {100 * curve.accuracy[-1]:.1f} %", err=True),
     )
     rows = [{"model": c.model, "pixels": c.order, "top-1 %": 100 * c.accuracy[-1], "loss": c.loss[-1]} for c in curves]
     if as_json:
         rows = [dataclasses.asdict(curve) for curve in curves]
-    show(rows, title=f"{dataset}, split {test_split}, {epochs} epochs", as_json=as_json)
+    show(rows, title=f"{dataset}, split {test_split}, {settings['epochs']} epochs", as_json=as_json)
     if output:
         from keras_mixer.visualization import save_figure
 

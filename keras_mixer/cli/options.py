@@ -70,7 +70,6 @@ def dataset_options(function):
             "--corrupt-limit",
             type=click.IntRange(min=0),
             default=0,
-            show_default=True,
             metavar="N",
             help="Leave out up to N images that cannot be read, and name them.",
         ),

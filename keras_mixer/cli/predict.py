@@ -1,11 +1,11 @@
 """`keras-mixer predict`: the most likely classes of images, in a table or in parquet files, here or on a cluster."""
 
 import contextlib
-import dataclasses
 import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 
 import click
 
@@ -24,21 +24,21 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option(
     "--model", required=True, type=click.Path(exists=True), help="Run folder, .keras file or exported artefact."
 )
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to show for each image.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images per call.")
+@click.option("--top", type=click.IntRange(min=1), default=5, help="Classes to show for each image.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images per call.")
 @click.option("--image-column", help="Column of encoded images in parquet files; by default the only one of bytes.")
 @click.option("--id-column", help="Column of unique names in them; by default path, id or the number of the row.")
 @click.option(
     "--output", metavar="URI", help="Folder of parquet files to write instead of a table; the job can be resumed."
 )
-@click.option("--part-size", type=click.IntRange(min=1), default=1024, show_default=True, help="Images per part file.")
+@click.option("--part-size", type=click.IntRange(min=1), default=1024, help="Images per part file.")
 @click.option("--retry-errors", is_flag=True, help="Try images again that an earlier run could not read.")
 @click.option("--restart", is_flag=True, help="Delete the predictions that an earlier run left in the output.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local")
 @click.option("--ray-address", help="Ray cluster; by default that of RAY_ADDRESS, or a new one on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
-@click.option("--worker-cpus", type=PositiveNumber(), default=1.0, show_default=True)
-@click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0, show_default=True)
+@click.option("--worker-cpus", type=PositiveNumber(), default=1.0)
+@click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0)
 @json_option
 @click.pass_context
 def command(context, images, model, output, engine, as_json, image_column, id_column, **options):
@@ -57,7 +57,7 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     columns = {"image_column": image_column, "id_column": id_column}
     if output is not None:
         start("tensorflow", "keras")
-        row = _run_job(_JobOptions(engine=engine, **options), images, model, output, columns)
+        row = _run_job(SimpleNamespace(engine=engine, **options), images, model, output, columns)
         show([row], title=f"Predictions in {output}", as_json=as_json)
         return
     if engine == "ray" or options["restart"] or options["retry_errors"]:
@@ -113,23 +113,7 @@ def _predictions(images, model, columns, top, batch_size):
             yield argument if itself else name, next(predictions)
 
 
-@dataclasses.dataclass(frozen=True)
-class _JobOptions:
-    """The options that say how a job of predictions runs."""
-
-    engine: str
-    top: int
-    batch_size: int
-    part_size: int
-    retry_errors: bool
-    restart: bool
-    ray_address: str | None
-    workers: int | None
-    worker_cpus: float
-    worker_gpus: float
-
-
-def _run_job(options: _JobOptions, images: Sequence[str], model: str, output: str, columns: dict) -> dict:
+def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> dict:
     """Predicts what is missing in the output, and returns a row that says what was done.
 
     Raises:
@@ -178,7 +162,7 @@ def _run_job(options: _JobOptions, images: Sequence[str], model: str, output: st
     }
 
 
-def _parts(options: _JobOptions, store, shards, model: str, opened):
+def _parts(options, store, shards, model: str, opened):
     from keras_mixer.prediction import Job, RayWorkers, packed, predict_on_ray, predict_to_store
 
     job = Job(store, options.top, options.batch_size, options.part_size)

@@ -17,15 +17,14 @@ from keras_mixer.cli.output import start
 @click.command("serve")
 @click.argument("base_paths", nargs=-1, type=click.Path(path_type=Path), metavar="BASE_PATH...")
 @click.option("--name", help="Name of the model in the address; by default that of the folder.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--rest-port", default=8501, show_default=True, help="REST port; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--rest-port", default=8501, help="REST port; 0 takes a free one.")
 @click.option("--port", type=int, help="gRPC port, 8500 by default; 0 takes a free one.")
 @click.option("--no-grpc", is_flag=True, help="Serve REST only.")
 @click.option(
     "--versions",
     multiple=True,
     default=("latest",),
-    show_default=True,
     help="latest, all, or a number; may be repeated: --versions 1 --versions 3.",
 )
 @click.option("--label", "labels", multiple=True, metavar="LABEL=VERSION", help="Name of a version; may be repeated.")
@@ -36,23 +35,9 @@ from keras_mixer.cli.output import start
 @click.option("--no-batching", is_flag=True, help="Run every request alone.")
 @click.option("--max-batch-size", type=int, help="Greatest number of rows in a batch, 32 by default.")
 @click.option("--batch-timeout-micros", type=int, help="How long a request waits for others, 2000 by default.")
-@click.option(
-    "--max-body-mb", type=PositiveNumber(), default=32.0, show_default=True, help="Largest request body, in MiB."
-)
-@click.option(
-    "--max-image-megapixels",
-    type=PositiveNumber(),
-    default=32.0,
-    show_default=True,
-    help="Largest image that is decoded.",
-)
-@click.option(
-    "--poll-seconds",
-    type=PositiveNumber(),
-    default=1.0,
-    show_default=True,
-    help="How often new versions are looked for.",
-)
+@click.option("--max-body-mb", type=PositiveNumber(), default=32.0, help="Largest request body, in MiB.")
+@click.option("--max-image-megapixels", type=PositiveNumber(), default=32.0, help="Largest image that is decoded.")
+@click.option("--poll-seconds", type=PositiveNumber(), default=1.0, help="How often new versions are looked for.")
 def command(base_paths, **options):
     """Serve the SavedModels of BASE_PATH, such as saved_models/digits, as TF Serving does by REST and gRPC.
 
@@ -82,8 +67,12 @@ def command(base_paths, **options):
         reread=reread,
     )
     stop = threading.Event()
-    # A second signal meets the default handler and ends the process at once.
-    before = {number: signal.signal(number, _once(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number, _frame):
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with server:
             _announce(server)
@@ -92,14 +81,6 @@ def command(base_paths, **options):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _once(stop: threading.Event):
-    def handle(number, _frame):
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    return handle
 
 
 def _announce(server) -> None:

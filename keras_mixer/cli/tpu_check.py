@@ -12,18 +12,15 @@ EXAMPLE = "Example: keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 -
 
 
 @click.command(epilog=EXAMPLE)
-@click.option(
-    "--recipe", "recipe_name", default="imagenet_b16", show_default=True, help="Recipe whose step is compiled."
-)
+@click.option("--recipe", "recipe_name", default="imagenet_b16", help="Recipe whose step is compiled.")
 @click.option("--model", "variant", help="Variant in place of the recipe's, such as mixer_l16.")
 @click.option("--topology", required=True, help="Chips and their arrangement: v5e:2x4, v6e:2x2, v5p:2x2x1, ...")
 @click.option("--batch", type=click.IntRange(1), help="Examples of all chips together; the recipe's by default.")
-@click.option("--classes", type=click.IntRange(1), default=1000, show_default=True, help="Classes of the head.")
+@click.option("--classes", type=click.IntRange(1), default=1000, help="Classes of the head.")
 @click.option(
     "--backend",
     type=click.Choice(["jax", "tensorflow"]),
     default="jax",
-    show_default=True,
     help="Backend whose step is compiled. jax: over all chips. tensorflow: of one replica, with one chip's share of "
     "the batch and without the all-reduce of the gradients.",
 )

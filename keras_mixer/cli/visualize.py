@@ -34,7 +34,7 @@ BLOCKS = 3
     multiple=True,
     help="Patch whose influences are drawn; may be repeated.",
 )
-@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", show_default=True)
+@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png")
 @json_option
 def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     """Draw the units of the token-mixing MLPs and of the stem, and what the model sees in images.

@@ -67,7 +67,7 @@ def download(variant, name, as_json):
 @click.argument("name", metavar="SET")
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.option("--dataset", help="TFDS name or folder of images to evaluate the model on.")
-@click.option("--split", default="test", show_default=True, help="Its split.")
+@click.option("--split", default="test", help="Its split.")
 def save(variant, name, folder, dataset, split):
     """Write the SET of VARIANT to FOLDER as a trained model that the other commands take.
 

@@ -130,18 +130,15 @@ class OptimizerSpec:
     global_clipnorm: float | None = 1.0  # on the gradient of the global batch; None: off
 
     def __post_init__(self):
-        for name in ("learning_rate", "weight_decay"):
-            if getattr(self, name) < 0.0:
-                raise ValueError(f"optimizer.{name} must be at least 0, but got {getattr(self, name)}.")
-        for name in ("beta_1", "beta_2", "momentum"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"optimizer.{name} must be in [0, 1), but got {getattr(self, name)}.")
-        if self.epsilon <= 0.0:
-            raise ValueError(f"optimizer.epsilon must be above 0, but got {self.epsilon}.")
-        if self.global_clipnorm is not None and self.global_clipnorm <= 0.0:
-            raise ValueError(
-                f"optimizer.global_clipnorm must be above 0, or null for none, but got {self.global_clipnorm}."
-            )
+        for names, holds, wanted in (
+            (("learning_rate", "weight_decay"), lambda value: value >= 0.0, "at least 0"),
+            (("beta_1", "beta_2", "momentum"), lambda value: 0.0 <= value < 1.0, "in [0, 1)"),
+            (("epsilon",), lambda value: value > 0.0, "above 0"),
+            (("global_clipnorm",), lambda value: value is None or value > 0.0, "above 0, or null for none"),
+        ):
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"optimizer.{name} must be {wanted}, but got {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True)

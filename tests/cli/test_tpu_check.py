@@ -6,9 +6,9 @@ import pytest
 
 from keras_mixer.cli import main
 from keras_mixer.training import recipes
-from keras_mixer.training.devices import tpu_program as tpu_replica
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.devices.tpu_check import TpuCheck, largest_batch, tpu_check
+from keras_mixer.training.loop import tpu_program as tpu_replica
 from keras_mixer.training.loop.step import training_model
 
 needs_compiler = pytest.mark.skipif(

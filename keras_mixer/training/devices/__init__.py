@@ -1,1 +1,1 @@
-"""Devices: how a run uses those that are there, and whether its step fits on TPUs that are not."""
+"""Devices: how a run uses them, and whether its training step would fit on TPUs."""

@@ -92,7 +92,7 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
         if importlib.util.find_spec(package) is None and (package != "tensorflow" or backend == package):
             raise ImportError(f"tpu-check needs {package}: {INSTALL}")
     process = subprocess.run(
-        [sys.executable, "-m", "keras_mixer.training.devices.tpu_program"],
+        [sys.executable, "-m", "keras_mixer.training.loop.tpu_program"],
         input=json.dumps({"recipe": recipe.to_json(), "topology": topology, "classes": classes}),
         capture_output=True,
         text=True,

@@ -178,8 +178,8 @@ class Checkpointing(keras.callbacks.Callback):
     checkpoint is due by the clock.
     `Evaluation` must come before this callback: its row of the history belongs in the checkpoint.
 
-    A checkpoint is written `every` so many updates, or after so many `minutes`. `notes` returns what else to write, and
-    `ends_period` says whether a step is the last of its period.
+    `every` counts updates. `notes` returns what else to write, and `ends_period` says whether a step is the last of its
+    period.
     """
 
     def __init__(
