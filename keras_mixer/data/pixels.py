@@ -150,7 +150,7 @@ class FirstFrame(NamedTuple):
 
 
 def is_gif(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether the bytes, a scalar string, begin as a GIF does."""
+    """Returns whether the bytes, a scalar string, begin like a GIF."""
     return tf.strings.substr(encoded, 0, 4) == b"GIF8"
 
 

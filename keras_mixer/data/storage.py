@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,30 +21,17 @@ _PROBED = 16  # images of a folder whose sizes are compared before all are decod
 
 @dataclasses.dataclass(frozen=True)
 class RandomAccess:
-    """Examples by number.
-
-    Attributes:
-        size: Number of examples.
-        encoded: Whether the images are encoded bytes, which may be unreadable, or decoded uint8.
-        fetch: From an int64 scalar in [0, size) to `{"image", "label", "index"}`.
-        read: From the image of `fetch`, which may be a path, to the bytes or pixels; it fails for a missing file.
-    """
+    """Examples by number."""
 
     size: int
-    encoded: bool
-    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    encoded: bool  # whether images are encoded bytes, which may be unreadable, or decoded uint8
+    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from an int64 in [0, size) to {"image", "label", "index"}
+    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity  # from the image of `fetch`, maybe a path, to bytes or pixels
 
 
-class _Decoded(NamedTuple):
-    """A source in memory, and the numbers of its unreadable images."""
-
-    access: RandomAccess
-    unreadable: tuple[int, ...]
-
-
-# By source and number of channels, because a training run opens its stream up to three times.
-_kept: weakref.WeakKeyDictionary[Source, dict[int, _Decoded]] = weakref.WeakKeyDictionary()
+# Sources in memory with the numbers of their unreadable images, by source and number of channels, because a training
+# run opens its stream up to three times.
+_kept: weakref.WeakKeyDictionary[Source, dict[int, tuple[RandomAccess, list[int]]]] = weakref.WeakKeyDictionary()
 
 
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
@@ -56,9 +42,10 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
     """
     known = _kept.get(source, {}).get(preprocessing.channels)
     if known is not None:
-        for index in known.unreadable:  # this counter may be another one
+        access, unreadable = known
+        for index in unreadable:  # this counter may be another one
             corrupt.note(index, source)
-        return known.access
+        return access
     shape = source.image_shape
     if shape is None and isinstance(source, FolderSource):
         shape = _common_shape(source, preprocessing)
@@ -66,7 +53,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
         decoded = _decode_all(source, preprocessing, (*shape[:2], preprocessing.channels), corrupt)
         if decoded is not None:
             _kept.setdefault(source, {})[preprocessing.channels] = decoded
-            return decoded.access
+            return decoded[0]
     if isinstance(source, FolderSource):
         paths, labels = tf.constant(source.paths), tf.constant(source.labels)
         return RandomAccess(
@@ -78,7 +65,9 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
     return None
 
 
-def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> _Decoded | None:
+def _decode_all(
+    source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages
+) -> tuple[RandomAccess, list[int]] | None:
     """Decodes a whole source, or returns None where an image has another shape."""
     decode_image = functools.partial(decode, channels=preprocessing.channels)
 
@@ -108,7 +97,7 @@ def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: Co
     access = RandomAccess(
         len(labels), False, lambda index: {"image": pixels[index], "label": classes[index], "index": origins[index]}
     )
-    return _Decoded(access, tuple(unreadable))
+    return access, unreadable
 
 
 def _common_shape(source: FolderSource, preprocessing: Preprocessing):

@@ -11,17 +11,11 @@ import tensorflow as tf
 
 
 class Mixture(NamedTuple):
-    """The random choices of a batch, as tensors.
+    """The random choices of a batch, as tensors."""
 
-    Attributes:
-        share: float32, at least a half: the share that each image keeps outside the box; None without mixup.
-        label_share: float32, the share that each label keeps.
-        box: int32 `(first, stop)`, each `(row, column)`: where the partner's pixels go; None without CutMix.
-    """
-
-    share: tf.Tensor | None
-    label_share: tf.Tensor
-    box: tuple[tf.Tensor, tf.Tensor] | None
+    share: tf.Tensor | None  # float32, at least a half, that each image keeps outside the box; None without mixup
+    label_share: tf.Tensor  # float32, that each label keeps
+    box: tuple[tf.Tensor, tf.Tensor] | None  # int32 first and stop (row, column) of the partner's pixels, for CutMix
 
 
 def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.Tensor) -> Mixture | None:

@@ -215,7 +215,7 @@ def cutout(image: tf.Tensor, half: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
 
 
 def _keys(image: tf.Tensor) -> tf.Tensor:
-    """`256 * channel + pixel`, int32 `(height, width * channels)`: the cell of a histogram or table."""
+    """Returns `256 * channel + pixel`, int32 `(height, width * channels)`: the cell of a histogram or table."""
     height, width, channels = image.shape
     offsets = tf.tile(tf.range(channels) * 256, [width])
     return tf.cast(tf.reshape(image, (height, width * channels)), tf.int32) + offsets
@@ -228,12 +228,12 @@ def _look_up(keys: tf.Tensor, table: tf.Tensor, shape) -> tf.Tensor:
 
 
 def _all_bits(condition: tf.Tensor) -> tf.Tensor:
-    """255 where the condition holds, else 0."""
+    """Returns 255 where the condition holds, else 0."""
     return tf.cast(condition, tf.uint8) * 255
 
 
 def _grey(image: tf.Tensor) -> tf.Tensor:
-    """Luma as Pillow computes it, float32 and repeated for every channel."""
+    """Returns luma as Pillow computes it, float32 and repeated for every channel."""
     pixels = tf.cast(image, tf.float32)
     if image.shape[-1] == 1:
         return pixels
@@ -252,7 +252,7 @@ def _to_bytes(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _project(image: tf.Tensor, coefficients) -> tf.Tensor:
-    """Output pixel (x, y) is the input pixel nearest to (a x + b y + c, d x + e y + f), or grey outside.
+    """Puts at (x, y) the pixel nearest to (a x + b y + c, d x + e y + f), or grey outside of the image.
 
     Gathering whole pixels takes a fraction of the time of `ImageProjectiveTransformV3`.
     """

@@ -35,34 +35,35 @@ class FolderSource(Source):
 
     def __init__(self, spec: DatasetSpec):
         root = pathlib.Path(spec.name).expanduser()
-        splits = {path.name: _folders(path) for path in _folders(root)}
-        images, others = _files(splits)
-        class_names = tuple(sorted({folder.name for folder in images}))
+        images, others = _scan(root)
+        class_names = tuple(sorted({name for _, name in images}))
         if not class_names:
             raise ValueError(
                 f"{root} {'holds no images' if root.is_dir() else 'is not a folder'}: expected the layout "
                 f"{root}/train/CLASS/IMAGE.jpg."
             )
-        empty = sorted(set(class_names) - {folder.name for folder, found in images.items() if found})
+        first = f" First: {', '.join(others[:3])}." if others else ""
+        empty = sorted(set(class_names) - {name for (_, name), found in images.items() if found})
         if empty:
             raise ValueError(
                 f"In {root} these classes have no image: {', '.join(empty)}. Images are files that end in "
-                f"{', '.join(IMAGE_SUFFIXES)}; convert others, or remove the folders.{_examples(others)}"
+                f"{', '.join(IMAGE_SUFFIXES)}; convert others, or remove the folders.{first}"
             )
         if others:
-            warn_once(f"In {root} {len(others)} files are not JPEG, PNG or GIF and are left out.{_examples(others)}")
+            warn_once(f"In {root} {len(others)} files are not JPEG, PNG or GIF and are left out.{first}")
         super().__init__(spec, class_names, image_shape=None)
-        files: dict[str, list[tuple[str, int]]] = {}  # path and label, by split
-        paths: list[str] = []
-        labels: list[int] = []
-        for split, start, stop in _instructions(spec, splits, images, files, class_names):
-            paths += [path for path, _ in files[split][start:stop]]
-            labels += [label for _, label in files[split][start:stop]]
-        if not paths:
+        splits: dict[str, list[tuple[float, int, str]]] = {}  # (place in the split, label, path)
+        labels = {name: label for label, name in enumerate(class_names)}
+        for (split, name), found in images.items():
+            splits.setdefault(split, []).extend(
+                ((place + 0.5) / len(found), labels[name], path) for place, path in enumerate(found)
+            )
+        files = [file for name, part in _parts(spec, splits) for file in sorted(splits[name])[part]]
+        if not files:
             raise ValueError(f"The split {spec.split!r} of {root} is empty.")
-        self.paths = np.array(paths)
-        self.labels = np.array(labels, np.int64)
-        _warn_of_turned_photos(str(root), paths)
+        self.paths = np.array([path for _, _, path in files])
+        self.labels = np.array([label for _, label, _ in files], np.int64)
+        _warn_of_turned_photos(str(root), [path for _, _, path in files])
 
     @property
     def num_examples(self) -> int:
@@ -88,20 +89,13 @@ class FolderSource(Source):
         return str(self.paths[index])
 
 
-def _instructions(spec: DatasetSpec, splits, images, files, class_names):
-    """Resolves a split expression to triples (split, start, stop), and fills `files` with the files of all splits."""
-    labels = {name: label for label, name in enumerate(class_names)}
-    for split, folders in splits.items():
-        spread: list[tuple[float, int, str]] = []
-        for folder in folders:
-            found = images[folder]
-            spread += [((place + 0.5) / len(found), labels[folder.name], path) for place, path in enumerate(found)]
-        files[split] = [(path, label) for _, label, path in sorted(spread)]
+def _parts(spec: DatasetSpec, splits: dict[str, list]) -> list[tuple[str, slice]]:
+    """Resolves a split expression to the names of splits, each with a slice of its files."""
     sizes = tfds.core.SplitDict(
         [
-            tfds.core.SplitInfo(name=split, shard_lengths=[len(found)], num_bytes=0)
-            for split, found in files.items()
-            if found
+            tfds.core.SplitInfo(name=name, shard_lengths=[len(files)], num_bytes=0)
+            for name, files in splits.items()
+            if files
         ]
     )
     try:
@@ -111,32 +105,28 @@ def _instructions(spec: DatasetSpec, splits, images, files, class_names):
             f"{spec.name} has no split {spec.split!r}; it has {', '.join(sizes) or 'none with images'}, and "
             f"expressions of them such as 'train[:90%]'."
         ) from error
-    return [(part.splitname, part.from_ or 0, part.to) for part in instructions]
+    return [(part.splitname, slice(part.from_ or 0, part.to)) for part in instructions]
+
+
+def _scan(root: pathlib.Path) -> tuple[dict[tuple[str, str], list[str]], list[str]]:
+    """Lists the images by split and class, and the other files."""
+    images: dict[tuple[str, str], list[str]] = {}
+    others: list[str] = []
+    for folder in (folder for split in _folders(root) for folder in _folders(split)):
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in entries if _shown(entry) and not entry.is_dir())
+        images[folder.parent.name, folder.name] = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
+        others += [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
+    return images, others
 
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and _shown(child)) if path.is_dir() else []
 
 
-def _files(splits: dict[str, list[pathlib.Path]]) -> tuple[dict[pathlib.Path, list[str]], list[str]]:
-    """Lists the images of each class folder, and the other files there."""
-    images: dict[pathlib.Path, list[str]] = {}
-    others: list[str] = []
-    for folder in (folder for folders in splits.values() for folder in folders):
-        with os.scandir(folder) as entries:
-            paths = sorted(entry.path for entry in entries if _shown(entry) and not entry.is_dir())
-        images[folder] = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
-        others += [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
-    return images, others
-
-
 def _shown(entry: pathlib.Path | os.DirEntry) -> bool:
     """Returns False for hidden entries, such as `.ipynb_checkpoints` and macOS's `._rose.jpg`."""
     return not entry.name.startswith(".")
-
-
-def _examples(paths: list[str]) -> str:
-    return f" First: {', '.join(paths[:3])}." if paths else ""
 
 
 def _warn_of_turned_photos(folder: str, paths: Sequence[str]) -> None:

@@ -19,19 +19,12 @@ FILES_AT_ONCE = 16
 
 
 class _File(NamedTuple):
-    """A file of a split.
+    """A file of a split."""
 
-    Attributes:
-        name: Its name, without the folder.
-        split: The split.
-        before: Number of examples in the splits before.
-        first: Number of its first example, counted over all splits.
-    """
-
-    name: str
+    name: str  # without the folder
     split: str
-    before: int
-    first: int
+    before: int  # examples in the splits before
+    first: int  # number of its first example, counted over all splits
 
 
 class TfdsSource(Source):

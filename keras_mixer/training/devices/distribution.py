@@ -21,23 +21,14 @@ _TRAINING = ("chief", "worker")  # the tasks that train; TensorFlow counts the c
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """The devices of a run.
+    """The devices of a run."""
 
-    Attributes:
-        name: One of `STRATEGIES`, never "auto".
-        strategy: The `tf.distribute` strategy, or None where Keras needs none.
-        replicas: Devices that share a batch.
-        workers: Processes that share a batch.
-        worker: Index of this process; process 0 writes the run folder.
-        accelerated: Whether the devices are GPUs or TPUs.
-    """
-
-    name: str
-    strategy: Any = None
-    replicas: int = 1
-    workers: int = 1
-    worker: int = 0
-    accelerated: bool = False
+    name: str  # one of `STRATEGIES`, never "auto"
+    strategy: Any = None  # of `tf.distribute`, or None where Keras needs none
+    replicas: int = 1  # devices that share a batch
+    workers: int = 1  # processes that share a batch
+    worker: int = 0  # index of this process; process 0 writes the run folder
+    accelerated: bool = False  # whether the devices are GPUs or TPUs
 
     @property
     def drawing_replicas(self) -> int:

@@ -1,9 +1,9 @@
-"""The callbacks of a run: its clock, evaluation, history, progress bar, checkpoints, and a stop at NaN."""
+"""The callbacks of a run: its clock, evaluation, progress bar, checkpoints, and a stop at NaN."""
 
 import contextlib
+import dataclasses
 import math
 import os
-import pathlib
 import signal
 import threading
 import time
@@ -16,7 +16,6 @@ import numpy as np
 from keras_mixer.progress import Progress
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop.checkpoints import CheckpointStore, gather, restore_metrics
-from keras_mixer.training.loop.folder import write_history
 from keras_mixer.training.loop.step import evaluate
 
 AGREE_EVERY = 10  # steps after which the processes of a cluster ask each other whether to stop
@@ -58,6 +57,7 @@ class Clock(keras.callbacks.Callback):
         self.step += self._model.steps_per_execution
 
 
+@dataclasses.dataclass(eq=False)
 class StopOnNaN(keras.callbacks.Callback):
     """Stops when the running loss is not finite.
 
@@ -65,74 +65,65 @@ class StopOnNaN(keras.callbacks.Callback):
     waiting for its gradients, so that there all stop together when `Checkpointing` lets them ask each other.
     """
 
-    def __init__(self, clock: Clock, store: CheckpointStore, distribution: Distribution):
+    clock: Clock
+    store: CheckpointStore
+    distribution: Distribution
+
+    def __post_init__(self):
         super().__init__()
-        self._clock = clock
-        self._store = store
-        self._distribution = distribution
         self._loss = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
         self._loss = logs["loss"]
-        if self._distribution.workers == 1:
+        if self.distribution.workers == 1:
             self.check()
 
     def check(self) -> None:
         """Raises TrainingDivergedError if the loss is not finite in any process; all of them must ask together."""
         finite = math.isfinite(self._loss)
-        if self._distribution.anywhere(not finite):
+        if self.distribution.anywhere(not finite):
             whose = "of another process " if finite else ""
             value = "not finite" if finite else str(self._loss)
-            raise diverged(f"The loss {whose}at step {self._clock.step} is {value}", self._store)
+            raise diverged(f"The loss {whose}at step {self.clock.step} is {value}", self.store)
 
 
+@dataclasses.dataclass(eq=False)
 class Evaluation(keras.callbacks.Callback):
     """Evaluates after each period, with the averaged weights if there are any, and adds a row to the history.
 
     `rows` is the history so far and grows in place. `metrics` are those of a period that was cut short, by name.
     """
 
-    def __init__(self, batches, steps: int, clock: Clock, steps_per_epoch: float, rows: list[dict], metrics: dict):
+    batches: Any  # as from `Datasets.evaluation`, with their number
+    steps: int
+    clock: Clock
+    steps_per_epoch: float
+    rows: list[dict]
+    metrics: dict
+
+    def __post_init__(self):
         super().__init__()
-        self._batches = batches
-        self._steps = steps
-        self._clock = clock
-        self._steps_per_epoch = steps_per_epoch
-        self._rows = rows
-        self._metrics = metrics
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._metrics:
-            restore_metrics(self.model, self._metrics)
-            self._metrics = {}
+        if self.metrics:
+            restore_metrics(self.model, self.metrics)
+            self.metrics = {}
 
     def on_epoch_end(self, epoch, logs=None):
-        measured = evaluate(self.model, self._batches, self._steps)
+        measured = evaluate(self.model, self.batches, self.steps)
         logs.pop("cross_entropy")
         logs["val_loss"], logs["val_accuracy"] = measured["cross_entropy"], measured["accuracy"]
         # The rate of the last update; the optimizer's counter is one ahead.
-        rate = self.model.optimizer._learning_rate(self._clock.step - 1)
+        rate = self.model.optimizer._learning_rate(self.clock.step - 1)
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
-        self._rows.append(
+        self.rows.append(
             {
-                "step": self._clock.step,
-                "epoch": round(self._clock.step / self._steps_per_epoch, 4),
+                "step": self.clock.step,
+                "epoch": round(self.clock.step / self.steps_per_epoch, 4),
                 **{name: float(value) for name, value in logs.items()},
-                "seconds": round(self._clock.seconds, 3),
+                "seconds": round(self.clock.seconds, 3),
             }
         )
-
-
-class History(keras.callbacks.Callback):
-    """Writes the history after each period."""
-
-    def __init__(self, rows: list[dict], path: pathlib.Path):
-        super().__init__()
-        self._rows = rows
-        self._path = path
-
-    def on_epoch_end(self, epoch, logs=None):
-        write_history(self._rows, self._path)
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -168,6 +159,7 @@ class ProgressBar(keras.callbacks.Callback):
         return f"loss {loss:.4f}  accuracy {accuracy:.2%}{self._validation}  {rate:,.0f} images/s"
 
 
+@dataclasses.dataclass(eq=False)
 class Checkpointing(keras.callbacks.Callback):
     """Writes checkpoints: after some steps or minutes, at the end of `fit`, and when the run is interrupted.
 
@@ -182,31 +174,20 @@ class Checkpointing(keras.callbacks.Callback):
     period.
     """
 
-    def __init__(
-        self,
-        store: CheckpointStore,
-        every: int,
-        minutes: float,
-        clock: Clock,
-        guard: StopOnNaN,
-        notes: Callable[[], dict],
-        ends_period: Callable[[int], bool],
-        distribution: Distribution,
-    ):
+    store: CheckpointStore
+    every: int
+    minutes: float
+    clock: Clock
+    guard: StopOnNaN
+    notes: Callable[[], dict]
+    ends_period: Callable[[int], bool]
+    distribution: Distribution
+
+    def __post_init__(self):
         super().__init__()
-        self._store = store
-        self._every = every
-        self._seconds = 60.0 * minutes
-        self._clock = clock
-        self._guard = guard
-        self._notes = notes
-        self._ends_period = ends_period
-        self._distribution = distribution
-        self._agreed = clock.step
-        self._agreed_at = time.monotonic()
+        self._agreed = self._saved = self.clock.step
+        self._agreed_at = self._saved_at = time.monotonic()
         self._interval = 1  # until the time of a step is known
-        self._saved = clock.step
-        self._saved_at = time.monotonic()
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -220,7 +201,7 @@ class Checkpointing(keras.callbacks.Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         # A signal after the last step, such as during the last save, is not lost.
-        if kind is None and self._distribution.anywhere(self._signal is not None):
+        if kind is None and self.distribution.anywhere(self._signal is not None):
             raise KeyboardInterrupt
 
     def _on_signal(self, number, frame):
@@ -232,31 +213,31 @@ class Checkpointing(keras.callbacks.Callback):
         signal.signal(number, signal.default_int_handler)
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self._ends_period(self._clock.step):
-            self._save_if_due(self._distribution.workers == 1 or self._clock.step - self._agreed >= self._interval)
+        if not self.ends_period(self.clock.step):
+            self._save_if_due(self.distribution.workers == 1 or self.clock.step - self._agreed >= self._interval)
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due(agree=True)
 
     def _save_if_due(self, agree: bool) -> None:
-        due = self._clock.step - self._saved >= self._every
+        due = self.clock.step - self._saved >= self.every
         if agree:
-            self._guard.check()
+            self.guard.check()
             self._set_interval()
-            if self._distribution.anywhere(self._signal is not None):
+            if self.distribution.anywhere(self._signal is not None):
                 self.save()
                 raise KeyboardInterrupt
-            due = due or self._distribution.anywhere(time.monotonic() - self._saved_at >= self._seconds)
+            due = due or self.distribution.anywhere(time.monotonic() - self._saved_at >= 60.0 * self.minutes)
         if due:
             self.save()
 
     def _set_interval(self) -> None:
         """Chooses the steps until the processes ask each other again; all of them choose the same."""
-        now, steps = time.monotonic(), self._clock.step - self._agreed
+        now, steps = time.monotonic(), self.clock.step - self._agreed
         if steps:  # 0 where they also asked after the last step of a period
-            slow = self._distribution.anywhere(now - self._agreed_at >= SLOW_STEP * steps)
+            slow = self.distribution.anywhere(now - self._agreed_at >= SLOW_STEP * steps)
             self._interval = 1 if slow else AGREE_EVERY
-        self._agreed, self._agreed_at = self._clock.step, now
+        self._agreed, self._agreed_at = self.clock.step, now
 
     def save(self) -> None:
         """Writes a checkpoint, unless there is one of this step.
@@ -264,11 +245,11 @@ class Checkpointing(keras.callbacks.Callback):
         Raises:
             TrainingDivergedError: If a variable is not finite; nothing is written.
         """
-        if self._clock.step == self._saved:
+        if self.clock.step == self._saved:
             return
         arrays = gather(self.model)
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise diverged(f"A weight after step {self._clock.step} is not finite", self._store)
-        if self._distribution.worker == 0:
-            self._store.save(self._clock.step, arrays, self._notes())
-        self._saved, self._saved_at = self._clock.step, time.monotonic()
+            raise diverged(f"A weight after step {self.clock.step} is not finite", self.store)
+        if self.distribution.worker == 0:
+            self.store.save(self.clock.step, arrays, self.notes())
+        self._saved, self._saved_at = self.clock.step, time.monotonic()

@@ -17,19 +17,12 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a run begins with.
+    """What a run begins with."""
 
-    Attributes:
-        step: Updates made.
-        rows: The history.
-        seconds: Time spent training.
-        metrics: Running metrics of a period that was cut short, by name.
-    """
-
-    step: int = 0
-    rows: list[dict] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
-    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    step: int = 0  # updates made
+    rows: list[dict] = dataclasses.field(default_factory=list)  # the history
+    seconds: float = 0.0  # spent training
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)  # of a period that was cut short, by name
 
 
 def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -17,7 +18,6 @@ from keras_mixer.training.loop.callbacks import (
     Checkpointing,
     Clock,
     Evaluation,
-    History,
     ProgressBar,
     StopOnNaN,
     TrainingDivergedError,
@@ -36,6 +36,7 @@ from keras_mixer.training.loop.folder import (
     refuse_another,
     refuse_foreign_model,
     with_absolute_paths,
+    write_history,
 )
 from keras_mixer.training.loop.resuming import find_start, notes
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
@@ -200,7 +201,8 @@ def _fit(
         # The others read the clock, and some keep what evaluation measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
         if distribution.worker == 0:
-            callbacks.append(History(start.rows, folder / HISTORY_FILE))
+            write = functools.partial(write_history, start.rows, folder / HISTORY_FILE)
+            callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: write()))
             callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
             if progress:
                 callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))

@@ -1,7 +1,9 @@
 """The model that trains: the step of the backend, compilation, and evaluation with averaged weights."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
-import numpy as np
 
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
@@ -64,21 +66,18 @@ def evaluate(model: keras.Model, batches, steps: int) -> dict[str, float]:
         model.steps_per_execution = steps_per_execution
 
 
-class averaged_weights:  # noqa: N801 - a context manager reads like a function
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Context in which the model has the moving averages of its weights, if the optimizer keeps any."""
-
-    def __init__(self, model: keras.Model):
-        self._model = model
-        self._own: list[np.ndarray] = []
-
-    def __enter__(self):
-        optimizer = self._model.optimizer
-        if optimizer.use_ema:
-            self._own = [keras.ops.convert_to_numpy(variable.value) for variable in self._model.trainable_variables]
-            averages = optimizer._model_variables_moving_average
-            for variable, average in zip(self._model.trainable_variables, averages, strict=True):
-                variable.assign(keras.ops.convert_to_numpy(average.value))
-
-    def __exit__(self, *_):
-        for variable, value in zip(self._model.trainable_variables, self._own, strict=False):
+    if not model.optimizer.use_ema:
+        yield
+        return
+    variables = model.trainable_variables
+    own = [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+    for variable, average in zip(variables, model.optimizer._model_variables_moving_average, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(average.value))
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, own, strict=True):
             variable.assign(value)
