@@ -1,23 +1,32 @@
-"""Optional packages: what to install when one is missing."""
+"""The one message for optional packages that are not installed."""
 
-import importlib
+import importlib.util
 
 
-def require(*modules: str, extra: str, purpose: str = "") -> None:
-    """Imports optional packages.
+def require(*modules: str, extra: str = "", command: str = "", purpose: str = "This") -> None:
+    """Checks that optional packages are installed, and imports none of them.
 
     Args:
-        modules: Names of modules.
-        extra: The extra of `keras_mixer` that installs them.
-        purpose: What needs them, as the subject of the message, such as "Reading images".
+        *modules: Names of the modules that are needed, such as "onnxruntime".
+        extra: The extra of keras_mixer that installs them.
+        command: The command that installs them; needed only if no extra does.
+        purpose: What needs them; begins the message.
 
     Raises:
-        ImportError: If one cannot be imported; the message holds the pip command.
+        ImportError: If one is missing. The message names it and the command.
+
+    Example:
+        >>> require("onnxruntime", extra="onnx", purpose="Running an .onnx file")
     """
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ImportError(
-                f'{purpose or "This"} needs {module} ({error}). Install it with: pip install "keras_mixer[{extra}]"'
-            ) from error
+    missing = [module for module in modules if not _is_installed(module)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        command = command or f'pip install "keras_mixer[{extra}]"'
+        raise ImportError(f"{purpose} needs {', '.join(missing)}, which {verb} not installed: {command}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that would hold the module
+        return False

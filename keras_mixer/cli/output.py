@@ -1,6 +1,7 @@
 """What every sub-command prints: a table for people, or JSON with `--json`; and a quiet start of the frameworks."""
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -52,8 +53,10 @@ def start(*frameworks: str) -> None:
     Raises:
         ImportError: If one is not installed; the message says how to install it.
     """
+    require(*frameworks, extra="tensorflow", purpose="This command")
     with _silent_standard_error():
-        require(*frameworks, extra="tensorflow", purpose="This command")
+        for name in frameworks:
+            importlib.import_module(name)
 
 
 def require_tensorflow_backend(what: str) -> None:

@@ -88,26 +88,14 @@ def _on_jax(recipe: Recipe, classes: int, devices) -> dict:
 
 
 def _on_tensorflow(recipe: Recipe, classes: int, devices) -> dict:
-    """Compiles the step of one replica, on its chip's share of the batch."""
+    """Compiles the step of one replica of a `TPUStrategy` for one chip, with its share of the batch.
+
+    TensorFlow lowers the step to StableHLO for the CPU of this machine, and JAX's package hands it to the compiler of
+    TPUs. The sums of gradients and metrics over the replicas are not in it.
+    """
     hide_from_tensorflow("GPU")  # the step is lowered for the CPU, and so must its variables be
     shapes = _batch(recipe, classes, recipe.batch_size // len(devices))
-    return compile_replica(_model(recipe, classes), *shapes, devices[0])
-
-
-def compile_replica(model, images: tuple[int, ...], labels: tuple[int, ...], device) -> dict:
-    """Compiles the TensorFlow step of one replica of a `TPUStrategy` for one chip.
-
-    TensorFlow gives the StableHLO of the step, lowered for the CPU of this machine, and JAX's package hands it to the
-    compiler of TPUs. The sums of gradients and metrics over the replicas are not in it.
-
-    The model is a compiled `TensorFlowTrainingModel` with its variables on the CPU. `images` and `labels` are shapes of
-    the replica's batch, and the device is a chip from a topology of JAX.
-
-    Raises:
-        ImportError: If this JAX lacks the interface that takes StableHLO.
-        jax.errors.JaxRuntimeError: If the step does not fit, or by another fault of the compiler.
-    """
-    executable = _compile(_stable_hlo(model, images, labels), device)
+    executable = _compile(_stable_hlo(_model(recipe, classes), *shapes), devices[0])
     memory = executable.get_compiled_memory_stats()
     return {
         "argument_bytes": memory.argument_size_in_bytes,
@@ -157,17 +145,14 @@ def _model(recipe: Recipe, classes: int) -> Any:
         network = initial_network(dataclasses.replace(recipe, model=model), classes)
         if recipe.model.frozen:
             freeze_body(network)
-        return training_model(network, recipe, _steps(recipe), Distribution("default", accelerated=True))
+        # The data is not here: any length of the run will do that the warmup fits in.
+        steps = recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + 1
+        return training_model(network, recipe, steps, Distribution("default", accelerated=True))
 
 
 def _batch(recipe: Recipe, classes: int, examples: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the shapes of images and labels."""
     return (examples, *recipe.preprocessing.input_shape), (examples, classes)
-
-
-def _steps(recipe: Recipe) -> int:
-    """Returns a length of the run that the warmup fits in, because the data that would tell is not here."""
-    return recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + 1
 
 
 if __name__ == "__main__":
