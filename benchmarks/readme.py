@@ -1,11 +1,12 @@
-"""Copies recorded results into the README, so that no number there is typed.
+"""Copies recorded results into the README and the pages of docs/, so that no number there is typed.
 
-python -m benchmarks.readme           # rewrites the README's sections
+python -m benchmarks.readme           # rewrites their sections
 python -m benchmarks.readme --check   # exits 1 if they are not what the recorded results say
 """
 
 import pathlib
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -15,27 +16,48 @@ NANO = ROOT / "keras_mixer" / "weights" / "shipped" / "mixer_nano-cifar10.md"
 COLUMNS = ("task", "model", "batch", "dtype", "implementation", "images/s", "of matmul peak")
 
 
+def facts() -> list[str]:
+    """Lines of the README's table: the few figures that a newcomer asks for."""
+    (accuracy, _), (speed,) = (tables(path.read_text().splitlines()) for path in (NANO, SPEED))
+    small, quantised = accuracy[2], next(row for row in accuracy if row[2] == "LiteRT int8")
+    rate = {(row[0], row[1], row[3], row[4]): row[5] for row in columns(speed)}
+    b16 = ("inference", "mixer_b16")
+    return [
+        "| what | measured |",
+        "| --- | ---: |",
+        f"| Mixer-Nano on CIFAR-10's test images, {small[1]} parameters | {small[3]} |",
+        f"| the same as LiteRT int8, {quantised[5]} MB | {quantised[3]} |",
+        f"| Mixer-B/16, float32, images/s | {rate[*b16, 'float32', 'keras_mixer (TensorFlow)']} |",
+        f"| the same in timm under `torch.compile` | {rate[*b16, 'float32', 'timm, compiled']} |",
+        f"| Mixer-B/16, LiteRT dynamic int8, images/s | {rate[*b16, 'dynamic int8', 'keras_mixer under LiteRT']} |",
+        "",
+        "The rates are of two CPU cores; [docs/speed.md](docs/speed.md) says which and has the other rows.",
+    ]
+
+
 def speed() -> list[str]:
-    """Lines of the speed section: some columns of the recorded table."""
+    """Lines of the page on speed: some columns of the recorded table."""
     lines = SPEED.read_text().splitlines()
     made = next(line for line in lines if line.startswith("Made by"))
     (table,) = tables(lines)
-    keep = [table[0].index(column) for column in COLUMNS]
     return [
-        "## Speed",
-        "",
         made,
-        "Spreads, versions and the rest are in [benchmarks/speed_cpu.md](benchmarks/speed_cpu.md).",
+        "Spreads, versions and the rest are in [benchmarks/speed_cpu.md](../benchmarks/speed_cpu.md).",
         "",
-        *("| " + " | ".join(row[place] for place in keep) + " |" for row in table),
+        *("| " + " | ".join(row) + " |" for row in columns(table)),
         "",
     ]
 
 
+def columns(table: list[list[str]]) -> list[list[str]]:
+    """The columns of the speed table that the pages show."""
+    keep = [table[0].index(column) for column in COLUMNS]
+    return [[row[place] for place in keep] for row in table]
+
+
 def nano() -> list[str]:
     """Lines of Mixer-Nano's results: the tables of its model card."""
-    lines = NANO.read_text().splitlines()
-    accuracy, shuffled = tables(lines)
+    accuracy, shuffled = tables(NANO.read_text().splitlines())
     return [
         *("| " + " | ".join(row) + " |" for row in accuracy),
         "",
@@ -44,7 +66,7 @@ def nano() -> list[str]:
     ]
 
 
-SECTIONS = {"speed": speed, "nano": nano}
+SECTIONS = {"README.md": ("facts", facts), "docs/mixer_nano.md": ("nano", nano), "docs/speed.md": ("speed", speed)}
 
 
 def tables(lines: list[str]) -> list[list[list[str]]]:
@@ -58,25 +80,23 @@ def tables(lines: list[str]) -> list[list[list[str]]]:
     return found
 
 
-def updated(readme: str) -> str:
-    """The README with its sections renewed."""
-    for name, section in SECTIONS.items():
-        begin, end = f"<!-- {name}: written by `python -m benchmarks.readme` -->", f"<!-- /{name} -->"
-        before, rest = readme.split(begin)
-        readme = before + "\n".join([begin, *section(), end]) + rest.split(end)[1]
-    return readme
+def updated(page: str, name: str, section: Callable[[], list[str]]) -> str:
+    """The page with its section renewed."""
+    begin, end = f"<!-- {name}: written by `python -m benchmarks.readme` -->", f"<!-- /{name} -->"
+    before, rest = page.split(begin)
+    return before + "\n".join([begin, *section(), end]) + rest.split(end)[1]
 
 
 @click.command(help=__doc__)
 @click.option("--check", is_flag=True)
 def main(check):
-    path = ROOT / "README.md"
-    text = path.read_text()
-    if check:
-        sys.exit(
-            0 if updated(text) == text else "README.md does not show the recorded results: python -m benchmarks.readme"
-        )
-    path.write_text(updated(text))
+    for file, (name, section) in SECTIONS.items():
+        path = ROOT / file
+        text = path.read_text()
+        new = updated(text, name, section)
+        if check and new != text:
+            sys.exit(f"{file} does not show the recorded results: python -m benchmarks.readme")
+        path.write_text(new)
 
 
 if __name__ == "__main__":

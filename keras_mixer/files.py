@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, though the process may be killed or someone be reading where it writes."""
+"""Files that appear whole or not at all, even if the process is killed while it writes or another one is reading."""
 
 import contextlib
 import glob
@@ -9,20 +9,20 @@ import time
 from collections.abc import Iterator
 
 PARTIAL = ".partial-"
-_STALE = 24 * 3600  # seconds; who writes touches the file more often, so that no lock is needed
+# Seconds after which a partial file counts as left over. A writer touches its file more often, so no lock is needed.
+_STALE = 24 * 3600
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator[pathlib.Path]:
-    """Gives a path to write to beside `path`, and moves the file there once the block ends without an error.
+    """Yields a path beside `path` to write to, and moves the file to `path` if the block ends without an error.
 
-    Nothing is left of a block that fails; what a killed process left of the same file is removed after a day. The
-    partial file keeps the suffix of `path`, by which some writers choose their format, and no two writers share one.
-    Who may read the file is as for any file that the process makes.
+    A failed block leaves nothing behind. What a killed process left of the same file is removed after a day. The
+    partial file keeps the suffix of `path`, because some writers choose their format by it.
 
     Args:
-        path: The final name; its folder is made if need be. A file of that name is replaced in one step.
-        durable: Whether to force the file and its name to disk, so that it outlives a crash of the machine.
+        path: The final name. Its folder is made if needed, and an existing file is replaced in one step.
+        durable: Whether to force the file and its name to disk, so that they survive a crash of the machine.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,30 +33,30 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
         if durable:
             _sync(partial)
         partial.replace(path)
-        if durable and hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be opened
+        if durable and hasattr(os, "O_DIRECTORY"):  # other systems cannot open a folder
             _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:
-    """Removes what processes that were killed while they wrote left in `folder`, in which nobody else may be writing.
+    """Removes all partial files from `folder`. Call it only if nobody else is writing there.
 
     Args:
-        folder: The folder, not those in it; it need not exist.
+        folder: The folder, without the folders in it. It need not exist.
     """
     for partial in pathlib.Path(folder).glob(f"{PARTIAL}*"):
         partial.unlink(missing_ok=True)
 
 
 def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> None:
-    """Removes the partial files in `folder` that nobody has written to for a day; others may be in use.
+    """Removes partial files from `folder` if nobody has written to them for a day.
 
-    They only take room: what cannot be removed, as from a shared folder, stays.
+    A file that cannot be removed, for example on a shared disk, stays.
 
     Args:
-        folder: The folder; it need not exist.
-        of: The final name of those to remove; None for all.
+        folder: The folder. It need not exist.
+        of: The final name of the files to remove; None for all.
     """
     for stale in untouched_for_a_day(folder, f"{PARTIAL}*" if of is None else f"{PARTIAL}*-{glob.escape(of)}"):
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> N
 
 
 def untouched_for_a_day(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-    """What `pattern` finds in `folder` and nobody has changed for a day: left by a process that was killed."""
+    """Returns the paths in `folder` that match `pattern` and have not changed for a day."""
     found = []
     for path in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):  # another process may remove it too
