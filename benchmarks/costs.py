@@ -32,7 +32,7 @@ import json, pathlib, re, sys
 import keras, numpy as np
 import keras_mixer
 from keras_mixer.training import recipes, training_model
-from keras_mixer.training.distribution import choose
+from keras_mixer.training.devices.distribution import choose
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 keras.config.set_dtype_policy(sys.argv[1])

@@ -101,7 +101,7 @@ def measure(case: str, batches: int) -> dict:
 def ours(images):
     import tensorflow as tf
 
-    from keras_mixer.data.randaugment import DRAWS_PER_LAYER, randaugment
+    from keras_mixer.data.augmentation.randaugment import DRAWS_PER_LAYER, randaugment
 
     def augment(index):
         draws = tf.random.stateless_uniform((LAYERS, DRAWS_PER_LAYER), tf.stack([0, index]))

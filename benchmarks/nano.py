@@ -85,7 +85,7 @@ def main(run, images, fine_epochs, fine_rate, work):
     record_scores(model)
     shutil.copy(run / "history.csv", weights.with_suffix(".csv"))
     # Where the images lay on the machine of the run is of no use to others.
-    anywhere = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, dataset="./runs/cifar10_images"))
+    anywhere = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, name="./runs/cifar10_images"))
     weights.with_suffix(".json").write_text(anywhere.to_json())
     command = f"python -m benchmarks.nano RUN IMAGES --fine-epochs {fine_epochs:g} --fine-rate {fine_rate:g}"
     text = model_card(recipe, {"32 px": model, "64 px": larger}, reports, shuffled, command, fine_epochs)

@@ -1,4 +1,4 @@
-"""Reading a dataclass from JSON: every name and every type is checked, nothing is ignored."""
+"""Reading a dataclass from JSON: every name and every type is checked."""
 
 import dataclasses
 import math
@@ -6,20 +6,23 @@ import types
 import typing
 from typing import Any
 
+_EXAMPLES = {int: "[224, 224]", float: "[0.003, 0.01]", str: '["first", "second"]'}
+
 
 def read(cls, values: Any, prefix: str = ""):
     """Builds the dataclass `cls` from a JSON object.
 
-    Lists become tuples, and whole numbers floats, where those are wanted.
+    Lists become tuples, and whole numbers floats, where the field says so.
 
     Args:
-        cls: A dataclass of numbers, texts, truth values, tuples of them, and further such dataclasses.
-        values: What `json.loads` gave.
-        prefix: Stands before the names of the fields in messages, as "model.".
+        cls: A dataclass. Its fields are numbers, texts, truth values, tuples of them, JSON objects (`dict[str, Any]`),
+            and further such dataclasses.
+        values: The result of `json.loads`.
+        prefix: Stands before the names of fields in messages, such as "model.".
 
     Raises:
-        ValueError: If `values` is no JSON object, has an unknown field, lacks one without a default, or holds a value
-            of a wrong type, naming the field.
+        ValueError: If `values` is not a JSON object, a field is unknown or missing, or a value has a wrong type. The
+            message names the field.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{prefix.rstrip('.') or cls.__name__} must be a JSON object, but got {values!r}.")
@@ -48,6 +51,10 @@ def _value(kind, value, name: str):
         if not isinstance(value, (list, tuple)) or (kinds[-1] is not ... and len(value) != len(kinds)):
             raise ValueError(f"{name} must be a list such as {_EXAMPLES[kinds[0]]}, but got {value!r}.")
         return tuple(_value(kinds[0], item, name) for item in value)
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} must be a JSON object, but got {value!r}.")
+        return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -57,10 +64,8 @@ def _value(kind, value, name: str):
     return value
 
 
-_EXAMPLES = {int: "[224, 224]", float: "[0.003, 0.01]", str: '["first", "second"]'}
-
-
 def _member(kind: types.UnionType, value):
-    """The member of a union that a value is read as: a list as the tuple among them, anything else as the other."""
+    """Chooses the member of a union to read a value as: for a list the tuple, for anything else another member."""
     members = [member for member in kind.__args__ if member is not type(None)]
-    return next((one for one in members if isinstance(value, list) == (typing.get_origin(one) is tuple)), members[0])
+    wanted = isinstance(value, (list, tuple))
+    return next((one for one in members if wanted == (typing.get_origin(one) is tuple)), members[0])

@@ -5,7 +5,7 @@ This module needs TensorFlow, and is imported where a graph is made.
 
 import tensorflow as tf
 
-from keras_mixer.data.gif import first_frame, is_gif
+from keras_mixer.data.pixels import first_frame, is_gif
 from keras_mixer.images import MAX_PIXELS, PNG_START
 from keras_mixer.preprocessing import Preprocessing
 

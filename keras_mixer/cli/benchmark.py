@@ -1,37 +1,42 @@
 """`keras-mixer benchmark`: speed and cost of a model, beside what the papers report."""
 
+import math
+from collections.abc import Iterator, Sequence
+
 import click
 
-from keras_mixer.cli.figures import figures
-from keras_mixer.cli.growth import growth_to_picture
-from keras_mixer.cli.model_argument import model_help, open_model, weights_option
-from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.picture_file import PictureFile
-from keras_mixer.cli.startup import require_tensorflow_backend, start
+from keras_mixer.cli.options import PictureFile, model_help, open_model, weights_option
+from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
+
+PAPERS_IMAGE_SIZE = 224  # at which the papers count parameters and multiply-adds
+GROWTH_FACTORS = (1, 2, 3, 4)  # of the image's sides
+GROWTH_BATCH_SIZE = 16
 
 
 @click.command(epilog=model_help)
 @click.argument("model", required=False)
 @weights_option
-@click.option("--batch-size", "batch_sizes", type=click.IntRange(min=1), multiple=True, help="Only these, rising.")
 @click.option(
-    "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    help="Longest call of a batch.",
+    "--batch-size",
+    "batch_sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Measure only these sizes, rising; may be repeated.",
+)
+@click.option(
+    "--max-seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, help="Longest time of a batch."
 )
 @click.option(
     "--growth",
     type=PictureFile(".png", ".svg"),
-    help="Draw cost against the patches of an image, or its pixels where the model cuts none, to this file.",
+    help="Draw cost against the number of patches, or of pixels if the model has no patches, to this file.",
 )
 @click.option("--tradeoff", type=PictureFile(".png", ".svg"), help="Draw figure 2 of the paper to this file.")
 @json_option
 def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json):
-    """Measure images per second, operations, parameters and the share of the machine's matrix product that they use.
+    """Measure images per second, operations, parameters and the share of the machine's peak that the model reaches.
 
-    Without MODEL it prints the published tables.
+    Without MODEL, print the published tables.
     """
     import dataclasses
 
@@ -50,7 +55,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
     start("tensorflow", "keras")
     require_tensorflow_backend("Measuring speed and cost")
     opened, card = open_model(model, weights)
-    # First, for not every model can be taken to other sizes.
+    # First, because not every model can be resized.
     grown = {"growth": growth_to_picture(opened, growth)} if growth else {}
     measured = _measure(opened, card.name, batch_sizes, max_seconds) | grown
     published = reported.reported(card.name) or reported.reported(opened.name)
@@ -69,10 +74,11 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
     speed = evaluation.measure_throughput(model, batch_sizes or BATCH_SIZES, max_seconds=max_seconds)
     peak = evaluation.matmul_peak()
     cost = multiply_adds(model)
+    head = sum(layer.count_params() for layer in model.layers if layer.name == "head")
     return {
         "model": name,
         "parameters": model.count_params(),
-        "parameters_without_head": model.count_params() - _of_head(model),
+        "parameters_without_head": model.count_params() - head,
         "multiply_adds": cost,
         "framework_operations": evaluation.framework_flops(model),
         "best_batch_size": speed.best_batch_size,
@@ -85,12 +91,8 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
     }
 
 
-def _of_head(model) -> int:
-    return sum(layer.count_params() for layer in model.layers if layer.name == "head")
-
-
 def _show_reported(rows, as_json: bool = False) -> None:
-    """A table for each source, or all rows as JSON."""
+    """Prints a table for each source, or all rows as JSON."""
     import dataclasses
     import itertools
 
@@ -121,3 +123,99 @@ def _reported_row(row) -> dict:
         "M param.": row.parameters,
         "G MAdds": row.multiply_adds,
     }
+
+
+def figures(measured: dict, published: Sequence, image_size: tuple[int, int]) -> list[dict]:
+    """Returns the measured figures as rows of a table, beside those that the papers report.
+
+    Figures of `published`, rows of `keras_mixer.reported`, are left out where they are for another image size.
+    """
+    beside = _reported_figures(published, image_size)
+    rows = []
+    for key, quantity, value in _measured_figures(measured):
+        row = {"quantity": quantity, "measured": value}
+        rows.append(row | {"reported": beside.get(key)} if beside else row)
+    return rows
+
+
+def _measured_figures(measured: dict) -> Iterator[tuple[str, str, str]]:
+    yield "parameters", "parameters", f"{measured['parameters']:,}"
+    yield "parameters_without_head", "parameters without the head", f"{measured['parameters_without_head']:,}"
+    yield "multiply_adds", "multiply-adds per image, by formula", f"{measured['multiply_adds']:,}"
+    yield "", "operations per image, counted by TensorFlow", f"{measured['framework_operations']:,}"
+    for size, rate in measured["by_batch_size"].items():
+        yield "", f"images per second, batch of {size}", f"{rate:,.4g}"
+    cores = "1 core" if measured["cores"] == 1 else f"{measured['cores']} cores"
+    best = f"images per second and core, best (of {cores})"
+    yield "images_per_second_per_core", best, f"{measured['images_per_second_per_core']:,.4g}"
+    peak = f"{measured['matmul_peak'] / 1e9:,.4g} billion multiply-adds per second"
+    yield "", "matrix product, fastest", peak
+    yield "", "share of it that the model reaches", f"{100 * measured['fraction_of_peak']:.1f} %"
+    growth = measured.get("growth", {})
+    for name, exponent in growth.get("exponents", {}).items():
+        yield "", f"{name}: exponent of growth with {size_unit(growth)}", f"{exponent:.2f}"
+
+
+def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[str, str]:
+    """Returns what the sources report for images of this size, by the key of the measured figure."""
+    from keras_mixer.reported import MIXER
+
+    found: dict[str, list[str]] = {}
+
+    def add(key: str, text: str) -> None:
+        if text not in found.setdefault(key, []):
+            found[key].append(text)
+
+    for row in published:
+        if tuple(image_size) != (row.image_size, row.image_size):
+            continue
+        if row.parameters and row.image_size == PAPERS_IMAGE_SIZE:
+            # Only the Mixer's paper leaves the head out.
+            mixer = row.source.startswith(MIXER)
+            add("parameters_without_head" if mixer else "parameters", f"{row.parameters:g} million")
+        if row.multiply_adds:
+            add("multiply_adds", f"{row.multiply_adds:g} billion")
+        if row.images_per_second:
+            add("images_per_second_per_core", f"{row.images_per_second:,} of a {row.hardware}")
+    return {key: ", ".join(texts) for key, texts in found.items()}
+
+
+def growth_to_picture(model, path: str) -> dict:
+    """Measures a model at several image sizes, draws its costs against them, and returns both.
+
+    Raises:
+        ValueError: If the model cannot be resized.
+    """
+    from keras_mixer import evaluation, weights
+    from keras_mixer.evaluation.pictures import draw_growth
+    from keras_mixer.models import multiply_adds
+    from keras_mixer.visualization import save_figure
+
+    sizes: dict[str, list[int]] = {}
+    costs: list[float] = []
+    seconds: list[float] = []
+    for factor in GROWTH_FACTORS:
+        height, width = (factor * side for side in model.input_shape[1:3])
+        larger = weights.change_resolution(model, (height, width), method="resample")
+        speed = evaluation.measure_throughput(larger, [GROWTH_BATCH_SIZE], max_seconds=float("inf"))
+        for unit, size in _sizes(larger).items():
+            sizes.setdefault(unit, []).append(size)
+        costs.append(multiply_adds(larger))
+        seconds.append(1.0 / speed.best)
+    drawn: dict[str, list[float]] = {"multiply-adds per image": costs, "seconds per image": seconds}
+    unit = size_unit(sizes)
+    save_figure(draw_growth(sizes[unit], drawn, unit), path)
+    exponents = {name: evaluation.growth_exponent(sizes[unit], values) for name, values in drawn.items()}
+    return {**sizes, "multiply_adds": costs, "seconds": seconds, "exponents": exponents}
+
+
+def size_unit(measured: dict) -> str:
+    """Returns what costs are drawn against: patches as in the paper, or pixels for a model without patches."""
+    return "patches" if "patches" in measured else "pixels"
+
+
+def _sizes(model) -> dict[str, int]:
+    from keras_mixer.layers import PatchEmbedding
+
+    patches = [math.prod(layer.grid) for layer in model.layers if isinstance(layer, PatchEmbedding)]
+    return {"pixels": math.prod(model.input_shape[1:3])} | ({"patches": patches[0]} if patches else {})

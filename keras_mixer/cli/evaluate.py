@@ -1,60 +1,60 @@
 """`keras-mixer evaluate`: the accuracy of trained models, in any of their forms, on one split."""
 
+import pathlib
+
 import click
 
-from keras_mixer.cli.dataset_options import dataset_options, specification
-from keras_mixer.cli.model_argument import open_model, weights_option
-from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.picture_file import PictureFile
-from keras_mixer.cli.startup import start
+from keras_mixer.cli.options import PictureFile, dataset_options, open_model, specification, weights_option
+from keras_mixer.cli.output import json_option, show, start
 
 MAX_CLASSES_SHOWN = 100
+DATASETS = """\b
+ImageNet:       --dataset imagenet2012 --split validation
+ImageNet-v2:    --dataset imagenet_v2
+ImageNet ReaL:  --real
+"""
 
 
-@click.command()
+@click.command(epilog=DATASETS)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @weights_option
 @dataset_options
-@click.option("--real", is_flag=True, help="ImageNet's validation images, by their own and by the ReaL labels.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--real", is_flag=True, help="Use ImageNet's validation images, with their own and with the ReaL labels.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64)
 @click.option(
     "--sheet", type=PictureFile(".png", ".pdf", ".svg"), help="Also draw predictions of the first MODEL to this file."
 )
 @click.option(
     "--confusion",
     type=PictureFile(".csv", ".png", ".svg"),
-    help="Also write what the first MODEL takes for what: counts to a .csv file, or a .png or .svg picture. --json "
-    "holds the counts of up to 100 classes.",
+    help="Also write the confusion matrix of the first MODEL: counts to a .csv file, or a .png or .svg picture. --json "
+    "has the counts of up to 100 classes.",
 )
 @json_option
 def command(
     models, weights, dataset, split, data_dir, limit, corrupt_limit, real, batch_size, sheet, confusion, as_json
 ):
-    r"""Measure the accuracy of trained models on the split that their card names, or on another one.
+    """Measure the accuracy of trained models on the split that their card names, or on another one.
 
     MODEL is a run folder, a .keras file, a SavedModel folder, an exported .tflite, .onnx or .xml file, or the name of
-    a variant with --weights. Several models are measured on the same images, and compared with the first.
-
-    \b
-    ImageNet: --dataset imagenet2012 --split validation
-    ImageNet-v2: --dataset imagenet_v2
-    ImageNet ReaL: --real
-    A model of 21,843 classes is measured by its scores for the 1,000 of them.
+    a variant with --weights. Several models are measured on the same images, and compared with the first. On ImageNet,
+    a model of 21,843 classes is measured by its scores for the 1,000 classes of the dataset.
     """
     start("tensorflow", "keras")
-    from keras_mixer.cli.confusion import write_confusion
-    from keras_mixer.evaluation import EvaluationSplit, measure, on_classes, save_prediction_sheet
+    from keras_mixer.evaluation import EvaluationSplit, measure, on_classes, real_dataset, save_prediction_sheet
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
     if real and corrupt_limit:
-        raise ValueError("--real has labels for every image in turn: mend the dataset, and leave out --corrupt-limit.")
+        raise ValueError(
+            "--real has a label for every image in order: mend the dataset, and leave out --corrupt-limit."
+        )
     opened = {model: _open(model, weights) for model in models}
     cards = [card for _, card in opened.values()]
     for model, (_, card) in opened.items():
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
-    spec = _real(data_dir) if real else specification(cards[0], dataset, split, data_dir)
+    spec = real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
     images = EvaluationSplit(
         cards[0], spec, batch_size=batch_size, limit=limit, corrupt_limit=corrupt_limit, subset=True
     )
@@ -75,15 +75,15 @@ def command(
         shares = next(iter(accuracies.values())).per_class
         percents = [None if share is None else 100 * share for share in shares]
         show([{"class": name, "top-1 %": value} for name, value in zip(class_names, percents, strict=True)])
-    # Pictures last: what was measured is on the screen whatever becomes of them.
+    # Pictures come last, so that the results are on the screen even if drawing fails.
     if confusion:
-        write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
+        _write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
     if sheet:
         save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
 
 
 def _open(model: str, weights: str | None):
-    """The classifier and its card, with the published class names of a variant's weights."""
+    """Returns the classifier and its card, with the published class names of a variant's weights."""
     import dataclasses
 
     from keras_mixer.evaluation import keras_predictor, open_classifier
@@ -93,16 +93,10 @@ def _open(model: str, weights: str | None):
     if weights is None and model not in ARCHITECTURES:
         return open_classifier(model)
     published = next((entry for entry in available(model) if entry.name == weights), None)
-    names = names_of(published) if published else ()  # before much is fetched for classes of which none is known
+    names = names_of(published) if published else ()  # an error for unknown classes comes before the download
     opened, card = open_model(model, weights)
     names = names or wordnet_ids(opened.output_shape[-1])
     return keras_predictor(opened), dataclasses.replace(card, class_names=names)
-
-
-def _real(data_dir: str | None):
-    from keras_mixer.evaluation import real_dataset
-
-    return real_dataset(data_dir)
 
 
 def _real_accuracies(accuracies: dict, dataset, limit: int | None) -> dict:
@@ -132,3 +126,21 @@ def _table_row(model: str, accuracy, real: float | None = None, real_examples: i
         row["agreement %"] = 100 * accuracy.agreement
         row["largest logit difference"] = accuracy.largest_logit_difference
     return row
+
+
+def _write_confusion(counts, class_names, path: str, title: str) -> None:
+    """Writes the counts with the names of the classes before rows and columns, or draws them."""
+    target = pathlib.Path(path)
+    if target.suffix != ".csv":
+        from keras_mixer.evaluation.pictures import draw_confusion
+        from keras_mixer.visualization import save_figure
+
+        save_figure(draw_confusion(counts, class_names, title), target)
+        return
+    import csv
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true class", *class_names])
+        writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))

@@ -5,9 +5,8 @@ import os
 import click
 
 from keras_mixer.artefacts import FORMATS
-from keras_mixer.cli.dataset_options import dataset_options, specification
-from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.startup import require_tensorflow_backend, start
+from keras_mixer.cli.options import dataset_options, specification
+from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
 
 BREACH = 1
 
@@ -27,9 +26,9 @@ class _FormatName(click.ParamType):
 
 
 class _SeveralFormats(click.Command):
-    """Reads `--formats a b c` as `--formats a --formats b --formats c`, which is all that Click knows.
+    """Reads `--formats a b c`, as version 0.1 wrote it, like `--formats a --formats b --formats c`.
 
-    What follows and is no path is taken for a format too: if it is none, the error lists the formats.
+    Words after a format that are not paths are taken for formats too; the error for an unknown one lists the formats.
     """
 
     def parse_args(self, ctx, args):
@@ -56,26 +55,28 @@ def _is_path(argument: str) -> bool:
     multiple=True,
     type=_FormatName(),
     default=("saved_model", "litert"),
-    show_default=True,
-    help="One or more, separated by spaces.",
+    help="May be repeated: --formats onnx --formats litert.",
 )
+@click.option("--output", type=click.Path(file_okay=False), default="saved_models", help="Parent of NAME.")
+@click.option("--name", help="Name under which a server knows the model; by default that of the card.")
 @click.option(
-    "--output", type=click.Path(file_okay=False), default="saved_models", show_default=True, help="Parent of NAME."
+    "--serving", is_flag=True, help="Also write NAME-serving, which has all that TF Serving needs to run the model."
 )
-@click.option("--name", help="Name of the model, by which a server knows it; the card's by default.")
-@click.option("--serving", is_flag=True, help="Also write NAME-serving: all that TF Serving needs to run it.")
 @dataset_options
 @json_option
 @click.pass_context
 def command(context, run, formats, output, name, serving, dataset, split, data_dir, limit, corrupt_limit, as_json):
     """Write SavedModel, LiteRT and other artefacts of a trained model, and measure what each costs.
 
-    RUN is a run folder or a .keras file with its card. Everything goes to OUTPUT/NAME, laid out as a TF Serving model
-    base path: a SavedModel takes the next version number there. Each artefact is measured on the split that the card
-    names, or on another one; the results are printed and written to report.json. An artefact that loses more accuracy
-    than its format may is named and makes the exit status 1. A file stays where it is; a SavedModel becomes no version,
-    which a server would load, but is put into OUTPUT/NAME/withheld. Where neither the card nor --dataset names a
-    dataset, as for published weights, artefacts are compared with the model on random images, without an accuracy.
+    RUN is a run folder or a .keras file with its card. Everything goes to OUTPUT/NAME, which is laid out as a TF
+    Serving model base path: a SavedModel becomes the next version there. Each artefact is measured on the split that
+    the card names, or on another one. The results are printed and written to report.json.
+
+    If an artefact loses more accuracy than its format allows, the exit status is 1 and a line names the artefact. A
+    file stays where it is. A SavedModel goes to OUTPUT/NAME/withheld instead, where no server loads it.
+
+    Without a dataset from the card or --dataset, as for published weights, artefacts are compared with the model on
+    random images and no accuracy is measured.
     """
     import dataclasses
     import pathlib
@@ -113,7 +114,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
 
 
 def _row(row) -> dict:
-    # Few digits and short names: eighty columns hold the table. report.json has all digits, the files and the limits.
+    # Few digits and short names keep the table within 80 columns; report.json has all digits, the files and the limits.
     return {
         "artefact": row.artefact.replace("_", " ") + (f" ({row.note})" if row.note else ""),
         "MB": None if row.bytes is None else float(f"{row.bytes / 1e6:.3g}"),

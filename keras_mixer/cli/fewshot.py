@@ -1,26 +1,30 @@
-"""`keras-mixer fewshot`: how well a few images per class tell the classes apart by a model's features."""
+"""`keras-mixer fewshot`: how well a model's features separate classes, learned from a few images of each."""
 
 import click
 
-from keras_mixer.cli.model_argument import model_help, open_model, weights_option
-from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.positive_number import PositiveNumber
-from keras_mixer.cli.startup import start
+from keras_mixer.cli.options import PositiveNumber, data_dir_option, model_help, open_model, weights_option
+from keras_mixer.cli.output import json_option, show, start
 
 
 @click.command(epilog=model_help)
 @click.argument("model")
 @weights_option
 @click.option("--dataset", metavar="NAME", help="TFDS name or folder; by default the one of the model's card.")
-@click.option("--train-split", default="train", show_default=True, help="Split that the few images come from.")
+@click.option("--train-split", default="train", help="Split that the few images come from.")
 @click.option("--test-split", help="Split to measure on; by default the one of the card, or test.")
-@click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS datasets are stored.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure on the first N test images alone.")
-@click.option("--shots", type=click.IntRange(min=1), multiple=True, default=(1, 5, 10, 25), show_default=True)
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Random choices of images.")
-@click.option("--penalty", type=PositiveNumber(), default=2.0**10, show_default=True)
+@data_dir_option
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure only on the first N test images.")
+@click.option(
+    "--shots",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1, 5, 10, 25),
+    help="Images per class; may be repeated.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Random choices of images.")
+@click.option("--penalty", type=PositiveNumber(), default=2.0**10)
 @click.option("--sweep", is_flag=True, help="Try the penalties 2^-10 to 2^19 instead.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64)
 @json_option
 def command(
     model, weights, dataset, train_split, test_split, data_dir, limit, shots, seeds, penalty, sweep, batch_size, as_json
@@ -60,7 +64,7 @@ def command(
 
 
 def _chosen(source, classes: int, shots: int, seeds):
-    """The images that any seed chooses, by their labels alone, and where in them those of each seed are."""
+    """Returns a source of the images that any seed chooses, and the positions in it of those of each seed."""
     import numpy as np
 
     from keras_mixer.evaluation import choose_shots

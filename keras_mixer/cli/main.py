@@ -1,4 +1,4 @@
-"""The group `keras-mixer`: finds a sub-command, runs it, and turns errors into one line and an exit status."""
+"""The group `keras-mixer`: it runs a sub-command, and turns errors into one line and an exit status."""
 
 import importlib
 import logging
@@ -7,26 +7,26 @@ import sys
 
 import click
 
-# Name -> one line of help. The module `keras_mixer.cli.<name>`, dashes as underscores, is imported only when it runs.
+# Name -> one line of help. The module `keras_mixer.cli.NAME`, with underscores for dashes, is imported when it runs.
 COMMANDS = {
     "train": "Train or fine-tune a model by a recipe.",
-    "evaluate": "Measure the accuracy of a trained model.",
-    "predict": "Classify images: files, folders, parquet; here or on a Ray cluster.",
+    "evaluate": "Measure the accuracy of trained models.",
+    "predict": "Classify images in files, folders and parquet, here or on a Ray cluster.",
     "export": "Write SavedModel, LiteRT and other artefacts, and measure what each costs.",
-    "serve": "Answer TF Serving's REST and gRPC on this machine, for development.",
+    "serve": "Serve models as TF Serving does by REST and gRPC, for development.",
     "fewshot": "Probe a model's features with a few images per class.",
-    "invariance": "Train on permuted images: which architectures do not mind.",
-    "benchmark": "Measure speed and cost, beside what the papers report.",
+    "invariance": "Train architectures on permuted images.",
+    "benchmark": "Measure speed and cost, beside the figures of the papers.",
     "visualize": "Draw what a model has learned.",
     "weights": "List, download and verify the published weights.",
-    "tpu-check": "Compile a training step for a TPU that is not here: memory, FLOPs, largest batch.",
+    "tpu-check": "Compile a training step for TPUs without one: memory, FLOPs, largest batch.",
 }
 
 BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
 
 
 class _LazyGroup(click.Group):
-    """Knows its sub-commands by name and help line, and imports one only to run it."""
+    """Lists its sub-commands without importing them."""
 
     def list_commands(self, ctx):
         return list(COMMANDS)
@@ -41,16 +41,16 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="keras_mixer")
 def keras_mixer_command():
     """MLP-Mixer for Keras: train, evaluate, predict, export, serve.
 
     Exit status: 0 success, 2 bad usage or bad input, 1 a fault. Set KERAS_MIXER_TRACEBACK=1 to see a fault's traceback.
     """
-    # TensorFlow's start-up notices say nothing to a user of the command line.
+    # TensorFlow's start-up notices do not help a user of the command line.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # A filter, for TensorFlow's converters set the level back.
+    # A filter, because TensorFlow's converters reset the level.
     logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
@@ -83,7 +83,7 @@ def _run(arguments: list[str] | None) -> int:
 def _one_line(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        # Without the number that Python puts before.
+        # Without the error number that Python puts first.
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
         text = f"{' -> '.join(names)}: {error.strerror}."
     return " ".join(text.split()) or type(error).__name__

@@ -1,15 +1,24 @@
-"""How every sub-command shows a result: a table for people, or JSON with `--json`."""
+"""What every sub-command prints: a table for people, or JSON with `--json`; and a quiet start of the frameworks."""
 
+import contextlib
+import importlib
 import json
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 
 import click
+
+from keras_mixer.extras import require
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = False) -> None:
-    """Prints rows of equal keys as a table, or as a JSON list with the values untouched."""
+    """Prints rows of equal keys as a table, or as a JSON list with the values untouched.
+
+    Cells are never wrapped or cut, so that names can be copied: a long table is wider than the terminal.
+    """
     if as_json:
         click.echo(json.dumps(list(rows), indent=2, default=str))
         return
@@ -17,14 +26,17 @@ def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = Fals
     from rich.table import Table
     from rich.text import Text
 
-    # Names of files and classes may hold what Rich would take for markup or an emoji.
+    # `Text`, because names of files and classes may hold what Rich would take for markup or an emoji.
     table = Table(title=None if title is None else Text(title, "table.title"), title_justify="left")
     for column in rows[0] if rows else ():
         numeric = all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
-        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def _cell(value) -> str:
@@ -33,3 +45,42 @@ def _cell(value) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def start(*frameworks: str) -> None:
+    """Imports frameworks without the notices that they print while they load.
+
+    Raises:
+        ImportError: If one is not installed; the message says how to install it.
+    """
+    require(*frameworks, extra="tensorflow", purpose="This command")
+    with _silent_standard_error():
+        for name in frameworks:
+            importlib.import_module(name)
+
+
+def require_tensorflow_backend(what: str) -> None:
+    """Raises ValueError unless Keras computes by TensorFlow; `what` begins the message, such as "Exporting"."""
+    import keras
+
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"{what} needs KERAS_BACKEND=tensorflow, but it is {backend}. A model trained on another backend loads "
+            "there as it is."
+        )
+
+
+@contextlib.contextmanager
+def _silent_standard_error() -> Iterator[None]:
+    """Discards all output to the file descriptor of standard error, because libraries in C++ write to it directly."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

@@ -1,57 +1,63 @@
 """`keras-mixer predict`: the most likely classes of images, in a table or in parquet files, here or on a cluster."""
 
+import contextlib
 import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 
 import click
 
-from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.positive_number import PositiveNumber
-from keras_mixer.cli.predict_job import JobOptions, run_job
-from keras_mixer.cli.startup import start
+from keras_mixer.cli.options import PositiveNumber
+from keras_mixer.cli.output import json_option, show, start
+
+EXAMPLES = """\b
+keras-mixer predict --model runs/digits digits/*.png
+keras-mixer predict --model runs/photos photos/ --output predictions/
+keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/predictions --engine ray
+"""
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path())
 @click.option(
     "--model", required=True, type=click.Path(exists=True), help="Run folder, .keras file or exported artefact."
 )
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to show of each image.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images per call.")
+@click.option("--top", type=click.IntRange(min=1), default=5, help="Classes to show for each image.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images per call.")
 @click.option("--image-column", help="Column of encoded images in parquet files; by default the only one of bytes.")
-@click.option("--id-column", help="Column of unique names in them; path, id or the row's number by default.")
-@click.option("--output", metavar="URI", help="Folder of parquet files to write instead of a table; can be resumed.")
-@click.option("--part-size", type=click.IntRange(min=1), default=1024, show_default=True, help="Images per part file.")
-@click.option("--retry-errors", is_flag=True, help="Try again what an earlier run could not read.")
+@click.option("--id-column", help="Column of unique names in them; by default path, id or the number of the row.")
+@click.option(
+    "--output", metavar="URI", help="Folder of parquet files to write instead of a table; the job can be resumed."
+)
+@click.option("--part-size", type=click.IntRange(min=1), default=1024, help="Images per part file.")
+@click.option("--retry-errors", is_flag=True, help="Try images again that an earlier run could not read.")
 @click.option("--restart", is_flag=True, help="Delete the predictions that an earlier run left in the output.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, else one is started on this machine.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local")
+@click.option("--ray-address", help="Ray cluster; by default that of RAY_ADDRESS, or a new one on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
-@click.option("--worker-cpus", type=PositiveNumber(), default=1.0, show_default=True)
-@click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0, show_default=True)
+@click.option("--worker-cpus", type=PositiveNumber(), default=1.0)
+@click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0)
 @json_option
 @click.pass_context
 def command(context, images, model, output, engine, as_json, image_column, id_column, **options):
-    r"""Classify images (JPEG, PNG or GIF).
+    """Classify images (JPEG, PNG or GIF).
 
-    IMAGE is a file, a folder with images at any depth, a glob, or a parquet file with a column of encoded images; a
-    path, or a URI such as s3://bucket/folder.
+    IMAGE is a file, a folder with images at any depth, a glob, or a parquet file with a column of encoded images. It is
+    a path, or a URI such as s3://bucket/folder.
 
-    Without --output, results are printed. An image that cannot be read gives one line on the standard error; the
-    others are classified all the same, and the exit status is 2.
+    Without --output, the results are printed. An image that cannot be read gives one line on standard error and makes
+    the exit status 2; the others are still classified.
 
     With --output, each image becomes a row of path, classes, labels, scores and error. Run the same command again to
-    go on after an interruption: what is done is not done again. --engine ray deals the images out to the workers of a
-    Ray cluster.
-
-    \b
-    keras-mixer predict --model runs/digits digits/*.png
-    keras-mixer predict --model runs/photos photos/ --output predictions/
-    keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/predictions --engine ray
+    go on after an interruption: nothing is done twice. --engine ray divides the images among the workers of a Ray
+    cluster.
     """
     columns = {"image_column": image_column, "id_column": id_column}
     if output is not None:
         start("tensorflow", "keras")
-        row = run_job(JobOptions(engine=engine, **options), images, model, output, columns)
+        row = _run_job(SimpleNamespace(engine=engine, **options), images, model, output, columns)
         show([row], title=f"Predictions in {output}", as_json=as_json)
         return
     if engine == "ray" or options["restart"] or options["retry_errors"]:
@@ -62,7 +68,7 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
 
 
 def _show(predictions, as_json: bool) -> int:
-    """Shows the best classes of each image, and returns the number of those that have none."""
+    """Shows the best classes of each image, and returns the number of images that could not be read."""
     rows: list[dict] = []
     failures = 0
     try:
@@ -75,7 +81,7 @@ def _show(predictions, as_json: bool) -> int:
                 {"image": path if rank == 1 or as_json else "", "rank": rank, "class": name, "score": score}
                 for rank, (name, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), start=1)
             ]
-    finally:  # what came before an error that ends the run is shown too
+    finally:  # after an error, the results before it are still shown
         if rows:
             show(rows, as_json=as_json)
     if as_json and not rows:
@@ -84,7 +90,7 @@ def _show(predictions, as_json: bool) -> int:
 
 
 def _predictions(images, model, columns, top, batch_size):
-    """The name of each image, as it was given where that is the name of a file, with its prediction, in order."""
+    """Yields the name of each image, as given if it is a file, with its prediction, in order."""
     from keras_mixer.evaluation import open_classifier
     from keras_mixer.prediction import Prediction, classify, find_images
 
@@ -105,3 +111,82 @@ def _predictions(images, model, columns, top, batch_size):
         for name in (name for shard in found[argument] for name in shard.names):
             itself = os.path.abspath(os.path.expanduser(argument)) == name
             yield argument if itself else name, next(predictions)
+
+
+def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> dict:
+    """Predicts what is missing in the output, and returns a row that says what was done.
+
+    Raises:
+        ValueError: If there are no images or no model, or if the output is of another model or another table.
+        RuntimeError: If images are missing or repeated at the end.
+    """
+    from keras_mixer.evaluation import open_classifier
+    from keras_mixer.prediction import PredictionStore, check_card, find_images, fingerprint, left_over, names_by_table
+
+    opened = None
+    if options.engine == "ray":
+        check_card(model)  # opening it would take this machine's GPU memory from the workers
+    else:
+        opened = open_classifier(model)
+    store = PredictionStore(output)
+    shards = find_images(images, leave_out=store.location, **columns)
+    made_by = {"format": 1, "model": fingerprint(model), "top": options.top, **columns}
+    store.open(made_by, restart=options.restart)
+    store.admit(names_by_table(shards))  # before rows of errors go, because their names count too
+    left = left_over(shards, store.done(retry_errors=options.retry_errors))
+    total = sum(len(shard.names) for shard in shards)
+    missing = sum(len(shard.names) for shard in left)
+    began = time.monotonic()
+    if left:
+        # Ray prints notices, such as that a worker died, to standard output, which is for the result.
+        with contextlib.redirect_stdout(sys.stderr):
+            _watch(_parts(options, store, left, model, opened), missing)
+    seconds = time.monotonic() - began
+    lost = sum(len(shard.names) for shard in left_over(shards, store.done()))
+    if lost:
+        raise RuntimeError(f"{lost:,} of {total:,} images have no prediction; run the same command again.")
+    repeated = store.repeated()
+    if repeated:
+        raise RuntimeError(
+            f"{len(repeated):,} images have more than one row in {output}, among them {repeated[0]}: several runs "
+            f"wrote there at the same time. Run the same command again, alone, with --restart."
+        )
+    rows, errors = store.counts()
+    return {
+        "images": total,
+        "predicted now": missing,
+        "rows in the output": rows,
+        "of them unreadable": errors,
+        "seconds": round(seconds, 1),
+        "images/s": round(missing / seconds, 1) if missing else None,
+    }
+
+
+def _parts(options, store, shards, model: str, opened):
+    from keras_mixer.prediction import Job, RayWorkers, packed, predict_on_ray, predict_to_store
+
+    job = Job(store, options.top, options.batch_size, options.part_size)
+    if options.engine == "ray":
+        workers = RayWorkers(options.workers, options.worker_cpus, options.worker_gpus)
+        return predict_on_ray(job, packed(model), shards, workers, address=options.ray_address)
+    predictor, card = opened
+    return predict_to_store(job, predictor, card, shards)
+
+
+def _watch(parts: Iterable, total: int) -> None:
+    """Consumes parts, and shows images done, unreadable ones and the rate on standard error."""
+    from keras_mixer.progress import Progress
+
+    began = time.monotonic()
+    done = errors = 0
+    workers: set = set()
+
+    def note() -> str:
+        rate = done / max(time.monotonic() - began, 1e-9)
+        return f"{rate:,.1f} images/s  {errors:,} unreadable  workers: {len(workers)}"
+
+    with Progress("Predicting", total, "images") as bar:
+        for part in parts:
+            done, errors = done + part.images, errors + part.errors
+            workers.add(part.worker)
+            bar.update(done, note)

@@ -1,58 +1,52 @@
-"""`keras-mixer serve`: TF Serving's wire on this machine, for development."""
+"""`keras-mixer serve`: a server with TF Serving's REST and gRPC interface, for development."""
 
 import functools
 import logging
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from keras_mixer.cli.positive_number import PositiveNumber
-from keras_mixer.cli.startup import start
+from keras_mixer.cli.options import PositiveNumber
+from keras_mixer.cli.output import start
 
 
 @click.command("serve")
 @click.argument("base_paths", nargs=-1, type=click.Path(path_type=Path), metavar="BASE_PATH...")
-@click.option("--name", help="The model's name in the address; by default the folder's.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--rest-port", default=8501, show_default=True, help="REST port; 0 takes a free one.")
+@click.option("--name", help="Name of the model in the address; by default that of the folder.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--rest-port", default=8501, help="REST port; 0 takes a free one.")
 @click.option("--port", type=int, help="gRPC port, 8500 by default; 0 takes a free one.")
 @click.option("--no-grpc", is_flag=True, help="Serve REST only.")
-@click.option("--versions", default="latest", show_default=True, help="latest, all, or numbers such as 1,3.")
-@click.option("--label", "labels", multiple=True, metavar="LABEL=VERSION", help="Name a version; may be repeated.")
-@click.option("--model-config-file", type=click.Path(path_type=Path), help="TF Serving's models.config.")
-@click.option("--batching-parameters-file", type=click.Path(path_type=Path), help="TF Serving's batching parameters.")
-@click.option("--no-batching", is_flag=True, help="Run every request by itself.")
-@click.option("--max-batch-size", type=int, help="Most rows of one batch, 32 by default.")
-@click.option("--batch-timeout-micros", type=int, help="How long a request waits for company, 2000 by default.")
 @click.option(
-    "--max-body-mb", type=PositiveNumber(), default=32.0, show_default=True, help="Largest request body, in MiB."
+    "--versions",
+    multiple=True,
+    default=("latest",),
+    help="latest, all, or a number; may be repeated: --versions 1 --versions 3.",
 )
+@click.option("--label", "labels", multiple=True, metavar="LABEL=VERSION", help="Name of a version; may be repeated.")
+@click.option("--model-config-file", type=click.Path(path_type=Path), help="A models.config as TF Serving reads it.")
 @click.option(
-    "--max-image-megapixels",
-    type=PositiveNumber(),
-    default=32.0,
-    show_default=True,
-    help="Largest image that is decoded.",
+    "--batching-parameters-file", type=click.Path(path_type=Path), help="Batching parameters as TF Serving reads them."
 )
-@click.option(
-    "--poll-seconds",
-    type=PositiveNumber(),
-    default=1.0,
-    show_default=True,
-    help="How often new versions are looked for.",
-)
+@click.option("--no-batching", is_flag=True, help="Run every request alone.")
+@click.option("--max-batch-size", type=int, help="Greatest number of rows in a batch, 32 by default.")
+@click.option("--batch-timeout-micros", type=int, help="How long a request waits for others, 2000 by default.")
+@click.option("--max-body-mb", type=PositiveNumber(), default=32.0, help="Largest request body, in MiB.")
+@click.option("--max-image-megapixels", type=PositiveNumber(), default=32.0, help="Largest image that is decoded.")
+@click.option("--poll-seconds", type=PositiveNumber(), default=1.0, help="How often new versions are looked for.")
 def command(base_paths, **options):
-    """Answers TF Serving's REST and gRPC for the SavedModels of BASE_PATH, such as saved_models/digits.
+    """Serve the SavedModels of BASE_PATH, such as saved_models/digits, as TF Serving does by REST and gRPC.
 
-    BASE_PATH holds numbered version folders; new ones are loaded as they appear. It may also be a bundle that
-    `keras-mixer export --serving` has written: its models.config, which is read again as it changes, says which
-    versions are served. This server is for development: for production take TF Serving, KServe or Ray Serve, which
-    read the same folders.
+    BASE_PATH holds numbered version folders; new ones are loaded when they appear. It may also be a bundle from
+    `keras-mixer export --serving`: its models.config says which versions are served, and is read again when it changes.
+
+    This server is for development. For production use TF Serving, KServe or Ray Serve, which read the same folders.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say of a port in use, the error says too
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the error for a port in use says it better
     start("tensorflow")
     from keras_mixer.serving import Limits, Server
 
@@ -73,8 +67,12 @@ def command(base_paths, **options):
         reread=reread,
     )
     stop = threading.Event()
-    # A second signal finds the default handler, and ends the process at once.
-    before = {number: signal.signal(number, _once(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number, _frame):
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with server:
             _announce(server)
@@ -83,14 +81,6 @@ def command(base_paths, **options):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _once(stop: threading.Event):
-    def handle(number, _frame):
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    return handle
 
 
 def _announce(server) -> None:
@@ -104,7 +94,7 @@ def _announce(server) -> None:
 
 
 def _models(base_paths, options) -> tuple:
-    """The models to serve, and a function that gives their settings as they are later."""
+    """Returns the models to serve, and a function that reads their settings again."""
     from keras_mixer.serving import ModelConfig, read_model_config
 
     config = options["model_config_file"]
@@ -112,7 +102,7 @@ def _models(base_paths, options) -> tuple:
         config, base_paths = base_paths[0] / "models.config", ()
     single = {key: options[key] for key in ("name", "labels") if options[key]}
     if config is not None:
-        if base_paths or single or options["versions"] != "latest":
+        if base_paths or single or options["versions"] != ("latest",):
             raise click.UsageError(
                 f"{config} names the models, their versions and labels by itself: give no BASE_PATH, --name, "
                 f"--label or --versions beside it."
@@ -135,13 +125,16 @@ def _label(text: str) -> tuple[str, int]:
     return label, int(version)
 
 
-def _versions(text: str):
-    if text in ("latest", "all"):
-        return text
+def _versions(texts: Sequence[str]):
+    words = [word for text in texts for word in text.split(",")]  # version 0.1 took 1,3
+    if words in (["latest"], ["all"]):
+        return words[0]
     try:
-        return tuple(int(number) for number in text.split(","))
+        return tuple(int(word) for word in words)
     except ValueError:
-        raise click.UsageError(f"--versions takes latest, all or numbers such as 1,3, but got {text!r}.") from None
+        raise click.UsageError(
+            f"--versions takes latest, all or numbers, such as --versions 1 --versions 3, but got {' '.join(words)!r}."
+        ) from None
 
 
 def _batching(options):

@@ -6,41 +6,39 @@ import json
 import click
 
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.train import parse_settings
+
+EXAMPLE = "Example: keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 --batch 1024"
 
 
-@click.command()
-@click.option(
-    "--recipe", "recipe_name", default="imagenet_b16", show_default=True, help="Recipe whose step is compiled."
-)
-@click.option("--model", "variant", help="Another variant than the recipe's, such as mixer_l16.")
+@click.command(epilog=EXAMPLE)
+@click.option("--recipe", "recipe_name", default="imagenet_b16", help="Recipe whose step is compiled.")
+@click.option("--model", "variant", help="Variant in place of the recipe's, such as mixer_l16.")
 @click.option("--topology", required=True, help="Chips and their arrangement: v5e:2x4, v6e:2x2, v5p:2x2x1, ...")
 @click.option("--batch", type=click.IntRange(1), help="Examples of all chips together; the recipe's by default.")
-@click.option("--classes", type=click.IntRange(1), default=1000, show_default=True, help="Classes of the head.")
+@click.option("--classes", type=click.IntRange(1), default=1000, help="Classes of the head.")
 @click.option(
     "--backend",
     type=click.Choice(["jax", "tensorflow"]),
     default="jax",
-    show_default=True,
-    help="Backend whose step is compiled. jax: over all chips. tensorflow: of one replica, on one chip's share of the "
-    "batch; the all-reduce of the gradients over the chips is not in it.",
+    help="Backend whose step is compiled. jax: over all chips. tensorflow: of one replica, with one chip's share of "
+    "the batch and without the all-reduce of the gradients.",
 )
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe; may be repeated."
+)
 @click.option(
     "--largest/--no-largest", default=True, help="Look for the largest batch that fits: several compilations."
 )
 @json_option
 def command(recipe_name, variant, topology, batch, classes, backend, settings, largest, as_json):
-    r"""Compile a training step for a TPU: memory per chip, FLOPs, whether it fits, the largest batch that does.
-
-    \b
-    keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 --batch 1024
-    """
-    from keras_mixer.cli.train import parse_settings, read_recipe
-    from keras_mixer.training.tpu_check import largest_batch, tpu_check
+    """Compile a training step for a TPU, and show memory per chip, FLOPs, and the largest batch that fits."""
+    from keras_mixer.training import recipes
+    from keras_mixer.training.devices.tpu_check import largest_batch, tpu_check
 
     changes = {"model.variant": variant, "batch_size": None if batch is None else str(batch)}
     changes = {field: value for field, value in changes.items() if value is not None}
-    recipe = read_recipe(recipe_name).override(parse_settings(settings) | changes)
+    recipe = recipes.read(recipe_name).override(parse_settings(settings) | changes)
     done = {}
 
     def check(asked):
@@ -79,7 +77,7 @@ def _title(recipe, done, topology: str) -> str:
     fitting = [batch for batch, result in done.items() if result.fits]
     failing = [batch for batch, result in done.items() if not result.fits]
     asked = done[recipe.batch_size]
-    one = ", TensorFlow's of one replica, without the all-reduce of its gradients" if asked.backend != "jax" else ""
+    one = " of one TensorFlow replica, without the all-reduce of gradients" if asked.backend != "jax" else ""
     return (
         f"{recipe.model.variant or recipe.name}, one training step{one}, on {topology} ({asked.chips} chips), per "
         f"chip; compiled, not run. Largest batch tried that fits: {max(fitting) if fitting else 'none'}"

@@ -6,32 +6,35 @@ from pathlib import Path
 
 import click
 
-from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.startup import start
+from keras_mixer.cli.output import json_option, show, start
+
+EXAMPLES = """\b
+keras-mixer train --recipe digits --output runs/digits
+keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pets --set batch_size=128
+"""
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @click.option("--recipe", "recipe_name", required=True, help="Name of a recipe, or the recipe.json of a run.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
 @click.option("--dataset", help="TFDS name, or a folder train/CLASS/IMAGE with a path separator: ./flowers.")
 @click.option("--data-dir", help="Where TFDS finds and keeps its datasets.")
 @click.option("--weights", help="Where to start: a published set such as imagenet21k, a checkpoint or a run folder.")
-@click.option("--image-size", type=int, help="Side of the square input, in pixels; weights are taken to it.")
+@click.option("--image-size", type=int, help="Side of the square input, in pixels; weights are resized to it.")
 @click.option("--strategy", help="Devices: auto, default, mirrored, multi_worker, tpu, data_parallel.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field: optimizer.learning_rate=0.01."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Any field, such as optimizer.learning_rate=0.01; may be repeated.",
 )
-@click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid and name the best.")
+@click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid, and list the best rate first.")
 @click.option("--restart", is_flag=True, help="Delete what an earlier run left in the output folder.")
 @click.option("--show-recipe", is_flag=True, help="Print the resolved recipe and stop.")
 @json_option
 def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json, **shortcuts):
-    r"""Train or fine-tune a model by a recipe; run the same command again to go on after an interruption.
-
-    \b
-    keras-mixer train --recipe digits --output runs/digits
-    keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pets --set batch_size=128
-    """
+    """Train or fine-tune a model by a recipe; run the same command again to go on after an interruption."""
     recipe = _resolve(recipe_name, settings, **shortcuts)
     if show_recipe:
         click.echo(recipe.to_json(), nl=False)
@@ -39,25 +42,11 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
     if output is None:
         raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'--output'", param_type="option")
     start("tensorflow", "keras")
-    from keras_mixer.training import train
-    from keras_mixer.training.sweep import sweep as train_each
+    from keras_mixer import training
 
     options = {"restart": restart, "progress": not as_json}
-    results = train_each(recipe, output, **options) if sweep else [train(recipe, output, **options)]
+    results = training.sweep(recipe, output, **options) if sweep else [training.train(recipe, output, **options)]
     show([_row(result) for result in results], title=f"Trained by {recipe.name}", as_json=as_json)
-
-
-def read_recipe(name: str):
-    """Returns the recipe called `name`, or that of a recipe.json."""
-    from keras_mixer.training import recipes
-    from keras_mixer.training.recipe import Recipe
-
-    if name.endswith(".json") or os.sep in name:
-        try:
-            return Recipe.from_json(Path(name).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{name} is not a recipe: {error}") from error
-    return recipes.get(name)
 
 
 def parse_settings(settings) -> dict[str, str]:
@@ -69,28 +58,29 @@ def parse_settings(settings) -> dict[str, str]:
 
 
 def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy):
+    from keras_mixer.training import recipes
     from keras_mixer.training.recipe import is_trained_model
 
     shortcuts = {
-        "data.dataset": dataset,
+        "data.name": dataset,
         "data.data_dir": data_dir,
         "model.weights": weights,
-        "model.image_size": None if image_size is None else f"[{image_size}, {image_size}]",
+        "preprocessing.image_size": None if image_size is None else f"[{image_size}, {image_size}]",
         "execution.strategy": strategy,
     }
     changes = {field: value for field, value in shortcuts.items() if value is not None}
-    recipe = read_recipe(name)
+    recipe = recipes.read(name)
     if dataset is not None and os.sep in dataset:
         changes |= _splits(Path(dataset).expanduser(), recipe.data)
     if is_trained_model(weights):
-        # It brings its own architecture.
-        names = ("variant", "num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
-        changes |= {f"model.{name}": "null" for name in names}
+        # It brings its own architecture, and only its rates can be changed.
+        sizes = [argument for argument in recipe.model.arguments if argument not in ("stochastic_depth", "dropout")]
+        changes |= {f"model.{field}": "null" for field in ("variant", "architecture", *sizes)}
     return recipe.override(changes | parse_settings(settings))
 
 
 def _splits(folder: Path, data) -> dict[str, str]:
-    """Splits of a folder of images that lacks those of the recipe, which are another dataset's."""
+    """Chooses splits of a folder of images that lacks those of the recipe, because they are of another dataset."""
     found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     named = re.findall(r"[A-Za-z_]\w*", f"{data.train_split} {data.eval_split}")
     if found.issuperset(named) or "train" not in found:
@@ -101,11 +91,10 @@ def _splits(folder: Path, data) -> dict[str, str]:
 
 
 def _row(result) -> dict:
-    return {
-        "run": str(result.folder),
-        "accuracy": result.accuracy,
-        "loss": result.loss,
-        "steps": result.steps,
+    row = {"run": str(result.folder), "accuracy": result.accuracy, "loss": result.loss, "steps": result.steps}
+    if result.test_accuracy is not None:
+        row["test accuracy"] = result.test_accuracy
+    return row | {
         "parameters": result.parameters,
         "seconds": round(result.seconds, 1),
         "learning rate": result.learning_rate,

@@ -2,7 +2,7 @@
 
 import click
 
-from keras_mixer.cli.model_argument import model_help, open_model, weights_option
+from keras_mixer.cli.options import model_help, open_model, weights_option
 from keras_mixer.cli.output import json_option, show
 
 EXAMPLES = 4
@@ -13,19 +13,36 @@ BLOCKS = 3
 @click.argument("model")
 @weights_option
 @click.option("--output", type=click.Path(file_okay=False), required=True, help="Folder for the pictures.")
-@click.option("--block", "blocks", type=int, multiple=True, help="Blocks to draw, counted from 0; the first three.")
 @click.option(
-    "--image", "images", type=click.Path(exists=True, dir_okay=False), multiple=True, help="Photos to look at."
+    "--block",
+    "blocks",
+    type=int,
+    multiple=True,
+    help="Block to draw, counted from 0; may be repeated; by default the first three.",
 )
-@click.option("--token", "tokens", type=click.IntRange(min=0), multiple=True, help="Patches to draw influences of.")
-@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", show_default=True)
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(exists=True, dir_okay=False),
+    multiple=True,
+    help="Photo to look at; may be repeated.",
+)
+@click.option(
+    "--token",
+    "tokens",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Patch whose influences are drawn; may be repeated.",
+)
+@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png")
 @json_option
 def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     """Draw the units of the token-mixing MLPs and of the stem, and what the model sees in images.
 
-    token_units: hidden units in pairs of opposite phase (figure 5), with the pairing in token_units.json. stem_units:
-    figure 7. For the photos, or the first images of the model's dataset: influence (which patches a patch listens
-    to), features (principal components of the tokens) and occlusion (where covering the image costs score).
+    token_units shows hidden units in pairs of opposite phase (figure 5); token_units.json has the pairs. stem_units
+    shows the stem (figure 7). For the photos, or the first images of the model's dataset, it draws influence (which
+    patches a patch listens to), features (principal components of the tokens) and occlusion (where covering the image
+    lowers the score).
     """
     import pathlib
 
@@ -49,7 +66,7 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     written.append(_write_pairs(paired, folder / "token_units.json"))
     save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
 
-    # Where a block changes the number of tokens, those it puts out have no place in the photo.
+    # The outputs of a block that changes the number of tokens have no place in the photo.
     on_photos = [name for name, block in drawn.items() if keeps_tokens(opened, block)]
     asked = list(tokens) or _spread_tokens(opened)
     for number, photo in enumerate(photos):
@@ -84,7 +101,7 @@ def _write_pairs(units: dict, path):
 
 
 def _photos(card, paths):
-    """The given photos, or the first images of the card's dataset, as inputs of the model."""
+    """Returns the given photos, or the first images of the card's dataset, as inputs of the model."""
     import numpy as np
 
     if paths:
@@ -106,7 +123,7 @@ def _photos(card, paths):
 
 
 def _spread_tokens(model) -> list[int]:
-    """A corner, the middle, and a token between them."""
+    """Returns a corner, the middle, and a token between them."""
     from keras_mixer.visualization.parts import stem_of
 
     rows, columns = stem_of(model).grid

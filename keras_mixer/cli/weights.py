@@ -9,13 +9,13 @@ from keras_mixer.cli.output import json_option, show
 def command():
     """List, download and verify the published weights.
 
-    They are kept in the folder keras_mixer of Keras's own cache (~/.keras, or KERAS_HOME).
+    Downloads are kept in the folder keras_mixer of Keras's cache (~/.keras, or KERAS_HOME).
     KERAS_MIXER_WEIGHTS_BASE_URL names a mirror to fetch them from.
     """
 
 
 @command.command("list")
-@click.option("--variant", help="Only the sets of this variant, as mixer_b16.")
+@click.option("--variant", help="Only the sets of this variant, such as mixer_b16.")
 @json_option
 def list_(variant, as_json):
     """List every published set of weights."""
@@ -49,7 +49,7 @@ def list_(variant, as_json):
 @click.argument("name", metavar="SET")
 @json_option
 def download(variant, name, as_json):
-    """Fetch the SET of VARIANT into the cache, as mixer_b16 imagenet21k."""
+    """Fetch the SET of VARIANT into the cache, for example mixer_b16 imagenet21k."""
     from keras_mixer.weights import find
     from keras_mixer.weights.published.cache import download as fetch
     from keras_mixer.weights.published.cache import verify as sha256_of
@@ -66,20 +66,20 @@ def download(variant, name, as_json):
 @click.argument("variant")
 @click.argument("name", metavar="SET")
 @click.argument("folder", type=click.Path(file_okay=False))
-@click.option("--dataset", help="TFDS name or folder of images that the model is to be evaluated on.")
-@click.option("--split", default="test", show_default=True, help="Its split.")
+@click.option("--dataset", help="TFDS name or folder of images to evaluate the model on.")
+@click.option("--split", default="test", help="Its split.")
 def save(variant, name, folder, dataset, split):
-    """Write the SET of VARIANT to FOLDER as a model that the other commands take.
+    """Write the SET of VARIANT to FOLDER as a trained model that the other commands take.
 
-    The model knows its classes and preprocessing, as after training: keras-mixer predict --model FOLDER photo.jpg
+    For example: keras-mixer predict --model FOLDER photo.jpg
     """
     import dataclasses
 
-    from keras_mixer.cli.model_argument import open_model
+    from keras_mixer.cli.options import open_model
     from keras_mixer.weights import find
     from keras_mixer.weights.published.class_names import names_of
 
-    names = names_of(find(variant, name))  # before much is fetched for classes of which none is known
+    names = names_of(find(variant, name))  # an error for unknown classes comes before the download
     model, card = open_model(variant, name)
     from keras_mixer.data import DatasetSpec, save_model
 
@@ -96,7 +96,7 @@ def save(variant, name, folder, dataset, split):
 def verify(variant, name, as_json):
     """Check files of weights: recorded sha256, contents, classes.
 
-    Without arguments all that are in the cache or the package; exit status 2 if one is not as it should be.
+    Without arguments, check all files in the cache and the package. The exit status is 2 if one is damaged.
     """
     from keras_mixer.weights.published.cache import cached_path, check_cached
 
@@ -124,7 +124,7 @@ def verify(variant, name, as_json):
 
 
 def _sets(variant, name):
-    """Returns the published sets of a variant and name, of all where None; an unknown one is an error."""
+    """Returns the published sets of a variant and name; None stands for all, and an unknown one is an error."""
     from keras_mixer.weights import available, find
 
     if name is not None:

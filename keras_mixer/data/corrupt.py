@@ -1,11 +1,9 @@
-"""Images that cannot be read: skipped and counted up to a limit, then a clear stop; never silently."""
+"""Images that cannot be read: they are counted up to a limit, and a clear error stops the iteration beyond it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import tensorflow as tf
-
-from keras_mixer.data.sources import Source
+from keras_mixer.data.sources.base import Source
 
 
 class CorruptImagesError(ValueError):
@@ -13,11 +11,14 @@ class CorruptImagesError(ValueError):
 
 
 class CorruptImages:
-    """Counts the unreadable images as batches are made, each image once however often it is met.
+    """Counts the unreadable images while batches are made, each image once.
+
+    Args:
+        limit: Number of different images that may be unreadable.
 
     Attributes:
-        limit: Number of different images that may be unreadable.
-        found: Where they are, in the order they were met.
+        limit: As given.
+        found: Where the unreadable images are, in the order in which they were met.
 
     Example:
         >>> corrupt = CorruptImages(limit=10)
@@ -40,29 +41,22 @@ class CorruptImages:
         return len(self.found)
 
     def message(self) -> str:
-        """One line that says how many images could not be read, and which, the first three by name."""
-        return (
-            f"{self._counted} could not be read, and {self.limit} may be: {self._named}. Mend or remove them, or allow "
-            f"more."
-        )
+        """Says in one line how many images could not be read, and names the first three."""
+        return self._line(f", and {self.limit} may be") + " Mend or remove them, or allow more."
 
     def left_out(self) -> str:
-        """The same of images that were passed over."""
-        return f"{self._counted} could not be read and {'were' if self.count > 1 else 'was'} left out: {self._named}."
+        """Says in one line which images were left out because they could not be read."""
+        return self._line(f" and {'were' if self.count > 1 else 'was'} left out")
 
-    @property
-    def _counted(self) -> str:
-        return f"{self.count} image{'s' if self.count > 1 else ''}"
-
-    @property
-    def _named(self) -> str:
-        return ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
+    def _line(self, consequence: str) -> str:
+        named = ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
+        return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}."
 
     def note(self, index: int, source: Source) -> None:
         """Counts example `index` of `source`.
 
         Raises:
-            CorruptImagesError: If it is one more than allowed.
+            CorruptImagesError: If that is one more than allowed.
         """
         location = source.location(int(index))
         if location not in self.found:
@@ -76,25 +70,31 @@ class CorruptImages:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Turns TensorFlow's error of a pipeline that this counter stopped into a `CorruptImagesError`."""
+        """Raises a `CorruptImagesError` in place of TensorFlow's error where this counter stopped a pipeline."""
         try:
             yield
-        except tf.errors.OpError as error:
-            if self._stopped_by is not None:
+        except Exception as error:
+            if self._stopped_by is None:
+                raise
+            import tensorflow as tf
+
+            if isinstance(error, tf.errors.OpError):
                 raise CorruptImagesError(self._stopped_by) from error
             raise
 
-    def count_unreadable(self, batch: dict[str, tf.Tensor], source: Source, *, some: bool = False):
+    def count_unreadable(self, batch: dict, source: Source, *, some: bool = False) -> dict:
         """Counts the examples of a batch whose `readable` is false; a map function of tf.data.
 
         Args:
             batch: Tensors with a first axis of examples; among them `readable` and `index`.
-            source: Where the examples are from.
-            some: Whether at least one example must be readable, or the iteration stops.
+            source: Where the examples come from.
+            some: Whether the iteration stops at a batch without a readable example.
 
         Returns:
             The batch.
         """
+        import tensorflow as tf
+
         readable = batch["readable"]
 
         def note(indices):
@@ -115,29 +115,3 @@ class CorruptImages:
         )
         with tf.control_dependencies([noted]):
             return {name: tf.identity(value) for name, value in batch.items()}
-
-
-def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherwise: tf.Tensor):
-    """`function(value)` if it succeeds, else `otherwise`: a `try` inside a graph.
-
-    Args:
-        function: Map function; any error of its operations counts as failure.
-        value: Its argument.
-        otherwise: Stands in for the result; its shape is the function's, or anything where that is unknown.
-
-    Returns:
-        The result, and a bool scalar that says whether `function` succeeded.
-    """
-    no_autograph = tf.autograph.experimental.do_not_convert
-    tried = tf.data.Dataset.from_tensors(value).map(no_autograph(lambda argument: (function(argument), True)))
-    failed = tf.data.Dataset.from_tensors((otherwise, False))
-    return first_success(tried, failed)
-
-
-def first_success(tried: tf.data.Dataset, otherwise: tf.data.Dataset):
-    """The first element of `tried`, or that of `otherwise` if it fails, which is then run for the first time.
-
-    A `try` costs about 0.1 ms, whatever is tried: many images at once are nearly free.
-    """
-    # `Dataset.reduce` would say it more shortly, and take a hundred times as long.
-    return tried.ignore_errors().concatenate(otherwise).take(1).get_single_element()

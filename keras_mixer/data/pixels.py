@@ -1,19 +1,28 @@
-"""From the bytes of an image file to the input of a model, by TensorFlow operations without randomness.
+"""From the bytes of an image file to the input of a model, in TensorFlow and without randomness.
 
-Every function works eagerly, inside `tf.data` and inside a `tf.function` that is exported.
+Every function works eagerly, inside `tf.data`, and inside a `tf.function` that is exported.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_mixer.data.gif import first_frame_as_png, is_gif
 from keras_mixer.preprocessing import Preprocessing
 
-# If an image is longer than this many times what the margin leaves, only its middle is read.
+# Only the middle of an image is read where the image is longer than this many times what the crop's margin leaves.
 LONGEST = 4
-# Pixels that the widest kernel, lanczos5, reads on each side: of the image given or the one made, whichever are larger.
+# Pixels that the widest kernel, lanczos5, reads on each side, counted in the coarser of the two images.
 REACH = 5
-# Number of values of the unfinished picture beyond which resampling takes the axes in the other order.
+# Values of a half-resized picture beyond which the width is resized first.
 UNFINISHED_LIMIT = 2**24
+# Blocks of a GIF that are followed, up to 255 bytes each and 32 MB together: a file of many tiny blocks could otherwise
+# keep a server busy for minutes.
+MAX_BLOCKS = 2**17
+
+_EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, b";"  # the first byte of a GIF's blocks
+_HEADER_SIZE, _FRAME_HEADER_SIZE = 13, 10
+_FIRST_FLAGS = 10  # where the file's header says how large its colour table is
 
 
 def preprocess(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
@@ -24,7 +33,7 @@ def preprocess(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
     """Decodes a JPEG, PNG or GIF (its first frame) to uint8 `(any height, any width, channels)`.
 
-    An orientation in EXIF data is not applied, and transparency is dropped.
+    The orientation in EXIF data is not applied, and transparency is dropped.
 
     Raises:
         ValueError: If `channels` is neither 3 (RGB) nor 1 (grey).
@@ -34,13 +43,13 @@ def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
         raise ValueError(f"Image files are decoded to 3 channels (RGB) or 1 (grey), but the model takes {channels}.")
     encoded = tf.convert_to_tensor(encoded)
     encoded = tf.cond(is_gif(encoded), lambda: first_frame_as_png(encoded), lambda: encoded)
-    # One operation reads both other formats. The accurate inverse DCT is what PIL and other servers use.
+    # One operation reads JPEG and PNG. The accurate inverse DCT is the one of Pillow and other servers.
     image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (None, None, channels))
 
 
 def apply(image: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """A decoded image with values in [0, 255], any size and real dtype, to the model's input."""
+    """Turns a decoded image of any size and real dtype, with values in [0, 255], into the model's input."""
     return normalize(fit(image, preprocessing), preprocessing)
 
 
@@ -57,7 +66,7 @@ def fit(image: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
             scale = tf.reduce_max(scale)
             image = _middle(image, scale, preprocessing)
             size = tf.cast(tf.shape(image)[:2], tf.float32)
-        # Rounding may not undercut the crop.
+        # Rounding must not make the image smaller than the crop.
         resized = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), preprocessing.image_size)
         top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
         fitted = resample(image, resized, preprocessing.interpolation)[top : top + height, left : left + width]
@@ -70,8 +79,8 @@ def resample(image: tf.Tensor, size, interpolation: str) -> tf.Tensor:
     def resize(source, to):
         return tf.cast(tf.image.resize(source, to, method=interpolation, antialias=True), tf.float32)
 
-    # TensorFlow brings the height to its size first. Where the height grows and the width shrinks by far, what is
-    # then unfinished would take gigabytes, so the width goes first.
+    # TensorFlow resizes the height first. Where the height grows and the width shrinks, the picture between the two
+    # steps could take gigabytes: then the width goes first.
     given = tf.shape(image)
     unfinished = tf.cast(size[0], tf.int64) * tf.cast(given[1], tf.int64) * image.shape[2]
     resized = tf.cond(
@@ -84,14 +93,14 @@ def resample(image: tf.Tensor, size, interpolation: str) -> tf.Tensor:
 
 
 def _middle(image: tf.Tensor, scale: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """Cuts both ends off an image that is too long for its crop to see them; leaves photographs whole.
+    """Cuts off both ends of a very long image, which its crop would not show; photographs stay whole.
 
-    To scale the whole of a line of pixels until its shorter side fills the crop would take gigabytes.
+    Resizing a line of pixels until its shorter side fills the crop would take gigabytes.
     """
     size = tf.shape(image)[:2]
     longest = LONGEST / preprocessing.crop_share * tf.constant(preprocessing.image_size, tf.float32) / scale
     longest += 2 * REACH * tf.maximum(1.0, 1.0 / scale)
-    # As much from both ends, so that the centre stays where it is.
+    # Both ends lose the same, so that the centre stays in place.
     cut = tf.maximum(size - tf.cast(tf.math.ceil(longest), tf.int32), 0) // 2
     return image[cut[0] : size[0] - cut[0], cut[1] : size[1] - cut[1]]
 
@@ -100,3 +109,99 @@ def normalize(pixels: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """Scales `(..., channels)` from [0, 255] to the model's range, float32."""
     mean, std = tf.constant(preprocessing.mean, tf.float32), tf.constant(preprocessing.std, tf.float32)
     return (tf.cast(pixels, tf.float32) - 255.0 * mean) / (255.0 * std)
+
+
+def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherwise: tf.Tensor):
+    """Returns `function(value)` if that succeeds, else `otherwise`: a `try` inside a graph.
+
+    Any error of the function's operations counts as failure. Where the shape of its result is static, `otherwise` has
+    that shape. The second result is a bool scalar: whether `function` succeeded.
+    """
+    no_autograph = tf.autograph.experimental.do_not_convert
+    tried = tf.data.Dataset.from_tensors(value).map(no_autograph(lambda argument: (function(argument), True)))
+    failed = tf.data.Dataset.from_tensors((otherwise, False))
+    return first_success(tried, failed)
+
+
+def first_success(tried: tf.data.Dataset, otherwise: tf.data.Dataset):
+    """Returns the first element of `tried`, or that of `otherwise` where it fails; only then does `otherwise` run.
+
+    One call costs about 0.1 ms, whatever it tries, so that trying many images at once is nearly free.
+    """
+    # `Dataset.reduce` would be shorter to write and a hundred times slower.
+    return tried.ignore_errors().concatenate(otherwise).take(1).get_single_element()
+
+
+class FirstFrame(NamedTuple):
+    """Where the first frame of a GIF lies and how large it is, as scalar tensors.
+
+    Attributes:
+        start: Byte at which its header begins.
+        end: Byte after its last block. It lies beyond the file where the file is cut short, holds no frame, or has more
+            than `MAX_BLOCKS` blocks before this point.
+        height: Rows, int64.
+        width: Columns, int64.
+    """
+
+    start: tf.Tensor
+    end: tf.Tensor
+    height: tf.Tensor
+    width: tf.Tensor
+
+
+def is_gif(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns whether the bytes, a scalar string, begin like a GIF."""
+    return tf.strings.substr(encoded, 0, 4) == b"GIF8"
+
+
+# As a graph, because each block would otherwise cost a call of Python.
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def first_frame(encoded: tf.Tensor) -> FirstFrame:
+    """Finds the first frame of a GIF without decompressing it (GIF89a specification, from section 12 on)."""
+    length = tf.strings.length(encoded)
+    data = tf.concat([tf.io.decode_raw(encoded, tf.uint8), [0]], axis=0)
+
+    def byte(at):
+        return tf.cast(data[tf.minimum(at, length)], tf.int32)  # beyond the end: the 0 that ends a run of blocks
+
+    def colour_table_size(flags):
+        return tf.where(flags >= 0x80, tf.bitwise.left_shift(6, flags & 7), 0)
+
+    def after_blocks(at, blocks):
+        """Each block is its size and as many bytes; the last one's size is 0."""
+        at, blocks = tf.while_loop(
+            lambda at, blocks: (byte(at) > 0) & (blocks < MAX_BLOCKS),
+            lambda at, blocks: (at + 1 + byte(at), blocks + 1),
+            (at, blocks),
+        )
+        return at + 1, blocks + 1
+
+    start, blocks = tf.while_loop(
+        lambda at, blocks: (byte(at) == _EXTENSION) & (blocks < MAX_BLOCKS),
+        lambda at, blocks: after_blocks(at + 2, blocks),
+        (_HEADER_SIZE + colour_table_size(byte(_FIRST_FLAGS)), 0),
+    )
+    flags = byte(start + _FRAME_HEADER_SIZE - 1)
+    # One byte between the colours and the blocks says how the blocks are coded.
+    end, blocks = after_blocks(start + _FRAME_HEADER_SIZE + colour_table_size(flags) + 1, blocks)
+    found = (byte(start) == _FRAME) & (blocks <= MAX_BLOCKS)
+    width, height = (tf.cast(byte(start + place) + 256 * byte(start + place + 1), tf.int64) for place in (5, 7))
+    return FirstFrame(start, tf.where(found, end, length + 1), height, width)
+
+
+def first_frame_as_png(encoded: tf.Tensor) -> tf.Tensor:
+    """Writes the first frame of a GIF, without the canvas around it, as a PNG of the same colours.
+
+    One operation can then decode every format, to colour and to grey. TensorFlow decodes GIFs to three channels only,
+    and all of their frames to keep one.
+
+    Raises:
+        tf.errors.InvalidArgumentError: When the operation runs, if the file is cut short or damaged.
+    """
+    start, end, _, _ = first_frame(encoded)
+    whole = tf.debugging.Assert(end <= tf.strings.length(encoded), ["The GIF is cut short or holds no frame."])
+    with tf.control_dependencies([whole]):
+        before, after = tf.strings.substr(encoded, 0, start + 1), tf.strings.substr(encoded, start + 5, end - start - 5)
+    # The decoder would clip a frame that does not lie at 0, 0.
+    alone = tf.strings.join([before, tf.constant(b"\0" * 4), after, tf.constant(_TRAILER)])
+    return tf.io.encode_png(tf.io.decode_gif(alone)[0], compression=0)

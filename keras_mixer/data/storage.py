@@ -1,64 +1,51 @@
-"""Random access to the examples of a source, so that a shuffled stream can start anywhere at no cost."""
+"""Random access to the examples of a source; with it a shuffled stream starts anywhere at no cost."""
 
 import dataclasses
 import functools
 import weakref
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_mixer.data.corrupt import CorruptImages, attempt
-from keras_mixer.data.folder import FolderSource
-from keras_mixer.data.pixels import decode
-from keras_mixer.data.sources import Source
+from keras_mixer.data.corrupt import CorruptImages
+from keras_mixer.data.pixels import attempt, decode
+from keras_mixer.data.sources.base import Source
+from keras_mixer.data.sources.folder import FolderSource
 from keras_mixer.preprocessing import Preprocessing
 
 # Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
 MEMORY_LIMIT = 512 * 2**20
-_PROBED = 16  # images whose size says whether the rest of a folder is worth decoding
+_PROBED = 16  # images of a folder whose sizes are compared before all are decoded
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomAccess:
-    """Examples by number.
-
-    Attributes:
-        size: Number of examples.
-        encoded: Whether the images are encoded bytes, and may be unreadable, or decoded uint8.
-        fetch: From an int64 scalar in [0, size) to `{"image", "label", "index"}`.
-        read: From what `fetch` gives as the image to the image; fails where that cannot be read.
-    """
+    """Examples by number."""
 
     size: int
-    encoded: bool
-    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    encoded: bool  # whether images are encoded bytes, which may be unreadable, or decoded uint8
+    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from an int64 in [0, size) to {"image", "label", "index"}
+    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity  # from the image of `fetch`, maybe a path, to bytes or pixels
 
 
-class _Decoded(NamedTuple):
-    """A source in memory, and which of its images could not be read."""
-
-    access: RandomAccess
-    unreadable: tuple[int, ...]
-
-
-# By source and number of channels: a training run opens its stream up to three times.
-_kept: weakref.WeakKeyDictionary[Source, dict[int, _Decoded]] = weakref.WeakKeyDictionary()
+# Sources in memory with the numbers of their unreadable images, by source and number of channels, because a training
+# run opens its stream up to three times.
+_kept: weakref.WeakKeyDictionary[Source, dict[int, tuple[RandomAccess, list[int]]]] = weakref.WeakKeyDictionary()
 
 
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
-    """The fastest random access that a source allows, or None if it can only be read in order.
+    """Finds the fastest random access that a source allows, or returns None if it can only be read in order.
 
-    A small source of equally large images is decoded into memory once, and stays there as long as the source does; its
-    unreadable images are counted and left out at that time. A folder of other images is read file by file.
+    A small source of equally large images is decoded into memory once and stays there as long as the source does; its
+    unreadable images are counted and left out then. A folder of other images is read file by file.
     """
     known = _kept.get(source, {}).get(preprocessing.channels)
     if known is not None:
-        for index in known.unreadable:  # this counter may be another one
+        access, unreadable = known
+        for index in unreadable:  # this counter may be another one
             corrupt.note(index, source)
-        return known.access
+        return access
     shape = source.image_shape
     if shape is None and isinstance(source, FolderSource):
         shape = _common_shape(source, preprocessing)
@@ -66,7 +53,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
         decoded = _decode_all(source, preprocessing, (*shape[:2], preprocessing.channels), corrupt)
         if decoded is not None:
             _kept.setdefault(source, {})[preprocessing.channels] = decoded
-            return decoded.access
+            return decoded[0]
     if isinstance(source, FolderSource):
         paths, labels = tf.constant(source.paths), tf.constant(source.labels)
         return RandomAccess(
@@ -78,16 +65,15 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
     return None
 
 
-def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages) -> _Decoded | None:
-    """Decodes everything; None if an image has another shape."""
+def _decode_all(
+    source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages
+) -> tuple[RandomAccess, list[int]] | None:
+    """Decodes a whole source, or returns None where an image has another shape."""
     decode_image = functools.partial(decode, channels=preprocessing.channels)
 
     @tf.autograph.experimental.do_not_convert
     def decoded(example):
-        return {
-            **example,
-            "image": attempt(decode_image, example["image"], tf.zeros(shape, tf.uint8)),
-        }
+        return {**example, "image": attempt(decode_image, example["image"], tf.zeros(shape, tf.uint8))}
 
     examples = source.examples().map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
     images = np.empty((source.num_examples, *shape), np.uint8)
@@ -111,11 +97,11 @@ def _decode_all(source: Source, preprocessing: Preprocessing, shape, corrupt: Co
     access = RandomAccess(
         len(labels), False, lambda index: {"image": pixels[index], "label": classes[index], "index": origins[index]}
     )
-    return _Decoded(access, tuple(unreadable))
+    return access, unreadable
 
 
 def _common_shape(source: FolderSource, preprocessing: Preprocessing):
-    """The shape of the first readable images of a folder if they agree, else None."""
+    """Returns the shape of the first readable images of a folder if they agree, else None."""
     shapes = set()
     for example in source.examples().take(_PROBED):
         try:

@@ -12,7 +12,7 @@ MODEL_FILE = "model.keras"
 
 
 def save_model(model: keras.Model, card: ModelCard, folder: str | os.PathLike) -> None:
-    """Writes a model and its card, each whole or not at all, as `load_model` reads them.
+    """Writes a model and its card for `load_model`, each file whole or not at all.
 
     Args:
         model: The model.
@@ -20,7 +20,7 @@ def save_model(model: keras.Model, card: ModelCard, folder: str | os.PathLike) -
         folder: The run folder, made if need be.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If a file cannot be written.
     """
     with written_whole(pathlib.Path(folder) / MODEL_FILE) as partial:
         model.save(partial)
@@ -38,8 +38,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
         The model and its card.
 
     Raises:
-        ValueError: If the model or its card is missing or unreadable, or if they do not fit each other, saying which
-            file was expected.
+        ValueError: If the model or its card is missing or unreadable, or if they do not fit each other.
 
     Example:
         >>> model, card = keras_mixer.data.load_model("runs/digits")
@@ -49,23 +48,23 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
     card = ModelCard.load(card_path)
     try:
         model = keras.models.load_model(model_path, compile=False)
-    except Exception as error:  # whatever zipfile, h5py or a layer's configuration raises for a damaged file
+    except Exception as error:  # zipfile, h5py and layers raise all kinds for a damaged file
         raise ValueError(f"{model_path} cannot be read as a Keras model: {error}") from error
     _check_fit(model, card, model_path)
     return model, card
 
 
 def load_card(path: str | os.PathLike) -> ModelCard:
-    """Loads the card alone of a trained model, which `load_model` would load.
+    """Loads only the card of a trained model.
 
     Raises:
-        ValueError: If the model or its card is missing, or the card is none.
+        ValueError: If the model or its card is missing, or the card cannot be read.
     """
     return ModelCard.load(_files(path)[1])
 
 
 def _files(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
-    """The files of a trained model and of its card."""
+    """Finds the files of a trained model and of its card."""
     given = pathlib.Path(path).expanduser()
     model_path = given / MODEL_FILE if given.is_dir() else given
     if model_path.suffix != ".keras":

@@ -1,7 +1,5 @@
 """The labelled split that a model is measured on, found by its card."""
 
-import functools
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,13 +14,6 @@ if TYPE_CHECKING:
     from keras_mixer.data import Source
 
 Batch = tuple[np.ndarray, np.ndarray]
-_log = logging.getLogger(__name__)
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    """Logs a warning unless this process has logged it before: one split is read several times."""
-    _log.warning(text)
 
 
 def labelled_batches(
@@ -44,6 +35,7 @@ def labelled_batches(
         ValueError: If more images than that cannot be read; the message names them.
     """
     from keras_mixer.data import CorruptImages, evaluation_batches
+    from keras_mixer.data.sources.base import warn_once
 
     left = source.num_examples if limit is None else limit
     corrupt = CorruptImages(corrupt_limit)
@@ -56,7 +48,7 @@ def labelled_batches(
             if left <= 0:
                 break
     if corrupt.count:
-        _warn_once(f"{corrupt.left_out()} The accuracy is that of the others.")
+        warn_once(f"{corrupt.left_out()} The accuracy is that of the others.")
 
 
 class EvaluationSplit:

@@ -166,7 +166,7 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
     """Yields inputs, whether each could be decoded, sizes in bytes, and the errors of those that could not be read."""
     import tensorflow as tf
 
-    from keras_mixer.data.corrupt import attempt
+    from keras_mixer.data.pixels import attempt
 
     no_image = tf.zeros(card.preprocessing.input_shape)
     failures: list[Exception] = []

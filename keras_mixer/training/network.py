@@ -1,97 +1,143 @@
-"""The network of a recipe: random or from weights, made for training with logits, finished with probabilities."""
+"""The network of a recipe: built for training with logits, finished with probabilities.
+
+This is the only file of training that knows where architectures and weights come from.
+"""
 
 import contextlib
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
-from keras_mixer import applications, siblings
+from keras_mixer.applications import CONSTRUCTORS
 from keras_mixer.layers import MixerBlock
-from keras_mixer.models import find_variant
-from keras_mixer.models.mixer import VARIANTS, Mixer
+from keras_mixer.models import find_architecture, find_variant
+from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.training.recipe import ModelSpec, is_trained_model
-from keras_mixer.weights import find
-from keras_mixer.weights.loading import is_path, load_with_fresh_head
+from keras_mixer.training.recipe import ModelSpec, Recipe, is_trained_model
+from keras_mixer.weights import find, load_with_fresh_head
+from keras_mixer.weights.loading import is_path
 
-_SIZES = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
-_OF_THE_APPENDIX = ("untied", "channel_groups", "grouping", "tokens")
+# Arguments of the builders that follow from the rest of a recipe.
+_DECIDED = ("input_shape", "input_tensor", "include_top", "classes", "classifier_activation", "pooling", "name")
+_RATES = ("stochastic_depth", "dropout")
 
 
-def initial_network(spec: ModelSpec, classes: int, name: str) -> keras.Model:
-    """Builds the network that training starts from: random, or with the weights that the recipe names.
+def initial_network(recipe: Recipe, classes: int) -> keras.Model:
+    """Builds the network that training starts from, with random weights or those that the recipe names.
 
-    Weights of another resolution are taken to the recipe's as by `keras_mixer.weights.change_resolution`; a head of
-    another number of classes starts fresh. A run folder or a `.keras` file brings its own architecture, which the
-    recipe must then not name; stochastic depth and dropout can be set anew in a Mixer only, not in a sibling.
+    Weights of another resolution are resized as by `keras_mixer.weights.change_resolution`; a head of another number of
+    classes starts fresh. A run folder or a `.keras` file brings its own architecture, and the recipe must then name
+    none. Stochastic depth and dropout can be set anew in a Mixer, but not in the other architectures.
 
     Args:
-        spec: The network of a recipe.
+        recipe: The recipe.
         classes: Classes of the head.
-        name: Name of the model.
 
     Returns:
         A functional model from images to logits.
 
     Raises:
-        ValueError: If the variant is unknown, if neither or both of a variant and sizes are given, or if the weights
-            do not fit.
+        ValueError: If the variant, the architecture or an argument is unknown, or the weights do not fit.
         OSError: If the weights cannot be read or fetched.
+
+    Example:
+        >>> recipe = keras_mixer.training.recipes.get("digits")
+        >>> keras_mixer.training.initial_network(recipe, classes=10).output_shape
+        (None, 10)
     """
-    if is_trained_model(spec.weights):
-        return _from_trained_model(spec, classes, name)
-    arguments: dict[str, Any] = {
-        "input_shape": (*spec.image_size, spec.channels),
-        "classes": classes,
-        "classifier_activation": None,
-        "stochastic_depth": spec.stochastic_depth,
-        "dropout": spec.dropout,
-        "name": name,
-    }
-    network_sizes: dict[str, Any] = sizes(spec)
-    changed = _changed_mixing(spec)
-    if spec.weights is not None and spec.variant in VARIANTS and not changed:
-        return applications.CONSTRUCTORS[spec.variant](weights=spec.weights, **arguments)
-    builder = Mixer if spec.variant is None else find_variant(spec.variant)[0]
-    if changed and builder is not Mixer:
-        raise ValueError(f"The variant {spec.variant} is no Mixer and has no {', '.join(changed)}: leave them out.")
-    if changed and spec.weights is not None and not is_path(spec.weights):
-        raise ValueError(f"The weights {spec.weights!r} are of a Mixer without {', '.join(changed)}: leave them out.")
-    network = builder(**{**network_sizes, **changed, **arguments})
-    if spec.weights is not None:
-        load_with_fresh_head(network, spec.weights, resize=True)
+    spec = recipe.model
+    builder, sizes = find_builder(spec)
+    if builder is None:
+        network = _from_trained_model(recipe, classes)
+    else:
+        arguments: dict[str, Any] = {
+            **spec.arguments,
+            "input_shape": recipe.preprocessing.input_shape,
+            "classes": classes,
+            "classifier_activation": None,
+            "name": recipe.name,
+        }
+        changed = [name for name in spec.arguments if name not in _RATES]
+        if spec.variant is not None and not changed:
+            network = CONSTRUCTORS[spec.variant](weights=spec.weights, **arguments)
+        elif spec.weights is None or is_path(spec.weights) or spec.variant is None:
+            network = builder(**{**sizes, **arguments})
+            if spec.weights is not None:
+                load_with_fresh_head(network, spec.weights, resize=True)
+        else:
+            raise ValueError(
+                f"The weights {spec.weights!r} are of a {spec.variant} without {', '.join(changed)}: leave them out."
+            )
+    if spec.frozen:
+        freeze_body(network)
     return network
 
 
-def input_preprocessing(spec: ModelSpec) -> Preprocessing:
-    """Returns how the recipe's network wants its pixels and its crop; size and way of resizing are the recipe's own."""
-    if spec.weights is not None and is_trained_model(spec.weights):
+def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, dict[str, Any]]:
+    """Finds the builder of a recipe's model and the sizes of its variant, and checks the arguments.
+
+    Returns:
+        The builder, None for a trained model, which brings its own architecture; and the sizes.
+
+    Raises:
+        ValueError: If a name is unknown, or an argument is unknown, missing or fixed by the variant.
+    """
+    if is_trained_model(spec.weights):
+        changed = [name for name in spec.arguments if name not in _RATES]
+        if spec.variant is not None or spec.architecture is not None or changed:
+            named = ", ".join(f"model.{name}" for name in ("variant", "architecture", *changed))
+            raise ValueError(f"{spec.weights} brings its own architecture: set {named} to null.")
+        return None, {}
+    name = spec.variant or spec.architecture or "mixer"
+    builder, sizes = find_variant(name) if spec.variant else (find_architecture(name).builder, {})
+    parameters = {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in inspect.signature(builder).parameters.values()
+        if parameter.name not in _DECIDED
+    }
+    unknown = [argument for argument in spec.arguments if argument not in parameters]
+    if unknown:
+        raise ValueError(f"{name} has no argument {', '.join(unknown)}: model.arguments takes {', '.join(parameters)}.")
+    given = [argument for argument in spec.arguments if argument in sizes]
+    if given:
+        raise ValueError(
+            f"The variant {name} has its own {', '.join(given)}: leave them out, or set model.variant to null and name "
+            f"a model.architecture."
+        )
+    missing = [
+        argument for argument, needed in parameters.items() if needed and argument not in {*sizes, *spec.arguments}
+    ]
+    if missing:
+        raise ValueError(f"A model without a variant needs all sizes of {name}; missing: {', '.join(missing)}.")
+    return builder, sizes
+
+
+def input_preprocessing(recipe: Recipe) -> Preprocessing:
+    """Returns how the recipe's network wants its images; its weights or its variant decide what the recipe leaves open.
+
+    Raises:
+        ValueError: If the fields do not fit together, such as a mean of three channels and grey images.
+    """
+    spec, shape = recipe.model, recipe.preprocessing.input_shape
+    if is_trained_model(spec.weights):
         from keras_mixer.data.trained_model import load_card
 
-        return load_card(spec.weights).preprocessing
-    if spec.variant in siblings.CONSTRUCTORS:
-        return siblings.preprocessing_of(str(spec.variant), (*spec.image_size, spec.channels))
-    if spec.weights is not None and spec.variant is not None and not is_path(spec.weights):
-        return find(spec.variant, spec.weights).preprocessing
-    return Preprocessing()  # [-1, 1], as the paper
+        usual = load_card(str(spec.weights)).preprocessing
+    elif spec.variant is None:
+        usual = at_shape(find_architecture(spec.architecture or "mixer").preprocessing, shape)
+    elif spec.weights is None or is_path(spec.weights):
+        usual = preprocessing_of(spec.variant, shape)
+    else:
+        usual = find(spec.variant, spec.weights).preprocessing
+    return recipe.preprocessing.complete(usual)
 
 
-def sizes(spec: ModelSpec) -> dict[str, Any]:
-    """Returns the sizes of the network by the names that its builder gives them: `keras_mixer.Mixer` or a sibling."""
-    given = _named_sizes(spec)
-    if spec.variant is not None:
-        own = find_variant(spec.variant)[1]
-        if given:
-            raise ValueError(
-                f"The variant {spec.variant} has its own {', '.join(given)}: leave them out, or set model.variant to "
-                f"null."
-            )
-        return own
-    missing = [size for size in _SIZES if size not in given]
-    if missing:
-        raise ValueError(f"A model without a variant needs {', '.join(_SIZES)}; missing: {', '.join(missing)}.")
-    return given
+def freeze_body(network: keras.Model, frozen: bool = True) -> None:
+    """Makes every layer but `head` trainable or not."""
+    for layer in network.layers:  # on the TensorFlow backend, `Model.trainable` does not reach the layers of a copy
+        layer.trainable = not frozen or layer.name == "head"
 
 
 def classifier_of(network: keras.Model) -> keras.Model:
@@ -115,38 +161,25 @@ def dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _named_sizes(spec: ModelSpec) -> dict[str, int]:
-    return {size: getattr(spec, size) for size in _SIZES if getattr(spec, size) is not None}
-
-
-def _changed_mixing(spec: ModelSpec) -> dict[str, Any]:
-    """The arguments of the appendix's variants that are not at their defaults."""
-    plain = ModelSpec()
-    return {name: getattr(spec, name) for name in _OF_THE_APPENDIX if getattr(spec, name) != getattr(plain, name)}
-
-
-def _from_trained_model(spec: ModelSpec, classes: int, name: str) -> keras.Model:
+def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
     from keras_mixer.data import load_model
     from keras_mixer.weights import change_resolution
 
-    if spec.variant is not None or _named_sizes(spec) or _changed_mixing(spec):
-        raise ValueError(
-            f"{spec.weights} brings its own architecture: set model.variant and the sizes of the recipe to null, and "
-            f"leave out {', '.join(_OF_THE_APPENDIX)}."
-        )
+    spec, wanted = recipe.model, recipe.preprocessing
     saved, card = load_model(str(spec.weights))
-    if card.preprocessing.channels != spec.channels:
+    if card.preprocessing.channels != wanted.channels:
         raise ValueError(
-            f"{spec.weights} takes images of {card.preprocessing.channels} channels, but model.channels is "
-            f"{spec.channels}."
+            f"{spec.weights} takes images of {card.preprocessing.channels} channels, but preprocessing.channels is "
+            f"{wanted.channels}."
         )
-    if tuple(saved.input_shape[1:3]) != tuple(spec.image_size):
-        saved = change_resolution(saved, spec.image_size)
+    if tuple(saved.input_shape[1:3]) != wanted.image_size:
+        saved = change_resolution(saved, wanted.image_size)
+    depth, dropout = (spec.arguments.get(name, 0.0) for name in _RATES)
     blocks = [layer.name for layer in saved.layers if isinstance(layer, MixerBlock)]
-    if not blocks and (spec.stochastic_depth or spec.dropout):
-        # Where a sibling drops nothing it has no layer that could.
+    if not blocks and (depth or dropout):
+        # The other architectures drop by layers of their own, which are missing where the rate was 0.
         raise ValueError(
-            f"{spec.weights} is no Mixer: it keeps the stochastic depth and dropout that it was built with. Set "
+            f"{spec.weights} is not a Mixer: it keeps the stochastic depth and dropout that it was built with. Set "
             f"model.stochastic_depth and model.dropout to 0, or name its model.variant and start from a checkpoint."
         )
 
@@ -154,20 +187,20 @@ def _from_trained_model(spec: ModelSpec, classes: int, name: str) -> keras.Model
         if layer.name == "head":
             return {"activation": None, "units": classes}
         if layer.name in blocks:
-            # As `keras_mixer.Mixer` sets them: rising linearly over all the MLPs.
+            # Rising linearly over all the MLPs, as `keras_mixer.Mixer` sets them.
             first, last = 2 * blocks.index(layer.name), 2 * len(blocks) - 1
-            rates = tuple(spec.stochastic_depth * place / last for place in (first, first + 1))
-            return {"stochastic_depth": rates, "dropout": spec.dropout}
+            rates = tuple(depth * place / last for place in (first, first + 1))
+            return {"stochastic_depth": rates, "dropout": dropout}
         return {}
 
-    return _copy(saved, for_training, name)
+    return _copy(saved, for_training, recipe.name)
 
 
 def _copy(model: keras.Model, changes, name: str) -> keras.Model:
     """Copies a model with changed configurations under the current dtype policy, and the weights that still fit."""
 
     def rebuilt(layer):
-        # The head computes in float32 at least, as `keras_mixer.Mixer` makes it.
+        # The head computes at least in float32, as in `keras_mixer.Mixer`.
         dtype = "float32" if layer.name == "head" else keras.config.dtype_policy().name
         return type(layer).from_config({**layer.get_config(), "dtype": dtype, **changes(layer)})
 

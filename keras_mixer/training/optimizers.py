@@ -1,13 +1,76 @@
-"""Optimizers of the recipes: clipping acts on the gradient of the global batch, decay on kernels alone.
+"""Optimizers and learning rates of the recipes.
 
 Keras 3 clips before it sums the gradients of several replicas, so that the update depends on how many devices share the
-batch. Here the sum comes first, and everything after it (clipping, decay, moments, averages) sees the same gradient as
-a single device would.
+batch. Here the sum comes first, and clipping, decay, moments and averages see the gradient that a single device would.
 """
 
+import math
+
 import keras
+from keras import ops
 
 from keras_mixer.training.recipe import OptimizerSpec
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from 0 to `peak` over `warmup_steps`, then falls to 0 at `total_steps`.
+
+    Let t be the number of updates made so far, W the warmup and T the total. The rate is `peak * t / W` while t < W.
+    After that, with p = (t - W) / (T - W), it is `peak * (1 - p)` for "linear", `peak * (1 + cos(pi p)) / 2` for
+    "cosine", and `peak` for "constant". The first update after a warmup has rate 0, as in the paper's code.
+
+    Args:
+        peak: Learning rate at the end of the warmup.
+        total_steps: Updates of the whole run.
+        warmup_steps: Updates of the warmup, fewer than `total_steps`.
+        decay: "linear", "cosine" or "constant".
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> float(keras_mixer.training.WarmupDecay(1.0, total_steps=10, warmup_steps=2, decay="linear")(6))
+        0.5
+    """
+
+    def __init__(self, peak: float, total_steps: int, warmup_steps: int = 0, decay: str = "linear"):
+        super().__init__()
+        if total_steps < 1:
+            raise ValueError(f"`total_steps` must be at least 1, but got {total_steps}.")
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(
+                f"`warmup_steps` must be at least 0 and fewer than the run's {total_steps} steps, but got "
+                f"{warmup_steps}. Train longer or set schedule.warmup_steps lower."
+            )
+        if decay not in ("linear", "cosine", "constant"):
+            raise ValueError(f"`decay` must be 'linear', 'cosine' or 'constant', but got {decay!r}.")
+        self.peak = peak
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.decay = decay
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        progress = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        progress = ops.clip(progress, 0.0, 1.0)
+        if self.decay == "linear":
+            rate = 1.0 - progress
+        elif self.decay == "cosine":
+            rate = 0.5 * (1.0 + ops.cos(math.pi * progress))
+        else:
+            rate = ops.ones_like(progress)
+        if self.warmup_steps:
+            rate = rate * ops.minimum(1.0, step / self.warmup_steps)
+        return self.peak * rate
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "decay": self.decay,
+        }
 
 
 class _ReduceFirst:
@@ -35,7 +98,7 @@ class _ReduceFirst:
         tf.__internal__.distribute.interim.maybe_merge_call(_blend_all, strategy, averages, values, momentum)
 
     def finalize_variable_values(self, var_list):
-        """Leaves the weights as they are: the average is read by name when a model is saved or measured."""
+        """Leaves the weights as they are: the average is read when a model is saved or measured."""
 
 
 def _blend_all(strategy, averages, values, momentum):
@@ -66,7 +129,7 @@ class AdamW(_ReduceFirst, keras.optimizers.AdamW):
         rate, beta_1, beta_2, epsilon = (
             tf.cast(number, variable.dtype) for number in (learning_rate, self.beta_1, self.beta_2, self.epsilon)
         )
-        # The same formula, in one pass over the weights instead of a dozen.
+        # The same formula in one pass over the weights instead of a dozen.
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
@@ -94,8 +157,8 @@ class SGD(_ReduceFirst, keras.optimizers.SGD):
 class Muon(_ReduceFirst, keras.optimizers.Muon):
     """`keras.optimizers.Muon` whose `global_clipnorm` holds for the global batch on any number of devices.
 
-    Matrices take orthogonalised steps, scaled so that the rates and decays of AdamW serve (arXiv 2502.16982);
-    everything else, and what `exclude_layers` names, takes AdamW's.
+    Matrices take orthogonalised steps, scaled so that AdamW's rates and decays suit them (arXiv 2502.16982).
+    Everything else, and the layers in `exclude_layers`, takes AdamW's steps.
 
     Example:
         >>> optimizer = keras_mixer.training.Muon(learning_rate=1e-3, exclude_layers=["head"])
@@ -108,8 +171,8 @@ def make_optimizer(
     """Builds the optimizer of a recipe, with its variables, for the trainable variables of `model`.
 
     Weight decay is decoupled and multiplied by the scheduled learning rate, `w -= lr(t) * decay * w`, as in the
-    paper's code: its ImageNet setting (rate 0.001, decay 0.1) is the decay of 1e-4 that its configuration names.
-    Only kernels decay: not biases, and neither gamma nor beta of LayerNorm.
+    paper's code. Its ImageNet setting (rate 0.001, decay 0.1) is the decay of 1e-4 in its configuration.
+    Only kernels decay; biases, and gamma and beta of LayerNorm, do not.
 
     Args:
         spec: Which optimizer, with its numbers.
@@ -132,11 +195,7 @@ def make_optimizer(
     optimizer: keras.optimizers.Optimizer
     if spec.name == "adamw":
         optimizer = AdamW(
-            beta_1=spec.beta_1,
-            beta_2=spec.beta_2,
-            epsilon=spec.epsilon,
-            weight_decay=spec.weight_decay,
-            **common,
+            beta_1=spec.beta_1, beta_2=spec.beta_2, epsilon=spec.epsilon, weight_decay=spec.weight_decay, **common
         )
     elif spec.name == "sgd":
         # Keras applies no decay where it is None; 0.0 would only cost a pass over the weights.
@@ -160,16 +219,16 @@ def make_optimizer(
 
 
 def _in_one_kernel(variable, gradient) -> bool:
-    """Whether TensorFlow's kernels can update this variable: its handle is not that of one copy among several."""
+    """Returns whether TensorFlow's kernel can update this variable, which it cannot where there are several copies."""
     import tensorflow as tf
 
     return not tf.distribute.has_strategy() and isinstance(gradient, tf.Tensor) and gradient.dtype == variable.dtype
 
 
 def _replicas() -> int:
-    """Replicas that run this step together, as far as this code stands inside one of them."""
+    """Returns how many replicas run this step together, and 1 outside of a replica."""
     if keras.backend.backend() != "tensorflow":
-        return 1  # JAX compiles one program over all devices: its gradients are already those of the global batch
+        return 1  # JAX compiles one program over all devices, whose gradients are of the global batch
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()

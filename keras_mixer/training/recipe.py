@@ -6,59 +6,114 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from keras_mixer.augmentation import Augmentation
+from keras_mixer.dataset import DatasetSpec
 from keras_mixer.fields import read
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.training.version_0_1 import MOVED, modernised
 
 PRECISIONS = ("float32", "mixed_bfloat16")
+# A recipe leaves these arguments of a builder out: they are the defaults, and version 0.1 wrote them all.
+_USUAL_ARGUMENTS = {"stochastic_depth": 0.0, "dropout": 0.0, "untied": False, "channel_groups": 1, "grouping": "concat"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """The network. Either a variant's name or the five sizes of `keras_mixer.Mixer`."""
+    """The network: a published variant, or an architecture with its sizes.
 
-    variant: str | None = None  # of keras_mixer.models.ARCHITECTURES
-    num_blocks: int | None = None
-    patch_size: int | None = None
-    hidden_dim: int | None = None
-    tokens_mlp_dim: int | None = None
-    channels_mlp_dim: int | None = None
-    image_size: tuple[int, int] = (224, 224)  # (height, width), pixels
+    Args:
+        variant: Name of a variant, such as "mixer_b16"; see `keras_mixer.models.ARCHITECTURES`.
+        architecture: Name of an architecture in place of a variant, such as "res_mlp". None stands for "mixer".
+        arguments: Arguments of the builder, such as `{"num_blocks": 8, "stochastic_depth": 0.1}`.
+        weights: A published set or a path to start from; None for random weights. A run folder or a `.keras` file
+            brings its own architecture.
+        frozen: Whether to train the head alone.
+
+    Raises:
+        ValueError: If the fields contradict each other, or an argument cannot be written as JSON.
+    """
+
+    variant: str | None = None
+    architecture: str | None = None
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    weights: str | None = None
+    frozen: bool = False
+
+    def __post_init__(self):
+        if self.variant is not None and self.architecture is not None:
+            raise ValueError(
+                f"A model is a variant or an architecture, but got model.variant={self.variant} and "
+                f"model.architecture={self.architecture}. Set one of them to null."
+            )
+        if self.frozen and self.weights is None:
+            raise ValueError("model.frozen trains the head alone: name the model.weights of the rest.")
+        try:
+            json.dumps(self.arguments, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"model.arguments must be values of JSON, but got {self.arguments!r}: {error}.") from None
+        arguments = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self.arguments.items()
+            if value is not None and (name not in _USUAL_ARGUMENTS or value != _USUAL_ARGUMENTS[name])
+        }
+        object.__setattr__(self, "arguments", arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreprocessingSpec:
+    """How an image becomes an input, as in `keras_mixer.preprocessing.Preprocessing`.
+
+    None leaves a field to the weights, or to the architecture where it starts from random weights.
+    """
+
+    image_size: tuple[int, int] = (224, 224)
     channels: int = 3
-    stochastic_depth: float = 0.0  # probability of dropping the last MLP; rises linearly from 0 at the first
-    dropout: float = 0.0
-    weights: str | None = None  # a published set or a path to start from; None: random
-    # What the paper's appendix tried, in a Mixer alone; see `keras_mixer.Mixer`.
-    untied: bool = False  # token-mixing MLPs of its own for every channel
-    channel_groups: int = 1  # channels that a token-mixing MLP sees at once
-    grouping: str = "concat"  # how those are joined: "concat" or "project"
-    tokens: tuple[int, ...] | None = None  # a pyramid: tokens that each block puts out; None: all
+    resize: str = "crop"
+    interpolation: str | None = None
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
+    crop_share: float | None = None
+
+    def __post_init__(self):
+        self.complete(Preprocessing())
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The model's input shape (height, width, channels)."""
+        return (*self.image_size, self.channels)
+
+    def complete(self, usual: Preprocessing) -> Preprocessing:
+        """Returns the whole preprocessing; `usual` has the fields that are None here."""
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        return Preprocessing(**{**dataclasses.asdict(usual), **given})
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """Where images come from: a TFDS name, `digits`, or a folder of images."""
+    """The splits of one dataset.
 
-    dataset: str = "digits"  # a folder is written with a path separator: ./flowers
+    Args:
+        name: A TFDS name, "digits", or a folder of images with a path separator, such as "./flowers".
+        train_split: Split expression to train on.
+        eval_split: Split expression to evaluate on after each period.
+        test_split: Split expression to evaluate on once, at the end of the run; None for no such evaluation.
+        data_dir: Where TFDS stores its datasets.
+        label_key: The feature that holds the label, if a dataset has several.
+        corrupt_limit: Images that may be unreadable; they are left out and counted. A batch without any readable image
+            in a process stops the run all the same.
+    """
+
+    name: str = "digits"
     train_split: str = "train"
     eval_split: str = "test"
-    data_dir: str | None = None  # of TFDS
-    label_key: str | None = None  # the feature that holds the label, where a dataset has several
-    resize: str = "crop"  # at evaluation: "crop", "squash" or "direct"
-    # Images of both splits that may be unreadable; they are left out and counted. A batch of which a process can read
-    # none stops the run all the same: with one example for each process, the first.
+    test_split: str | None = None
+    data_dir: str | None = None
+    label_key: str | None = None
     corrupt_limit: int = 0
 
-
-@dataclasses.dataclass(frozen=True)
-class AugmentationSpec:
-    """What happens to a training image."""
-
-    crop: str = "inception"  # "inception", "pad" (a random shift) or "none"
-    crop_padding: int = 4  # greatest shift of "pad", in pixels of the model's input
-    flip: bool = True
-    randaugment_layers: int = 0
-    randaugment_magnitude: float = 10.0  # on the scale of the AutoAugment code
-    mixup: float = 0.0  # p of Beta(p, p); 0: off
-    cutmix: float = 0.0  # likewise
+    def of(self, split: str) -> DatasetSpec:
+        """Returns the description of one split."""
+        return DatasetSpec(self.name, split, self.data_dir, self.label_key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,23 +130,20 @@ class OptimizerSpec:
     global_clipnorm: float | None = 1.0  # on the gradient of the global batch; None: off
 
     def __post_init__(self):
-        for name in ("learning_rate", "weight_decay"):
-            if getattr(self, name) < 0.0:
-                raise ValueError(f"optimizer.{name} must be at least 0, but got {getattr(self, name)}.")
-        for name in ("beta_1", "beta_2", "momentum"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"optimizer.{name} must be in [0, 1), but got {getattr(self, name)}.")
-        if self.epsilon <= 0.0:
-            raise ValueError(f"optimizer.epsilon must be above 0, but got {self.epsilon}.")
-        if self.global_clipnorm is not None and self.global_clipnorm <= 0.0:
-            raise ValueError(
-                f"optimizer.global_clipnorm must be above 0, or null for none, but got {self.global_clipnorm}."
-            )
+        for names, holds, wanted in (
+            (("learning_rate", "weight_decay"), lambda value: value >= 0.0, "at least 0"),
+            (("beta_1", "beta_2", "momentum"), lambda value: 0.0 <= value < 1.0, "in [0, 1)"),
+            (("epsilon",), lambda value: value > 0.0, "above 0"),
+            (("global_clipnorm",), lambda value: value is None or value > 0.0, "above 0, or null for none"),
+        ):
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"optimizer.{name} must be {wanted}, but got {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSpec:
-    """How long the run is and how the learning rate moves. Exactly one of `epochs` and `steps` is set."""
+    """The length of the run and the learning rate over it. Exactly one of `epochs` and `steps` is set."""
 
     epochs: float | None = None  # passes over the training split
     steps: int | None = None  # updates
@@ -101,18 +153,18 @@ class ScheduleSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionSpec:
-    """How devices run the recipe: none of it changes what is learned, beyond rounding, but for parts of a batch.
+    """How devices run the recipe. Beyond rounding, only a division of the batch changes what is learned.
 
-    Each replica of a `tf.distribute` strategy and each micro-batch draws masks of its own, where `stochastic_depth` or
-    `dropout` is above 0, and takes statistics of its own in a model with BatchNormalization, as ConvMixer. A run that
-    goes on in other parts warns of it.
+    Each replica of a `tf.distribute` strategy and each micro-batch draws its own masks of stochastic depth and dropout,
+    and takes its own statistics in a model with BatchNormalization, such as ConvMixer. A run that goes on with another
+    division warns of it.
     """
 
     precision: str = "float32"  # a Keras dtype policy of `PRECISIONS`; head and loss are float32 at least
-    micro_batches: int = 1  # parts that a batch is taken in, where it does not fit
+    micro_batches: int = 1  # parts in which a batch is taken where it does not fit
     steps_per_execution: int = 1
     jit_compile: bool | None = None  # None: on for GPUs and TPUs, off for CPUs
-    strategy: str = "auto"  # see keras_mixer.training.distribution
+    strategy: str = "auto"  # see keras_mixer.training.devices.distribution
     checkpoint_steps: int = 1000  # updates between two checkpoints
     checkpoint_minutes: float = 15.0  # after which one is written in any case
     checkpoints_kept: int = 3
@@ -120,21 +172,22 @@ class ExecutionSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole training run. Equal recipes, data and numbers of replicas and processes give equal weights.
+    """A whole training run. Equal recipes and data give equal weights on equally many replicas and processes.
 
-    The number of replicas counts where `ExecutionSpec` says so; that of processes where a TFDS dataset is too large for
-    memory and each of them reads a part of its files.
+    The number of replicas matters where `ExecutionSpec` says so. The number of processes matters where a TFDS dataset
+    is too large for memory, because each process then reads a part of its files.
     """
 
     name: str
     model: ModelSpec = ModelSpec()
+    preprocessing: PreprocessingSpec = PreprocessingSpec()
     data: DataSpec = DataSpec()
-    augmentation: AugmentationSpec = AugmentationSpec()
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     execution: ExecutionSpec = ExecutionSpec()
     batch_size: int = 4096  # examples of all devices together
-    eval_batch_size: int = 256  # likewise; rounded up to a number that they can share
+    eval_batch_size: int = 256  # likewise; rounded up to a number that the devices can share
     eval_steps: int | None = None  # updates between two evaluations; None: about one pass over the training split
     label_smoothing: float = 0.0
     ema_momentum: float | None = None  # of a moving average of the weights, used for evaluation and the saved model
@@ -142,51 +195,50 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        if (self.schedule.epochs is None) == (self.schedule.steps is None):
+        schedule, execution = self.schedule, self.execution
+        if (schedule.epochs is None) == (schedule.steps is None):
             raise ValueError(
-                f"Exactly one of schedule.epochs and schedule.steps must be set, but got {self.schedule.epochs} and "
-                f"{self.schedule.steps}. Set the other one to null."
+                f"Exactly one of schedule.epochs and schedule.steps must be set, but got {schedule.epochs} and "
+                f"{schedule.steps}. Set the other one to null."
             )
-        if self.schedule.epochs is not None and self.schedule.epochs <= 0.0:
-            raise ValueError(f"schedule.epochs must be above 0, but got {self.schedule.epochs}.")
+        if schedule.epochs is not None and schedule.epochs <= 0.0:
+            raise ValueError(f"schedule.epochs must be above 0, but got {schedule.epochs}.")
         counts = {
-            "batch_size": self.batch_size,
-            "eval_batch_size": self.eval_batch_size,
-            "eval_steps": self.eval_steps,
-            "schedule.steps": self.schedule.steps,
+            **{name: getattr(self, name) for name in ("batch_size", "eval_batch_size", "eval_steps")},
+            "schedule.steps": schedule.steps,
             **{
-                f"execution.{name}": getattr(self.execution, name)
+                f"execution.{name}": getattr(execution, name)
                 for name in ("micro_batches", "steps_per_execution", "checkpoint_steps", "checkpoints_kept")
             },
         }
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, but got {count}.")
-        if self.execution.precision not in PRECISIONS:
+        if execution.precision not in PRECISIONS:
             raise ValueError(
-                f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {self.execution.precision!r}. "
-                f"There is no loss scaling, which float16 would need, and weights in bfloat16 would not move: there "
-                f"AdamW's beta_2 of 0.999 is 1."
+                f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {execution.precision!r}. float16 "
+                f"would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
+                f"beta_2 of 0.999 rounds to 1."
             )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be from 0 to 2**31 - 1, but got {self.seed}.")
-        for name, share in (("label_smoothing", self.label_smoothing), ("ema_momentum", self.ema_momentum)):
+        for name in ("label_smoothing", "ema_momentum"):
+            share = getattr(self, name)
             if share is not None and not 0.0 <= share < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), but got {share}.")
-        if self.batch_size % self.execution.micro_batches:
+        if self.batch_size % execution.micro_batches:
             raise ValueError(
-                f"execution.micro_batches must divide batch_size={self.batch_size}, but got "
-                f"{self.execution.micro_batches}."
+                f"execution.micro_batches must divide batch_size={self.batch_size}, but got {execution.micro_batches}."
             )
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names the fields in which the other recipe would learn something else, or measure it elsewhere.
 
-        A run cannot go on with another `data.eval_split` or `eval_steps`, which change no weight: its history and its
-        running metrics are of one split and of periods of one length.
+        `data.eval_split` and `eval_steps` change no weight, but a run cannot go on with another value: its history is
+        of one split and of periods of one length.
         """
         mine, theirs = (_flat(dataclasses.asdict(_learned(recipe))) for recipe in (self, other))
-        return [name for name in mine if mine[name] != theirs[name]]
+        return [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
 
     def to_json(self) -> str:
         """Writes the recipe as JSON that `Recipe.from_json` reads back as an equal recipe."""
@@ -194,7 +246,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """Reads a recipe.
+        """Reads a recipe, also one that version 0.1 wrote.
 
         Raises:
             ValueError: If the text is not JSON, names an unknown field, lacks `name`, or holds a value of a wrong
@@ -203,18 +255,18 @@ class Recipe:
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"A recipe is a JSON object, but this is no JSON: {error}.") from None
-        return read(cls, fields)
+            raise ValueError(f"A recipe is a JSON object, but this is not JSON: {error}.") from None
+        return read(cls, modernised(fields) if isinstance(fields, dict) else fields)
 
     def override(self, changes: Mapping[str, str]) -> "Recipe":
         """Returns the recipe with fields replaced.
 
         Args:
-            changes: Dotted name to value as text, such as `{"optimizer.learning_rate": "0.01"}`: JSON, or a bare
-                string.
+            changes: Dotted name to value as text, such as `{"optimizer.learning_rate": "0.01"}`. A value is JSON or a
+                bare string. Names of version 0.1 are understood, and `model.NAME` stands for `model.arguments.NAME`.
 
         Raises:
-            ValueError: If a name is unknown (the known ones are listed) or a value does not fit its type.
+            ValueError: If a name is unknown (the message lists the known ones) or a value does not fit its type.
 
         Example:
             >>> keras_mixer.training.recipes.get("digits").override({"schedule.epochs": "2"}).schedule.epochs
@@ -222,19 +274,33 @@ class Recipe:
         """
         fields = dataclasses.asdict(self)
         for name, text in changes.items():
-            *path, last = name.split(".")
+            *path, last = _present_name(name).split(".")
             place: Any = fields
             for part in path:
                 place = place.get(part) if isinstance(place, dict) else None
-            if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
-                raise ValueError(f"Unknown recipe field {name!r}. Known fields: {', '.join(_flat(fields))}.")
+            new_argument = path == ["model", "arguments"]
+            if not isinstance(place, dict) or isinstance(place.get(last), dict) or not (last in place or new_argument):
+                known = ", ".join([*_flat(fields), "model.arguments.NAME"])
+                raise ValueError(f"Unknown recipe field {name!r}. Known fields: {known}.")
             place[last] = _parse(text)
         return read(type(self), fields)
 
 
 def is_trained_model(weights: str | None) -> bool:
-    """Whether `weights` names a run folder or a `.keras` file, which bring their own architecture."""
+    """Returns whether `weights` names a run folder or a `.keras` file, which brings its own architecture."""
     return weights is not None and (weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file())
+
+
+def _present_name(name: str) -> str:
+    part, _, field = name.partition(".")
+    if (
+        name not in MOVED
+        and part == "model"
+        and field
+        and field.partition(".")[0] not in ModelSpec.__dataclass_fields__
+    ):
+        return f"model.arguments.{field}"
+    return MOVED.get(name, name)
 
 
 def _parse(text: str):
@@ -245,7 +311,7 @@ def _parse(text: str):
 
 
 def _flat(fields: dict, prefix: str = "") -> dict:
-    """Nested fields by dotted name."""
+    """Returns nested fields by dotted name."""
     flat: dict = {}
     for name, value in fields.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -253,12 +319,12 @@ def _flat(fields: dict, prefix: str = "") -> dict:
 
 
 def _learned(recipe: Recipe) -> Recipe:
-    """The recipe without what changes neither weights nor history: its execution beyond the precision, and the like."""
+    """Returns the recipe without what changes neither weights nor history, such as most of its execution."""
     return dataclasses.replace(
         recipe,
         name="",
         execution=ExecutionSpec(precision=recipe.execution.precision),
-        data=dataclasses.replace(recipe.data, corrupt_limit=0),
+        data=dataclasses.replace(recipe.data, corrupt_limit=0, test_split=None),
         eval_batch_size=1,
         learning_rate_grid=(),
     )

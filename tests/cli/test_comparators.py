@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mixer.cli.comparators import builders
+from keras_mixer.cli.invariance import builders
 
 
 def test_a_vit_needs_kerashub_and_says_so_before_anything_is_built(monkeypatch):

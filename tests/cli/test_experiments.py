@@ -16,7 +16,7 @@ from PIL import Image
 
 import keras_mixer
 from keras_mixer import data, evaluation, reported, visualization
-from keras_mixer.cli import comparators, main
+from keras_mixer.cli import invariance, main
 from keras_mixer.models import multiply_adds
 
 PHOTO = pathlib.Path(__file__).parents[1] / "data" / "digits" / "8_sample1.png"
@@ -240,7 +240,7 @@ def test_invariance_trains_every_order_and_draws_the_curves(tmp_path, capsys, mo
         sizes = dict(num_blocks=1, hidden_dim=32, tokens_mlp_dim=16, channels_mlp_dim=64)
         return keras_mixer.Mixer(**sizes, patch_size=patch_size, input_shape=image_shape, classes=classes)
 
-    monkeypatch.setattr(comparators, "_mixer", shallow)
+    monkeypatch.setattr(invariance, "_mixer", shallow)
     picture = tmp_path / "curves.png"
     options = ("--models", "mixer", "--epochs", 2, "--limit", 200, "--output", picture, "--json")
     status, out, _ = call(capsys, "invariance", *options)

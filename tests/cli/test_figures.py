@@ -1,7 +1,7 @@
 import pytest
 
 from keras_mixer import reported
-from keras_mixer.cli.figures import figures
+from keras_mixer.cli.benchmark import figures
 
 # Of Mixer-B/16 with 1,000 classes; the rates are made up.
 MEASURED = {

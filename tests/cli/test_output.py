@@ -26,3 +26,10 @@ def test_json_leaves_values_untouched(capsys):
     rows = [{"name": name, "score": 1 / 3} for name in NAMES]
     show(rows, as_json=True)
     assert json.loads(capsys.readouterr().out) == rows
+
+
+def test_a_long_name_stays_on_one_line_of_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "a name of words_and_underscores that is longer than the terminal is wide"
+    show([{"name": name, "path": "/some/folder/" * 10, "count": 1}])
+    assert any(f" {name} " in line and "/some/folder/" * 10 in line for line in capsys.readouterr().out.splitlines())

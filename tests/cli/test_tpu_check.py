@@ -5,10 +5,11 @@ import keras
 import pytest
 
 from keras_mixer.cli import main
-from keras_mixer.training import recipes, tpu_replica
-from keras_mixer.training.distribution import Distribution
-from keras_mixer.training.step import training_model
-from keras_mixer.training.tpu_check import TpuCheck, largest_batch, tpu_check
+from keras_mixer.training import recipes
+from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.devices.tpu_check import TpuCheck, largest_batch, tpu_check
+from keras_mixer.training.loop import tpu_program as tpu_replica
+from keras_mixer.training.loop.step import training_model
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'keras_mixer[tpu-check]'"
@@ -106,7 +107,7 @@ def test_the_tensorflow_step_is_stable_hlo_alone():
 
 def test_a_jax_that_takes_no_stable_hlo_is_told_of():
     """The chip is nothing that could compile, as one of another release may be."""
-    with pytest.raises(ImportError, match=r"as jax 0\.10\.2 with libtpu 0\.0\.51 .* does not \(.*'client'\)\. Install"):
+    with pytest.raises(ImportError, match=r"jax 0\.10\.2 with libtpu 0\.0\.51 .* does not \(.*'client'\)\. Install"):
         tpu_replica._compile("module {}", object())
 
 

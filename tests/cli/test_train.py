@@ -76,12 +76,12 @@ def test_the_recipe_can_be_shown(capsys):
     )
     assert status == 0
     recipe = json.loads(output)
-    assert (recipe["data"]["dataset"], recipe["data"]["data_dir"], recipe["model"]["weights"]) == (
+    assert (recipe["data"]["name"], recipe["data"]["data_dir"], recipe["model"]["weights"]) == (
         "./mine",
         "/data",
         "sam",
     )
-    assert (recipe["model"]["image_size"], recipe["execution"]["strategy"]) == ([448, 448], "default")
+    assert (recipe["preprocessing"]["image_size"], recipe["execution"]["strategy"]) == ([448, 448], "default")
     assert recipe["optimizer"]["learning_rate"] == 0.01
 
 

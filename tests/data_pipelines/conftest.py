@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from keras_mixer import data
-from keras_mixer.data.digits import Digits
+from keras_mixer.data.sources.digits import Digits
 
 
 @pytest.fixture(autouse=True, scope="module")

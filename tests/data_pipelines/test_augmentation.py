@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mixer.data import Augmentation, Preprocessing, pixels
+from keras_mixer.data.augmentation import steps
 
 SMALL = Preprocessing(image_size=16)
 
@@ -115,3 +116,21 @@ def test_the_seed_decides(photograph):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(**arguments)
+
+
+def test_a_further_step_leaves_the_draws_of_the_others_alone(monkeypatch):
+    augmentation = Augmentation(randaugment_layers=2)
+    preprocessing = Preprocessing((16, 16), channels=3)
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8))
+    seed = tf.constant([3, 4], tf.int64)
+    plain = augmentation.augment(image, preprocessing, seed)
+    seeds = []
+
+    def negative(pixels, settings, seed):
+        assert settings is augmentation
+        seeds.append(seed.numpy().tolist())
+        return 255 - pixels
+
+    monkeypatch.setattr(steps, "_STEPS", [*steps._STEPS, negative, negative])
+    np.testing.assert_array_equal(augmentation.augment(image, preprocessing, seed), plain)
+    assert seeds[0] != seeds[1]

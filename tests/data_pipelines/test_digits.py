@@ -4,7 +4,7 @@ import numpy as np
 import sklearn.datasets
 import tensorflow_datasets as tfds
 
-from keras_mixer.data.digits import prepared_digits
+from keras_mixer.data.sources.digits import prepared_digits
 
 
 def read(data_dir, split):

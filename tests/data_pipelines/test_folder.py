@@ -62,7 +62,7 @@ def test_other_files_are_left_out_with_one_warning(image_folder, caplog):
     for split in ("train", "test"):
         assert data.load(str(image_folder), split=split).num_examples == {"train": 12, "test": 4}[split]
     (record,) = caplog.records
-    assert f"{image_folder} 4 files are no JPEG, PNG or GIF" in record.getMessage()
+    assert f"{image_folder} 4 files are not JPEG, PNG or GIF" in record.getMessage()
     assert record.getMessage().endswith(f"First: {', '.join(map(str, others[:3]))}.")
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mixer.data import Preprocessing, pixels
-from keras_mixer.data.gif import MAX_BLOCKS, first_frame
+from keras_mixer.data.pixels import MAX_BLOCKS, first_frame
 
 COLOUR, GREY = Preprocessing(channels=3), Preprocessing(channels=1)
 

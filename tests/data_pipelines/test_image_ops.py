@@ -7,7 +7,7 @@ import PIL.ImageOps
 import pytest
 import tensorflow as tf
 
-from keras_mixer.data import image_ops
+from keras_mixer.data.augmentation import randaugment as image_ops
 
 
 @pytest.fixture(params=["photograph", "noise", "dark", "grey", "small"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mixer.data.mixing import draw, mix
+from keras_mixer.data.augmentation.mixing import draw, mix
 
 
 @pytest.fixture(scope="module")

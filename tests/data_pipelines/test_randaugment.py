@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mixer.data import image_ops
-from keras_mixer.data.randaugment import DRAWS_PER_LAYER, NAMES, arguments, randaugment
+from keras_mixer.data.augmentation import randaugment as image_ops
+from keras_mixer.data.augmentation.randaugment import DRAWS_PER_LAYER, NAMES, arguments, randaugment
 
 
 def test_the_operations_of_the_papers_code():

@@ -157,7 +157,7 @@ def test_shards_of_a_source_read_in_order_share_it(data_dir, monkeypatch):
 def files_in_turn(digits_in_files, monkeypatch):
     """The digits in forty files, read as a dataset that fits neither in memory nor in the shuffle buffer."""
     monkeypatch.setattr("keras_mixer.data.storage.MEMORY_LIMIT", 0)
-    monkeypatch.setattr("keras_mixer.data.order.SHUFFLE_BUFFER", 20)
+    monkeypatch.setattr("keras_mixer.data.stream.SHUFFLE_BUFFER", 20)
     return data.load("digits", data_dir=digits_in_files)
 
 

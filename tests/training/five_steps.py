@@ -13,9 +13,9 @@ def five_steps(cases: list[str]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     from keras_mixer import Mixer
-    from keras_mixer.training.distribution import choose
+    from keras_mixer.training.devices.distribution import choose
+    from keras_mixer.training.loop.step import training_model
     from keras_mixer.training.recipe import ExecutionSpec, ModelSpec, OptimizerSpec, Recipe, ScheduleSpec
-    from keras_mixer.training.step import training_model
 
     random = np.random.default_rng(0)
     images = random.normal(size=(STEPS * BATCH, 16, 16, 3)).astype("float32")
@@ -84,7 +84,7 @@ def draws(distribution) -> np.ndarray:
     import tensorflow as tf
 
     from keras_mixer.layers import StochasticDepth
-    from keras_mixer.training.step_tensorflow import TensorFlowTrainingModel
+    from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
 
     def model():
         inputs = keras.Input((1,))

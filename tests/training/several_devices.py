@@ -32,9 +32,6 @@ FOUR = [
 
 def main(folder: pathlib.Path, parts: list[str]) -> int:
     # Imported before the processes part.
-    import keras_mixer.training.network
-    import keras_mixer.training.run
-    import keras_mixer.training.step_tensorflow  # noqa: F401
 
     addresses = _free_addresses(2)
     cluster = {"chief": addresses[:1], "worker": addresses[1:]}
@@ -58,7 +55,7 @@ def replicas(folder: pathlib.Path) -> dict:
     """One process with two devices."""
     import tensorflow as tf
 
-    from keras_mixer.training.distribution import choose
+    from keras_mixer.training.devices.distribution import choose
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -76,7 +73,7 @@ def replicas(folder: pathlib.Path) -> dict:
 
 def process(folder: pathlib.Path) -> dict:
     """A process of a cluster of a chief and a worker."""
-    from keras_mixer.training.distribution import choose
+    from keras_mixer.training.devices.distribution import choose
 
     distribution = choose("auto")
     task = json.loads(os.environ["TF_CONFIG"])["task"]["type"]

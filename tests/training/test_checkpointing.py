@@ -7,10 +7,10 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_mixer.training import checkpointing
-from keras_mixer.training.callbacks import Clock, StopOnNaN, TrainingDivergedError
-from keras_mixer.training.checkpoints import CheckpointStore
-from keras_mixer.training.distribution import Distribution
+from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.loop import callbacks as checkpointing
+from keras_mixer.training.loop.callbacks import Clock, StopOnNaN, TrainingDivergedError
+from keras_mixer.training.loop.checkpoints import CheckpointStore
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mixer.files import written_whole
-from keras_mixer.training.checkpoints import CheckpointStore
+from keras_mixer.training.loop.checkpoints import CheckpointStore
 
 ARRAYS = {
     "model/0": np.arange(6, dtype="float32").reshape(2, 3),

@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.distribute import multi_worker_util
 
-from keras_mixer.training import distribution
-from keras_mixer.training.cluster import place_in_cluster
-from keras_mixer.training.distribution import Distribution, choose
+from keras_mixer.training.devices import distribution
+from keras_mixer.training.devices.distribution import Distribution, choose, place_in_cluster
 
 
 def test_the_default_is_one_device():

@@ -8,8 +8,8 @@ import tensorflow as tf
 import keras_mixer
 from keras_mixer.layers import LayerNorm
 from keras_mixer.layers.mixing import gelu_tanh
-from keras_mixer.training.elementwise import CompiledElementwise, one_pass
-from keras_mixer.training.step_tensorflow import TensorFlowTrainingModel
+from keras_mixer.training.loop.elementwise import CompiledElementwise, one_pass
+from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
 
 MODELS = {
     "mixer": lambda: keras_mixer.Mixer(

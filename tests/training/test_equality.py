@@ -14,7 +14,7 @@ import pytest
 
 from keras_mixer.data import load_model
 from keras_mixer.training import recipes, train
-from keras_mixer.training.checkpoints import CheckpointStore
+from keras_mixer.training.loop.checkpoints import CheckpointStore
 
 PROGRAM = pathlib.Path(__file__).with_name("several_devices.py")
 # An evaluation batch of 249 becomes one of 250 on two devices and of 252 on four, and the last one then has 110 or 108

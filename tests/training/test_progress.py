@@ -1,8 +1,7 @@
 import pytest
 
-from keras_mixer.training import progress
-from keras_mixer.training.callbacks import Clock
-from keras_mixer.training.progress import ProgressBar
+from keras_mixer import progress
+from keras_mixer.training.loop.callbacks import Clock, ProgressBar
 
 
 @pytest.fixture

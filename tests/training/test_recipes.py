@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from keras_mixer.training import Recipe, recipes
-from keras_mixer.training.recipe import ScheduleSpec
+from keras_mixer.training.recipe import ModelSpec, ScheduleSpec
 
 # Recipe: epochs, learning rate, weight decay, RandAugment's magnitude, mixup, stochastic depth.
 PRETRAINING = {
@@ -40,7 +40,8 @@ def test_pretraining(name):
     assert (augmentation.crop, augmentation.flip, augmentation.mixup) == ("inception", True, mixup)
     assert augmentation.randaugment_layers == (0 if magnitude is None else 2)
     assert magnitude is None or augmentation.randaugment_magnitude == magnitude
-    assert (recipe.model.image_size, recipe.model.stochastic_depth, recipe.model.dropout) == ((224, 224), depth, 0)
+    assert recipe.preprocessing.image_size == (224, 224)
+    assert recipe.model.arguments == ({"stochastic_depth": depth} if depth else {})
     assert recipe.batch_size == 4096
     assert recipe.model.variant == "mixer_" + name.rsplit("_", 1)[1]
 
@@ -75,7 +76,7 @@ def test_json_round_trip(name):
 def test_the_cifar10_model_is_below_a_million_parameters():
     from keras_mixer.training import initial_network
 
-    assert initial_network(recipes.get("cifar10").model, classes=10, name="small").count_params() < 1_000_000
+    assert initial_network(recipes.get("cifar10"), classes=10).count_params() < 1_000_000
 
 
 def test_override_parses_by_type():
@@ -92,29 +93,66 @@ def test_override_parses_by_type():
     )
     assert changed.optimizer.learning_rate == 1.0
     assert isinstance(changed.optimizer.learning_rate, float)
-    assert changed.model.image_size == (16, 24)
-    assert changed.data.dataset == "./my folder"
+    assert changed.preprocessing.image_size == (16, 24)
+    assert changed.data.name == "./my folder"
     assert changed.ema_momentum == 0.99
     assert changed.optimizer.global_clipnorm is None
     assert changed.augmentation.flip is True
     assert changed.learning_rate_grid == (0.1, 1.0)
 
 
+def test_names_of_version_0_1_and_arguments_of_any_builder_can_be_set():
+    changed = recipes.get("finetune_pets").override(
+        {
+            "model.variant": "null",
+            "model.weights": "None",
+            "model.architecture": "res_mlp",
+            "model.mlp_ratio": "3",
+            "model.arguments.layer_scale": "0.1",
+            "model.stochastic_depth": "0.2",
+            "model.channels": "1",
+            "data.resize": "squash",
+            "data.test_split": "test[:10%]",
+            "augmentation.crop_area": "[0.2, 1]",
+            "preprocessing.crop_share": "1",
+        }
+    )
+    assert changed.model == ModelSpec(
+        architecture="res_mlp", arguments={"mlp_ratio": 3, "layer_scale": 0.1, "stochastic_depth": 0.2}
+    )
+    assert (changed.preprocessing.channels, changed.preprocessing.resize, changed.preprocessing.crop_share) == (
+        *(1, "squash", 1.0),
+    )
+    assert changed.data.test_split == "test[:10%]"
+    assert changed.augmentation.crop_area == (0.2, 1.0)
+    assert Recipe.from_json(changed.to_json()) == changed
+    plain = dict.fromkeys(("model.mlp_ratio", "model.layer_scale"), "null") | {"model.stochastic_depth": "0"}
+    assert changed.override(plain).model == ModelSpec(architecture="res_mlp")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model.architecture": "res_mlp", "model.variant": "mixer_b16"}, "a variant or an architecture, but got"),
+        ({"model.frozen": "true"}, "name the model.weights of the rest"),
+        ({"model.tokens": "[NaN]"}, "model.arguments must be values of JSON"),
+        ({"preprocessing.mean": "[0.1, 0.2]"}, "`mean` is one number or one per channel"),
+        ({"augmentation.mixup": "-1"}, "`mixup` is at least 0"),
         ({"optimizer.lr": "1"}, r"Unknown recipe field 'optimizer.lr'.*optimizer.learning_rate"),
         ({"optimizer": "1"}, "Unknown recipe field 'optimizer'"),
         ({"name.first": "1"}, "Unknown recipe field 'name.first'"),
         ({"batch_size": "many"}, "batch_size must be of type int, but got 'many'"),
         ({"batch_size": "true"}, "batch_size must be of type int, but got True"),
         ({"batch_size": "1.5"}, "batch_size must be of type int, but got 1.5"),
-        ({"model.image_size": "[1, 2, 3]"}, "model.image_size must be a list such as"),
+        ({"model.image_size": "[1, 2, 3]"}, "preprocessing.image_size must be a list such as"),
         ({"schedule.steps": "5"}, "Exactly one of schedule.epochs and schedule.steps"),
         ({"execution.micro_batches": "3"}, "execution.micro_batches must divide batch_size=64"),
         ({"execution.steps_per_execution": "0"}, "execution.steps_per_execution must be at least 1"),
         ({"batch_size": "-64"}, "batch_size must be at least 1"),
-        ({"execution.precision": "mixed_float16"}, "precision must be one of float32, mixed_bfloat16, but.*scaling"),
+        (
+            {"execution.precision": "mixed_float16"},
+            "precision must be one of float32, mixed_bfloat16, but.*scaling",
+        ),
         ({"execution.precision": "bfloat16"}, "precision must be one of float32, mixed_bfloat16, but.*would not move"),
         ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
         ({"seed": "2147483648"}, r"seed must be from 0 to 2\*\*31 - 1, but got 2147483648"),
@@ -137,7 +175,7 @@ def test_bad_overrides(changes, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[]", "must be a JSON object"),
         ('{"name": "a", "optimiser": {}}', r"Recipe has the fields .*optimizer.*unknown: \['optimiser'\]"),
         ('{"name": "a", "schedule": {"length": 3}}', r"schedule.steps.*unknown: \['schedule.length'\]"),

@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 
 from keras_mixer.data import load_model
 from keras_mixer.training import recipes, train
-from keras_mixer.training.datasets import open_datasets
-from keras_mixer.training.distribution import choose
+from keras_mixer.training.devices.distribution import choose
+from keras_mixer.training.loop.data import open_datasets
 
 # Small enough for a CPU, and nothing that decides what the recipe is.
 SMALL = {
@@ -59,8 +59,8 @@ def distinct() -> list[str]:
 def recipe(request, tmp_path, monkeypatch):
     """A small recipe by name, and its data: mocked, or folders of images."""
     recipe = small(request.param)
-    if recipe.data.dataset in FOLDERS:
-        _folder(tmp_path / recipe.data.dataset, recipe.data)
+    if recipe.data.name in FOLDERS:
+        _folder(tmp_path / recipe.data.name, recipe.data)
         monkeypatch.chdir(tmp_path)
         yield recipe
         return
@@ -75,7 +75,7 @@ def test_two_steps(recipe, tmp_path):
     result = train(recipe, tmp_path / "run")
     assert result.steps == 2
     # From a head of zeros, all classes are equally likely; one step moves that little.
-    assert result.history[-1]["loss"] == pytest.approx(np.log(CLASSES[recipe.data.dataset]), rel=0.02)
+    assert result.history[-1]["loss"] == pytest.approx(np.log(CLASSES[recipe.data.name]), rel=0.02)
     # The head starts at zero and has moved.
     assert np.abs(load_model(result.folder)[0].get_layer("head").get_weights()[0]).max() > 0
 
@@ -83,9 +83,9 @@ def test_two_steps(recipe, tmp_path):
 @pytest.mark.parametrize("recipe", [name for name in distinct() if name not in TRAINED], indirect=True)
 def test_the_data_of_the_others(recipe):
     datasets = open_datasets(recipe, choose("default"))
-    size, classes = (4, *recipe.model.image_size, 3), CLASSES[recipe.data.dataset]
+    size, classes = (4, *recipe.preprocessing.image_size, 3), CLASSES[recipe.data.name]
     ((images, labels),) = datasets.training(0).take(1)
-    ((measured, true, weights),) = datasets.evaluation().take(1)
+    ((measured, true, weights),) = datasets.evaluation(datasets.eval_source)[0].take(1)
     assert (images.shape, labels.shape) == (measured.shape, true.shape) == (size, (4, classes))
     for values in (images, measured):
         assert -1 <= np.min(values) < np.max(values) <= 1

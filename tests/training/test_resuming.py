@@ -4,10 +4,10 @@ import keras
 import pytest
 
 from keras_mixer.training import recipes
-from keras_mixer.training.checkpoints import CheckpointStore, gather
-from keras_mixer.training.datasets import open_datasets
-from keras_mixer.training.distribution import Distribution
-from keras_mixer.training.resuming import find_start, notes
+from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.loop.checkpoints import CheckpointStore, gather
+from keras_mixer.training.loop.data import open_datasets
+from keras_mixer.training.loop.resuming import find_start, notes
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ import pytest
 
 from keras_mixer.data import CorruptImagesError, load_model
 from keras_mixer.training import Recipe, TrainingDivergedError, recipes, sweep, train
-from keras_mixer.training.checkpoints import CheckpointStore
-from keras_mixer.training.datasets import open_datasets
-from keras_mixer.training.distribution import choose
+from keras_mixer.training.devices.distribution import choose
+from keras_mixer.training.loop.checkpoints import CheckpointStore
+from keras_mixer.training.loop.data import open_datasets
+from keras_mixer.training.loop.folder import claim, refuse_another, with_absolute_paths
+from keras_mixer.training.loop.run import segments
 from keras_mixer.training.optimizers import make_optimizer
-from keras_mixer.training.run import segments
-from keras_mixer.training.run_folder import claim, refuse_another, with_absolute_paths
 
 # Dropout, stochastic depth, mixup and averages: everything that holds random or running state.
 TINY = {
@@ -166,10 +166,10 @@ def test_local_paths_are_kept_absolute_and_compared_by_where_they_lead(recipe, t
     relative = recipe.override({"data.dataset": "./flowers", "data.data_dir": "../data", "model.weights": "a/b.npz"})
     absolute = with_absolute_paths(relative)
     here = str(tmp_path / "here")
-    assert (absolute.data.dataset, absolute.data.data_dir) == (f"{here}/flowers", str(tmp_path / "data"))
+    assert (absolute.data.name, absolute.data.data_dir) == (f"{here}/flowers", str(tmp_path / "data"))
     assert absolute.model.weights == f"{here}/a/b.npz"
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"differs in model.weights, data.dataset, data.data_dir\."):
+    with pytest.raises(ValueError, match=r"differs in model.weights, data.name, data.data_dir\."):
         refuse_another(tmp_path, absolute.to_json(), with_absolute_paths(relative))
     named = recipe.override({"data.data_dir": "gs://bucket/tfds", "model.weights": "imagenet21k"})
     assert with_absolute_paths(named) == named
@@ -269,7 +269,7 @@ def test_unreadable_images_are_left_out_up_to_a_limit_and_reported(recipe, tmp_p
     data = {"data.dataset": str(tmp_path / "digits"), "data.train_split": "train", "schedule.steps": "2"}
     small = recipe.override({**data, "batch_size": "8", "eval_batch_size": "4", "schedule.warmup_steps": "0"})
     train(small.override({"data.corrupt_limit": "2"}), tmp_path / "two")
-    (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.run")
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.loop.run")
     assert line.startswith("2 images could not be read and were left out: ")
     assert "train/a/4.png" in line
     assert "test/b/3.png" in line
@@ -350,12 +350,12 @@ def test_every_field_of_the_recipe_is_read(recipe, tmp_path, monkeypatch, caplog
     make_optimizer(sgd.optimizer, 0.1, keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
     monkeypatch.undo()
     # The digits are ranked by their test split.
-    (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.sweep")
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.loop.run")
     assert "by data.eval_split=test, " in line
     assert line.endswith("--set 'data.train_split=train[:90%]' --set 'data.eval_split=train[90%:]'.")
     declared = {(cls.__name__, field.name) for cls in [Recipe, *classes] for field in dataclasses.fields(cls)}
-    # The augmentation is handed over whole, to a class with a field for each of its own or the call would fail.
-    assert {field for field in declared - read if field[0] != "AugmentationSpec"} == set()
+    # The augmentation and the preprocessing are handed over whole.
+    assert {field for field in declared - read if field[0] not in ("Augmentation", "PreprocessingSpec")} == set()
 
 
 def test_weights_of_another_resolution_start_a_run_where_another_was_if_told(recipe, finished, tmp_path):

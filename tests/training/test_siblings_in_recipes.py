@@ -10,47 +10,52 @@ import tensorflow as tf
 
 import keras_mixer
 from keras_mixer import weights
-from keras_mixer.cli.model_argument import open_model
+from keras_mixer.cli.options import open_model
 from keras_mixer.data import ModelCard, Preprocessing, load_model
 from keras_mixer.evaluation import open_classifier
 from keras_mixer.export import export
 from keras_mixer.training import initial_network, recipes, train
 from keras_mixer.training.network import input_preprocessing
-from keras_mixer.training.recipe import ModelSpec
+from keras_mixer.training.recipe import ModelSpec, PreprocessingSpec, Recipe, ScheduleSpec
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+def recipe_of(model, image_size=(224, 224), channels=3):
+    return Recipe("network", model, PreprocessingSpec(image_size, channels), schedule=ScheduleSpec(steps=1))
+
+
 @pytest.mark.parametrize("variant", ["res_mlp_12", "g_mlp_ti", "conv_mixer_1024_20", "cycle_mlp_b1"])
 def test_a_recipe_names_a_variant(variant, quick_initializers):
-    spec = ModelSpec(variant=variant, image_size=(32, 32), stochastic_depth=0.1, dropout=0.1)
+    model = ModelSpec(variant=variant, arguments={"stochastic_depth": 0.1, "dropout": 0.1})
     if variant == "conv_mixer_1024_20":
-        spec = ModelSpec(variant=variant, image_size=(28, 28))
-    network = initial_network(spec, 3, "network")
+        model = ModelSpec(variant=variant)
+    network = initial_network(recipe_of(model, (28, 28) if variant == "conv_mixer_1024_20" else (32, 32)), 3)
     assert network.output_shape == (None, 3)
     assert network.get_layer("head").activation.__name__ == "linear"
 
 
 def test_a_recipe_starts_from_a_file(tmp_path):
-    start = initial_network(ModelSpec(variant="cycle_mlp_b1", image_size=(32, 32)), 3, "start")
+    start = initial_network(recipe_of(ModelSpec(variant="cycle_mlp_b1"), (32, 32)), 3)
     start.save_weights(tmp_path / "start.weights.h5")
-    spec = ModelSpec(variant="cycle_mlp_b1", image_size=(64, 32), weights=str(tmp_path / "start.weights.h5"))
-    assert goldens.same(goldens.snapshot(start), goldens.snapshot(initial_network(spec, 3, "network")))
+    recipe = recipe_of(ModelSpec(variant="cycle_mlp_b1", weights=str(tmp_path / "start.weights.h5")), (64, 32))
+    assert goldens.same(goldens.snapshot(start), goldens.snapshot(initial_network(recipe, 3)))
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "model",
     [
-        ModelSpec(variant="g_mlp_ti", image_size=(32, 32)),
-        ModelSpec(num_blocks=1, patch_size=8, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8, image_size=(32, 32)),
+        ModelSpec(variant="g_mlp_ti"),
+        ModelSpec(arguments=dict(num_blocks=1, patch_size=8, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8)),
     ],
     ids=["sibling", "sizes"],
 )
-def test_a_head_of_other_classes_starts_fresh(spec, tmp_path, caplog):
-    start = initial_network(spec, 5, "start")
+def test_a_head_of_other_classes_starts_fresh(model, tmp_path, caplog):
+    start = initial_network(recipe_of(model, (32, 32)), 5)
     start.get_layer("head").kernel.assign(keras.ops.ones(start.get_layer("head").kernel.shape))
     weights.save_npz(start, tmp_path / "start.npz")
-    network = initial_network(dataclasses.replace(spec, weights=str(tmp_path / "start.npz")), 3, "network")
+    model = dataclasses.replace(model, weights=str(tmp_path / "start.npz"))
+    network = initial_network(recipe_of(model, (32, 32)), 3)
     assert "head for 3 classes starts fresh" in caplog.text
     assert goldens.same(goldens.snapshot(network)[:-2], goldens.snapshot(start)[:-2])
     assert not goldens.snapshot(network)[-2].any()
@@ -62,13 +67,12 @@ def test_a_trained_sibling_keeps_its_rates(tmp_path):
     )
     model.save(tmp_path / "model.keras")
     ModelCard("trained", ("ant", "bee"), Preprocessing((32, 32))).save(tmp_path / "model.json")
-    spec = ModelSpec(weights=str(tmp_path), image_size=(32, 32))
-    network = initial_network(spec, 2, "network")
+    network = initial_network(recipe_of(ModelSpec(weights=str(tmp_path)), (32, 32)), 2)
     assert goldens.same(goldens.snapshot(network)[:-2], goldens.snapshot(model)[:-2])
     assert network.get_layer("block_1_1_stochastic_depth").rate == pytest.approx(0.2)
     for changed in ({"stochastic_depth": 0.1}, {"dropout": 0.1}):
-        with pytest.raises(ValueError, match=r"no Mixer: it keeps.*model\.stochastic_depth and model\.dropout to 0"):
-            initial_network(dataclasses.replace(spec, **changed), 2, "network")
+        with pytest.raises(ValueError, match=r"not a Mixer: it keeps.*model\.stochastic_depth and model\.dropout to 0"):
+            initial_network(recipe_of(ModelSpec(weights=str(tmp_path), arguments=changed), (32, 32)), 2)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +87,12 @@ def test_a_trained_sibling_keeps_its_rates(tmp_path):
     ],
 )
 def test_images_are_prepared_as_for_the_published_weights(variant, scale, resized):
-    wanted = input_preprocessing(ModelSpec(variant=variant))
+    wanted = input_preprocessing(recipe_of(ModelSpec(variant=variant)))
     assert ((wanted.mean, wanted.std), wanted.interpolation) == (scale, "bicubic")
     assert round(224 / wanted.crop_share) == resized
-    assert input_preprocessing(ModelSpec(variant=variant, weights="converted.safetensors")) == wanted
-    grey = input_preprocessing(ModelSpec(variant=variant, channels=1))
-    assert grey == dataclasses.replace(wanted, mean=0.5, std=0.5)
+    assert input_preprocessing(recipe_of(ModelSpec(variant=variant, weights="converted.safetensors"))) == wanted
+    grey = input_preprocessing(recipe_of(ModelSpec(variant=variant), channels=1))
+    assert grey == dataclasses.replace(wanted, channels=1, mean=0.5, std=0.5)
 
 
 def test_the_scale_of_each_channel_goes_from_weights_to_artefacts(tmp_path):
@@ -137,7 +141,7 @@ def test_the_scale_of_each_channel_goes_from_weights_to_artefacts(tmp_path):
 
 def test_unknown_variants_are_named():
     with pytest.raises(ValueError, match=r"'resnet50'.*mixer_b16.*res_mlp_12"):
-        initial_network(ModelSpec(variant="resnet50"), 3, "network")
+        initial_network(recipe_of(ModelSpec(variant="resnet50")), 3)
 
 
 def test_the_command_line_opens_a_variant_by_name(quick_initializers):

@@ -12,7 +12,7 @@ from workers.tensorflow_steps import images_of, inference, matmul_flops
 
 import keras_mixer
 from keras_mixer.training import recipes, training_model
-from keras_mixer.training.distribution import choose
+from keras_mixer.training.devices.distribution import choose
 
 
 def build(row):

@@ -1,53 +1,19 @@
-"""The recipes by name: the paper's pre-training and fine-tuning, CIFAR-10 from scratch, and digits."""
+"""The recipes by name. Every public function of the files here is a recipe: a new one is found by itself."""
 
+import importlib
+import inspect
+import os
+import pathlib
+import pkgutil
 from collections.abc import Callable
 
 from keras_mixer.training.recipe import Recipe
-from keras_mixer.training.recipes.finetuning import (
-    finetune_cifar10,
-    finetune_cifar100,
-    finetune_flowers,
-    finetune_imagenet,
-    finetune_pets,
-    finetune_vtab,
-)
-from keras_mixer.training.recipes.pretraining import (
-    imagenet21k_b16,
-    imagenet21k_l16,
-    imagenet_b16,
-    imagenet_l16,
-    jft_b16,
-    jft_h14,
-    jft_l16,
-    jft_s16,
-)
-from keras_mixer.training.recipes.small import (
-    cifar10,
-    cifar10_nano,
-    digits,
-)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    make.__name__: make
-    for make in (
-        imagenet_b16,
-        imagenet_l16,
-        imagenet21k_b16,
-        imagenet21k_l16,
-        jft_s16,
-        jft_b16,
-        jft_l16,
-        jft_h14,
-        finetune_imagenet,
-        finetune_cifar10,
-        finetune_cifar100,
-        finetune_pets,
-        finetune_flowers,
-        finetune_vtab,
-        cifar10,
-        cifar10_nano,
-        digits,
-    )
+    name: function
+    for module in pkgutil.iter_modules(__path__, f"{__name__}.")
+    for name, function in vars(importlib.import_module(module.name)).items()
+    if inspect.isfunction(function) and function.__module__ == module.name and not name.startswith("_")
 }
 
 
@@ -55,7 +21,7 @@ def get(name: str) -> Recipe:
     """Returns the recipe called `name`.
 
     Raises:
-        ValueError: If there is none; the known names are listed.
+        ValueError: If there is no such recipe; the message lists the known names.
 
     Example:
         >>> keras_mixer.training.recipes.get("imagenet_b16").optimizer.weight_decay
@@ -64,3 +30,18 @@ def get(name: str) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"Unknown recipe {name!r}. Known recipes: {', '.join(RECIPES)}; or a path to a recipe.json.")
     return RECIPES[name]()
+
+
+def read(name: str) -> Recipe:
+    """Returns the recipe called `name`, or the one in the file of that name, such as "runs/digits/recipe.json".
+
+    Raises:
+        ValueError: If there is no such recipe, or the file is not a recipe.
+        OSError: If the file cannot be read.
+    """
+    if not (name.endswith(".json") or os.sep in name):
+        return get(name)
+    try:
+        return Recipe.from_json(pathlib.Path(name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{name} is not a recipe: {error}") from error

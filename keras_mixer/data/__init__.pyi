@@ -1,0 +1,12 @@
+from .batches import Augmentation as Augmentation
+from .batches import Preprocessing as Preprocessing
+from .batches import evaluation_batches as evaluation_batches
+from .batches import training_batches as training_batches
+from .corrupt import CorruptImages as CorruptImages
+from .corrupt import CorruptImagesError as CorruptImagesError
+from .sources import Source as Source
+from .sources import load as load
+from .sources.base import DatasetSpec as DatasetSpec
+from .trained_model import ModelCard as ModelCard
+from .trained_model import load_model as load_model
+from .trained_model import save_model as save_model

@@ -1,0 +1,203 @@
+"""From sources to batches: the endless augmented stream for training, and every example once for evaluation."""
+
+from typing import TYPE_CHECKING
+
+from keras_mixer.augmentation import Augmentation
+from keras_mixer.data.corrupt import CorruptImages
+from keras_mixer.data.sources.base import Source
+from keras_mixer.extras import require
+from keras_mixer.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def training_batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    batch_size: int,
+    *,
+    seed: int,
+    start_step: int = 0,
+    num_shards: int = 1,
+    shard_index: int = 0,
+    corrupt: CorruptImages | None = None,
+) -> "tf.data.Dataset":
+    """Makes endless augmented batches that take every example once per epoch.
+
+    The arguments alone decide about the stream: batch `k` is the same whether the stream starts at step 0 or at `k`.
+    Starting late costs nothing for a folder and for a source that fits in memory. Other sources are read, but not
+    decoded, from the beginning of the epoch that `start_step` falls into.
+    An epoch has an order of its own and ends after `source.num_examples` examples, even in the middle of a batch.
+
+    Args:
+        source: The labelled images.
+        preprocessing: What the model expects.
+        augmentation: How images vary.
+        batch_size: Examples of the global batch, over all shards.
+        seed: Decides about order and augmentation.
+        start_step: Number of batches that were taken before, for resuming.
+        num_shards: Number of hosts that share each batch. Their parts, one after the other, are the batch that one
+            host would make. A source that is read in order is divided among the hosts instead.
+        shard_index: Which of the hosts this is.
+        corrupt: Counts unreadable images; the next readable example of the batch replaces each. A shard's batch without
+            any readable image stops the iteration. Without a counter, the first unreadable image stops it.
+
+    Returns:
+        A dataset of `(images, labels)` with static shapes: float32 `(batch_size / num_shards, height, width,
+        channels)`, and float32 `(batch_size / num_shards, classes)`, one-hot and possibly mixed.
+
+    Raises:
+        ValueError: If a number is out of range, the shards do not divide the batch, or there are no pairs to mix.
+        ImportError: If TensorFlow is not installed.
+
+    Example:
+        >>> source = keras_mixer.data.load("digits", split="train")
+        >>> preprocessing = keras_mixer.data.Preprocessing(image_size=(8, 8), channels=1, resize="direct")
+        >>> augmentation = keras_mixer.data.Augmentation(crop="pad", crop_padding=1, flip=False, mixup=0.2)
+        >>> batches = keras_mixer.data.training_batches(source, preprocessing, augmentation, 64, seed=0)
+        >>> model.fit(batches, steps_per_epoch=source.num_examples // 64, epochs=10, shuffle=False)
+    """
+    for name, value in {"seed": seed, "start_step": start_step}.items():
+        if not 0 <= value < 2**31:
+            raise ValueError(f"`{name}` is a number from 0 to 2**31 - 1, but got {value!r}.")
+    corrupt = CorruptImages() if corrupt is None else corrupt
+    local = _local_batch(batch_size, num_shards, shard_index, augmentation)
+    require("tensorflow", extra="tensorflow", purpose="Training batches")
+    import tensorflow as tf
+
+    from keras_mixer.data import pixels, stream
+    from keras_mixer.data.augmentation.mixing import draw, mix
+    from keras_mixer.data.storage import random_access
+
+    @stream.unconverted
+    def position(count):
+        """Returns the place of this shard's example number `count` in the global stream."""
+        return count // local * batch_size + shard_index * local + count % local
+
+    @stream.unconverted
+    def augment(place, image):
+        image = image if storage is None else storage.read(image)  # part of the attempt, because a file may be gone
+        return augmentation.augment(image, preprocessing, stream.key(seed, stream.EXAMPLE, place))
+
+    # Compiled, the pixels pass through memory once instead of once per operation.
+    @tf.function(autograph=False, jit_compile=tf.test.is_built_with_xla())
+    def mix_and_scale(images, labels, mixture):
+        images, labels = mix(tf.cast(images, tf.float32), labels, mixture)
+        return pixels.normalize(images, preprocessing), labels
+
+    @stream.unconverted
+    def finish(step, batch):
+        batch = stream.replace_unreadable(corrupt.count_unreadable(batch, counted, some=True))
+        labels = tf.one_hot(batch["label"], len(source.class_names))
+        mixture = draw(
+            preprocessing.image_size,
+            mixup=augmentation.mixup,
+            cutmix=augmentation.cutmix,
+            seed=stream.key(seed, stream.BATCH, step),
+        )
+        if mixture is None:
+            return pixels.normalize(batch["image"], preprocessing), labels  # bit for bit as in evaluation
+        return mix_and_scale(batch["image"], labels, mixture)
+
+    places = tf.data.Dataset.range(start_step * local, stream.FOREVER).map(position)
+    storage = random_access(source, preprocessing, corrupt)
+    counted = source if storage is not None else source.part(num_shards, shard_index)  # `index` counts in it
+    if storage is None:
+        records = stream.read_in_order(counted, seed, start_step * local)
+        numbered = tf.data.Dataset.zip(places, records)
+        fetch = stream.unconverted(lambda place, record: (place, record))
+    else:
+        numbered = stream.with_examples(places, storage.size, seed)
+        fetch = stream.unconverted(lambda place, index: (place, storage.fetch(index)))
+    encoded = storage is None or storage.encoded
+    examples = stream.augmented(numbered, fetch, augment, preprocessing.input_shape, local, encoded)
+    batches = tf.data.Dataset.zip(tf.data.Dataset.range(start_step, stream.FOREVER), examples)
+    return batches.map(finish, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+
+
+def _local_batch(batch_size: int, num_shards: int, shard_index: int, augmentation: Augmentation) -> int:
+    if batch_size < 1 or num_shards < 1 or batch_size % num_shards or not 0 <= shard_index < num_shards:
+        raise ValueError(
+            f"A batch of {batch_size} cannot be shared by {num_shards} shards (this is number {shard_index}): the "
+            f"shards must divide the batch, and are numbered from 0."
+        )
+    if (augmentation.mixup or augmentation.cutmix) and batch_size // num_shards % 2:
+        raise ValueError(
+            f"Mixup and CutMix mix pairs, but each of {num_shards} shards has {batch_size // num_shards} examples of a "
+            f"batch of {batch_size}. Take an even number."
+        )
+    return batch_size // num_shards
+
+
+def evaluation_batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    one_hot: bool = False,
+    pad: bool = False,
+    corrupt: CorruptImages | None = None,
+) -> "tf.data.Dataset":
+    """Decodes, resizes and batches every example of a source once, in order.
+
+    Args:
+        source: The labelled images.
+        preprocessing: What the model expects.
+        batch_size: Examples per batch.
+        one_hot: Whether labels are rows of a one-hot matrix instead of integers.
+        pad: Whether to fill up the last batch, so that all batches have one static shape. What is added has weight 0.
+        corrupt: Counts unreadable images, which get weight 0. Without it, the first one stops the iteration.
+
+    Returns:
+        A dataset of `(images, labels, weights)`: float32 `(batch, height, width, channels)`; int64 `(batch,)` or
+        float32 `(batch, classes)`; float32 `(batch,)`, 1 for an example and 0 for what is to be ignored.
+
+    Raises:
+        ValueError: If `batch_size` is not positive.
+        ImportError: If TensorFlow is not installed.
+
+    Example:
+        >>> source = keras_mixer.data.load("digits", split="test")
+        >>> preprocessing = keras_mixer.data.Preprocessing(image_size=(8, 8), channels=1, resize="direct")
+        >>> batches = keras_mixer.data.evaluation_batches(source, preprocessing, batch_size=100)
+        >>> [len(labels) for images, labels, weights in batches]
+        [100, 100, 100, 60]
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` is a positive number of examples, but got {batch_size!r}.")
+    corrupt = CorruptImages() if corrupt is None else corrupt
+    require("tensorflow", extra="tensorflow", purpose="Evaluation batches")
+    import tensorflow as tf
+
+    from keras_mixer.data import stream
+    from keras_mixer.data.pixels import attempt, preprocess
+
+    # AutoGraph would take longer than the rest of making the pipeline, and no function here needs it.
+    @stream.unconverted
+    def prepare(example):
+        image, readable = attempt(
+            lambda encoded: preprocess(encoded, preprocessing), example["image"], tf.zeros(preprocessing.input_shape)
+        )
+        image = tf.ensure_shape(image, preprocessing.input_shape)
+        return {"image": image, "label": example["label"], "index": example["index"], "readable": readable}
+
+    @stream.unconverted
+    def finish(batch):
+        batch = corrupt.count_unreadable(batch, source)
+        images, labels, weights = batch["image"], batch["label"], tf.cast(batch["readable"], tf.float32)
+        if pad:
+            missing = batch_size - tf.shape(labels)[0]
+            images, labels, weights = (
+                tf.ensure_shape(
+                    tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1)), (batch_size, *value.shape[1:])
+                )
+                for value in (images, labels, weights)
+            )
+        if one_hot:
+            labels = tf.one_hot(labels, len(source.class_names))
+        return images, labels, weights
+
+    batches = source.examples().map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
+    return batches.map(finish).prefetch(tf.data.AUTOTUNE)

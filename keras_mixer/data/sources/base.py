@@ -1,0 +1,106 @@
+"""What all sources of labelled images have in common."""
+
+import abc
+import functools
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_mixer.dataset import DatasetSpec
+
+LABELS_AT_ONCE = 4096
+
+_log = logging.getLogger(__name__)
+
+
+class Source(abc.ABC):
+    """Encoded images with integer labels, in an order that never changes.
+
+    Attributes:
+        spec: Where the images come from; `load(source.spec)` opens them again.
+        class_names: Names of the classes; label i stands for `class_names[i]`.
+        image_shape: (height, width, channels) that all images share, or None where that is not known beforehand.
+    """
+
+    def __init__(self, spec: DatasetSpec, class_names: tuple[str, ...], image_shape: tuple[int, int, int] | None):
+        self.spec = spec
+        self.class_names = class_names
+        self.image_shape = image_shape
+
+    @property
+    @abc.abstractmethod
+    def num_examples(self) -> int:
+        """Number of examples in the split."""
+
+    @abc.abstractmethod
+    def examples(self):
+        """Reads all examples once, in their fixed order.
+
+        Returns:
+            A `tf.data.Dataset` of `{"image": encoded bytes (scalar string), "label": int64 scalar, "index": int64
+            scalar}`. `location` takes the index.
+        """
+
+    def shuffled(self, seed):
+        """Reads all examples once, shuffled as far as reading allows: for example by whole files.
+
+        Args:
+            seed: int64 scalar that decides about the order.
+        """
+        del seed
+        return self.examples()
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """Label of every example, int64 `(num_examples,)`."""
+        batches = self.examples().map(lambda example: example["label"]).batch(LABELS_AT_ONCE)
+        return np.concatenate([np.empty(0, np.int64), *batches.as_numpy_iterator()])
+
+    def chosen(self, indices: Sequence[int] | np.ndarray) -> "Source":
+        """Returns a source of some of the examples, in their order.
+
+        Args:
+            indices: Their positions in `examples()`, rising, each once.
+        """
+        return _Chosen(self, np.asarray(indices, np.int64))
+
+    def part(self, num_parts: int, index: int) -> "Source":
+        """Returns one of `num_parts` parts of about equal size that together hold every example once."""
+        if num_parts == 1:
+            return self
+        raise NotImplementedError(f"{type(self).__name__} is not read in parts.")
+
+    def location(self, index: int) -> str:
+        """Says where example `index` is, for messages."""
+        return f"example {index} of {self.spec.name}, split {self.spec.split}"
+
+
+class _Chosen(Source):
+    """Some examples of a source; the others are not decoded."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        super().__init__(source.spec, source.class_names, source.image_shape)
+        self._source, self._indices = source, indices
+
+    @property
+    def num_examples(self) -> int:
+        return len(self._indices)
+
+    def examples(self):
+        import tensorflow as tf
+
+        end = int(self._indices[-1]) + 1 if len(self._indices) else 0
+        wanted = tf.constant(np.isin(np.arange(end), self._indices))
+        # By position, because `index` may count from the start of the split that the source is a slice of.
+        numbered = self._source.examples().take(end).enumerate()
+        return numbered.filter(lambda position, _: tf.gather(wanted, position)).map(lambda _, example: example)
+
+    def location(self, index: int) -> str:
+        return self._source.location(index)
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Logs a warning, once in a process however often the same dataset is opened."""
+    _log.warning(text)

@@ -1,0 +1,112 @@
+"""The parts of the training stream: the order of the examples, and batches of augmented pixels.
+
+Every random number is a function of the seed and of a place in the stream, so that a stream can start anywhere.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_mixer.data.pixels import attempt, first_success
+from keras_mixer.data.sources.base import Source
+
+FOREVER = 2**62
+# What random numbers are for: the order of an epoch, an example, or a batch.
+ORDER, EXAMPLE, BATCH = range(3)
+# Encoded images in the shuffle buffer of a source without random access: about 2 GB of ImageNet.
+SHUFFLE_BUFFER = 16_384
+# Images that are decoded in one attempt; where one of them cannot be read, each is tried alone.
+AT_ONCE = 16
+
+unconverted = tf.autograph.experimental.do_not_convert
+
+
+def key(seed: int, purpose: int, number: tf.Tensor) -> tf.Tensor:
+    """Returns the two integers that seed the random numbers of an epoch's order, an example or a batch."""
+    return tf.stack([seed * 3 + purpose, number])
+
+
+def with_examples(places: tf.data.Dataset, size: int, seed: int) -> tf.data.Dataset:
+    """Pairs each position of the stream with an example: each epoch is a permutation of all examples.
+
+    The permutation is computed element by element, so that a stream starts anywhere at no cost.
+    """
+
+    @unconverted
+    def pair(place):
+        epoch, within = place // size, place % size
+        return place, tf.random.experimental.index_shuffle(within, key(seed, ORDER, epoch), size - 1)
+
+    return places.map(pair)
+
+
+def read_in_order(source: Source, seed: int, start: int) -> tf.data.Dataset:
+    """Reads endless epochs of a source without random access, from example number `start` of the stream on."""
+    size = source.num_examples
+
+    @unconverted
+    def epoch(number):
+        # Else the order would depend on the global seed, which this function's graph has inherited.
+        tf.compat.v1.set_random_seed(1)
+        number_of_order = (seed * 3 + ORDER) * 2**20 + number
+        # Whole files are shuffled first, because the buffer alone holds only a few batches of a large dataset.
+        examples = source.shuffled(number_of_order).shuffle(min(size, SHUFFLE_BUFFER), seed=number_of_order)
+        return examples.skip(tf.where(number == start // size, tf.constant(start % size, tf.int64), 0))
+
+    return tf.data.Dataset.range(start // size, FOREVER).flat_map(epoch)
+
+
+def augmented(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, shape, batch_size: int, encoded: bool):
+    """Makes batches `{"image", "label", "index", "readable"}` of augmented examples.
+
+    Args:
+        numbered: Elements that lead to one example each.
+        fetch: From an element to the example's place in the stream, and the example.
+        augment: From the place and the image to uint8 pixels.
+        shape: Shape of the pixels.
+        batch_size: Examples of a batch.
+        encoded: Whether images are encoded and may be unreadable; the pixels of an unreadable one are zeros.
+    """
+
+    @unconverted
+    def sure(*number):
+        place, example = fetch(*number)
+        return {**example, "image": tf.ensure_shape(augment(place, example["image"]), shape), "readable": True}
+
+    if not encoded:
+        return numbered.map(sure, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+
+    @unconverted
+    def careful(*number):
+        place, example = fetch(*number)
+        pixels, readable = attempt(lambda image: augment(place, image), example["image"], tf.zeros(shape, tf.uint8))
+        return {**example, "image": tf.ensure_shape(pixels, shape), "readable": readable}
+
+    at_once = max(number for number in range(1, AT_ONCE + 1) if batch_size % number == 0)
+
+    @unconverted
+    def several(*numbers):
+        examples = tf.data.Dataset.from_tensor_slices(numbers)
+        return first_success(*(examples.map(one).batch(at_once, drop_remainder=True) for one in (sure, careful)))
+
+    @unconverted
+    def joined(parts):
+        return {name: tf.reshape(value, (batch_size, *value.shape[2:])) for name, value in parts.items()}
+
+    parts = numbered.batch(at_once, drop_remainder=True).map(several, num_parallel_calls=tf.data.AUTOTUNE)
+    return parts.batch(batch_size // at_once, drop_remainder=True).map(joined)
+
+
+def replace_unreadable(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Puts the next readable example in the place of each unreadable one; the first follows the last."""
+    readable = batch["readable"]
+
+    def replace():
+        count = tf.size(readable)
+        places = tf.range(count)
+        distances = (places - places[:, tf.newaxis]) % count  # from row to column
+        nearest = tf.argmin(tf.where(readable, distances, count), axis=1)
+        return {name: tf.gather(value, nearest) for name, value in batch.items()}
+
+    chosen = tf.cond(tf.reduce_all(readable), lambda: batch, replace)
+    return {name: tf.ensure_shape(value, batch[name].shape) for name, value in chosen.items()}

@@ -1,0 +1,64 @@
+"""The progress of long work on standard error: a bar, or a line per minute where there is no terminal."""
+
+import time
+
+BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between two notes: beside the bar, and as lines
+
+
+class Progress:
+    """A progress bar for a known number of steps; a context manager.
+
+    Args:
+        title: What goes on, such as "Training".
+        total: Number of steps.
+        unit: Stands before the count in a line, such as "step".
+        completed: Steps done before.
+
+    Example:
+        >>> with keras_mixer.progress.Progress("Copying", total=10, unit="file") as bar:
+        ...     for done in range(1, 11):
+        ...         bar.update(done, lambda: "all is well")
+    """
+
+    def __init__(self, title: str, total: int, unit: str, completed: int = 0):
+        from rich import progress
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._bar = progress.Progress(
+            progress.TextColumn(title),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[note]}"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=total, completed=completed, note="")
+        self._total, self._unit = total, unit
+        self._last_note = time.monotonic()
+
+    def __enter__(self):
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        self._bar.stop()
+
+    def update(self, completed: int, note, now: bool = False) -> None:
+        """Moves the bar, and shows the note if it is time for one.
+
+        Args:
+            completed: Steps done.
+            note: A function that returns the text to show; it is only called when the text is shown.
+            now: Whether to show the note in any case.
+        """
+        if not now and time.monotonic() - self._last_note < (LINE_EVERY if self._bar.disable else BAR_EVERY):
+            self._bar.update(self._task, completed=completed)
+            return
+        self._last_note = time.monotonic()
+        text = note()
+        self._bar.update(self._task, completed=completed, note=text)
+        if self._bar.disable:
+            self._console.print(f"{self._unit} {completed:,}/{self._total:,}  {text}", highlight=False)

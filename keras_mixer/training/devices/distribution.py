@@ -1,0 +1,310 @@
+"""Which devices a run uses: TPUs, several GPUs, several hosts, or the one device that is there."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_mixer.extras import require
+
+_log = logging.getLogger(__name__)
+
+STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel")
+_TRAINING = ("chief", "worker")  # the tasks that train; TensorFlow counts the chief as worker 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """The devices of a run."""
+
+    name: str  # one of `STRATEGIES`, never "auto"
+    strategy: Any = None  # of `tf.distribute`, or None where Keras needs none
+    replicas: int = 1  # devices that share a batch
+    workers: int = 1  # processes that share a batch
+    worker: int = 0  # index of this process; process 0 writes the run folder
+    accelerated: bool = False  # whether the devices are GPUs or TPUs
+
+    @property
+    def drawing_replicas(self) -> int:
+        """Replicas that draw their own masks; on the JAX backend all devices share one draw."""
+        return 1 if self.strategy is None else self.replicas
+
+    def scope(self) -> contextlib.AbstractContextManager:
+        """The context in which models, optimizers and metrics must be made."""
+        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """The context of a whole run; on the JAX backend it sets the distribution, and unsets it at the end."""
+        if self.name != "data_parallel":
+            yield
+            return
+        before = keras.distribution.distribution()
+        devices = keras.distribution.list_devices()
+        # One process feeds all devices, and its tf.data batches are the whole global batch.
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(before)
+
+    def share(self, batches):
+        """Returns a dataset of this process's parts of global batches; `distribute` takes it."""
+        if self.workers == 1:
+            return batches
+
+        def part(*batch):
+            local = batch[0].shape[0] // self.workers
+            return tuple(value[self.worker * local : (self.worker + 1) * local] for value in batch)
+
+        return batches.map(part)
+
+    def distribute(self, batches):
+        """Prepares this process's batches for `fit` and `evaluate`.
+
+        Keras hands datasets to the strategy, which would take each process's batch for a global one and split it again
+        among all replicas. In a cluster every process therefore divides its own batch.
+        """
+        if self.workers == 1:
+            return batches
+        per_replica = batches.element_spec[0].shape[0] * self.workers // self.replicas
+        return self.strategy.distribute_datasets_from_function(lambda _: batches.rebatch(per_replica))
+
+    def anywhere(self, here: bool) -> bool:
+        """Returns whether `here` is true in any process of a cluster; all of them must ask at the same step."""
+        if self.workers == 1:
+            return here
+        import tensorflow as tf
+
+        return bool(self._total(tf.constant(here, tf.float32)) > 0)
+
+    def of_each_process(self, number: int) -> list[int]:
+        """Returns the numbers that the processes of a cluster give, in their order; all of them must ask together."""
+        if self.workers == 1:
+            return [number]
+        import tensorflow as tf
+
+        numbers = [0] * self.workers
+        numbers[self.worker] = number
+        # Each replica of a process gives its number.
+        total = self._total(tf.constant(numbers, tf.float64)) / (self.replicas // self.workers)
+        return [round(value) for value in total.numpy().tolist()]
+
+    @functools.cached_property
+    def _total(self):
+        """Sums a number or vector over all replicas."""
+        import tensorflow as tf
+
+        def on_replica(value):
+            here = tf.identity(value)  # on the device of the replica, where it is summed
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+
+        @tf.function
+        def total(value):
+            return self.strategy.experimental_local_results(self.strategy.run(on_replica, (value,)))[0]
+
+        return total
+
+    def check_batch(self, name: str, batch_size: int, micro_batches: int = 1) -> None:
+        """Raises ValueError if a batch does not give every device the same number of examples."""
+        if batch_size % (self.replicas * micro_batches):
+            parts = f" in {micro_batches} parts" if micro_batches > 1 else ""
+            raise ValueError(
+                f"{name}={batch_size} must give each of {self.replicas} devices the same number of examples{parts}: "
+                f"choose a multiple of {self.replicas * micro_batches}."
+            )
+
+    def compile_options(self, jit_compile: bool | None) -> dict[str, bool]:
+        """Chooses what XLA compiles.
+
+        Args:
+            jit_compile: The recipe's wish. None chooses by device: GPUs gain by XLA, while on CPUs in bfloat16 only
+                elementwise operations do.
+
+        Returns:
+            `whole_step`, for `compile(jit_compile=)`; `gradients`, for strategies whose step XLA cannot compile as a
+            whole, because the sum over replicas is in its middle; `elementwise`, for GELU and LayerNorm alone.
+        """
+        wanted = self.accelerated if jit_compile is None else jit_compile
+        several = self.strategy is not None
+        options = {
+            "whole_step": wanted and not several,
+            "gradients": wanted and several,
+            "elementwise": jit_compile is None and not self.accelerated and not several,
+        }
+        if keras.backend.backend() == "jax":
+            return {**dict.fromkeys(options, False), "whole_step": True}  # without compilation JAX is far too slow
+        if self.name == "tpu":
+            return dict.fromkeys(options, False)  # TPUStrategy compiles what it runs
+        return options
+
+
+def choose(strategy: str = "auto") -> Distribution:
+    """Finds the devices and returns how to use them.
+
+    On the TensorFlow backend "auto" takes a TPU if one answers, else the cluster of `TF_CONFIG`, else several GPUs,
+    else the one device. On the JAX backend it takes all devices.
+
+    Args:
+        strategy: One of "auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel" (JAX backend).
+
+    Raises:
+        ValueError: If the name is unknown, or does not go with the backend or the environment.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"execution.strategy must be one of {', '.join(STRATEGIES)}, but got {strategy!r}.")
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return _jax(strategy)
+    if backend != "tensorflow":
+        raise ValueError(
+            f"Training runs on the TensorFlow and JAX backends of Keras, but KERAS_BACKEND is {backend!r}."
+        )
+    return _tensorflow(strategy)
+
+
+def _jax(strategy: str) -> Distribution:
+    import jax
+
+    if strategy not in ("auto", "default", "data_parallel"):
+        raise ValueError(
+            f"The JAX backend has the strategies default and data_parallel, but got {strategy!r}. Set "
+            f"KERAS_BACKEND=tensorflow for the others."
+        )
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"On the JAX backend one process trains on all the devices that it sees, but this is one of "
+            f"{jax.process_count()}. Start a single one without jax.distributed, or train with "
+            f"KERAS_BACKEND=tensorflow and the strategy multi_worker or tpu."
+        )
+    hide_from_tensorflow("GPU", "TPU")
+    devices = keras.distribution.list_devices()
+    accelerated = jax.default_backend() != "cpu"
+    if strategy == "default" or (strategy == "auto" and len(devices) == 1):
+        return Distribution("default", accelerated=accelerated)
+    return Distribution("data_parallel", replicas=len(devices), accelerated=accelerated)
+
+
+def hide_from_tensorflow(*kinds: str) -> None:
+    """Leaves the devices of these kinds to JAX, because TensorFlow, which reads the data, would take their memory."""
+    require("tensorflow", extra="tensorflow", purpose="Reading training data")
+    import tensorflow as tf
+
+    for kind in kinds:
+        try:
+            tf.config.set_visible_devices([], kind)
+        except RuntimeError as error:
+            _log.warning(
+                "TensorFlow was in use before training began and may hold memory of the %s that JAX trains on (%s).",
+                kind,
+                error,
+            )
+
+
+def place_in_cluster() -> tuple[int, int] | None:
+    """Reads the environment variable `TF_CONFIG`.
+
+    Returns:
+        The number of processes that train together, chief and workers, and the index of this one; None without a
+        cluster.
+
+    Raises:
+        ValueError: If the text is not JSON or incomplete, or gives this process another task than training.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text or "{}")
+        cluster, task = config.get("cluster") or {}, config.get("task") or {}
+        sizes = {kind: len(cluster.get(kind, ())) for kind in _TRAINING}
+        kind, index = task.get("type"), int(task.get("index", -1))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG must be a JSON object with `cluster` and `task`, but it is {text!r}.") from error
+    if not cluster:
+        return None
+    if kind is not None and kind not in _TRAINING:
+        raise ValueError(
+            f"TF_CONFIG gives this process the task {kind!r}, but in a cluster the `chief` and `worker` processes "
+            f"do all of training and evaluation: start no other."
+        )
+    if kind is None or not 0 <= index < sizes[kind]:
+        raise ValueError(
+            f"`task` in TF_CONFIG must say which process of `cluster` this is, such as {{'type': 'worker', 'index': "
+            f"0}}, but it is {task!r} and the cluster has {sizes['chief']} chief and {sizes['worker']} workers."
+        )
+    before = sizes["chief"] if kind == "worker" else 0
+    return sum(sizes.values()), before + index
+
+
+def _tensorflow(strategy: str) -> Distribution:
+    import tensorflow as tf
+
+    if strategy == "data_parallel":
+        raise ValueError(
+            "The strategy data_parallel belongs to the JAX backend: set KERAS_BACKEND=jax, or use mirrored, "
+            "multi_worker or tpu."
+        )
+    if strategy == "tpu" or (strategy == "auto" and _has_tpu()):
+        return _tpu()
+    place = place_in_cluster() if strategy in ("auto", "multi_worker") else None
+    if strategy == "multi_worker" and place is None:
+        raise ValueError(
+            "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
+        )
+    if place is not None and (strategy == "multi_worker" or place[0] > 1):
+        workers, worker = place
+        return _several("multi_worker", _made_once("MultiWorkerMirroredStrategy"), workers=workers, worker=worker)
+    gpus = tf.config.list_logical_devices("GPU")
+    if strategy == "mirrored" or (strategy == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return _several("mirrored", _made_once("MirroredStrategy", tuple(device.name for device in devices)))
+    return Distribution("default", accelerated=bool(gpus))
+
+
+@functools.cache
+def _made_once(name: str, *arguments):
+    """Makes a `tf.distribute` strategy, one for the whole process.
+
+    The sums over devices are numbered within a strategy, and TensorFlow remembers the shape of each number. With a
+    second strategy, the sums of another model would meet those shapes and fail.
+    """
+    import tensorflow as tf
+
+    return getattr(tf.distribute, name)(*arguments)
+
+
+def _several(name: str, strategy, workers: int = 1, worker: int = 0) -> Distribution:
+    import tensorflow as tf
+
+    accelerated = bool(tf.config.list_logical_devices("GPU"))
+    return Distribution(name, strategy, strategy.num_replicas_in_sync, workers, worker, accelerated)
+
+
+def _has_tpu() -> bool:
+    """Returns whether this machine has or is told of a TPU; elsewhere the resolver would wait for a network."""
+    import tensorflow as tf
+
+    named = any(name in os.environ for name in ("TPU_NAME", "COLAB_TPU_ADDR", "TPU_WORKER_HOSTNAMES"))
+    return named or bool(tf.config.list_physical_devices("TPU"))
+
+
+def _tpu() -> Distribution:
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (ValueError, KeyError, tf.errors.OpError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise ValueError(
+            f"No TPU answers: {reason}. On the TPU's own host TensorFlow needs `pip install 'keras_mixer[tpu]'`; or "
+            f"train with KERAS_BACKEND=jax."
+        ) from error
+    return Distribution("tpu", strategy, strategy.num_replicas_in_sync, accelerated=True)

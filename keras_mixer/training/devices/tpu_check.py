@@ -1,0 +1,145 @@
+"""Compiles the training step of a recipe for a TPU that is not here: memory per chip, FLOPs, the largest batch.
+
+The compiler of TPUs runs on any Linux machine, for a topology that it is only told of. The step is that of the JAX
+backend, data-parallel over all chips, or that of one replica on the TensorFlow backend. It is compiled in a process of
+its own, because it needs that backend and because the compiler ends its process on some errors.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+from keras_mixer.training.recipe import Recipe
+
+INSTALL = "pip install 'keras_mixer[tensorflow-cpu,tpu-check]'"
+_TOPOLOGY = re.compile(r"v\d\w*:\d+(x\d+)+")
+_ENVIRONMENT = {
+    # No TPU is looked for, neither on this machine nor through the metadata server of a cloud. Because none is used,
+    # several compilers may run at a time.
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+BACKENDS = ("jax", "tensorflow")
+_LARGEST = 2**20  # examples of the largest batch that is tried
+_BISECTIONS = 3  # compilations between a batch that fits and its double, which does not
+
+
+@dataclasses.dataclass(frozen=True)
+class TpuCheck:
+    """The answer of the compiler for one batch size.
+
+    Attributes:
+        topology: Name of the topology.
+        chips: Its chips.
+        batch_size: Examples of all chips together.
+        fits: Whether the step fits in the memory of a chip.
+        argument_bytes: Weights, optimizer state and the chip's share of the batch; None if it does not fit.
+        temporary_bytes: Further memory of the step, per chip; None if it does not fit.
+        flops: Floating-point operations of a step per chip, as the compiler counts them; None if it does not fit.
+        all_reduces: Sums over the chips in the compiled step; None if it does not fit, and on the TensorFlow backend,
+            whose step leaves them out.
+        compile_seconds: Time of compilation.
+        message: The compiler's error where the step does not fit.
+        backend: The backend whose step it is.
+    """
+
+    topology: str
+    chips: int
+    batch_size: int
+    fits: bool
+    argument_bytes: int | None
+    temporary_bytes: int | None
+    flops: float | None
+    all_reduces: int | None
+    compile_seconds: float
+    message: str
+    backend: str = "jax"
+
+
+def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str = "jax") -> TpuCheck:
+    """Compiles one training step of `recipe` for `topology`.
+
+    On the TensorFlow backend it is the step of one replica, on one chip's share of the batch, without the sums of
+    gradients over the chips.
+
+    Args:
+        recipe: The recipe; its `batch_size` is that of all chips together.
+        topology: Chips and their arrangement, such as "v5e:2x4", "v6e:2x2" or "v5p:2x2x1".
+        classes: Classes of the head.
+        backend: "jax" or "tensorflow".
+
+    Raises:
+        ValueError: If the topology or the backend is unknown, or if the batch does not divide by the chips.
+        ImportError: If libtpu is not installed, or if JAX lacks an interface that TensorFlow's step needs.
+        RuntimeError: If the compiler fails for another reason than memory.
+
+    Example:
+        >>> recipe = keras_mixer.training.recipes.get("imagenet_b16").override({"batch_size": "1024"})
+        >>> keras_mixer.training.tpu_check(recipe, "v5e:2x4").fits
+        True
+    """
+    if not _TOPOLOGY.fullmatch(topology):
+        raise ValueError(f"A topology is written like v5e:2x4, v6e:2x2 or v5p:2x2x1, but got {topology!r}.")
+    if backend not in BACKENDS:
+        raise ValueError(f"The backend is one of {', '.join(BACKENDS)}, but got {backend!r}.")
+    for package in ("jax", "libtpu", "tensorflow"):
+        if importlib.util.find_spec(package) is None and (package != "tensorflow" or backend == package):
+            raise ImportError(f"tpu-check needs {package}: {INSTALL}")
+    process = subprocess.run(
+        [sys.executable, "-m", "keras_mixer.training.loop.tpu_program"],
+        input=json.dumps({"recipe": recipe.to_json(), "topology": topology, "classes": classes}),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **_ENVIRONMENT, "KERAS_BACKEND": backend},
+    )
+    answer = process.stdout.strip().rsplit("\n", 1)[-1]
+    if process.returncode or not answer.startswith("{"):
+        last = process.stderr.strip().rsplit("\n", 1)[-1]
+        raise RuntimeError(f"The compiler for {topology} ended with status {process.returncode}: {last}")
+    result = json.loads(answer)
+    if "missing" in result:
+        raise ImportError(result["missing"])
+    if "error" in result:
+        raise ValueError(result["error"])
+    return TpuCheck(**result)
+
+
+def largest_batch(recipe: Recipe, check: Callable[[Recipe], TpuCheck]) -> TpuCheck | None:
+    """Finds about the largest batch that fits, by doubling or halving the recipe's and then bisecting.
+
+    The batch found and the next one that does not fit are then about an eighth apart, or one example per chip and
+    micro-batch. Each step is a compilation.
+
+    Args:
+        recipe: The recipe to start from.
+        check: Compiles one recipe: `tpu_check` with its other arguments filled in.
+
+    Returns:
+        The check of the largest batch found, or None if one example per chip and micro-batch does not fit.
+    """
+    result = check(recipe)
+    smallest = result.chips * recipe.execution.micro_batches
+    fits, fails = (result, None) if result.fits else (None, result.batch_size)
+
+    def attempt(batch_size: int) -> None:
+        nonlocal fits, fails
+        result = check(dataclasses.replace(recipe, batch_size=batch_size // smallest * smallest))
+        if result.fits:
+            fits = result
+        else:
+            fails = result.batch_size
+
+    while fits is not None and fails is None and fits.batch_size * 2 <= _LARGEST:
+        attempt(fits.batch_size * 2)
+    while fits is None and fails is not None and fails > smallest:
+        attempt(max(fails // 2, smallest))
+    for _ in range(_BISECTIONS):
+        if fits is not None and fails is not None and fails - fits.batch_size > smallest:
+            attempt((fits.batch_size + fails) // 2)
+    return fits

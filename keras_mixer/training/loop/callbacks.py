@@ -1,0 +1,255 @@
+"""The callbacks of a run: its clock, evaluation, progress bar, checkpoints, and a stop at NaN."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_mixer.progress import Progress
+from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.loop.checkpoints import CheckpointStore, gather, restore_metrics
+from keras_mixer.training.loop.step import evaluate
+
+AGREE_EVERY = 10  # steps after which the processes of a cluster ask each other whether to stop
+SLOW_STEP = 1.0  # seconds; slower steps make them ask after each, because a SIGTERM is often followed by a kill in 30 s
+STOPPING = b"Stopping after the step that is under way, and saving. A second Ctrl-C stops at once, unsaved.\n"
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss or a weight is no longer a finite number; the last checkpoint is from before."""
+
+
+def diverged(what: str, store: CheckpointStore) -> TrainingDivergedError:
+    """Makes the error that says what is not finite and where training can go on from."""
+    steps = store.steps()
+    kept = f"The checkpoint of step {steps[-1]} is kept in {store.folder}." if steps else "There is no checkpoint yet."
+    return TrainingDivergedError(f"{what}. {kept} Lower optimizer.learning_rate or lengthen schedule.warmup_steps.")
+
+
+class Clock(keras.callbacks.Callback):
+    """Counts the updates of the whole run, over calls of `fit` and restarts.
+
+    Attributes:
+        step: Updates made so far.
+        seconds: Time spent training, in this process and earlier ones.
+    """
+
+    def __init__(self, step: int, seconds: float):
+        super().__init__()
+        self.step = step
+        self._before = seconds
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def on_train_batch_end(self, batch, logs=None):
+        # `_model`, because on JAX `model` fetches the whole state at each access.
+        self.step += self._model.steps_per_execution
+
+
+@dataclasses.dataclass(eq=False)
+class StopOnNaN(keras.callbacks.Callback):
+    """Stops when the running loss is not finite.
+
+    In a cluster each process sees the loss of its own examples. A process that stopped alone would leave the others
+    waiting for its gradients, so that there all stop together when `Checkpointing` lets them ask each other.
+    """
+
+    clock: Clock
+    store: CheckpointStore
+    distribution: Distribution
+
+    def __post_init__(self):
+        super().__init__()
+        self._loss = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._loss = logs["loss"]
+        if self.distribution.workers == 1:
+            self.check()
+
+    def check(self) -> None:
+        """Raises TrainingDivergedError if the loss is not finite in any process; all of them must ask together."""
+        finite = math.isfinite(self._loss)
+        if self.distribution.anywhere(not finite):
+            whose = "of another process " if finite else ""
+            value = "not finite" if finite else str(self._loss)
+            raise diverged(f"The loss {whose}at step {self.clock.step} is {value}", self.store)
+
+
+@dataclasses.dataclass(eq=False)
+class Evaluation(keras.callbacks.Callback):
+    """Evaluates after each period, with the averaged weights if there are any, and adds a row to the history.
+
+    `rows` is the history so far and grows in place. `metrics` are those of a period that was cut short, by name.
+    """
+
+    batches: Any  # as from `Datasets.evaluation`, with their number
+    steps: int
+    clock: Clock
+    steps_per_epoch: float
+    rows: list[dict]
+    metrics: dict
+
+    def __post_init__(self):
+        super().__init__()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.metrics:
+            restore_metrics(self.model, self.metrics)
+            self.metrics = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        measured = evaluate(self.model, self.batches, self.steps)
+        logs.pop("cross_entropy")
+        logs["val_loss"], logs["val_accuracy"] = measured["cross_entropy"], measured["accuracy"]
+        # The rate of the last update; the optimizer's counter is one ahead.
+        rate = self.model.optimizer._learning_rate(self.clock.step - 1)
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
+        self.rows.append(
+            {
+                "step": self.clock.step,
+                "epoch": round(self.clock.step / self.steps_per_epoch, 4),
+                **{name: float(value) for name, value in logs.items()},
+                "seconds": round(self.clock.seconds, 3),
+            }
+        )
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Shows step, loss, accuracy, images per second and the time left; a context manager."""
+
+    def __init__(self, clock: Clock, total_steps: int, batch_size: int):
+        super().__init__()
+        self._clock = clock
+        self._total = total_steps
+        self._batch_size = batch_size
+        self._bar = Progress("Training", total_steps, "step", clock.step)
+        self._started = (time.monotonic(), clock.step)
+        self._validation = ""
+
+    def __enter__(self):
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self._bar.__exit__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.update(self._clock.step, lambda: self._note(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._validation = f"  evaluated {logs['val_accuracy']:.2%}"
+        self._bar.update(self._clock.step, lambda: self._note(logs), now=self._clock.step >= self._total)
+
+    def _note(self, logs) -> str:
+        seconds, first = time.monotonic() - self._started[0], self._started[1]
+        rate = (self._clock.step - first) * self._batch_size / max(seconds, 1e-9)
+        loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
+        return f"loss {loss:.4f}  accuracy {accuracy:.2%}{self._validation}  {rate:,.0f} images/s"
+
+
+@dataclasses.dataclass(eq=False)
+class Checkpointing(keras.callbacks.Callback):
+    """Writes checkpoints: after some steps or minutes, at the end of `fit`, and when the run is interrupted.
+
+    An interruption (Ctrl-C or SIGTERM) takes effect after the step that is under way; a second Ctrl-C stops at once.
+    In a cluster one interrupted process stops all of them at the same step, because the others would wait for its
+    gradients. They ask each other at the end of a period and every `AGREE_EVERY` steps, or after each step where one
+    takes longer than `SLOW_STEP` in any process. At the same time they ask whether the loss is finite and whether a
+    checkpoint is due by the clock.
+    `Evaluation` must come before this callback: its row of the history belongs in the checkpoint.
+
+    `every` counts updates. `notes` returns what else to write, and `ends_period` says whether a step is the last of its
+    period.
+    """
+
+    store: CheckpointStore
+    every: int
+    minutes: float
+    clock: Clock
+    guard: StopOnNaN
+    notes: Callable[[], dict]
+    ends_period: Callable[[int], bool]
+    distribution: Distribution
+
+    def __post_init__(self):
+        super().__init__()
+        self._agreed = self._saved = self.clock.step
+        self._agreed_at = self._saved_at = time.monotonic()
+        self._interval = 1  # until the time of a step is known
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, kind, *_):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        # A signal after the last step, such as during the last save, is not lost.
+        if kind is None and self.distribution.anywhere(self._signal is not None):
+            raise KeyboardInterrupt
+
+    def _on_signal(self, number, frame):
+        del frame
+        self._signal = number
+        with contextlib.suppress(OSError):  # the process may have no standard error
+            os.write(2, STOPPING)  # not by print, which the signal may have interrupted
+        # A second signal stops at once.
+        signal.signal(number, signal.default_int_handler)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.ends_period(self.clock.step):
+            self._save_if_due(self.distribution.workers == 1 or self.clock.step - self._agreed >= self._interval)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save_if_due(agree=True)
+
+    def _save_if_due(self, agree: bool) -> None:
+        due = self.clock.step - self._saved >= self.every
+        if agree:
+            self.guard.check()
+            self._set_interval()
+            if self.distribution.anywhere(self._signal is not None):
+                self.save()
+                raise KeyboardInterrupt
+            due = due or self.distribution.anywhere(time.monotonic() - self._saved_at >= 60.0 * self.minutes)
+        if due:
+            self.save()
+
+    def _set_interval(self) -> None:
+        """Chooses the steps until the processes ask each other again; all of them choose the same."""
+        now, steps = time.monotonic(), self.clock.step - self._agreed
+        if steps:  # 0 where they also asked after the last step of a period
+            slow = self.distribution.anywhere(now - self._agreed_at >= SLOW_STEP * steps)
+            self._interval = 1 if slow else AGREE_EVERY
+        self._agreed, self._agreed_at = self.clock.step, now
+
+    def save(self) -> None:
+        """Writes a checkpoint, unless there is one of this step.
+
+        Raises:
+            TrainingDivergedError: If a variable is not finite; nothing is written.
+        """
+        if self.clock.step == self._saved:
+            return
+        arrays = gather(self.model)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise diverged(f"A weight after step {self.clock.step} is not finite", self.store)
+        if self.distribution.worker == 0:
+            self.store.save(self.clock.step, arrays, self.notes())
+        self._saved, self._saved_at = self.clock.step, time.monotonic()

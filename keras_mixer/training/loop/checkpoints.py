@@ -1,0 +1,141 @@
+"""Checkpoints of a run: every variable by name in one file, whole or not at all; the last few are kept.
+
+The format does not depend on the backend: a run that began on one continues on another.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from keras_mixer.files import remove_partial_files, written_whole
+
+_log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"step_(\d+)\.safetensors")
+
+
+class CheckpointStore:
+    """Reads and writes the checkpoints of one run.
+
+    Args:
+        folder: Their folder, made when the first is written.
+        kept: How many to keep. An older one goes once a newer one is safely on disk.
+    """
+
+    def __init__(self, folder: str | os.PathLike, kept: int = 3):
+        if kept < 1:
+            raise ValueError(f"At least one checkpoint must be kept, but got {kept}.")
+        self.folder = pathlib.Path(folder)
+        self.kept = kept
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints on disk, in rising order."""
+        if not self.folder.is_dir():
+            return []
+        matches = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def path(self, step: int) -> pathlib.Path:
+        """The file of the checkpoint at `step`."""
+        return self.folder / f"step_{step:09d}.safetensors"
+
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> pathlib.Path:
+        """Writes arrays by name, and notes as JSON, and returns the file.
+
+        The file is written aside, forced to disk and renamed: a crash or a full disk leaves the earlier checkpoints
+        and no half of this one. Only one process may write to the folder, because half-written files there are removed.
+
+        Raises:
+            OSError: If it cannot be written; earlier checkpoints are untouched.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(self.folder)  # each as large as a checkpoint, and a run may be killed often
+        path = self.path(step)
+        # safetensors keeps the shape of 0-d arrays only if they are contiguous arrays and not NumPy scalars.
+        data = safetensors.numpy.save(
+            {name: np.asarray(value, order="C") for name, value in arrays.items()}, {"notes": json.dumps(notes)}
+        )
+        try:
+            with written_whole(path, durable=True) as partial:
+                partial.write_bytes(data)
+        except OSError as error:
+            raise OSError(
+                f"The checkpoint of step {step} could not be written to {self.folder}: {error}. Earlier checkpoints "
+                f"are untouched; make room and run the same command again."
+            ) from error
+        for old in self.steps()[: -self.kept]:
+            self.path(old).unlink()
+        return path
+
+    def load_newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
+        """Returns step, arrays and notes of the newest readable checkpoint, and warns of newer ones; None without any.
+
+        Raises:
+            ValueError: If there are checkpoints and none can be read.
+        """
+        broken: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                with safetensors.safe_open(self.path(step), framework="numpy") as file:
+                    arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                    notes = json.loads(file.metadata()["notes"])
+                if broken:
+                    _log.warning("Going on from step %d, because %s cannot be read.", step, ", ".join(broken))
+                return step, arrays, notes
+            except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+                broken.append(f"{self.path(step).name} ({error})")
+        if broken:
+            raise ValueError(
+                f"No checkpoint in {self.folder} can be read: {', '.join(broken)}. Delete the folder to start again."
+            )
+        return None
+
+
+def gather(model: keras.Model) -> dict[str, np.ndarray]:
+    """Returns everything that training changes: weights, optimizer, random state and running metrics, by name."""
+    return {name: _read(variable) for name, variable in _variables(model).items()}
+
+
+def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Puts back what `gather` returned, except metrics: `fit` resets them, and `restore_metrics` puts them back later.
+
+    Raises:
+        ValueError: If names or shapes differ; all are listed and nothing is changed.
+    """
+    variables = {name: variable for name, variable in _variables(model).items() if not name.startswith("metrics/")}
+    stored = {name for name in arrays if not name.startswith("metrics/")}
+    wrong = sorted(variables.keys() ^ stored)
+    wrong += [name for name in variables.keys() & stored if tuple(variables[name].shape) != arrays[name].shape]
+    if wrong:
+        raise ValueError(f"The checkpoint is of another model or optimizer; these variables differ: {wrong}.")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def restore_metrics(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Puts back the running metrics of an epoch that was cut short."""
+    for name, variable in _variables(model).items():
+        if name.startswith("metrics/") and name in arrays:
+            variable.assign(arrays[name])
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    # By place, because Keras numbers the names of variables by how many models the process has made.
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    metrics = {id(variable) for variable in groups["metrics"]}
+    groups["model"] = [variable for variable in groups["model"] if id(variable) not in metrics]
+    return {f"{group}/{place}": value for group, values in groups.items() for place, value in enumerate(values)}
+
+
+def _read(variable: keras.Variable) -> np.ndarray:
+    value = variable.value
+    # TensorFlow keeps a metric's part on each device; reading it adds them up.
+    return keras.ops.convert_to_numpy(value.read_value() if hasattr(value, "read_value") else value)

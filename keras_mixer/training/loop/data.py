@@ -1,0 +1,107 @@
+"""The data of a recipe: sources, the training stream from any step, and evaluation batches."""
+
+import dataclasses
+import functools
+
+from keras_mixer.card import ModelCard
+from keras_mixer.data import CorruptImages, Source, evaluation_batches, load, training_batches
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.network import input_preprocessing
+from keras_mixer.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Datasets:
+    """The training and evaluation data of a run, and the lengths that follow from them.
+
+    `corrupt` counts the images of all sources that cannot be read.
+    """
+
+    recipe: Recipe
+    distribution: Distribution
+    train_source: Source
+    eval_source: Source
+    test_source: Source | None
+    preprocessing: Preprocessing
+    corrupt: CorruptImages
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs."""
+        return self.train_source.class_names
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Updates in which as many examples are seen as the training split has."""
+        return self.train_source.num_examples / self.recipe.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole run."""
+        epochs, steps = self.recipe.schedule.epochs, self.recipe.schedule.steps
+        return max(1, round(epochs * self.steps_per_epoch)) if epochs is not None else int(steps or 0)
+
+    @property
+    def period(self) -> int:
+        """Updates between two evaluations."""
+        return min(self.recipe.eval_steps or max(1, round(self.steps_per_epoch)), self.total_steps)
+
+    @property
+    def read_in_order(self) -> bool:
+        """Whether the training images are too many for memory and in files that must be read from their start."""
+        from keras_mixer.data.storage import random_access
+
+        return random_access(self.train_source, self.preprocessing, self.corrupt) is None
+
+    @functools.cached_property
+    def fingerprint(self) -> dict:
+        """What must stay the same for a run to go on, as JSON."""
+        return {"examples": self.train_source.num_examples, "classes": list(self.class_names)}
+
+    def card(self, name: str) -> ModelCard:
+        """Makes the card of a model trained on this data."""
+        return ModelCard(name, self.class_names, self.preprocessing, (self.test_source or self.eval_source).spec)
+
+    def training(self, start: int):
+        """Returns the endless stream of this process's batches, from that of update `start` on."""
+        batches = training_batches(
+            self.train_source,
+            self.preprocessing,
+            self.recipe.augmentation,
+            self.recipe.batch_size,
+            seed=self.recipe.seed,
+            start_step=start,
+            num_shards=self.distribution.workers,
+            shard_index=self.distribution.worker,
+            corrupt=self.corrupt,
+        )
+        return self.distribution.distribute(batches)
+
+    def evaluation(self, source: Source):
+        """Makes evaluation batches of a source for the devices.
+
+        The batch is the recipe's or the whole source, rounded up to a multiple of the devices. The last batch is filled
+        up by examples of weight 0.
+
+        Returns:
+            Batches `(images, one-hot labels, weights)` of one size, and their number.
+        """
+        wanted = min(self.recipe.eval_batch_size, source.num_examples)
+        size = -(-wanted // self.distribution.replicas) * self.distribution.replicas
+        batches = evaluation_batches(source, self.preprocessing, size, one_hot=True, pad=True, corrupt=self.corrupt)
+        return self.distribution.distribute(self.distribution.share(batches)), -(-source.num_examples // size)
+
+
+def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
+    """Opens the sources of a recipe: splits of one dataset, which have the same classes.
+
+    Raises:
+        ValueError: If a dataset, split or label does not exist, a split is empty, or the preprocessing does not fit.
+    """
+    data = recipe.data
+    preprocessing = input_preprocessing(recipe)
+    train_source, eval_source = load(data.of(data.train_split)), load(data.of(data.eval_split))
+    test_source = load(data.of(data.test_split)) if data.test_split is not None else None
+    corrupt = CorruptImages(data.corrupt_limit)
+    return Datasets(recipe, distribution, train_source, eval_source, test_source, preprocessing, corrupt)

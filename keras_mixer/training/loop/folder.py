@@ -1,0 +1,95 @@
+"""The folder of a run: what is in it, and whose it is."""
+
+import csv
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+from keras_mixer.card import CARD_FILE
+from keras_mixer.extras import require
+from keras_mixer.files import remove_partial_files, written_whole
+from keras_mixer.training.recipe import Recipe, is_trained_model
+from keras_mixer.weights.loading import is_path
+
+MODEL_FILE, RECIPE_FILE, TEST_FILE = "model.keras", "recipe.json", "test.json"
+HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
+COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Returns the recipe with absolute local paths, so that its file serves in any working directory."""
+    data, weights = recipe.data, recipe.model.weights
+    if data.of(data.train_split).is_folder:
+        data = dataclasses.replace(data, name=_absolute(data.name))
+    if data.data_dir is not None:
+        data = dataclasses.replace(data, data_dir=_absolute(data.data_dir))
+    if weights is not None and (is_path(weights) or is_trained_model(weights)):
+        weights = _absolute(weights)
+    return dataclasses.replace(recipe, data=data, model=dataclasses.replace(recipe.model, weights=weights))
+
+
+def _absolute(path: str) -> str:
+    # A URL, such as gs://bucket/datasets, stays as it is.
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
+    """Raises ValueError if `stored`, the JSON in a run folder or checkpoint, is another recipe than this run's."""
+    differing = recipe.differences(Recipe.from_json(stored))
+    if differing:
+        raise ValueError(
+            f"{holder} is of another recipe, which differs in {', '.join(differing)}. Choose another output "
+            f"folder, or delete what is there with restart (--restart)."
+        )
+
+
+def refuse_foreign_model(folder: pathlib.Path) -> None:
+    """Raises ValueError if a folder holds a model but no recipe: the model would be replaced, and no run left it."""
+    if (folder / MODEL_FILE).exists():
+        raise ValueError(
+            f"{folder} holds a {MODEL_FILE} and no {RECIPE_FILE}: it is not of a run, and would be replaced. Choose "
+            f"another output folder, or delete what is there with restart (--restart)."
+        )
+
+
+def claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
+    """Makes the folder this recipe's, and removes what a killed process left half-written there."""
+    remove_partial_files(folder)
+    if restart:
+        # The recipe goes last: whenever this is cut short, what is left still belongs to the old recipe.
+        for name in (CHECKPOINTS, LOGS):
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+        for name in (HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, RECIPE_FILE):
+            (folder / name).unlink(missing_ok=True)
+    with written_whole(folder / RECIPE_FILE) as partial:
+        partial.write_text(recipe.to_json(), encoding="utf-8")
+
+
+def write_history(rows: Sequence[dict], path: str | os.PathLike) -> None:
+    """Writes one row per period as CSV."""
+    with written_whole(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str) -> None:
+    """Draws loss and accuracy over epochs, for training and evaluation, as a PNG."""
+    require("matplotlib", extra="tensorflow", purpose="Drawing the curves")
+    from matplotlib.figure import Figure  # not pyplot, which has global state
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) == 1 else None
+    for axes, name, label in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
+        axes.plot(epochs, [row[name] for row in rows], label="training", marker=marker)
+        axes.plot(epochs, [row[f"val_{name}"] for row in rows], label="evaluation", marker=marker)
+        axes.set(xlabel="Epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)

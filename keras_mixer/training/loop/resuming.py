@@ -1,0 +1,103 @@
+"""Where a run goes on: at its last checkpoint, if that is of this recipe and data and all processes agree."""
+
+import dataclasses
+import logging
+import pathlib
+from typing import Any
+
+import keras
+
+from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
+from keras_mixer.training.loop.data import Datasets
+from keras_mixer.training.loop.folder import refuse_another
+from keras_mixer.training.recipe import Recipe
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run begins with."""
+
+    step: int = 0  # updates made
+    rows: list[dict] = dataclasses.field(default_factory=list)  # the history
+    seconds: float = 0.0  # spent training
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)  # of a period that was cut short, by name
+
+
+def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:
+    """Loads the newest checkpoint, if there is one, into the model and returns where the run goes on.
+
+    A store of None begins anew. All processes of a cluster must call together.
+
+    Raises:
+        ValueError: If the checkpoint is of another recipe, data or model, or the processes of a cluster found
+            different ones.
+    """
+    start = Start() if store is None else _restore(model, store, datasets)
+    steps = datasets.distribution.of_each_process(start.step)
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"The processes of a cluster must go on from the same step, but these found checkpoints of the steps "
+            f"{', '.join(map(str, steps))}: give all of them one output folder, on storage that they share, and the "
+            f"same command."
+        )
+    return start
+
+
+def notes(datasets: Datasets, rows: list[dict], seconds: float) -> dict:
+    """Returns what a checkpoint holds besides the arrays."""
+    return {
+        "rows": rows,
+        "seconds": seconds,
+        "recipe": datasets.recipe.to_json(),
+        "data": datasets.fingerprint,
+        "replicas": datasets.distribution.drawing_replicas,
+        "processes": datasets.distribution.workers,
+    }
+
+
+def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> Start:
+    found = store.load_newest()
+    if found is None:
+        return Start()
+    step, arrays, said = found
+    refuse_another(store.path(step), said["recipe"], datasets.recipe)
+    if said["data"] != datasets.fingerprint:
+        raise ValueError(
+            f"The run in {store.folder.parent} was trained on other data: it began with {said['data']}, now there is "
+            f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
+        )
+    _warn_of_other_parts(store.folder.parent, model, said, datasets)
+    restore(model, arrays)
+    cut_short = step % datasets.period != 0
+    return Start(step, said["rows"], said["seconds"], arrays if cut_short else {})
+
+
+def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:
+    """Warns if batches are now read or divided in another way, and that matters to the data or to a layer."""
+    if said["processes"] != datasets.distribution.workers and datasets.read_in_order:
+        _log.warning(
+            "The run in %s was on %d processes and goes on with %d, and each now reads another part of %s than before: "
+            "in this epoch some images come again and some are missed.",
+            folder,
+            said["processes"],
+            datasets.distribution.workers,
+            datasets.recipe.data.name,
+        )
+    now = (datasets.distribution.drawing_replicas, datasets.recipe.execution.micro_batches)
+    before = (said["replicas"], Recipe.from_json(said["recipe"]).execution.micro_batches)
+    layers = model._flatten_layers()
+    changes = []
+    if any(layer._seed_generators for layer in layers):
+        changes.append("stochastic depth and dropout drop other samples and units than before")
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+        changes.append("batch normalisation takes its statistics over parts of another size")
+    if changes and before != now:
+        _log.warning(
+            "The run in %s was on %d replicas with %d micro-batches and goes on with %d and %d: from here on, %s.",
+            folder,
+            *before,
+            *now,
+            "; ".join(changes),
+        )

@@ -1,0 +1,297 @@
+"""A training run: from a recipe to a folder with the model, its card and its history; killed and continued at will."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+
+import keras
+
+from keras_mixer.data import save_model
+from keras_mixer.training.devices.distribution import Distribution, choose
+from keras_mixer.training.loop.callbacks import (
+    Checkpointing,
+    Clock,
+    Evaluation,
+    ProgressBar,
+    StopOnNaN,
+    TrainingDivergedError,
+)
+from keras_mixer.training.loop.checkpoints import CheckpointStore
+from keras_mixer.training.loop.data import Datasets, open_datasets
+from keras_mixer.training.loop.folder import (
+    CHECKPOINTS,
+    CURVES_FILE,
+    HISTORY_FILE,
+    LOGS,
+    RECIPE_FILE,
+    TEST_FILE,
+    claim,
+    draw_curves,
+    refuse_another,
+    refuse_foreign_model,
+    with_absolute_paths,
+    write_history,
+)
+from keras_mixer.training.loop.resuming import find_start, notes
+from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
+from keras_mixer.training.network import classifier_of, dtype_policy, find_builder, freeze_body, initial_network
+from keras_mixer.training.recipe import DataSpec, Recipe
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """The result of a run.
+
+    Attributes:
+        folder: The run folder.
+        steps: Updates made.
+        accuracy: On the evaluation split, in [0, 1].
+        loss: Cross-entropy there.
+        parameters: Of the model.
+        seconds: Spent training, earlier processes of the run included.
+        learning_rate: The peak.
+        history: One row per period, as in history.csv.
+        test_accuracy: On the test split, in [0, 1]; None if the recipe names none.
+    """
+
+    folder: pathlib.Path
+    steps: int
+    accuracy: float
+    loss: float
+    parameters: int
+    seconds: float
+    learning_rate: float
+    history: tuple[dict, ...]
+    test_accuracy: float | None = None
+
+
+def train(
+    recipe: Recipe,
+    output: str | os.PathLike,
+    *,
+    restart: bool = False,
+    progress: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingResult:
+    """Trains by `recipe`, or goes on where an earlier call with the same recipe and folder stopped.
+
+    The folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard logs
+    and checkpoints, and test.json if the recipe names a test split. A run that was killed at any moment goes on from
+    its last checkpoint with the same batches, masks and rates. Ctrl-C and SIGTERM save a checkpoint first. In a cluster
+    all processes do so together, within ten steps, or within one where a step takes longer than a second.
+    An error in one process of a cluster appears there alone. The others end with an `UnavailableError` some seconds
+    after that process has ended; the last checkpoint stays.
+
+    Args:
+        recipe: What to do, such as a recipe of `keras_mixer.training.recipes.get`.
+        output: The run folder, made if need be.
+        restart: Whether to delete what another or an earlier run left in the folder, once data and weights are open.
+        progress: Whether to show a progress bar.
+        callbacks: Further Keras callbacks. One that stops the training, such as `EarlyStopping`, ends the run there;
+            the same call again goes on.
+
+    Returns:
+        Accuracy, time and history.
+
+    Raises:
+        ValueError: If the recipe and the data or devices do not go together, or the folder holds another recipe's run
+            or a model without a recipe.
+        CorruptImagesError: If more images cannot be read than the recipe allows.
+        OSError: If the folder cannot be written.
+        TrainingDivergedError: If the loss is no longer finite.
+        KeyboardInterrupt: If interrupted, once a checkpoint is saved.
+
+    Example:
+        >>> recipe = keras_mixer.training.recipes.get("digits")
+        >>> keras_mixer.training.train(recipe, "runs/digits").accuracy > 0.97
+        True
+    """
+    folder = pathlib.Path(output)
+    find_builder(recipe.model)  # a wrong argument shows before any data is read
+    distribution = choose(recipe.execution.strategy)
+    distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
+    recipe = with_absolute_paths(recipe)
+    recipe_file = folder / RECIPE_FILE
+    if recipe_file.exists() and not restart:
+        refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
+    elif not restart:
+        refuse_foreign_model(folder)
+    datasets = open_datasets(recipe, distribution)
+    test = None
+    with distribution.active(), dtype_policy(recipe.execution.precision):
+        keras.utils.set_random_seed(recipe.seed)
+        with distribution.scope():
+            network = initial_network(recipe, len(datasets.class_names))
+            model = training_model(network, recipe, datasets.total_steps, distribution)
+        with datasets.corrupt.explained():
+            rows, seconds = _fit(model, recipe, datasets, distribution, folder, restart, progress, callbacks)
+            if datasets.test_source is not None:
+                test = evaluate(model, *datasets.evaluation(datasets.test_source))
+        if datasets.corrupt.count:
+            _log.warning("%s", datasets.corrupt.left_out())
+        if distribution.worker == 0:
+            with averaged_weights(model):
+                finished = classifier_of(network)
+            if recipe.model.frozen:
+                freeze_body(finished, frozen=False)
+            save_model(finished, datasets.card(recipe.name), folder)
+            draw_curves(rows, folder / CURVES_FILE, recipe.name)
+            if test is not None:
+                measured = {
+                    "split": recipe.data.test_split,
+                    "accuracy": test["accuracy"],
+                    "loss": test["cross_entropy"],
+                }
+                (folder / TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return TrainingResult(
+        folder=folder,
+        steps=rows[-1]["step"],
+        accuracy=rows[-1]["val_accuracy"],
+        loss=rows[-1]["val_loss"],
+        parameters=model.count_params(),
+        seconds=seconds,
+        learning_rate=recipe.optimizer.learning_rate,
+        history=tuple(rows),
+        test_accuracy=None if test is None else test["accuracy"],
+    )
+
+
+def _fit(
+    model: keras.Model,
+    recipe: Recipe,
+    datasets: Datasets,
+    distribution: Distribution,
+    folder: pathlib.Path,
+    restart: bool,
+    progress: bool,
+    more_callbacks: Sequence[keras.callbacks.Callback],
+) -> tuple[list[dict], float]:
+    """Trains from the last checkpoint, if there is one, to the end; returns the history and the time spent."""
+    execution = recipe.execution
+    store = CheckpointStore(folder / CHECKPOINTS, execution.checkpoints_kept)
+    start = find_start(model, None if restart else store, datasets)
+    clock = Clock(start.step, start.seconds)
+    guard = StopOnNaN(clock, store, distribution)
+    measured, steps = datasets.evaluation(datasets.eval_source)
+    evaluation = Evaluation(measured, steps, clock, datasets.steps_per_epoch, start.rows, start.metrics)
+    batches = datasets.training(start.step) if start.step < datasets.total_steps else None
+    # Recipe, data and checkpoints have proved right: only now does the folder change.
+    if distribution.worker == 0:
+        claim(folder, recipe, restart)
+
+    def notes_now() -> dict:
+        return notes(datasets, start.rows, clock.seconds)
+
+    def ends_period(step: int) -> bool:
+        return step % datasets.period == 0 or step == datasets.total_steps
+
+    with contextlib.ExitStack() as stack:
+        every, minutes = execution.checkpoint_steps, execution.checkpoint_minutes
+        saver = stack.enter_context(
+            Checkpointing(store, every, minutes, clock, guard, notes_now, ends_period, distribution)
+        )
+        # The others read the clock, and some keep what evaluation measures.
+        callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
+        if distribution.worker == 0:
+            write = functools.partial(write_history, start.rows, folder / HISTORY_FILE)
+            callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: write()))
+            callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
+            if progress:
+                callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
+        callbacks += [saver, *more_callbacks]
+        for first, stop in segments(start.step, datasets.total_steps, datasets.period):
+            length = min(stop - first, datasets.period)
+            _set_steps_per_execution(model, execution.steps_per_execution, length)
+            model.fit(
+                datasets.training(first) if batches is None else batches,
+                steps_per_epoch=length,
+                initial_epoch=first // datasets.period,
+                epochs=-(-stop // datasets.period),
+                callbacks=callbacks,
+                shuffle=False,  # the stream is shuffled
+                verbose=0,
+            )
+            batches = None
+            if model.stop_training:
+                break
+        saver.save()
+    return start.rows, clock.seconds
+
+
+def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
+    """Cuts the steps from `step` to `total` into calls of `fit`, each with periods of one length.
+
+    The rest of a period that was cut short comes first, then whole periods, and a shorter period comes last.
+
+    Example:
+        >>> list(segments(7, 34, 10))
+        [(7, 10), (10, 30), (30, 34)]
+    """
+    while step < total:
+        whole = total // period * period
+        stop = whole if step % period == 0 and step < whole else min((step // period + 1) * period, total)
+        yield step, stop
+        step = stop
+
+
+def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> None:
+    """Runs as many of the wanted steps per call as divide the period."""
+    steps = max(steps for steps in range(1, wanted + 1) if length % steps == 0)
+    if model.steps_per_execution != steps:
+        model.steps_per_execution = steps
+        model.train_function = None  # `fit` makes it anew, once loss and metrics are built
+
+
+def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[TrainingResult]:
+    """Trains by `recipe` once per rate of its `learning_rate_grid`, each time in a folder of its own.
+
+    The results are compared on the recipe's evaluation split. A warning says how to hold out training images for this
+    where the recipe does not, so that the test split stays unread.
+
+    Args:
+        recipe: A recipe with a grid.
+        output: Folder of the folders `lr_RATE`.
+        options: Arguments of `train`.
+
+    Returns:
+        One result per rate, best accuracy first. A rate at which training diverges is left out, with a warning.
+
+    Raises:
+        ValueError: If the recipe has no grid, or a rate in it is out of range.
+        TrainingDivergedError: If training diverges at every rate.
+    """
+    if not recipe.learning_rate_grid:
+        raise ValueError(f"The recipe {recipe.name} has no learning_rate_grid: set it, such as to [0.003, 0.01].")
+    optimizers = [dataclasses.replace(recipe.optimizer, learning_rate=rate) for rate in recipe.learning_rate_grid]
+    _warn_unless_held_out(recipe.data)
+    results = []
+    for optimizer in optimizers:
+        folder = pathlib.Path(output, f"lr_{optimizer.learning_rate:g}")
+        try:
+            results.append(train(dataclasses.replace(recipe, optimizer=optimizer), folder, **options))
+        except TrainingDivergedError as error:
+            if optimizer is optimizers[-1] and not results:
+                raise
+            _log.warning("At the rate %g: %s", optimizer.learning_rate, error)
+    return sorted(results, key=lambda result: -result.accuracy)
+
+
+def _warn_unless_held_out(data: DataSpec) -> None:
+    seen, ranked = (re.findall(r"[A-Za-z_]\w*", split) for split in (data.train_split, data.eval_split))
+    if not set(ranked) <= set(seen):
+        rest, held_out = ("+".join(f"{name}[{part}]" for name in seen) for part in (":90%", "90%:"))
+        _log.warning(
+            "The rates are ranked by data.eval_split=%s, so that the accuracy of the best one there is too good. To "
+            "choose on images held out from training: --set 'data.train_split=%s' --set 'data.eval_split=%s'.",
+            data.eval_split,
+            rest,
+            held_out,
+        )

@@ -1,0 +1,83 @@
+"""The model that trains: the step of the backend, compilation, and evaluation with averaged weights."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
+from keras_mixer.training.recipe import Recipe
+
+
+def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distribution: Distribution) -> keras.Model:
+    """Compiles `model` for training by `recipe`; call it in the scope of the distribution.
+
+    The loss is the softmax cross-entropy, averaged over the global batch and computed in float32.
+
+    Args:
+        model: A functional classifier that ends in logits `(batch, classes)`.
+        recipe: The recipe.
+        total_steps: Updates of the whole run.
+        distribution: The devices.
+
+    Returns:
+        A compiled model with the layers of `model`, whose `fit` takes batches `(images, one-hot labels)`.
+    """
+    spec = recipe.execution
+    compiled = distribution.compile_options(spec.jit_compile)
+    trained: keras.Model
+    if keras.backend.backend() == "jax":
+        from keras_mixer.training.loop.step_jax import JaxTrainingModel
+
+        trained = JaxTrainingModel(model, spec.micro_batches)
+    else:
+        from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
+
+        trained = TensorFlowTrainingModel(
+            model,
+            spec.micro_batches,
+            compile_gradients=compiled["gradients"],
+            compile_elementwise=compiled["elementwise"],
+        )
+    schedule = recipe.schedule
+    rate = WarmupDecay(recipe.optimizer.learning_rate, total_steps, schedule.warmup_steps, schedule.decay)
+    trained.compile(
+        optimizer=make_optimizer(recipe.optimizer, rate, model, recipe.ema_momentum),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        # Weighted, so that what fills up the last evaluation batch does not count.
+        weighted_metrics=[
+            keras.metrics.CategoricalAccuracy(name="accuracy"),
+            keras.metrics.CategoricalCrossentropy(name="cross_entropy", from_logits=True),
+        ],
+        steps_per_execution=spec.steps_per_execution,
+        jit_compile=compiled["whole_step"],
+    )
+    return trained
+
+
+def evaluate(model: keras.Model, batches, steps: int) -> dict[str, float]:
+    """Returns accuracy and cross-entropy over `steps` batches, with the averaged weights if the optimizer keeps any."""
+    steps_per_execution, model.steps_per_execution = model.steps_per_execution, 1
+    try:
+        with averaged_weights(model):
+            return model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
+    finally:
+        model.steps_per_execution = steps_per_execution
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Context in which the model has the moving averages of its weights, if the optimizer keeps any."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    variables = model.trainable_variables
+    own = [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+    for variable, average in zip(variables, model.optimizer._model_variables_moving_average, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(average.value))
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)
