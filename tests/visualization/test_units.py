@@ -1,10 +1,15 @@
+"""Units of token mixing and of the stem, and principal components of tokens."""
+
+import keras
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 import keras_mixer
 from keras_mixer import visualization
 
 pytestmark = pytest.mark.backends
+
 
 GRID = (6, 9)  # not square, so that rows and columns cannot be taken for one another
 WAVES = [(0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (2, 1), (1, 3), (3, 2)]  # cycles down and across the image
@@ -123,3 +128,75 @@ def test_tokens_of_a_pyramid_have_no_place_in_the_image():
 def test_a_block_that_is_not_there():
     with pytest.raises(ValueError, match="has 2 Mixer blocks, counted from 0; got block 2"):
         visualization.token_mixing_units(mixer(), block=2)
+
+
+def model_with_stem(kernel):
+    height, width, channels, units = kernel.shape
+    model = keras_mixer.Mixer(
+        num_blocks=1, patch_size=(height, width), hidden_dim=units, tokens_mlp_dim=3, channels_mlp_dim=4,
+        input_shape=(2 * height, width, channels), include_top=False,
+    )  # fmt: skip
+    model.get_layer("stem").kernel.assign(kernel)
+    return model
+
+
+def test_colours_are_the_kernel_around_grey():
+    kernel = np.zeros((2, 3, 3, 2), "float32")
+    kernel[0, 2, 1, 0] = -4.0  # first unit: less green at the top right makes it magenta
+    kernel[1, 0, 0, 0] = 2.0
+    kernel[:, :, 2, 1] = 0.1  # second unit: blue everywhere
+    colours = visualization.stem_units(model_with_stem(kernel), sort=False)
+    assert colours.shape == (2, 2, 3, 3)
+    np.testing.assert_allclose(colours[0, 0, 2], [0.5, 0.0, 0.5])
+    np.testing.assert_allclose(colours[0, 1, 0], [0.75, 0.5, 0.5])
+    np.testing.assert_allclose(colours[1], np.broadcast_to([0.5, 0.5, 1.0], (2, 3, 3)))
+
+
+def test_grey_images_give_grey_units():
+    kernel = np.random.default_rng(0).normal(size=(2, 2, 1, 5)).astype("float32")
+    colours = visualization.stem_units(model_with_stem(kernel), sort=False)
+    expected = 0.5 + 0.5 * kernel[:, :, 0, 3] / np.abs(kernel[:, :, 0, 3]).max()
+    for channel in range(3):
+        np.testing.assert_allclose(colours[3, :, :, channel], expected, rtol=1e-6)
+
+
+def test_low_frequencies_come_first():
+    columns = np.arange(8)
+    kernel = np.stack([np.tile(np.cos(2 * np.pi * cycles * columns / 8), (4, 1)) for cycles in (3, 0, 2, 1)], axis=-1)
+    model = model_with_stem(np.repeat(kernel[:, :, None, :], 3, axis=2).astype("float32"))
+    by_index, by_frequency = visualization.stem_units(model, sort=False), visualization.stem_units(model)
+    np.testing.assert_array_equal(by_frequency, by_index[[1, 3, 2, 0]])
+
+
+def test_a_model_without_patches():
+    images = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="has no PatchEmbedding"):
+        visualization.stem_units(keras.Model(images, keras.layers.Flatten()(images)))
+
+
+@pytest.fixture
+def model():
+    model = keras_mixer.Mixer(
+        num_blocks=2, patch_size=2, hidden_dim=8, tokens_mlp_dim=5, channels_mlp_dim=12, input_shape=(6, 4, 3),
+        include_top=False,
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(0, 0.7, size=w.shape).astype("float32") for w in model.get_weights()])
+    return model
+
+
+def test_is_the_pca_of_the_tokens(model):
+    images = np.random.default_rng(0).normal(size=(5, 6, 4, 3)).astype("float32")
+    result = visualization.feature_pca(model, images, block=1)
+    tables = keras.Model(model.inputs, model.get_layer("MixerBlock_1").output).predict(images, verbose=0)
+    pca = PCA(3).fit(tables.reshape(-1, 8).astype("float64"))
+    expected = pca.transform(tables.reshape(-1, 8).astype("float64"))
+    assert result.maps.shape == (5, 3, 2, 3)
+    found = result.maps.reshape(-1, 3)
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.explained, pca.explained_variance_ratio_, rtol=1e-5)
+
+
+def test_too_many_components_are_named(model):
+    with pytest.raises(ValueError, match="do not have 9 components"):
+        visualization.feature_pca(model, np.zeros((5, 6, 4, 3)), block=0, components=9)
