@@ -13,11 +13,6 @@ class Progress:
         total: Number of steps.
         unit: Stands before the count in a line, such as "step".
         completed: Steps done before.
-
-    Example:
-        >>> with keras_mixer.progress.Progress("Copying", total=10, unit="file") as bar:
-        ...     for done in range(1, 11):
-        ...         bar.update(done, lambda: "all is well")
     """
 
     def __init__(self, title: str, total: int, unit: str, completed: int = 0):

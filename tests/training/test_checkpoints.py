@@ -40,7 +40,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning(tmp_pat
     damaged = store.save(2, ARRAYS, {})
     damaged.write_bytes(damaged.read_bytes()[:-4])
     assert store.load_newest()[0] == 1
-    assert "Going on from step 1, for step_000000002.safetensors (" in caplog.text
+    assert "Going on from step 1, because step_000000002.safetensors (" in caplog.text
 
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path):
