@@ -1,6 +1,6 @@
 """A SavedModel small enough to write in a test, with the three signatures that an exported Mixer has, and two more.
 
-`python tests/stand_in.py FOLDER` writes what the conformance suite expects of a TF Serving at TF_SERVING_URL:
+`python tests/support/stand_in.py FOLDER` writes what the conformance suite expects of a TF Serving at TF_SERVING_URL:
 `tensorflow_model_server --model_config_file=FOLDER/models.config --monitoring_config_file=FOLDER/monitoring.config ...`
 """
 

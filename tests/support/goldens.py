@@ -7,7 +7,7 @@ import numpy as np
 
 import keras_mixer
 
-FOLDER = pathlib.Path(__file__).parent / "data" / "goldens"
+FOLDER = pathlib.Path(__file__).parents[1] / "data" / "goldens"
 TINY = FOLDER / "official_tiny_params.npz"
 LAYOUTS = {
     "official": TINY,

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_mixer import models
 
-FOLDER = pathlib.Path(__file__).parent / "data" / "family"
+FOLDER = pathlib.Path(__file__).parents[1] / "data" / "family"
 
 # What the golden files' configurations call the builders' arguments.
 _COMMON = {"N": "classes"}
