@@ -9,16 +9,20 @@ JOBS ?= 3
 # and set up again what its tests share: of `test_equality.py` alone that is minutes.
 DIST := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
+.PHONY: demo stubs test lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
 
 demo: .venv/.demo
 	$(BIN)/keras-mixer train --recipe digits --output runs/digits
 	$(BIN)/keras-mixer evaluate runs/digits --sheet runs/digits/predictions.png
 	$(BIN)/keras-mixer predict --model runs/digits tests/data/digits/*.png
-	$(BIN)/keras-mixer export runs/digits --formats saved_model litert --output saved_models --name digits
+	$(BIN)/keras-mixer export runs/digits --formats saved_model --formats litert --output saved_models --name digits
 	$(BIN)/keras-mixer weights save mixer_nano cifar10 runs/mixer_nano
 	$(BIN)/keras-mixer predict --model runs/mixer_nano --top 2 tests/data/cifar10/test/*/0000?.jpg
 	@echo "Pictures: runs/digits/curves.png (learning curves), runs/digits/predictions.png (wrong ones in red)."
+
+# The lists of names for editors and type checkers, from the code.
+stubs: .venv/.test
+	$(BIN)/python tools/stubs.py
 
 test: lint test-tensorflow test-jax test-torch
 
