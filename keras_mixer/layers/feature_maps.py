@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored
+from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored, small_dense
 from keras_mixer.shapes import LineAxes, feature_map, positive_integer
 
 _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
@@ -19,16 +19,12 @@ class ReweightedMixing(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = feature_map(type(self).__name__, input_shape)[-1]
-        dense = {
-            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
-            "dtype": self.dtype_policy,
-        }
         self._build_spatial(input_shape)
-        self.channels = keras.layers.Dense(channels, use_bias=False, name="channels", **dense)
+        self.channels = small_dense(channels, "channels", use_bias=False, dtype=self.dtype_policy)
         self.reweight = ChannelMLP(
             max(1, channels // _REDUCTION), output_dim=3 * channels, name="reweight", dtype=self.dtype_policy
         )
-        self.projection = keras.layers.Dense(channels, name="projection", **dense)
+        self.projection = small_dense(channels, "projection", dtype=self.dtype_policy)
         for layer in (self.channels, self.reweight, self.projection):
             layer.build((None, channels))
 
@@ -93,14 +89,9 @@ class WeightedPermuteMLP(ReweightedMixing):
         if channels % self.segment_dim:
             raise ValueError(f"`segment_dim` must divide the {channels} channels, but got {self.segment_dim}.")
         self._segment = channels // self.segment_dim  # channels of a segment
-        dense = {
-            "use_bias": False,
-            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
-            "dtype": self.dtype_policy,
-        }
         tall, wide = self._rows * self._segment, self._columns * self._segment
-        self.height = keras.layers.Dense(tall, name="height", **dense)
-        self.width = keras.layers.Dense(wide, name="width", **dense)
+        self.height = small_dense(tall, "height", use_bias=False, dtype=self.dtype_policy)
+        self.width = small_dense(wide, "width", use_bias=False, dtype=self.dtype_policy)
         self.height.build((None, tall))
         self.width.build((None, wide))
 
