@@ -1,4 +1,4 @@
-"""The spatial mixing of Vision Permutator and CycleMLP: height, width and channels apart, then a weighted sum."""
+"""The mixing of Vision Permutator and CycleMLP: height, width and channels separately, then a weighted sum."""
 
 import keras
 import numpy as np
@@ -13,8 +13,8 @@ _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights,
 class ReweightedMixing(keras.layers.Layer):
     """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
-    One branch mixes channels; a subclass gives the two spatial ones. Split attention (ResNeSt, arXiv 2004.08955) in the
-    form that Vision Permutator and CycleMLP use.
+    One branch mixes channels; a subclass gives the two spatial ones. This is split attention (ResNeSt, arXiv
+    2004.08955) in the form of Vision Permutator and CycleMLP.
     """
 
     def build(self, input_shape):
@@ -141,15 +141,14 @@ class CycleMixing(ReweightedMixing):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class CycleFC(keras.layers.Layer):
-    """Maps channels to channels, and reads channel `c` at a distance of `(c + reach // 2) % reach - reach // 2` pixels.
+    """Reads channel `c` from `(c + reach // 2) % reach - reach // 2` pixels away, then maps channels to channels.
 
-    It sees `reach` pixels along one axis at the cost of a single pixel, at any image size. Pixels outside the image are
-    zero. Section 3.1 of CycleMLP (Chen et al., 2021, arXiv 2107.10224). The authors run it as a deformable convolution;
-    here it is a shift of each channel, then a product over channels.
+    It sees `reach` pixels along one axis at the cost of a single pixel. Pixels outside the image are zero. Section 3.1
+    of CycleMLP (Chen et al., 2021, arXiv 2107.10224). The authors run it as a deformable convolution.
 
     Args:
         axis: Axis to shift along: 1 for height, 2 for width.
-        reach: Pixels that it spans, an odd number; the size of the pseudo-kernel in the paper.
+        reach: Odd number of pixels that it spans; the size of the pseudo-kernel in the paper.
 
     Input and output shape: `(batch, height, width, channels)`; height and width may be unknown.
 
