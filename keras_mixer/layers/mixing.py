@@ -35,7 +35,7 @@ class MixingMLP(MLP):
 
     def _build_rows_mlp(self, width: int, width_out: int) -> None:
         """Builds the MLP from rows of `width` values to rows of `width_out` values."""
-        # The reference implementation also starts from LeCun normal kernels and zero biases.
+        # LeCun normal kernels and zero biases, as in the reference implementation.
         dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
         self._build_mlp(
             keras.layers.Dense(self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense),
@@ -45,7 +45,7 @@ class MixingMLP(MLP):
         )
 
     def _einsum_dense(self, name: str, equation: str, output_shape, fan_in: int, **arguments):
-        """Returns a layer with a LeCun normal kernel; its shape does not tell Keras that `fan_in` values are summed."""
+        """Returns a layer with a LeCun normal kernel for `fan_in` values, which Keras cannot tell from its shape."""
         # Cutting a normal distribution at two standard deviations leaves 0.8796 of its deviation.
         initializer = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5 / 0.87962566103423978)
         arguments = {"kernel_initializer": initializer, "dtype": self.dtype_policy, "name": name, **arguments}
@@ -140,8 +140,8 @@ class MixerBlock(keras.layers.Layer):
     Args:
         tokens_mlp_dim: Hidden units of the token-mixing MLP, D_S in the paper.
         channels_mlp_dim: Hidden units of the channel-mixing MLP, D_C in the paper.
-        stochastic_depth: Two probabilities in [0, 1), of dropping the token-mixing and the channel-mixing branch of a
-            sample while training.
+        stochastic_depth: Probabilities in [0, 1) of dropping the token-mixing and the channel-mixing branch of a sample
+            while training.
         dropout: Dropout rate inside both MLPs, in [0, 1).
         untied: Whether every channel has its own token-mixing MLP, see `UntiedTokenMixing`.
         channel_groups: Channels that the token-mixing MLP sees at once, see `GroupedTokenMixing`.
@@ -183,15 +183,14 @@ class MixerBlock(keras.layers.Layer):
         self.grouping = grouping
         self.tokens = tokens
         # Made here instead of in `build` so that bad arguments are refused at once.
-        self.token_mixing = _token_mixing(
-            self.tokens_mlp_dim,
-            untied=untied,
-            channel_groups=channel_groups,
-            grouping=grouping,
-            dropout=self.dropout,
-            tokens=tokens,
-            dtype=self.dtype_policy,
-        )
+        mixing = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing", "dtype": self.dtype_policy}
+        grouped = positive_integer("channel_groups", channel_groups) > 1 or grouping != "concat"
+        if untied and grouped:
+            raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")
+        if grouped:
+            self.token_mixing = GroupedTokenMixing(self.tokens_mlp_dim, channel_groups, grouping, **mixing)
+        else:
+            self.token_mixing = (UntiedTokenMixing if untied else TokenMixing)(self.tokens_mlp_dim, **mixing)
 
     @property
     def token_axes(self) -> TokenAxes:
@@ -239,31 +238,17 @@ class MixerBlock(keras.layers.Layer):
 def _pair_of_rates(rates) -> tuple[float, float]:
     if not isinstance(rates, (tuple, list)) or len(rates) != 2:
         raise ValueError(
-            "`stochastic_depth` of a block is a pair of rates, one for token mixing and one for channel mixing, "
-            f"but got {rates!r}."
+            f"`stochastic_depth` of a block must be a pair of rates (token mixing, channel mixing), but got {rates!r}."
         )
     return rate_below_one("stochastic_depth", rates[0]), rate_below_one("stochastic_depth", rates[1])
-
-
-def _token_mixing(mlp_dim: int, *, untied: bool, channel_groups: int, grouping: str, **arguments) -> TokenMixing:
-    """Returns the token mixing of a block: the paper's own or a variant of appendix A."""
-    groups = positive_integer("channel_groups", channel_groups)
-    grouped = groups > 1 or grouping != "concat"
-    if untied and grouped:
-        raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")
-    if untied:
-        return UntiedTokenMixing(mlp_dim, name="token_mixing", **arguments)
-    if grouped:
-        return GroupedTokenMixing(mlp_dim, groups, grouping, name="token_mixing", **arguments)
-    return TokenMixing(mlp_dim, name="token_mixing", **arguments)
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class UntiedTokenMixing(TokenMixing):
     """Mixes information across tokens, with an MLP of its own for each channel (appendix A).
 
-    The C channels have C times the parameters of `TokenMixing` at the same number of multiply-adds. The paper saw no
-    noticeable improvement on JFT-300M.
+    It has C times the parameters of `TokenMixing` and as many multiply-adds. The paper saw no noticeable improvement on
+    JFT-300M.
 
     Args:
         mlp_dim: Hidden units of each MLP, D_S in the paper.
@@ -312,9 +297,8 @@ class GroupedTokenMixing(TokenMixing):
 
     - "concat" joins G neighbouring columns. The paper reports a gain of at most 1 to 2 % in linear 5-shot ImageNet
       accuracy.
-    - "project" first maps each token by G learned linear functions from C to C / G channels, its views. Then it joins
-      the G views of each of the C / G features. The paper reports 3 to 4 % for Mixer-S/32 and no gain at larger
-      scales.
+    - "project" first maps each token by G learned linear functions to G views of C / G channels, then joins the G views
+      of each channel. The paper reports 3 to 4 % for Mixer-S/32 and no gain at larger scales.
 
     The results return to the places of the joined columns, so that the output has C channels again.
 

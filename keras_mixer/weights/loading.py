@@ -168,12 +168,11 @@ def _listed(kind: str, items: list[str]) -> str:
 
 def _values(path: Path, name: str, array: StoredArray, variable) -> np.ndarray:
     """Reads one array in the variable's own dtype."""
-    import ml_dtypes
+    import ml_dtypes  # noqa: F401 - NumPy then knows "bfloat16"
 
-    dtype = ml_dtypes.bfloat16 if str(variable.dtype) == "bfloat16" else np.dtype(str(variable.dtype))
     values = array.read()
     with np.errstate(all="ignore"):
-        values = np.asarray(values, dtype, order="C")
+        values = np.asarray(values, str(variable.dtype), order="C")
         if not np.isfinite(values).all():
             raise ValueError(
                 f"{path} holds values in {name} that are not finite in {variable.dtype}. Nothing was loaded."
