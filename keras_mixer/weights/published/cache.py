@@ -79,14 +79,14 @@ def cached_path(entry: WeightSet) -> Path:
 
 
 def download(variant: str, name: str) -> Path:
-    """Returns the file of a set of weights, after fetching it if it is not in the cache.
+    """Returns the file of a set of weights; fetches it first if it is not in the cache.
 
     Args:
         variant: Name of the variant, such as "mixer_b16".
         name: Name of the set, such as "imagenet21k".
 
     Returns:
-        The path of a file whose sha256 is the recorded one.
+        The path of the file, after a check of its sha256.
 
     Raises:
         ValueError: If there is no such set, or its file has changed.
@@ -123,7 +123,7 @@ def cached_file(url: str, name: str) -> Path:
 
 
 def verify(path: Path) -> str:
-    """Checks a cached file against its recorded sha256, which it returns.
+    """Checks a cached file against its recorded sha256, and returns that.
 
     A file without a record gets one. If the cache is read-only, a log line says that it cannot be written.
 
@@ -178,7 +178,7 @@ def check_cached(entry: WeightSet) -> int:
 
 
 def published_or_mirrored(url: str) -> str:
-    """Returns `url`, or its address on the mirror, which replaces `https://host`.
+    """Returns `url`, or its address on the mirror if one is set.
 
     Raises:
         ValueError: If the mirror is neither https nor plain http on this machine.
