@@ -60,7 +60,7 @@ class WeightedPermuteMLP(ReweightedMixing):
     Args:
         segment_dim: Number of segments.
 
-    Input and output shape: `(batch, height, width, channels)`, static but for the batch.
+    Input and output shape: `(batch, height, width, channels)`, static except for the batch.
 
     Raises:
         ValueError: If `segment_dim` does not divide the channels, or the size of the input is not static.

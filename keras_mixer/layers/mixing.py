@@ -63,7 +63,7 @@ class TokenMixing(MixingMLP):
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
         tokens: Tokens in the output; None keeps their number.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -114,7 +114,7 @@ class ChannelMixing(MixingMLP):
         mlp_dim: Hidden units of the MLP, D_C in the paper.
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
 
-    Input and output shape: `(batch, tokens, channels)`, static but for the batch.
+    Input and output shape: `(batch, tokens, channels)`, static except for the batch.
 
     Raises:
         ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
@@ -148,7 +148,7 @@ class MixerBlock(keras.layers.Layer):
         grouping: How these channels are joined, "concat" or "project".
         tokens: Tokens in the output; None keeps their number. If it changes, a `TokenShortcut` maps X in the first sum.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -255,7 +255,7 @@ class UntiedTokenMixing(TokenMixing):
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
         tokens: Tokens in the output; None keeps their number.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -309,7 +309,7 @@ class GroupedTokenMixing(TokenMixing):
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
         tokens: Tokens in the output; None keeps their number.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:

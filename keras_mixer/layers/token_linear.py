@@ -17,7 +17,7 @@ class TokenLinear(keras.layers.Layer):
         kernel_initializer: Initializer of the `(tokens, tokens)` matrix.
         bias_initializer: Initializer of the bias, which has one value per token.
 
-    Input and output shape: `(batch, tokens, channels)`, static but for the batch.
+    Input and output shape: `(batch, tokens, channels)`, static except for the batch.
 
     Raises:
         ValueError: If tokens or channels of the input are not static.
@@ -117,7 +117,7 @@ class TokenShortcut(keras.layers.Layer):
     Args:
         tokens: Tokens in the output.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens, channels)`.
 
     Raises:

@@ -58,8 +58,8 @@ def fit_to_grid(model, weights: Mapping, arrays: Arrays, image_size: tuple[int, 
     def shape(name: str, growth: int) -> tuple[int, ...]:
         """Returns the shape of an array at the new grid, with `growth` times the hidden units."""
         stored = zip(axes[name], arrays[name].shape, strict=True)
-        lengths = [(role, length * growth if role == HIDDEN else length) for role, length in stored]
-        return tuple(math.prod(new) if role in (TOKENS_IN, TOKENS_OUT) else length for role, length in lengths)
+        grown = [(role, length * growth if role == HIDDEN else length) for role, length in stored]
+        return tuple(math.prod(new) if role in (TOKENS_IN, TOKENS_OUT) else length for role, length in grown)
 
     parts = parts_between(old, new)
     growth = math.prod(parts) if parts else 1
