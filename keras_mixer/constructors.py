@@ -7,7 +7,6 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.catalogue import architectures, at_shape, find_row, find_variant, preprocessing_of
@@ -155,13 +154,10 @@ def _constructor(variant: str) -> Constructor:
     return construct
 
 
-@contextlib.contextmanager
-def _opened(variant: str, weights) -> Iterator[Checkpoint | None]:
+def _opened(variant: str, weights) -> contextlib.AbstractContextManager[Checkpoint | None]:
     if weights is None:
-        yield None
-        return
-    with open_checkpoint(Path(weights) if is_path(weights) else path_to_load(variant, weights)) as checkpoint:
-        yield checkpoint
+        return contextlib.nullcontext()
+    return open_checkpoint(weights if is_path(weights) else path_to_load(variant, weights))
 
 
 def _trained_sizes(checkpoint: Checkpoint, layer: str, shape, patch_size: int):

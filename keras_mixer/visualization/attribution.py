@@ -49,12 +49,10 @@ def influence_maps(
         >>> maps[0].argmax()  # the patch that the first token listens to most
     """
     layer = block_of(model, block)
-    expected = tuple(model.input_shape[1:])
-    if np.shape(image) != expected:
-        raise ValueError(f"Expected one image of shape {expected}, but got {np.shape(image)}.")
+    image = _one_image(model, image)
     # A call instead of `predict`, because compiling takes longer than one image.
     before = keras.Model(model.inputs[0], layer.input)
-    table = layer.layer_norm_0(before(np.asarray(image, "float32")[None], training=False))
+    table = layer.layer_norm_0(before(image[None], training=False))
     table = ops.convert_to_numpy(ops.cast(table, "float32"))  # (1, tokens, channels)
     grid = grid_of(model, table.shape[1])
     tokens_out, channels = layer.output.shape[1:]
@@ -156,10 +154,7 @@ def occlusion_saliency(
         >>> saliency = keras_mixer.visualization.occlusion_saliency(model, image)
         >>> np.unravel_index(saliency.argmax(), saliency.shape)
     """
-    image = np.asarray(image, "float32")
-    expected = tuple(model.input_shape[1:])
-    if image.shape != expected:
-        raise ValueError(f"Expected one image of shape {expected}, but got {image.shape}.")
+    image = _one_image(model, image)
     height, width, channels = image.shape
     cover = mid_grey(channels, preprocessing) if fill is None else fill
     window_height, window_width = pair_of_positive_integers(
@@ -187,6 +182,13 @@ def occlusion_saliency(
             fall[area] += float(whole[target]) - float(score)
             covered[area] += 1
     return fall / np.maximum(covered, 1)  # a stride above the window leaves pixels out
+
+
+def _one_image(model: keras.Model, image) -> np.ndarray:
+    expected = tuple(model.input_shape[1:])
+    if np.shape(image) != expected:
+        raise ValueError(f"Expected one image of shape {expected}, but got {np.shape(image)}.")
+    return np.asarray(image, "float32")
 
 
 def _places(length: int, window: int, stride: int) -> list[int]:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +89,10 @@ def load_with_fresh_head(
         load(model, checkpoint, skip=() if classes == stored else ("head",), resize=resize)
 
 
-@contextlib.contextmanager
-def _opened(model, source) -> Iterator[Checkpoint]:
+def _opened(model, source) -> contextlib.AbstractContextManager[Checkpoint]:
     if isinstance(source, Checkpoint):
-        yield source
-        return
-    with open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model), source)) as checkpoint:
-        yield checkpoint
+        return contextlib.nullcontext(source)
+    return open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model), source))
 
 
 def is_path(source) -> bool:
