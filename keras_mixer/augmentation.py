@@ -9,7 +9,7 @@ CROPS = ("inception", "pad", "none")
 class Augmentation:
     """How training images vary; by default they are only cropped and flipped, as in the paper's JFT recipes.
 
-    The steps in `keras_mixer.data.augmentation` carry it out with TensorFlow. A number of 0 turns its step off.
+    `keras_mixer.data.augmentation` carries it out with TensorFlow. A number of 0 turns its step off.
 
     Args:
         crop: "inception" resizes a random box of the image. "pad" shifts the whole image by up to `crop_padding`
@@ -19,8 +19,8 @@ class Augmentation:
         crop_padding: Greatest shift of "pad", in pixels of the model's input.
         flip: Whether to mirror a random half of the images left to right.
         randaugment_layers: Operations of RandAugment per image; the paper's recipes take 2.
-        randaugment_magnitude: Their strength on the scale of the AutoAugment code, where 10 is the nominal greatest.
-            The paper's recipes go to 15 and 20.
+        randaugment_magnitude: Their strength on the scale of the AutoAugment code, whose nominal maximum is 10. The
+            paper's recipes go to 15 and 20.
         mixup: Parameter p of mixup's Beta(p, p).
         cutmix: Parameter of CutMix's Beta distribution. With both, a coin decides for each batch.
 

@@ -1,4 +1,4 @@
-"""The card of a trained model: what its outputs mean and how its inputs are made, as a file beside the weights."""
+"""The card of a trained model: what its outputs mean and how to make its inputs, as a file beside the weights."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ CARD_FILE = "model.json"
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """What one needs to use a classifier beyond its weights.
+    """What it takes to use a classifier, besides its weights.
 
     Args:
         name: Name of the model.
@@ -35,9 +35,10 @@ class ModelCard:
 
     def for_others(self) -> "ModelCard":
         """Returns the card without folders of this machine."""
-        if self.dataset is None or self.dataset.is_folder:
-            return dataclasses.replace(self, dataset=None)
-        return dataclasses.replace(self, dataset=dataclasses.replace(self.dataset, data_dir=None))
+        dataset = self.dataset
+        if dataset is not None:
+            dataset = None if dataset.is_folder else dataclasses.replace(dataset, data_dir=None)
+        return dataclasses.replace(self, dataset=dataset)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelCard":

@@ -7,7 +7,6 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.catalogue import architectures, at_shape, find_row, find_variant, preprocessing_of
@@ -34,17 +33,17 @@ _DOC = """Builds {title}, with random, published or your own weights.
         input_shape: Image shape (height, width, channels); None for {input_shape}.
             Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does.
         pooling: Without the head: None for the normalised tokens or feature maps, "avg" or "max" for the mean or
-            maximum of the last ones.
+            maximum of the tokens or of the last map.
         classes: Classes of the head; None for those of the weights, else 1,000. If the weights have another number of
             classes, or no head, the body is loaded, the head starts fresh, and a log line says so.
         classifier_activation: Activation of the head; None for logits.
-        stochastic_depth: Probability of dropping the last residual branch for a sample while training, rising linearly
-            from 0 at the first.
+        stochastic_depth: Probability of dropping the last residual branch for a sample while training. It rises
+            linearly from 0 at the first branch.
         dropout: Dropout rate inside the MLPs.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model`; its attribute `preprocessing` says how its weights want their images, for
+        A functional `keras.Model`. Its attribute `preprocessing` says how its weights want their images; pass it to
         `keras_mixer.preprocess_input`. A saved model does not keep it: after `keras.models.load_model`,
         `{lookup}` says it again.
 
@@ -138,15 +137,15 @@ def _constructor(variant: str) -> Constructor:
         model.preprocessing = at_shape(preprocessing, images.shape[1:])
         return model
 
-    published = available(variant)
+    published = ", ".join(f'"{entry.name}"' for entry in available(variant))
+    listed = f"Published sets of this variant: {published}." if published else "This variant does not have any."
+    listed_sizes = f"Sizes: {', '.join(f'{name} {size}' for name, size in sizes.items())}."
     construct.__name__ = construct.__qualname__ = row.constructor
     construct.__doc__ = _DOC.format(
         title=row.title,
         constructor=row.constructor,
-        sizes=textwrap.fill(
-            "Sizes: " + ", ".join(f"{k} {v}" for k, v in sizes.items()) + ".", 112, subsequent_indent="    "
-        ),
-        published=_listed([f'"{entry.name}"' for entry in published]),
+        sizes=textwrap.fill(listed_sizes, 112, subsequent_indent=" " * 4),
+        published=textwrap.fill(listed, 108, subsequent_indent=" " * 12),
         input_shape=f"that of the weights, else {default_shape}" if architecture.token_kernel else default_shape,
         lookup=f'keras_mixer.weights.find("{variant}", weights).preprocessing'
         if published
@@ -155,25 +154,14 @@ def _constructor(variant: str) -> Constructor:
     return construct
 
 
-def _listed(names: list[str]) -> str:
-    listed = f"Published sets of this variant: {', '.join(names)}." if names else "This variant does not have any."
-    return textwrap.fill(listed, 108).replace("\n", "\n" + " " * 12)
-
-
-@contextlib.contextmanager
-def _opened(variant: str, weights) -> Iterator[Checkpoint | None]:
+def _opened(variant: str, weights) -> contextlib.AbstractContextManager[Checkpoint | None]:
     if weights is None:
-        yield None
-        return
-    with open_checkpoint(Path(weights) if is_path(weights) else path_to_load(variant, weights)) as checkpoint:
-        yield checkpoint
+        return contextlib.nullcontext()
+    return open_checkpoint(weights if is_path(weights) else path_to_load(variant, weights))
 
 
 def _trained_sizes(checkpoint: Checkpoint, layer: str, shape, patch_size: int):
-    """Returns the image size in pixels that a checkpoint was trained at, and the hidden units of its token MLPs.
-
-    Either is None if the checkpoint does not tell.
-    """
+    """Returns the image size of a checkpoint and the hidden units of its token MLPs, each None if not known."""
     tokens, hidden = checkpoint.kernel_shape(layer)
     if tokens is None:
         return None, hidden
@@ -184,7 +172,7 @@ def _trained_sizes(checkpoint: Checkpoint, layer: str, shape, patch_size: int):
     except ValueError as error:
         raise ValueError(
             f"The {tokens} tokens of {checkpoint.path} are not a square grid: build the model with the `input_shape` "
-            "of the images it was trained on, and take it to another size by `keras_mixer.weights.change_resolution`."
+            "that it was trained on, and take it to another size with `keras_mixer.weights.change_resolution`."
         ) from error
     return (rows * patch_size, columns * patch_size), hidden
 

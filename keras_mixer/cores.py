@@ -4,9 +4,9 @@ import os
 
 
 def usable_cores() -> int:
-    """What `os.process_cpu_count` gives from Python 3.13 on: the cores that this process may be scheduled on.
+    """Returns how many cores this process may be scheduled on, as `os.process_cpu_count` does from Python 3.13 on.
 
-    Where a system does not tell (macOS, Windows), all that the machine has; 1 where even that is unknown.
+    If the system does not say (macOS, Windows), these are all cores of the machine, or 1 if that is unknown too.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

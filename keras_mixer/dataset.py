@@ -17,7 +17,7 @@ class DatasetSpec:
         label_key: The feature that holds the label, if a TFDS dataset has several; None for its usual one.
 
     Raises:
-        ValueError: If the name or the split is not a text, or is empty.
+        ValueError: If the name or the split is empty or not a text.
     """
 
     name: str
@@ -28,7 +28,7 @@ class DatasetSpec:
     def __post_init__(self):
         for field in ("name", "split"):
             if not isinstance(getattr(self, field), str) or not getattr(self, field):
-                raise ValueError(f"`{field}` of a dataset is a text, but got {getattr(self, field)!r}.")
+                raise ValueError(f"`{field}` of a dataset must be a text, but got {getattr(self, field)!r}.")
 
     @property
     def is_folder(self) -> bool:

@@ -12,7 +12,7 @@ _EXAMPLES = {int: "[224, 224]", float: "[0.003, 0.01]", str: '["first", "second"
 def read(cls, values: Any, prefix: str = ""):
     """Builds the dataclass `cls` from a JSON object.
 
-    Lists become tuples, and whole numbers floats, where the field says so.
+    Lists become tuples and whole numbers become floats if the type of the field asks for it.
 
     Args:
         cls: A dataclass. Its fields are numbers, texts, truth values, tuples of them, JSON objects (`dict[str, Any]`),

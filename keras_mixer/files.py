@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, although a process may be killed while it writes."""
+"""Files and folders that appear whole or not at all, even if a process is killed while it writes."""
 
 import contextlib
 import glob
@@ -17,10 +17,9 @@ _STALE = 24 * 3600  # seconds; a process that still writes changes its file more
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator[pathlib.Path]:
-    """Gives a path to write to beside `path`, and moves the file to `path` when the block ends without an error.
+    """Yields a partial file beside `path`, and moves it to `path` when the block ends without an error.
 
-    A block that fails leaves no file. A partial file that a killed process left is removed after a day. The partial
-    file keeps the suffix of `path`, because some writers choose their format by it. No two writers share one.
+    The partial file has the suffix of `path`, because some writers choose their format by it.
 
     Args:
         path: The final name. Its folder is made if needed. A file of that name is replaced in one step.
@@ -42,23 +41,15 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:
-    """Removes the partial files in `folder`, which no other process may be writing to.
-
-    Args:
-        folder: The folder; folders in it are left alone. It need not exist.
-    """
+    """Removes the partial files in `folder` itself; no other process may be writing to it."""
     for partial in pathlib.Path(folder).glob(f"{PARTIAL}*"):
         partial.unlink(missing_ok=True)
 
 
 def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> None:
-    """Removes the partial files in `folder` that no process has written to for a day.
+    """Removes the partial files in `folder`, or only those of the final name `of`, that have not changed for a day.
 
     A file that cannot be removed, such as one in a shared folder, stays.
-
-    Args:
-        folder: The folder. It need not exist.
-        of: The final name of the files to remove; None for all.
     """
     for stale in untouched_for_a_day(folder, f"{PARTIAL}*" if of is None else f"{PARTIAL}*-{glob.escape(of)}"):
         with contextlib.suppress(OSError):
@@ -66,7 +57,7 @@ def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> N
 
 
 def untouched_for_a_day(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-    """Returns what matches `pattern` in `folder` and has not changed for a day: a killed process left it."""
+    """Returns what matches `pattern` in `folder` and has not changed for a day, because a killed process left it."""
     found = []
     for path in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):  # another process may remove it too
@@ -77,9 +68,10 @@ def untouched_for_a_day(folder: pathlib.Path, pattern: str) -> list[pathlib.Path
 
 @contextlib.contextmanager
 def scratch_folder(base: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a folder in `base`, on the same file system, and removes it at the end.
+    """Yields a folder in `base`, on the same file system, and removes it at the end.
 
-    A server does not take its name for a version. Folders that killed processes left more than a day ago are removed.
+    A model server ignores it, because its name is not a version. Folders that killed processes left more than a day ago
+    are removed.
     """
     base.mkdir(parents=True, exist_ok=True)
     for stale in untouched_for_a_day(base, f"{_SCRATCH}*"):

@@ -15,8 +15,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos
 class Preprocessing:
     """What a model expects of its input images.
 
-    The functions of `keras_mixer.data.pixels` carry it out with TensorFlow. `preprocess_input` scales pixels on any
-    backend.
+    `keras_mixer.data.pixels` carries it out with TensorFlow. `preprocess_input` scales pixels on any backend.
 
     Args:
         image_size: Height and width of the model's input, in pixels.
@@ -27,7 +26,8 @@ class Preprocessing:
             "direct" stretches the whole image to `image_size`.
         interpolation: A method of `tf.image.resize`; always antialiased.
         mean: Subtracted from pixels on the [0, 1] scale: one number, or one per channel.
-        std: Divides the difference, likewise. A mean and std of 0.5 give [-1, 1]; 0 and 1 give [0, 1].
+        std: Divides the difference: one number, or one per channel. A mean and std of 0.5 give [-1, 1]; 0 and 1 give
+            [0, 1].
         crop_share: Share of the resized side that the centre crop keeps.
 
     Raises:
@@ -110,7 +110,7 @@ def preprocess_input(images, preprocessing: Preprocessing | None = None):
         preprocessing: The preprocessing of the weights, such as `model.preprocessing`. None scales to [-1, 1].
 
     Returns:
-        A float32 NumPy array for an array, list or number; otherwise a tensor of the backend. The shape stays.
+        Values of the same shape: a float32 NumPy array for an array, list or number, else a tensor of the backend.
 
     Example:
         >>> keras_mixer.preprocess_input(np.array([0, 255]))

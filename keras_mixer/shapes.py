@@ -1,19 +1,17 @@
 """Checks of sizes, shapes and rates, and what each axis of a weight over tokens stands for.
 
-`keras_mixer.weights` changes the resolution of a model and permutes its patches by three attributes of its layers.
-A layer whose weights depend on the number of tokens has the first two. A layer that mixes along the rows or columns of
-a feature map has the third. Other layers have none of them.
+`keras_mixer.weights` changes the resolution of a model and permutes its patches. It reads three attributes of a layer:
 
-- `token_axes` maps the relative name of each such weight to the role of each of its axes.
-- `hidden_arguments` names the constructor's arguments that count `HIDDEN` units. Their number grows with the image when
-  each part of the image gets hidden units of its own.
-- `line_axes` maps the relative name of each weight over a row or column to the number of channels of one place. Both
-  axes of the weight list the line place by place.
+- `token_axes` maps the relative name of each weight over tokens to the role of each of its axes.
+- `hidden_arguments` names the arguments of the constructor that count `HIDDEN` units, whose number grows with the
+  image when each part of the image gets hidden units of its own.
+- `line_axes` maps the relative name of each weight over a row or column of a feature map to the number of channels of
+  one place. Both axes of the weight list the line place by place.
 """
 
 import numbers
 
-TOKENS_IN = "tokens_in"  # one entry per token that is read and summed over
+TOKENS_IN = "tokens_in"  # one entry per token that is read
 TOKENS_OUT = "tokens_out"  # one entry per token that is written
 HIDDEN = "hidden"  # one entry per hidden unit of an MLP over tokens
 OTHER = "other"  # anything else, such as one entry per channel
@@ -31,11 +29,10 @@ def positive_integer(name: str, value: int) -> int:
 
 def pair_of_positive_integers(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """Returns `value` as a pair (height, width); one integer stands for both."""
-    if isinstance(value, (tuple, list)):
-        if len(value) != 2:
-            raise ValueError(f"`{name}` must be an integer or a pair (height, width), but got {value!r}.")
-        return positive_integer(name, value[0]), positive_integer(name, value[1])
-    return positive_integer(name, value), positive_integer(name, value)
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"`{name}` must be an integer or a pair (height, width), but got {value!r}.")
+    return positive_integer(name, pair[0]), positive_integer(name, pair[1])
 
 
 def rate_below_one(name: str, value: float) -> float:

@@ -1,4 +1,4 @@
-"""The MLP over channels that Mixer's siblings share, and products over channels as one matrix product."""
+"""The two-layer perceptron of every mixing, and the siblings' MLP over channels."""
 
 import math
 
@@ -46,11 +46,45 @@ class ChannelDense(keras.layers.Dense):
         return restored(inputs, super().call(as_rows(inputs), training=training))
 
 
+def small_dense(units: int, name: str, **arguments) -> keras.layers.Dense:
+    """Returns a linear map that starts as in the code of ResMLP, Vision Permutator and CycleMLP."""
+    # Each map has an initializer of its own, because an initializer gives the same values every time.
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+    return keras.layers.Dense(units, kernel_initializer=initializer, name=name, **arguments)
+
+
+class MLP(keras.layers.Layer):
+    """Dense, GELU, Dense, with dropout after the activation and after the second map."""
+
+    def __init__(self, mlp_dim: int, dropout: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
+        self.dropout = rate_below_one("dropout", dropout)
+
+    def _build_mlp(self, dense_0, dense_1, shape, hidden_shape) -> None:
+        """Builds the two maps, for inputs of `shape` and hidden units of `hidden_shape`."""
+        self.dense_0, self.dense_1 = dense_0, dense_1
+        self.dense_0.build(shape)
+        self.dense_1.build(hidden_shape)
+        self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
+        self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
+
+    def _mlp(self, rows, training):
+        hidden = self.dropout_0(self.dense_0(rows), training=training)
+        return self.dropout_1(self.dense_1(hidden), training=training)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "mlp_dim": self.mlp_dim, "dropout": self.dropout}
+
+
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class ChannelMLP(keras.layers.Layer):
+class ChannelMLP(MLP):
     """Dense, GELU, Dense along the last axis of tokens or of a feature map of any size.
 
-    Unlike `ChannelMixing` it has the erf form of GELU, takes any axes before the channels and puts out any number of
+    Unlike `ChannelMixing` it has the erf form of GELU, takes any axes before the channels and returns any number of
     channels, because the siblings' published weights need that.
 
     Args:
@@ -70,33 +104,20 @@ class ChannelMLP(keras.layers.Layer):
     """
 
     def __init__(self, mlp_dim: int, output_dim: int | None = None, dropout: float = 0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
+        super().__init__(mlp_dim, dropout, **kwargs)
         self.output_dim = None if output_dim is None else positive_integer("output_dim", output_dim)
-        self.dropout = rate_below_one("dropout", dropout)
 
     def build(self, input_shape):
-        width = input_shape[-1]
-        # The code of ResMLP, Vision Permutator and CycleMLP starts from this distribution and zero biases.
-        dense = {
-            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
-            "dtype": self.dtype_policy,
-        }
-        self.dense_0 = keras.layers.Dense(self.mlp_dim, activation=gelu_erf, name="Dense_0", **dense)
-        self.dense_1 = keras.layers.Dense(self.output_dim or width, name="Dense_1", **dense)
-        self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
-        self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
-        self.dense_0.build((None, width))
-        self.dense_1.build((None, self.mlp_dim))
+        channels = input_shape[-1]
+        dense_0 = small_dense(self.mlp_dim, "Dense_0", activation=gelu_erf, dtype=self.dtype_policy)
+        dense_1 = small_dense(self.output_dim or channels, "Dense_1", dtype=self.dtype_policy)
+        self._build_mlp(dense_0, dense_1, (None, channels), (None, self.mlp_dim))
 
     def call(self, inputs, training=None):
-        hidden = self.dropout_0(self.dense_0(as_rows(inputs)), training=training)
-        outputs = self.dropout_1(self.dense_1(hidden), training=training)
-        return restored(inputs, outputs)
+        return restored(inputs, self._mlp(as_rows(inputs), training))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.output_dim or input_shape[-1])
 
     def get_config(self):
-        own = {"mlp_dim": self.mlp_dim, "output_dim": self.output_dim, "dropout": self.dropout}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "output_dim": self.output_dim}

@@ -1,10 +1,10 @@
-"""The spatial mixing of Vision Permutator and CycleMLP: height, width and channels apart, then a weighted sum."""
+"""The mixing of Vision Permutator and CycleMLP: height, width and channels separately, then a weighted sum."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored
+from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored, small_dense
 from keras_mixer.shapes import LineAxes, feature_map, positive_integer
 
 _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
@@ -13,22 +13,18 @@ _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights,
 class ReweightedMixing(keras.layers.Layer):
     """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
-    One branch mixes channels; a subclass gives the two spatial ones. Split attention (ResNeSt, arXiv 2004.08955) in the
-    form that Vision Permutator and CycleMLP use.
+    One branch mixes channels; a subclass gives the two spatial ones. This is split attention (ResNeSt, arXiv
+    2004.08955) in the form of Vision Permutator and CycleMLP.
     """
 
     def build(self, input_shape):
         channels = feature_map(type(self).__name__, input_shape)[-1]
-        dense = {
-            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
-            "dtype": self.dtype_policy,
-        }
         self._build_spatial(input_shape)
-        self.channels = keras.layers.Dense(channels, use_bias=False, name="channels", **dense)
+        self.channels = small_dense(channels, "channels", use_bias=False, dtype=self.dtype_policy)
         self.reweight = ChannelMLP(
             max(1, channels // _REDUCTION), output_dim=3 * channels, name="reweight", dtype=self.dtype_policy
         )
-        self.projection = keras.layers.Dense(channels, name="projection", **dense)
+        self.projection = small_dense(channels, "projection", dtype=self.dtype_policy)
         for layer in (self.channels, self.reweight, self.projection):
             layer.build((None, channels))
 
@@ -64,7 +60,7 @@ class WeightedPermuteMLP(ReweightedMixing):
     Args:
         segment_dim: Number of segments.
 
-    Input and output shape: `(batch, height, width, channels)`, static but for the batch.
+    Input and output shape: `(batch, height, width, channels)`, static except for the batch.
 
     Raises:
         ValueError: If `segment_dim` does not divide the channels, or the size of the input is not static.
@@ -93,14 +89,9 @@ class WeightedPermuteMLP(ReweightedMixing):
         if channels % self.segment_dim:
             raise ValueError(f"`segment_dim` must divide the {channels} channels, but got {self.segment_dim}.")
         self._segment = channels // self.segment_dim  # channels of a segment
-        dense = {
-            "use_bias": False,
-            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
-            "dtype": self.dtype_policy,
-        }
         tall, wide = self._rows * self._segment, self._columns * self._segment
-        self.height = keras.layers.Dense(tall, name="height", **dense)
-        self.width = keras.layers.Dense(wide, name="width", **dense)
+        self.height = small_dense(tall, "height", use_bias=False, dtype=self.dtype_policy)
+        self.width = small_dense(wide, "width", use_bias=False, dtype=self.dtype_policy)
         self.height.build((None, tall))
         self.width.build((None, wide))
 
@@ -150,15 +141,14 @@ class CycleMixing(ReweightedMixing):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class CycleFC(keras.layers.Layer):
-    """Maps channels to channels, and reads channel `c` at a distance of `(c + reach // 2) % reach - reach // 2` pixels.
+    """Reads channel `c` from `(c + reach // 2) % reach - reach // 2` pixels away, then maps channels to channels.
 
-    It sees `reach` pixels along one axis at the cost of a single pixel, at any image size. Pixels outside the image are
-    zero. Section 3.1 of CycleMLP (Chen et al., 2021, arXiv 2107.10224). The authors run it as a deformable convolution;
-    here it is a shift of each channel, then a product over channels.
+    It sees `reach` pixels along one axis at the cost of a single pixel. Pixels outside the image are zero. Section 3.1
+    of CycleMLP (Chen et al., 2021, arXiv 2107.10224). The authors run it as a deformable convolution.
 
     Args:
         axis: Axis to shift along: 1 for height, 2 for width.
-        reach: Pixels that it spans, an odd number; the size of the pseudo-kernel in the paper.
+        reach: Odd number of pixels that it spans; the size of the pseudo-kernel in the paper.
 
     Input and output shape: `(batch, height, width, channels)`; height and width may be unknown.
 

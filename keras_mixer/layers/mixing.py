@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.channel_mlp import MLP
 from keras_mixer.layers.normalisation import LayerNorm
 from keras_mixer.layers.regularisation import StochasticDepth
 from keras_mixer.layers.token_linear import TokenShortcut
@@ -25,48 +26,30 @@ def gelu_tanh(x):
     return ops.gelu(x, approximate=True)
 
 
-class MixingMLP(keras.layers.Layer):
-    """Dense, GELU, Dense along one axis of a table of tokens by channels.
+class MixingMLP(MLP):
+    """An MLP along one axis of a table of tokens by channels.
 
     Subclasses reshape the table to two axes, the mixed one last, because every backend runs such products at full
     speed.
     """
 
-    def __init__(self, mlp_dim: int, dropout: float = 0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.mlp_dim = positive_integer("mlp_dim", mlp_dim)
-        self.dropout = rate_below_one("dropout", dropout)
-
-    def _build_mlp(self, width: int, width_out: int) -> None:
-        """Builds the MLP from `width` values over `mlp_dim` hidden units to `width_out` values."""
-        # The reference implementation also starts from LeCun normal kernels and zero biases.
+    def _build_rows_mlp(self, width: int, width_out: int) -> None:
+        """Builds the MLP from rows of `width` values to rows of `width_out` values."""
+        # LeCun normal kernels and zero biases, as in the reference implementation.
         dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
-        self.dense_0 = keras.layers.Dense(self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense)
-        self.dense_1 = keras.layers.Dense(width_out, name="Dense_1", **dense)
-        self.dense_0.build((None, width))
-        self.dense_1.build((None, self.mlp_dim))
-        self._build_dropout()
-
-    def _build_dropout(self) -> None:
-        self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
-        self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
+        self._build_mlp(
+            keras.layers.Dense(self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense),
+            keras.layers.Dense(width_out, name="Dense_1", **dense),
+            (None, width),
+            (None, self.mlp_dim),
+        )
 
     def _einsum_dense(self, name: str, equation: str, output_shape, fan_in: int, **arguments):
-        """Returns a layer with a LeCun normal kernel; its shape does not tell Keras that `fan_in` values are summed."""
+        """Returns a layer with a LeCun normal kernel for `fan_in` values, which Keras cannot tell from its shape."""
         # Cutting a normal distribution at two standard deviations leaves 0.8796 of its deviation.
         initializer = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5 / 0.87962566103423978)
         arguments = {"kernel_initializer": initializer, "dtype": self.dtype_policy, "name": name, **arguments}
         return keras.layers.EinsumDense(equation, output_shape, **arguments)
-
-    def _mlp(self, rows, training):
-        hidden = self.dropout_0(self.dense_0(rows), training=training)
-        return self.dropout_1(self.dense_1(hidden), training=training)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "mlp_dim": self.mlp_dim, "dropout": self.dropout}
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -80,7 +63,7 @@ class TokenMixing(MixingMLP):
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
         tokens: Tokens in the output; None keeps their number.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -106,7 +89,7 @@ class TokenMixing(MixingMLP):
     def build(self, input_shape):
         _, self._tokens, self._channels = static_table("TokenMixing", input_shape)
         self._tokens_out = self.tokens or self._tokens
-        self._build_mlp(self._tokens, self._tokens_out)
+        self._build_rows_mlp(self._tokens, self._tokens_out)
 
     def call(self, inputs, training=None):
         columns = ops.transpose(inputs, (0, 2, 1))  # (batch, channels, tokens)
@@ -131,7 +114,7 @@ class ChannelMixing(MixingMLP):
         mlp_dim: Hidden units of the MLP, D_C in the paper.
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
 
-    Input and output shape: `(batch, tokens, channels)`, static but for the batch.
+    Input and output shape: `(batch, tokens, channels)`, static except for the batch.
 
     Raises:
         ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
@@ -143,7 +126,7 @@ class ChannelMixing(MixingMLP):
 
     def build(self, input_shape):
         _, self._tokens, self._channels = static_table("ChannelMixing", input_shape)
-        self._build_mlp(self._channels, self._channels)
+        self._build_rows_mlp(self._channels, self._channels)
 
     def call(self, inputs, training=None):
         mixed = self._mlp(ops.reshape(inputs, (-1, self._channels)), training)
@@ -157,15 +140,15 @@ class MixerBlock(keras.layers.Layer):
     Args:
         tokens_mlp_dim: Hidden units of the token-mixing MLP, D_S in the paper.
         channels_mlp_dim: Hidden units of the channel-mixing MLP, D_C in the paper.
-        stochastic_depth: Two probabilities in [0, 1), of dropping the token-mixing and the channel-mixing branch of a
-            sample while training.
+        stochastic_depth: Probabilities in [0, 1) of dropping the token-mixing and the channel-mixing branch of a sample
+            while training.
         dropout: Dropout rate inside both MLPs, in [0, 1).
         untied: Whether every channel has its own token-mixing MLP, see `UntiedTokenMixing`.
         channel_groups: Channels that the token-mixing MLP sees at once, see `GroupedTokenMixing`.
         grouping: How these channels are joined, "concat" or "project".
         tokens: Tokens in the output; None keeps their number. If it changes, a `TokenShortcut` maps X in the first sum.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -200,15 +183,14 @@ class MixerBlock(keras.layers.Layer):
         self.grouping = grouping
         self.tokens = tokens
         # Made here instead of in `build` so that bad arguments are refused at once.
-        self.token_mixing = _token_mixing(
-            self.tokens_mlp_dim,
-            untied=untied,
-            channel_groups=channel_groups,
-            grouping=grouping,
-            dropout=self.dropout,
-            tokens=tokens,
-            dtype=self.dtype_policy,
-        )
+        mixing = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing", "dtype": self.dtype_policy}
+        grouped = positive_integer("channel_groups", channel_groups) > 1 or grouping != "concat"
+        if untied and grouped:
+            raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")
+        if grouped:
+            self.token_mixing = GroupedTokenMixing(self.tokens_mlp_dim, channel_groups, grouping, **mixing)
+        else:
+            self.token_mixing = (UntiedTokenMixing if untied else TokenMixing)(self.tokens_mlp_dim, **mixing)
 
     @property
     def token_axes(self) -> TokenAxes:
@@ -256,44 +238,24 @@ class MixerBlock(keras.layers.Layer):
 def _pair_of_rates(rates) -> tuple[float, float]:
     if not isinstance(rates, (tuple, list)) or len(rates) != 2:
         raise ValueError(
-            "`stochastic_depth` of a block is a pair of rates, one for token mixing and one for channel mixing, "
-            f"but got {rates!r}."
+            f"`stochastic_depth` of a block must be a pair of rates (token mixing, channel mixing), but got {rates!r}."
         )
     return rate_below_one("stochastic_depth", rates[0]), rate_below_one("stochastic_depth", rates[1])
-
-
-def _token_mixing(mlp_dim: int, *, untied: bool, channel_groups: int, grouping: str, **arguments) -> TokenMixing:
-    """Returns the token mixing of a block: the paper's own or a variant of appendix A."""
-    groups = positive_integer("channel_groups", channel_groups)
-    _check_grouping(grouping)
-    grouped = groups > 1 or grouping == "project"
-    if untied and grouped:
-        raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")
-    if untied:
-        return UntiedTokenMixing(mlp_dim, name="token_mixing", **arguments)
-    if grouped:
-        return GroupedTokenMixing(mlp_dim, groups, grouping, name="token_mixing", **arguments)
-    return TokenMixing(mlp_dim, name="token_mixing", **arguments)
-
-
-def _check_grouping(grouping: str) -> None:
-    if grouping not in GROUPINGS:
-        raise ValueError(f"`grouping` must be one of {', '.join(GROUPINGS)}, but got {grouping!r}.")
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class UntiedTokenMixing(TokenMixing):
     """Mixes information across tokens, with an MLP of its own for each channel (appendix A).
 
-    The C channels have C times the parameters of `TokenMixing` at the same number of multiply-adds. The paper saw no
-    noticeable improvement on JFT-300M.
+    It has C times the parameters of `TokenMixing` and as many multiply-adds. The paper saw no noticeable improvement on
+    JFT-300M.
 
     Args:
         mlp_dim: Hidden units of each MLP, D_S in the paper.
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
         tokens: Tokens in the output; None keeps their number.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -314,15 +276,13 @@ class UntiedTokenMixing(TokenMixing):
     def build(self, input_shape):
         _, tokens, channels = static_table("UntiedTokenMixing", input_shape)
         # b: batch, c: channel, s and t: tokens in and out, h: hidden unit
-        self.dense_0 = self._einsum_dense(
+        dense_0 = self._einsum_dense(
             "Dense_0", "bcs,csh->bch", (channels, self.mlp_dim), fan_in=tokens, bias_axes="ch", activation=gelu_tanh
         )
-        self.dense_1 = self._einsum_dense(
+        dense_1 = self._einsum_dense(
             "Dense_1", "bch,cht->bct", (channels, self.tokens or tokens), fan_in=self.mlp_dim, bias_axes="ct"
         )
-        self.dense_0.build((None, channels, tokens))
-        self.dense_1.build((None, channels, self.mlp_dim))
-        self._build_dropout()
+        self._build_mlp(dense_0, dense_1, (None, channels, tokens), (None, channels, self.mlp_dim))
 
     def call(self, inputs, training=None):
         columns = ops.transpose(inputs, (0, 2, 1))  # (batch, channels, tokens)
@@ -337,9 +297,8 @@ class GroupedTokenMixing(TokenMixing):
 
     - "concat" joins G neighbouring columns. The paper reports a gain of at most 1 to 2 % in linear 5-shot ImageNet
       accuracy.
-    - "project" first maps each token by G learned linear functions from C to C / G channels, its views. Then it joins
-      the G views of each of the C / G features. The paper reports 3 to 4 % for Mixer-S/32 and no gain at larger
-      scales.
+    - "project" first maps each token by G learned linear functions to G views of C / G channels, then joins the G views
+      of each channel. The paper reports 3 to 4 % for Mixer-S/32 and no gain at larger scales.
 
     The results return to the places of the joined columns, so that the output has C channels again.
 
@@ -350,7 +309,7 @@ class GroupedTokenMixing(TokenMixing):
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
         tokens: Tokens in the output; None keeps their number.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens out, channels)`.
 
     Raises:
@@ -380,7 +339,8 @@ class GroupedTokenMixing(TokenMixing):
     ):
         super().__init__(mlp_dim, dropout, tokens, **kwargs)
         self.channel_groups = positive_integer("channel_groups", channel_groups)
-        _check_grouping(grouping)
+        if grouping not in GROUPINGS:
+            raise ValueError(f"`grouping` must be one of {', '.join(GROUPINGS)}, but got {grouping!r}.")
         self.grouping = grouping
 
     def build(self, input_shape):
@@ -390,7 +350,7 @@ class GroupedTokenMixing(TokenMixing):
             raise ValueError(f"`channel_groups` must divide the channels, but {groups} does not divide {channels}.")
         self._columns = channels // groups
         # b: batch, f: column of the joined table, g: group, s and t: tokens in and out, h: hidden unit
-        self.dense_0 = self._einsum_dense(
+        dense_0 = self._einsum_dense(
             "Dense_0",
             "bfgs,gsh->bfh",
             (self._columns, self.mlp_dim),
@@ -398,15 +358,13 @@ class GroupedTokenMixing(TokenMixing):
             bias_axes="h",
             activation=gelu_tanh,
         )
-        self.dense_1 = self._einsum_dense(
+        dense_1 = self._einsum_dense(
             "Dense_1", "bfh,hgt->bfgt", (self._columns, groups, tokens_out), fan_in=self.mlp_dim, bias_axes="gt"
         )
-        self.dense_0.build((None, self._columns, groups, tokens))
-        self.dense_1.build((None, self._columns, self.mlp_dim))
+        self._build_mlp(dense_0, dense_1, (None, self._columns, groups, tokens), (None, self._columns, self.mlp_dim))
         if self.grouping == "project":
             self.views = self._einsum_dense("views", "bsc,cgf->bsfg", (tokens, self._columns, groups), fan_in=channels)
             self.views.build((None, tokens, channels))
-        self._build_dropout()
 
     def call(self, inputs, training=None):
         if self.grouping == "project":

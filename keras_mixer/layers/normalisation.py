@@ -10,9 +10,8 @@ LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
 class LayerNorm(keras.layers.LayerNormalization):
     """Normalises each token over its channels.
 
-    This is the function of `keras.layers.LayerNormalization`, computed from the values minus their mean. That form
-    rounds less, takes fewer passes over the table where operations are not fused, and runs fastest in LiteRT. It
-    computes in float32 or better.
+    It gives what `keras.layers.LayerNormalization` gives, but subtracts the mean first and computes in float32 or
+    better. That form rounds less and runs fastest in LiteRT.
 
     Args:
         epsilon: Added to the variance.
@@ -33,7 +32,7 @@ class LayerNorm(keras.layers.LayerNormalization):
         return self.normalise(inputs, *(weight for weight in (self.gamma, self.beta) if weight is not None))
 
     def normalise(self, inputs, *weights):
-        """Computes the layer from its input and its weights: gamma, then beta, as far as it has them."""
+        """Computes the layer from its input and its weights: gamma if `scale`, then beta if `center`."""
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         left = iter(weights)
         centred = values - ops.mean(values, axis=-1, keepdims=True)
@@ -56,8 +55,8 @@ class LayerNorm(keras.layers.LayerNormalization):
 class Affine(keras.layers.Layer):
     """Multiplies each channel by a learned factor and adds a learned shift, `Aff(x) = scale * x + bias`.
 
-    It is ResMLP's normalisation and its LayerScale, equation 1 of the paper (Touvron et al., 2021, arXiv 2105.03404).
-    It takes no statistics of its input, so that it can be merged into the next linear layer at inference.
+    ResMLP has it in place of a normalisation and as LayerScale; equation 1 of the paper (Touvron et al., 2021, arXiv
+    2105.03404). It does not depend on statistics of its input, so inference can merge it into the next linear layer.
 
     Args:
         initial_scale: Initial factor of every channel; small for LayerScale.

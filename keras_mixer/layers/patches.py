@@ -10,8 +10,8 @@ from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 class PatchEmbedding(keras.layers.Layer):
     """Cuts an image into non-overlapping patches and projects each linearly to `hidden_dim` channels.
 
-    The function is that of a convolution whose kernel and stride are the patch, written as one matrix product. Tokens
-    are in raster order, row by row from the top left. Section 2 of the paper, "per-patch fully-connected".
+    It gives what a convolution gives whose kernel and stride are the patch, but computes one matrix product. Tokens are
+    in raster order, row by row from the top left. Section 2 of the paper, "per-patch fully-connected".
 
     Args:
         hidden_dim: Channels of a token, C in the paper.
@@ -50,7 +50,7 @@ class PatchEmbedding(keras.layers.Layer):
     def call(self, images):
         (rows, columns), (patch_height, patch_width) = self._grid, self.patch_size
         image_channels = self.kernel.shape[2]
-        # Only two of the six axes change places, so a transposition of four suffices; every runtime does that fast.
+        # Only two of the six axes change places. A transposition of four is enough, and every runtime does that fast.
         strips = ops.reshape(images, (-1, patch_height, columns, patch_width * image_channels))
         patches = ops.transpose(strips, (0, 2, 1, 3))  # (batch * rows, columns, patch_height, patch_width * channels)
         patches = ops.reshape(patches, (-1, patch_height * patch_width * image_channels))
@@ -113,10 +113,10 @@ _DERIVED = ("filters", "kernel_size", "strides", "data_format", "kernel_initiali
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class PatchMerging(keras.layers.Conv2D):
-    """Joins `factor x factor` places of a feature map to one, by a linear map of all their channels.
+    """Joins `factor x factor` places of a feature map into one, by a linear map of all their channels.
 
-    Vision Permutator has it between two stages. Unlike a plain convolution it refuses a map whose last row or column
-    it would leave unread.
+    Vision Permutator has it between two stages. Unlike a plain convolution it refuses a map if it would leave the last
+    row or column unread.
 
     Args:
         hidden_dim: Channels of the output.

@@ -10,8 +10,8 @@ from keras_mixer.shapes import rate_below_one
 class StochasticDepth(keras.layers.Layer):
     """Drops the residual branch of each sample with probability `rate` while training.
 
-    The remaining branches are divided by `1 - rate`, which keeps the expected value, so that inference needs no
-    correction. Huang et al., 2016 (arXiv 1603.09382). Table 4 of the Mixer paper gives the rates that it used.
+    The other branches are divided by `1 - rate`. This keeps the expected value, so that inference needs no correction.
+    Huang et al., 2016 (arXiv 1603.09382). Table 4 of the Mixer paper gives its rates.
 
     Args:
         rate: Probability that a sample's branch is dropped, in [0, 1).
@@ -31,7 +31,7 @@ class StochasticDepth(keras.layers.Layer):
         super().__init__(**kwargs)
         self.rate = rate_below_one("rate", rate)
         self.seed = seed
-        # A generator has state that is saved; a layer that never draws does without.
+        # A generator has state that is saved, so a layer that never draws does not have one.
         self.seed_generator = keras.random.SeedGenerator(seed) if self.rate > 0 else None
         self.built = True
 

@@ -1,4 +1,4 @@
-"""Linear maps over tokens: those of ResMLP and gMLP, and the shortcut of a Mixer that reduces its tokens."""
+"""Linear maps over tokens: of ResMLP, of gMLP, and in the shortcut of a Mixer that reduces its tokens."""
 
 import keras
 from keras import ops
@@ -17,7 +17,7 @@ class TokenLinear(keras.layers.Layer):
         kernel_initializer: Initializer of the `(tokens, tokens)` matrix.
         bias_initializer: Initializer of the bias, which has one value per token.
 
-    Input and output shape: `(batch, tokens, channels)`, static but for the batch.
+    Input and output shape: `(batch, tokens, channels)`, static except for the batch.
 
     Raises:
         ValueError: If tokens or channels of the input are not static.
@@ -58,7 +58,7 @@ class TokenLinear(keras.layers.Layer):
         }
 
 
-GATE_NORM_EPSILON = 1e-5  # of the published weights, PyTorch's default; the block's own norm has 1e-6
+GATE_NORM_EPSILON = 1e-5  # PyTorch's default, as in the published weights; the block's own norm has 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -111,13 +111,13 @@ class TokenShortcut(keras.layers.Layer):
     """Maps the tokens of each channel to another number of tokens by one linear map without bias.
 
     It is the residual path of a Mixer block that reduces the tokens (appendix A of the paper, pyramids). The paper does
-    not describe that path. This one is the projection shortcut of residual networks (He et al., 2016, arXiv 1512.03385)
+    not describe that path, so this is the projection shortcut of residual networks (He et al., 2016, arXiv 1512.03385)
     along the axis of tokens.
 
     Args:
         tokens: Tokens in the output.
 
-    Input shape: `(batch, tokens in, channels)`, static but for the batch.
+    Input shape: `(batch, tokens in, channels)`, static except for the batch.
     Output shape: `(batch, tokens, channels)`.
 
     Raises:

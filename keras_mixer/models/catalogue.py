@@ -29,9 +29,8 @@ ARCHITECTURES: dict[str, tuple[Callable[..., Any], Any]] = {}
 def register(architecture: Architecture) -> None:
     """Adds an architecture to the catalogue.
 
-    Its variants then get constructors in `keras_mixer.applications`, which also load its published sets by name;
-    `keras_mixer.weights.load` reads its foreign checkpoints; and whatever builds a model by the name of a variant knows
-    its variants.
+    Its variants then have constructors in `keras_mixer.applications`, `keras_mixer.weights.load` reads its foreign
+    checkpoints, and its variants and published sets are known by name everywhere.
 
     Args:
         architecture: The record.
@@ -118,7 +117,7 @@ def build(variant: str, **arguments) -> "keras.Model":
 
 
 def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> Preprocessing:
-    """Returns how a variant wants its images, the same for random weights as for the usual published ones.
+    """Returns how a variant wants its images, whether its weights are random or the usual published ones.
 
     Args:
         variant: Name of the variant.
@@ -145,18 +144,18 @@ def at_shape(preprocessing: Preprocessing, image_shape: Sequence[int | None]) ->
 def multiply_adds(model: "keras.Model") -> int:
     """Counts the multiply-adds of the matrix products and convolutions for one image.
 
-    Biases, normalisation, activations, means and gates are left out, as usual in the field. They are linear in the
-    number of tokens, and below a fiftieth of the products in the models of the papers.
+    Biases, normalisation, activations, means and gates are left out, as usual in the field. They add less than a
+    fiftieth in the models of the papers.
 
     Args:
-        model: A functional model for images of a static size, of this package's layers, Keras's dense layers and
-            2-D convolutions, and layers with a formula in a registered `Architecture`.
+        model: A functional model for images of a static size. Its layers with weights are this package's, Keras's
+            dense layers and 2-D convolutions, or have a formula in a registered `Architecture`.
 
     Returns:
         The number of multiply-adds; half the number of floating-point operations.
 
     Raises:
-        ValueError: If the model has a layer with weights of another kind, or takes images of any size.
+        ValueError: If the model has another layer with weights, or takes images of any size.
 
     Example:
         >>> keras_mixer.models.multiply_adds(keras_mixer.MixerB16()) / 1e9  # 12.6 billion

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.parts import HEAD, IMAGENET, classifier, image_input, linear_rates, residual
+from keras_mixer.models.parts import HEAD, IMAGENET, classifier, convolution, image_input, linear_rates, residual
 from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 from keras_mixer.shapes import positive_integer, rate_below_one
 
@@ -11,20 +11,6 @@ if TYPE_CHECKING:
     import keras
 
 _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}  # of the published weights; Keras's defaults are 1e-3 and 0.99
-
-
-def _convolution(hidden_dim: int, patch_size: int, name: str):
-    """A linear map of whole patches."""
-    import keras
-
-    return keras.layers.Conv2D(
-        hidden_dim,
-        patch_size,
-        strides=patch_size,
-        data_format="channels_last",
-        kernel_initializer="lecun_normal",
-        name=name,
-    )
 
 
 def _activated(features, activation, name: str):
@@ -50,12 +36,12 @@ def _block(features, *, kernel_size: int, activation, rate: float, dropout: floa
     )(features)
     branch = _activated(branch, activation, f"{name}_depthwise")
     features = residual(features, branch, rate, name)
-    features = _convolution(features.shape[-1], 1, f"{name}_pointwise")(features)
+    features = convolution(features.shape[-1], 1, 1, f"{name}_pointwise")(features)
     features = _activated(features, activation, f"{name}_pointwise")
     return keras.layers.Dropout(dropout, name=f"{name}_dropout")(features) if dropout else features
 
 
-def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     hidden_dim: int,
     num_blocks: int,
@@ -75,7 +61,7 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
     """Builds a ConvMixer with random weights; `keras_mixer.ConvMixer768x32` and others build the published sizes.
 
     Convolutions do the two mixings: a depthwise one with a large kernel mixes places, a pointwise one mixes channels.
-    The weights do not depend on the size of the image, so that the built model takes images of any size.
+    The weights do not depend on the size of the image, so the model takes images of any size.
 
     Args:
         hidden_dim: Channels, h in the paper.
@@ -84,15 +70,9 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
         patch_size: Pixels of a patch, p in the paper.
         activation: "gelu" for the erf form of GELU, or any other activation of Keras.
         input_shape: Image shape (height, width, channels); None for a side of any length.
-        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
-        include_top: Whether to end in the classification head.
-        classes: Classes of the head.
-        classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None for the feature map, "avg" or "max" for its mean or maximum.
-        stochastic_depth: Probability of dropping the last depthwise branch for a sample while training, in [0, 1); it
-            rises linearly from 0 at the first block.
         dropout: Dropout rate after each block, in [0, 1).
-        name: Name of the model.
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, name: As in `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
@@ -120,7 +100,7 @@ def ConvMixer(  # noqa: N802 - a model constructor is named like a class, as in 
 
     images, inputs = image_input(input_shape, input_tensor)
     patch_size = positive_integer("patch_size", patch_size)
-    features = _convolution(positive_integer("hidden_dim", hidden_dim), patch_size, "stem")(images)
+    features = convolution(positive_integer("hidden_dim", hidden_dim), patch_size, patch_size, "stem")(images)
     features = _activated(features, activation, "stem")
     for index in range(num_blocks):
         features = _block(

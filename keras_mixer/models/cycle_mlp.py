@@ -13,6 +13,7 @@ from keras_mixer.models.parts import (
     Stage,
     by_stage,
     check_stages,
+    convolution,
     image_input,
     kernel_cost,
     pyramid,
@@ -25,19 +26,12 @@ if TYPE_CHECKING:
     import keras
 
 
-def _convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, name: str):
+def _padded_convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, name: str):
     """A convolution with the same padding at both ends; Keras's own puts more at the far end."""
     import keras
 
     pad = keras.layers.ZeroPadding2D(padding, data_format="channels_last", name=f"{name}_padding")
-    convolve = keras.layers.Conv2D(
-        hidden_dim,
-        kernel_size,
-        strides=strides,
-        data_format="channels_last",
-        kernel_initializer="lecun_normal",
-        name=name,
-    )
+    convolve = convolution(hidden_dim, kernel_size, strides, name)
     return lambda features: convolve(pad(features))
 
 
@@ -46,17 +40,17 @@ def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[
     if stage + 1 == len(hidden_dims):
         return None
     if transitions[stage]:
-        return _convolution(hidden_dims[stage + 1], 3, 2, 1, f"downsampling_{stage}")
+        return _padded_convolution(hidden_dims[stage + 1], 3, 2, 1, f"downsampling_{stage}")
     if hidden_dims[stage] != hidden_dims[stage + 1]:
         raise ValueError(
-            f"CycleMLP changes its channels only where it halves the map: `hidden_dims` goes from "
+            f"CycleMLP can change its channels only between stages that halve the map: `hidden_dims` goes from "
             f"{hidden_dims[stage]} to {hidden_dims[stage + 1]} after stage {stage}, but `transitions` is "
             f"{tuple(transitions)}."
         )
     return None
 
 
-def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+def CycleMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     layers: Sequence[int],
     hidden_dims: Sequence[int],
@@ -74,9 +68,9 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
 ) -> "keras.Model":
     """Builds a CycleMLP with random weights; `keras_mixer.CycleMLPB1` and others build the published sizes.
 
-    It is a pyramid at strides 4, 8, 16 and 32 whose spatial mixing reads every channel from a pixel of its own. Its
-    cost is linear in the number of pixels. The weights do not depend on the size of the image, so that the built model
-    takes images of any size. As in the authors' code, a side of 4n + 2 pixels leaves its last row or column unread.
+    A pyramid whose spatial mixing reads every channel from a pixel of its own, at a cost that is linear in the number
+    of pixels. The weights do not depend on the size of the image, so the model takes images of any size. As in the
+    authors' code, the last row or column of a side of 4n + 2 pixels is not read.
 
     Args:
         layers: Blocks of each stage.
@@ -84,15 +78,9 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
         transitions: For each stage, whether the next one has half the rows and columns; the last entry is ignored.
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels); None for a side of any length.
-        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
-        include_top: Whether to end in the classification head.
-        classes: Classes of the head.
-        classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
-        stochastic_depth: Probability of dropping the last branch for a sample while training, in [0, 1); it rises
-            linearly from 0 at the first branch.
-        dropout: Dropout rate inside the channel MLPs, in [0, 1).
-        name: Name of the model.
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name: As in
+            `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
@@ -117,7 +105,7 @@ def CycleMLP(  # noqa: N802 - a model constructor is named like a class, as in k
     ]
 
     images, inputs = image_input(input_shape, input_tensor)
-    features = _convolution(hidden_dims[0], 7, 4, 2, "stem")(images)  # patches that overlap
+    features = _padded_convolution(hidden_dims[0], 7, 4, 2, "stem")(images)  # patches that overlap
     maps = pyramid(features, stages, stochastic_depth, dropout)
     return pyramid_classifier(inputs, maps, include_top, classes, classifier_activation, pooling, name)
 

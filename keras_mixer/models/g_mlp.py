@@ -36,7 +36,7 @@ def _block(tokens, *, mlp_dim: int, rate: float, dropout: float, name: str):
     return residual(tokens, branch, rate, name)
 
 
-def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     num_blocks: int,
     patch_size: int | tuple[int, int],
@@ -63,15 +63,9 @@ def GMLP(  # noqa: N802 - a model constructor is named like a class, as in keras
         hidden_dim: Channels of a token.
         mlp_ratio: Hidden units per channel, before the gating; `hidden_dim * mlp_ratio` must be even.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
-        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
-        include_top: Whether to end in the classification head.
-        classes: Classes of the head.
-        classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
-        stochastic_depth: Probability of dropping the last block's branch for a sample while training, in [0, 1); it
-            rises linearly from 0 at the first block.
         dropout: Dropout rate after the activation and after the second projection, in [0, 1).
-        name: Name of the model.
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, name: As in `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` in [-1, 1] to class scores

@@ -39,8 +39,7 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
 
     Figure 1 and section 2 of the paper: patches, each projected to a token; `num_blocks` Mixer layers; LayerNorm; the
     mean over tokens; a linear head. The layers have the names of the official checkpoints: `stem`, `MixerBlock_0` and
-    so on, `pre_head_layer_norm`, `head`. So `model.get_layer("MixerBlock_3").output` is the table of tokens after the
-    fourth block.
+    so on, `pre_head_layer_norm`, `head`.
 
     Args:
         num_blocks: Number of Mixer layers.
@@ -55,16 +54,16 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None for the normalised tokens, "avg" for their mean (the pre-logits), "max" for
             their maximum.
-        stochastic_depth: Probability of dropping the last MLP for a sample while training, in [0, 1); it rises
-            linearly from 0 at the first MLP.
+        stochastic_depth: Probability of dropping the last residual branch for a sample while training, in [0, 1). It
+            rises linearly from 0 at the first branch.
         dropout: Dropout rate inside the MLPs, in [0, 1).
         untied: Whether every channel has token-mixing MLPs of its own, see `keras_mixer.layers.UntiedTokenMixing`.
         channel_groups: Channels that a token-mixing MLP sees at once, see `keras_mixer.layers.GroupedTokenMixing`.
         grouping: How these channels are joined, "concat" or "project".
         tokens: For a pyramid, the number of tokens after each block, such as `(64, 64, 16, 16)` for four blocks on 64
-            patches; it never grows. None keeps all tokens. The residual path of a block that reduces them is a
-            `keras_mixer.layers.TokenShortcut`. The paper saw much less training time at little loss on JFT-300M, but
-            could not transfer that to ImageNet.
+            patches; it never grows. None keeps all tokens. A block that reduces them has a
+            `keras_mixer.layers.TokenShortcut`. In the paper, pyramids trained much faster at little loss of accuracy on
+            JFT-300M, but not on ImageNet.
         name: Name of the model.
 
     Returns:
@@ -113,8 +112,8 @@ def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: in
     counts = [positive_integer("tokens", count) for count in tokens]
     if len(counts) != num_blocks or any(after > before for before, after in itertools.pairwise([patches, *counts])):
         raise ValueError(
-            f"`tokens` is the number of tokens after each block: {num_blocks} numbers that never rise, the first at "
-            f"most {patches}, the number of patches; got {tuple(tokens)}."
+            f"`tokens` must list the number of tokens after each of the {num_blocks} blocks. They never rise, and the "
+            f"first is at most {patches}, the number of patches; got {tuple(tokens)}."
         )
     return counts
 
@@ -223,16 +222,14 @@ _PUBLISHED = (
 
 
 def _same(array):
-    """Returns the array."""
     return array
 
 
 def _without_leading_axis(array):
-    """Returns the array without its leading axis of length 1."""
     return array.reshaped(*array.shape[1:]) if array.shape[:1] == (1,) else array
 
 
-# The official layout of May 2021. Its MLP weights have a leading axis of length 1.
+# The official layout of May 2021, in which the MLP weights have a leading axis of length 1.
 _OF_2021 = Layout(
     r"embedding/.*|Mixer/.*",
     (

@@ -1,4 +1,4 @@
-"""What several architectures share: the images that come in, residual branches, pyramids, the head, common costs."""
+"""What several architectures share: the images at the start, residual branches, pyramids, the head, common costs."""
 
 import dataclasses
 import math
@@ -36,6 +36,20 @@ def image_input(input_shape, input_tensor):
     return images, inputs[0] if len(inputs) == 1 else inputs  # a model of a one-item list would want lists of images
 
 
+def convolution(hidden_dim: int, kernel_size: int, strides: int, name: str):
+    """Returns a convolution that starts LeCun normal and has its channels last, whatever Keras's configuration says."""
+    import keras
+
+    return keras.layers.Conv2D(
+        hidden_dim,
+        kernel_size,
+        strides=strides,
+        data_format="channels_last",
+        kernel_initializer="lecun_normal",
+        name=name,
+    )
+
+
 def linear_rates(count: int, last: float) -> list[float]:
     """Returns rates that rise linearly from 0 at the first of `count` branches to `last` at the last."""
     last = rate_below_one("stochastic_depth", last)
@@ -61,16 +75,8 @@ def classifier(
 ) -> "keras.Model":
     """Ends a model in class scores `(batch, classes)`, pooled features `(batch, channels)` or the tokens.
 
-    The scores come from the mean over tokens and a linear head that starts at zero.
-
-    Args:
-        inputs: Inputs of the model.
-        tokens: Normalised tokens `(batch, tokens, channels)`, or a feature map `(batch, rows, columns, channels)`.
-        include_top: Whether to end in class scores.
-        classes: Classes of the head.
-        classifier_activation: Activation of the head; None for logits.
-        pooling: Without the head: None, "avg" or "max".
-        name: Name of the model.
+    The scores come from the mean over tokens and a linear head that starts at zero. A feature map `(batch, rows,
+    columns, channels)` can stand for the tokens. The other arguments are those of `keras_mixer.Mixer`.
     """
     import keras
 
@@ -129,13 +135,9 @@ def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
 
 
 def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout: float) -> list:
-    """Runs the stages of Vision Permutator and CycleMLP, and returns the last feature map of each resolution.
+    """Runs the stages of Vision Permutator or CycleMLP on a feature map `(batch, rows, columns, channels)`.
 
-    Args:
-        features: Feature map `(batch, rows, columns, channels)`.
-        stages: The stages, finest first.
-        stochastic_depth: Probability of dropping the last branch.
-        dropout: Dropout rate inside the channel MLPs.
+    Returns the last feature map of each resolution, finest first.
     """
     rates = iter(linear_rates(2 * sum(stage.blocks for stage in stages), stochastic_depth))
     maps = []
@@ -165,10 +167,9 @@ def _pyramid_block(features, stage: Stage, rates: tuple[float, float], dropout: 
 def pyramid_classifier(
     inputs, maps: Sequence, include_top: bool, classes: int, classifier_activation, pooling: str | None, name: str
 ) -> "keras.Model":
-    """Ends a pyramid in class scores, pooled features or its feature maps; the arguments are those of `classifier`.
+    """Ends a pyramid in class scores, pooled features, or its normalised feature maps for a dense-prediction head.
 
-    The list of feature maps is normalised for a dense-prediction head, finest first. Only the norm of the coarsest map
-    has weights, because a checkpoint of a classifier does not have others.
+    Only the norm of the coarsest map has weights, because a checkpoint of a classifier has no others.
     """
     import keras
 
@@ -204,13 +205,13 @@ def token_map_cost(layer) -> int:
 
 
 def reweighted_cost(layer, heights: int, widths: int) -> int:
-    """Multiply-adds of a mixing in three branches, whose values sum `heights` and `widths` others and the channels."""
+    """Multiply-adds of a mixing whose three branches sum `heights` values, `widths` values and the channels."""
     channels = layer.output.shape[-1]
     reweight = layer.reweight.mlp_dim * (channels + 3 * channels)  # once for the whole image
     return places(layer) * channels * (heights + widths + 2 * channels) + reweight
 
 
-# By the class name of a layer; those that multiply no matrices are linear in the number of tokens and left out.
+# By the class name of a layer. The cost of a normalisation is linear in the number of tokens and left out.
 COSTS: dict[str, Callable] = {
     **dict.fromkeys(("Dense", "Conv2D", "DepthwiseConv2D"), kernel_cost),
     **dict.fromkeys(("LayerNormalization", "BatchNormalization", "Normalization"), lambda layer: 0),
@@ -222,7 +223,7 @@ COSTS: dict[str, Callable] = {
 # Preprocessing of several architectures.
 SCALED = Preprocessing(interpolation="bicubic")  # to [-1, 1]
 IMAGENET = dataclasses.replace(SCALED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# Published evaluation at 224 px with a crop of 0.9, whose code rounds 248.9 pixels down.
+# The published evaluations at 224 px have a crop of 0.9, and their code rounds 248.9 pixels down.
 NINE_TENTHS = dataclasses.replace(IMAGENET, crop_share=224 / 248)
 
 # Names of several architectures in PyTorch.
@@ -247,7 +248,7 @@ PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
 
 
 def by_stage(arrays: dict) -> dict:
-    """Renames `network.N` to the stage or downsampling that it is: the authors number the two together."""
+    """Renames `network.N` to the stage or downsampling that it is, because the authors number the two together."""
     matches = [(key, re.match(r"network\.(0|[1-9]\d{0,3})\.((?:proj|\d{1,4})\..*)", key)) for key in arrays]
     numbers = {int(match[1]): match[2].startswith("proj") for _, match in matches if match}
     names, stage = {}, -1

@@ -1,7 +1,7 @@
 """What the package knows of an architecture, as data: builder, variants, published weights and their names.
 
-Each architecture ends its file in one `Architecture`. Everything else reads these records, and none of it imports
-Keras before it builds a model.
+The file of each architecture ends in one `Architecture`, and everything else reads these records. Keras is imported
+only when a model is built.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ class WeightSet:
         source: Who published it, and what it was trained on.
         licence: SPDX name of the licence, or where to read about it.
         preprocessing: How it wants its images.
-        note: What a user should know before relying on it; empty if nothing.
+        note: What a user should know before relying on the weights.
         class_names: Names of the classes, unless they are those of ImageNet.
     """
 
@@ -40,7 +40,7 @@ class WeightSet:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache; published names repeat from one set to the next."""
+        """Name of the file in the cache, because two sets can have files of the same published name."""
         suffix = ".npz" if self.url is None else self.url[self.url.rindex(".") :]
         return f"{self.variant}-{self.name}{suffix}"
 
@@ -65,7 +65,7 @@ class Variant:
 
 
 def from_torch(array):
-    """Returns the weight of a dense layer or convolution with its axes in Keras's order; other arrays as they are."""
+    """Returns the kernel of a dense layer or convolution with its axes in Keras's order, and other arrays unchanged."""
     orders: dict[int, tuple[int, ...]] = {2: (1, 0), 4: (2, 3, 1, 0)}
     rank = len(array.shape)
     return array.transposed(*orders[rank]) if rank in orders else array
@@ -125,12 +125,12 @@ class Architecture:
         name: Its name, such as "mixer".
         builder: Builds a model from sizes and the arguments that all builders share, see `keras_mixer.Mixer`.
         variants: Its sizes.
-        preprocessing: How published weights want their images; random weights are given the same.
+        preprocessing: How published weights want their images; random weights get the same.
         published: Weights that can be loaded by name.
         layouts: The names of weights in foreign checkpoints.
-        costs: By the class name of a layer, a formula for the multiply-adds of one image in a layer that was called.
-        token_kernel: Layer whose kernel has the shape (tokens, hidden units of the token MLPs), if a model takes both
-            from its checkpoint. The builder then has the argument `tokens_mlp_dim`.
+        costs: By the class name of a layer, a function from such a layer, once called, to its multiply-adds per image.
+        token_kernel: Layer whose kernel has the shape (tokens, hidden units of the token MLPs), if a constructor takes
+            both from a checkpoint. The builder then has the argument `tokens_mlp_dim`.
     """
 
     name: str

@@ -27,7 +27,7 @@ def _block(tokens, *, mlp_dim: int, layer_scale: float, rates: tuple[float, floa
     return residual(tokens, branch, rates[1], f"{name}_1")
 
 
-def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+def ResMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     num_blocks: int,
     patch_size: int | tuple[int, int],
@@ -56,15 +56,9 @@ def ResMLP(  # noqa: N802 - a model constructor is named like a class, as in ker
         mlp_ratio: Hidden units of each channel MLP per channel.
         layer_scale: Initial factor on each branch; deeper models have smaller ones.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
-        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
-        include_top: Whether to end in the classification head.
-        classes: Classes of the head.
-        classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
-        stochastic_depth: Probability of dropping the last branch for a sample while training, in [0, 1); it rises
-            linearly from 0 at the first branch.
-        dropout: Dropout rate inside the MLPs, in [0, 1).
-        name: Name of the model.
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name: As in
+            `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,

@@ -32,7 +32,7 @@ def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[
     return PatchMerging(hidden_dims[stage + 1], 2 if transitions[stage] else 1, name=f"downsampling_{stage}")
 
 
-def VisionPermutator(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
+def VisionPermutator(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     layers: Sequence[int],
     patch_size: int | tuple[int, int],
@@ -52,8 +52,8 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
 ) -> "keras.Model":
     """Builds a Vision Permutator with random weights; `VisionPermutatorSmall7` and others are published sizes.
 
-    Every block mixes height, width and channels apart and weights the three by the image. The tokens keep their rows
-    and columns, whose number may shrink between stages.
+    Every block mixes height, width and channels separately and weights the three by the image. The tokens keep their
+    rows and columns, which may become fewer between stages.
 
     Args:
         layers: Blocks of each stage.
@@ -63,15 +63,9 @@ def VisionPermutator(  # noqa: N802 - a model constructor is named like a class,
         segment_dims: Segments of the channels in each stage; in the paper, the rows and columns at 224 pixels.
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch and of the transitions.
-        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
-        include_top: Whether to end in the classification head.
-        classes: Classes of the head.
-        classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
-        stochastic_depth: Probability of dropping the last branch for a sample while training, in [0, 1); it rises
-            linearly from 0 at the first branch.
-        dropout: Dropout rate inside the channel MLPs, in [0, 1).
-        name: Name of the model.
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name: As in
+            `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,

@@ -1,5 +1,6 @@
-"""What an output rests on: the patches that a token listens to, and the pixels behind a class score."""
+"""What an output depends on: the patches that a token listens to, and the pixels behind a class score."""
 
+import itertools
 from collections.abc import Sequence
 
 import keras
@@ -25,9 +26,9 @@ def influence_maps(
     """Returns how strongly each patch acts on chosen tokens through the token-mixing MLP of a block.
 
     The entry for token t and patch s is the norm of the derivative of the MLP's output for t by its normalised input
-    for s, `||d out[t] / d in[s]||`, divided by the root of the number of channels. Backpropagation from channels of
-    random sign computes it. One probe is exact if every channel is mixed alone, that is unless `channel_groups` joins
-    some. Otherwise the squares of `probes` probes are averaged, an unbiased estimate of the square.
+    for s, `||d out[t] / d in[s]||`, divided by the root of the number of channels. It is computed by backpropagation
+    from channels of random sign. One probe is exact unless `channel_groups` joins channels. Then the mean square of
+    `probes` probes is an unbiased estimate of the square.
 
     Args:
         model: A Mixer.
@@ -48,12 +49,10 @@ def influence_maps(
         >>> maps[0].argmax()  # the patch that the first token listens to most
     """
     layer = block_of(model, block)
-    expected = tuple(model.input_shape[1:])
-    if np.shape(image) != expected:
-        raise ValueError(f"Expected one image of shape {expected}, but got {np.shape(image)}.")
-    # Called instead of predicted, because compiling takes longer than one image.
+    image = _one_image(model, image)
+    # A call instead of `predict`, because compiling takes longer than one image.
     before = keras.Model(model.inputs[0], layer.input)
-    table = layer.layer_norm_0(before(np.asarray(image, "float32")[None], training=False))
+    table = layer.layer_norm_0(before(image[None], training=False))
     table = ops.convert_to_numpy(ops.cast(table, "float32"))  # (1, tokens, channels)
     grid = grid_of(model, table.shape[1])
     tokens_out, channels = layer.output.shape[1:]
@@ -130,7 +129,7 @@ def occlusion_saliency(
     preprocessing: Preprocessing | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """Covers the image with a window, place by place, and maps how far the score of a class falls.
+    """Covers one place of the image after the other with a window, and maps how far the score of a class falls.
 
     Zeiler and Fergus, 2014 (arXiv 1311.2901), section 4.2.
 
@@ -145,8 +144,8 @@ def occlusion_saliency(
         batch_size: Images in one call.
 
     Returns:
-        For each pixel the mean fall of the score over the windows that cover it, `(height, width)`. It is positive
-        where the score rests on the pixel.
+        For each pixel the mean fall of the score over the windows that cover it, `(height, width)`. A positive value
+        means that the pixel supports the class.
 
     Raises:
         ValueError: If the image does not fit the model, or an argument is out of range.
@@ -155,10 +154,7 @@ def occlusion_saliency(
         >>> saliency = keras_mixer.visualization.occlusion_saliency(model, image)
         >>> np.unravel_index(saliency.argmax(), saliency.shape)
     """
-    image = np.asarray(image, "float32")
-    expected = tuple(model.input_shape[1:])
-    if image.shape != expected:
-        raise ValueError(f"Expected one image of shape {expected}, but got {image.shape}.")
+    image = _one_image(model, image)
     height, width, channels = image.shape
     cover = mid_grey(channels, preprocessing) if fill is None else fill
     window_height, window_width = pair_of_positive_integers(
@@ -167,11 +163,8 @@ def occlusion_saliency(
     if window_height > height or window_width > width:
         raise ValueError(f"A window of {window_height} x {window_width} is larger than the image.")
     steps = pair_of_positive_integers("stride", stride or (max(1, window_height // 2), max(1, window_width // 2)))
-    places = [
-        (top, left)
-        for top in _places(height, window_height, steps[0])
-        for left in _places(width, window_width, steps[1])
-    ]
+    tops, lefts = _places(height, window_height, steps[0]), _places(width, window_width, steps[1])
+    places = list(itertools.product(tops, lefts))
     whole = model.predict_on_batch(image[None])[0]
     target = int(whole.argmax()) if class_index is None else class_index
     if not 0 <= target < len(whole):
@@ -189,6 +182,13 @@ def occlusion_saliency(
             fall[area] += float(whole[target]) - float(score)
             covered[area] += 1
     return fall / np.maximum(covered, 1)  # a stride above the window leaves pixels out
+
+
+def _one_image(model: keras.Model, image) -> np.ndarray:
+    expected = tuple(model.input_shape[1:])
+    if np.shape(image) != expected:
+        raise ValueError(f"Expected one image of shape {expected}, but got {np.shape(image)}.")
+    return np.asarray(image, "float32")
 
 
 def _places(length: int, window: int, stride: int) -> list[int]:

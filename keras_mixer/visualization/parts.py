@@ -8,11 +8,7 @@ from keras_mixer.preprocessing import Preprocessing
 
 
 def stem_of(model: keras.Model) -> PatchEmbedding:
-    """Returns the layer that cuts the images into patches.
-
-    Raises:
-        ValueError: If the model has none.
-    """
+    """Returns the layer that cuts the images into patches; raises ValueError if the model has none."""
     for layer in model.layers:
         if isinstance(layer, PatchEmbedding):
             return layer
@@ -20,28 +16,24 @@ def stem_of(model: keras.Model) -> PatchEmbedding:
 
 
 def block_of(model: keras.Model, index: int) -> MixerBlock:
-    """Returns a Mixer block by its index, counted from 0; negative indices count from the end.
-
-    Raises:
-        ValueError: If the block does not exist.
-    """
-    blocks = [layer for layer in model.layers if isinstance(layer, MixerBlock)]
+    """Returns a Mixer block by its index, where -1 is the last; raises ValueError if it does not exist."""
+    blocks = _blocks(model)
     if not -len(blocks) <= index < len(blocks):
         raise ValueError(f"The model {model.name!r} has {len(blocks)} Mixer blocks, counted from 0; got block {index}.")
     return blocks[index]
 
 
 def blocks_on_patches(model: keras.Model) -> list[int]:
-    """Returns the indices of the blocks that read one token per patch, which later blocks of a pyramid do not.
-
-    Raises:
-        ValueError: If the model has no Mixer blocks.
-    """
-    blocks = [layer for layer in model.layers if isinstance(layer, MixerBlock)]
+    """Returns the indices of the blocks that read one token per patch; later blocks of a pyramid do not."""
+    blocks = _blocks(model)
     if not blocks:
         raise ValueError(f"The model {model.name!r} has no Mixer blocks to look into.")
     rows, columns = stem_of(model).grid
     return [index for index, block in enumerate(blocks) if block.input.shape[1] == rows * columns]
+
+
+def _blocks(model: keras.Model) -> list[MixerBlock]:
+    return [layer for layer in model.layers if isinstance(layer, MixerBlock)]
 
 
 def keeps_tokens(model: keras.Model, index: int) -> bool:
@@ -51,43 +43,24 @@ def keeps_tokens(model: keras.Model, index: int) -> bool:
 
 
 def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
-    """Returns the rows and columns of patches.
-
-    Raises:
-        ValueError: If their number is not `tokens`, such as inside a pyramid.
-    """
+    """Returns the rows and columns of patches; raises ValueError if `tokens` is not their number, as in a pyramid."""
     rows, columns = stem_of(model).grid
     if rows * columns != tokens:
         raise ValueError(
-            f"These {tokens} tokens are not the {rows} x {columns} patches of the image and do not have a place in it: "
+            f"These {tokens} tokens have no place in the image, because they are not its {rows} x {columns} patches: "
             "choose an earlier block."
         )
     return rows, columns
 
 
 def displayable(images: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
-    """Takes a model's inputs back to pixels.
-
-    Args:
-        images: `(..., channels)`, preprocessed.
-        preprocessing: Preprocessing of the model; None for [-1, 1].
-
-    Returns:
-        float64 of the same shape in [0, 1].
-
-    Raises:
-        ValueError: If `preprocessing` is for another number of channels.
-    """
+    """Takes preprocessed images `(..., channels)` back to pixels in [0, 1]."""
     mean, std = _mean_and_std(images.shape[-1], preprocessing)
     return np.clip(np.asarray(images, "float64") * std + mean, 0.0, 1.0)
 
 
 def mid_grey(channels: int, preprocessing: Preprocessing | None) -> np.ndarray:
-    """Returns a model's input for a pixel half way between black and white, one number or `(channels,)`.
-
-    Raises:
-        ValueError: If `preprocessing` is for another number of channels.
-    """
+    """Returns a model's input for a pixel half way between black and white, one number or `(channels,)`."""
     mean, std = _mean_and_std(channels, preprocessing)
     return (0.5 - mean) / std
 
@@ -97,7 +70,7 @@ def _mean_and_std(channels: int, preprocessing: Preprocessing | None) -> tuple[n
     values = np.asarray(mean, "float64"), np.asarray(std, "float64")
     if any(value.shape not in ((), (channels,)) for value in values):
         raise ValueError(
-            f"`preprocessing` has mean {mean} and std {std}, but the images have {channels} channels. Give the "
-            "preprocessing of the model that the images are for."
+            f"`preprocessing` has mean {mean} and std {std}, but the images have {channels} channels. Pass the "
+            "preprocessing of the model, such as `model.preprocessing`."
         )
     return values

@@ -1,5 +1,6 @@
 """Draws the pictures with Matplotlib; the same data gives the same bytes."""
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +26,7 @@ def draw_token_units(units: Mapping[str, tuple[np.ndarray, UnitPairs]], pairs_sh
     """
     panels = {}
     for title, (maps, pairs) in units.items():
-        shown = np.unique(np.linspace(0, len(pairs.units) - 1, min(pairs_shown, len(pairs.units))).round().astype(int))
+        shown = _evenly(len(pairs.units), pairs_shown)
         tiles = maps[pairs.units[shown].ravel()].astype("float64")
         largest = np.abs(tiles).max(axis=(1, 2), keepdims=True)
         across = min(columns, len(shown))
@@ -44,8 +45,8 @@ def draw_stem_units(colours: np.ndarray, title: str = "stem", units_shown: int =
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    shown = np.unique(np.linspace(0, len(colours) - 1, min(units_shown, len(colours))).round().astype(int))
-    picture = mosaic(colours[shown], columns=int(np.ceil(np.sqrt(len(shown)))))
+    shown = _evenly(len(colours), units_shown)
+    picture = mosaic(colours[shown], columns=math.ceil(math.sqrt(len(shown))))
     return _panels({title: np.nan_to_num(picture, nan=1.0)})
 
 
@@ -57,7 +58,7 @@ def draw_influence(
     *,
     preprocessing: Preprocessing | None = None,
 ):
-    """Draws the photo with the patch of each token marked, over the map of patches that it listens to.
+    """Draws the photo with the patch of each token marked, above the map of the patches that the token listens to.
 
     Args:
         image: One preprocessed image, `(height, width, channels)`.
@@ -85,7 +86,7 @@ def draw_influence(
 def draw_feature_pca(
     images: np.ndarray, pca: FeaturePCA, title: str = "", *, preprocessing: Preprocessing | None = None
 ):
-    """Draws images over their tokens' first three components as red, green and blue.
+    """Draws images above the first three components of their tokens, as red, green and blue.
 
     Args:
         images: Preprocessed images, `(n, height, width, channels)`.
@@ -94,7 +95,7 @@ def draw_feature_pca(
         preprocessing: Preprocessing of the images; None for [-1, 1].
 
     Returns:
-        A `matplotlib.figure.Figure`. A component spans its colour between the 1st and the 99th percentile.
+        A `matplotlib.figure.Figure`. Each colour goes from the 1st to the 99th percentile of its component.
     """
     maps = pca.maps[..., :3]
     low, high = np.percentile(maps, [1, 99], axis=(0, 1, 2))
@@ -111,7 +112,7 @@ def draw_feature_pca(
 def draw_occlusion(
     image: np.ndarray, saliency: np.ndarray, title: str = "", *, preprocessing: Preprocessing | None = None
 ):
-    """Draws the photo beside the fall of the score where the photo is covered; red falls, blue rises.
+    """Draws the photo beside a map of how far the score falls (red) or rises (blue) if a place is covered.
 
     Args:
         image: One preprocessed image, `(height, width, channels)`.
@@ -131,7 +132,7 @@ def draw_occlusion(
 
 
 def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes a figure as PNG or SVG, by the suffix of `path`, and makes the folders.
+    """Writes a figure as PNG or SVG, by the suffix of `path`, and makes the folders that are missing.
 
     Raises:
         ValueError: If the path has another suffix.
@@ -149,31 +150,25 @@ def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
     return path
 
 
-def mosaic(tiles: np.ndarray, columns: int, gap: int = 1, paired: bool = False) -> np.ndarray:
-    """Joins tiles of one size, row by row, with gaps between them.
+def mosaic(tiles: np.ndarray, columns: int, paired: bool = False) -> np.ndarray:
+    """Joins tiles `(n, height, width, ...)` of one size, row by row; the pixels of the gaps between them are NaN.
 
-    Args:
-        tiles: `(n, height, width)` or `(n, height, width, 3)`.
-        columns: Tiles in a row; an even number if `paired`.
-        gap: Pixels between tiles.
-        paired: Whether tiles 0 and 1, 2 and 3, ... belong together; the gap after each pair is three times as wide.
-
-    Returns:
-        One picture, NaN between the tiles.
+    If `paired`, tiles 0 and 1, 2 and 3, ... belong together, and the gaps around each pair are three times as wide.
     """
     count, height, width = tiles.shape[:3]
-    rows = -(-count // columns)
-    lefts, left = [], 0
-    for column in range(columns):
-        lefts.append(left)
-        left += width + (3 * gap if paired and column % 2 else gap)
-    total_width = lefts[-1] + width
-    vertical_gap = 3 * gap if paired else gap
-    picture = np.full((rows * (height + vertical_gap) - vertical_gap, total_width, *tiles.shape[3:]), np.nan)
+    wide = 3 if paired else 1
+    lefts = [column * (width + 1) + (column // 2) * (wide - 1) for column in range(columns)]
+    tops = [row * (height + wide) for row in range(math.ceil(count / columns))]
+    picture = np.full((tops[-1] + height, lefts[-1] + width, *tiles.shape[3:]), np.nan)
     for index, tile in enumerate(tiles):
-        top, left = (index // columns) * (height + vertical_gap), lefts[index % columns]
+        top, left = tops[index // columns], lefts[index % columns]
         picture[top : top + height, left : left + width] = tile
     return picture
+
+
+def _evenly(count: int, most: int) -> np.ndarray:
+    """Returns `most` of the indices below `count`, evenly spaced; all if there are no more."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
 def _panels(pictures: Mapping[str, np.ndarray], **imshow):

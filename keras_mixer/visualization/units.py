@@ -1,4 +1,4 @@
-"""What a Mixer has learned: the units of token mixing (figure 5) and of the stem (figure 7), and features of tokens."""
+"""The units of token mixing (figure 5 of the paper) and of the stem (figure 7), and the features of tokens."""
 
 import dataclasses
 
@@ -64,7 +64,7 @@ def spatial_frequency(maps: np.ndarray) -> np.ndarray:
     """Returns the mean spatial frequency of each map, weighted by power, in cycles per image.
 
     Args:
-        maps: `(n, rows, columns)`. The mean of a map counts as frequency 0, so noise on a constant stays low.
+        maps: `(n, rows, columns)`. The mean of a map counts as frequency 0.
 
     Returns:
         Frequencies `(n,)`; 0 for a map of zeros.
@@ -80,14 +80,14 @@ def pair_units(maps: np.ndarray) -> UnitPairs:
     """Pairs each unit with the one nearest to its inverse, and sorts the pairs by frequency (appendix D).
 
     The paper shows low frequencies first and opposite phases side by side, but does not say how it finds the pairs.
-    Here the two units with the most opposite weights become the first pair, the most opposite two of the rest become
-    the next, and so on. Scale does not matter, and the index decides between equals.
+    Here the two units with the most opposite weights are the first pair, the most opposite two of the rest are the
+    next, and so on. Scale does not matter, and the index decides between equals.
 
     Args:
         maps: `(units, rows, columns)`.
 
     Returns:
-        The pairs. Every unit is in exactly one; of an odd number of units one remains.
+        The pairs. Every unit is in exactly one, except the one that is left over if their number is odd.
 
     Raises:
         ValueError: If `maps` does not have three axes.
@@ -185,7 +185,7 @@ def feature_pca(model: keras.Model, images: np.ndarray, block: int, components: 
     if not 1 <= components <= min(tokens.shape):
         raise ValueError(f"{tokens.shape[0]} tokens of {tokens.shape[1]} channels do not have {components} components.")
     tokens -= tokens.mean(axis=0)
-    # The eigenvectors of the covariance: channels are fewer than tokens.
+    # The eigenvectors of the covariance, because channels are fewer than tokens.
     variances, directions = np.linalg.eigh(tokens.T @ tokens)
     directions = directions[:, ::-1][:, :components]
     largest = np.abs(directions).argmax(axis=0)

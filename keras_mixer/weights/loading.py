@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,9 @@ def load(
     skip: Sequence[str] = (),
     resize: bool | tuple[int, int] = False,
 ) -> None:
-    """Loads weights into `model`: all that it has, or none.
+    """Loads all weights of `model`, or none.
 
-    If the model was built on an `input_tensor`, the layers before the stem stay as they are unless the file holds them.
+    If the model was built on an `input_tensor`, layers before the stem stay as they are unless the file holds them.
 
     Args:
         model: A built Keras model whose weights have the official names, as `keras_mixer.Mixer` makes them.
@@ -40,11 +40,11 @@ def load(
             "head" or "MixerBlock_0/token_mixing".
         resize: Whether to take weights of another resolution to that of the model, as `change_resolution` does. Token
             MLPs become block-diagonal if the model has the hidden units for it; otherwise they are resampled. True
-            assumes that the weights are for square images; a pair (height, width) in pixels gives their size.
+            assumes that the weights are for square images; a pair (height, width) in pixels says otherwise.
 
     Raises:
         ValueError: If the file is damaged or does not fit. The message lists all weights that are missing, unexpected,
-            of another shape or dtype, or not finite. The model is then as it was.
+            of another shape or of another dtype. The model stays as it was.
         OSError: If the file cannot be read or fetched.
 
     Example:
@@ -69,15 +69,15 @@ def load(
 def load_with_fresh_head(
     model, source: "str | os.PathLike | Checkpoint", resize: bool | tuple[int, int] = False
 ) -> None:
-    """Loads a body, and its head if that has as many classes as the model; a log line says when a head stays fresh.
+    """Does what `load` does, but leaves a head of another number of classes as it is, and says so in a log line.
 
     Args:
         model: A built Keras model, with or without a head.
-        source: A set, a path or an open checkpoint, as in `keras_mixer.weights.load`.
-        resize: As in `keras_mixer.weights.load`.
+        source: As in `load`.
+        resize: As in `load`.
 
     Raises:
-        ValueError: If the file is damaged or its body does not fit. The model is then as it was.
+        ValueError: If the file is damaged or its body does not fit. The model stays as it was.
         OSError: If the file cannot be read or fetched.
     """
     classes = next((layer.units for layer in model.layers if layer.name == "head"), None)
@@ -89,32 +89,22 @@ def load_with_fresh_head(
         load(model, checkpoint, skip=() if classes == stored else ("head",), resize=resize)
 
 
-@contextlib.contextmanager
-def _opened(model, source) -> Iterator[Checkpoint]:
+def _opened(model, source) -> contextlib.AbstractContextManager[Checkpoint]:
     if isinstance(source, Checkpoint):
-        yield source
-        return
-    with open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model), source)) as checkpoint:
-        yield checkpoint
+        return contextlib.nullcontext(source)
+    return open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model), source))
 
 
 def is_path(source) -> bool:
-    """Returns whether `source` is the path of a checkpoint rather than the name of a published set.
-
-    Raises:
-        ValueError: If it is neither.
-    """
+    """Returns whether `source` is a path rather than the name of a set; raises ValueError if it can be neither."""
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"Weights come from the name of a published set or a path, but got {source!r}.")
-    # Names of sets have no dots, so that "mixer.h5" is a file, and the error lists the endings that can be read.
+    # Names of sets have no dots, so "mixer.h5" is a file, and the error lists the endings that can be read.
     return isinstance(source, os.PathLike) or "." in source or os.sep in source
 
 
 def _variant_of(model) -> str:
-    """Returns the variant of Mixer that has the sizes of `model`.
-
-    The image size and `tokens_mlp_dim` do not count, because a change of resolution changes them.
-    """
+    """Returns the variant of Mixer that has the sizes of `model`, except those that a change of resolution changes."""
     stem = stem_of(model)
     blocks = [layer for layer in model.layers if hasattr(layer, "channels_mlp_dim")]
     for name, variant in VARIANTS.items():
@@ -126,8 +116,8 @@ def _variant_of(model) -> str:
         ):
             return name
     raise ValueError(
-        f"The model {model.name!r} has the sizes of no published variant ({', '.join(VARIANTS)}): "
-        "load its weights from a file, by its path, which ends in .npz, .safetensors, .weights.h5 or .keras."
+        f"The sizes of the model {model.name!r} are not those of a published variant ({', '.join(VARIANTS)}). "
+        "Pass the path of a checkpoint, such as a .npz, .safetensors, .weights.h5 or .keras file."
     )
 
 
@@ -147,22 +137,21 @@ def _check_names_and_shapes(path: Path, model, weights: dict, arrays: Arrays) ->
     missing = [name for name in weights if name not in arrays]
     unexpected = [name for name in arrays if name not in weights]
     shared = [name for name in weights if name in arrays]
-    shapes = {name: (tuple(arrays[name].shape), tuple(weights[name].shape)) for name in shared}
-    misshaped = {name: f"{name} {stored} instead of {own}" for name, (stored, own) in shapes.items() if stored != own}
+    misshaped = [name for name in shared if tuple(arrays[name].shape) != tuple(weights[name].shape)]
     problems = {
         "missing": missing,
         "unexpected": unexpected,
-        "of another shape": list(misshaped.values()),
+        "of another shape": [f"{n} {tuple(arrays[n].shape)} instead of {tuple(weights[n].shape)}" for n in misshaped],
         "of another dtype": [f"{n} {arrays[n].dtype}" for n in shared if arrays[n].dtype not in _DTYPES],
     }
     listed = "; ".join(_listed(kind, items) for kind, items in problems.items() if items)
     if not listed:
         return
     hint = ""
-    if misshaped and misshaped.keys() <= {*token_axes(model), *line_axes(model)}:
+    if misshaped and set(misshaped) <= {*token_axes(model), *line_axes(model)}:
         hint = (
-            " The checkpoint was trained at another resolution: load it with `resize=True`, or into a model of its own "
-            "resolution and call `keras_mixer.weights.change_resolution`."
+            " The checkpoint was trained at another resolution: load it with `resize=True`, or load it into a model of "
+            "its own resolution and call `keras_mixer.weights.change_resolution`."
         )
     elif {*missing, *unexpected, *misshaped} <= {"head/kernel", "head/bias"}:
         hint = ' Only the head differs: `skip=("head",)` leaves the model\'s own.'
@@ -176,12 +165,11 @@ def _listed(kind: str, items: list[str]) -> str:
 
 def _values(path: Path, name: str, array: StoredArray, variable) -> np.ndarray:
     """Reads one array in the variable's own dtype."""
-    import ml_dtypes
+    import ml_dtypes  # noqa: F401 - NumPy then knows "bfloat16"
 
-    dtype = ml_dtypes.bfloat16 if str(variable.dtype) == "bfloat16" else np.dtype(str(variable.dtype))
     values = array.read()
     with np.errstate(all="ignore"):
-        values = np.asarray(values, dtype, order="C")
+        values = np.asarray(values, str(variable.dtype), order="C")
         if not np.isfinite(values).all():
             raise ValueError(
                 f"{path} holds values in {name} that are not finite in {variable.dtype}. Nothing was loaded."

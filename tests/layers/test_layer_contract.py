@@ -101,3 +101,11 @@ def test_gradients_reach_every_weight(name):
     assert before
     for old, new in zip(before, model.trainable_variables, strict=True):
         assert not np.array_equal(old, np.array(new)), new.path
+
+
+def test_no_two_kernels_start_from_the_same_draws(case):
+    make_layer, inputs, _ = case
+    layer = make_layer()
+    layer.build(inputs.shape)
+    kernels = [keras.ops.convert_to_numpy(weight).ravel() for weight in layer.weights if weight.name == "kernel"]
+    assert len({kernel[0] for kernel in kernels}) == len(kernels)

@@ -120,7 +120,7 @@ def test_a_set_name_is_a_file_of_the_models_variant(server, caplog):
     assert "The weights gsam of mixer_s32: Reported broken" in caplog.text
     with pytest.raises(ValueError, match="Published ones: gsam"):
         weights.load(model, "imagenet21k")
-    with pytest.raises(ValueError, match="sizes of no published variant"):
+    with pytest.raises(ValueError, match="not those of a published variant"):
         weights.load(goldens.mixer(), "gsam")
 
 

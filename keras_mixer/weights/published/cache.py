@@ -1,4 +1,4 @@
-"""The published sets of weights: which there are, their files in the cache, and how a file is downloaded."""
+"""The published sets of weights: their list, their files in the cache, and how a file is downloaded."""
 
 import base64
 import contextlib
@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +79,14 @@ def cached_path(entry: WeightSet) -> Path:
 
 
 def download(variant: str, name: str) -> Path:
-    """Returns the file of a set of weights, after fetching it if it is not in the cache.
+    """Returns the file of a set of weights; fetches it first if it is not in the cache.
 
     Args:
         variant: Name of the variant, such as "mixer_b16".
         name: Name of the set, such as "imagenet21k".
 
     Returns:
-        The path of a file whose sha256 is the recorded one.
+        The path of the file, after a check of its sha256.
 
     Raises:
         ValueError: If there is no such set, or its file has changed.
@@ -124,9 +123,9 @@ def cached_file(url: str, name: str) -> Path:
 
 
 def verify(path: Path) -> str:
-    """Checks a cached file against its recorded sha256, which it returns.
+    """Checks a cached file against its recorded sha256, and returns that.
 
-    A file without a record gets one. In a shared cache that is read-only, a log line says that it cannot.
+    A file without a record gets one. If the cache is read-only, a log line says that it cannot be written.
 
     Raises:
         ValueError: If the file or the record has changed.
@@ -155,9 +154,9 @@ def check_cached(entry: WeightSet) -> int:
     """Reads the cached file of a published set in full and returns the number of values in it.
 
     Raises:
-        ValueError: If its sha256 is not the recorded one, it cannot be parsed, has values that are not finite, or has
-            a head of other classes than the registry says.
-        OSError: If it cannot be read, or is not in the cache.
+        ValueError: If the sha256 of the file is not the recorded one, the file cannot be parsed or holds values that
+            are not finite, or its head has another number of classes than the registry says.
+        OSError: If the file cannot be read or is not in the cache.
     """
     from keras_mixer.weights.reading.checkpoint import open_checkpoint
 
@@ -179,7 +178,7 @@ def check_cached(entry: WeightSet) -> int:
 
 
 def published_or_mirrored(url: str) -> str:
-    """Returns `url`, or its address on the mirror, which replaces `https://host`.
+    """Returns `url`, or its address on the mirror if one is set.
 
     Raises:
         ValueError: If the mirror is neither https nor plain http on this machine.
@@ -198,19 +197,18 @@ def published_or_mirrored(url: str) -> str:
 def fetch(url: str, path: Path) -> str:
     """Downloads `url` to `path` and returns its sha256.
 
-    The bytes go to a temporary file beside `path`, which gets its final name in one step once it matches what the
-    server announced: its length, and the md5 of `x-goog-hash` or the sha256 of the Hugging Face hub. An interrupted
-    transfer leaves nothing behind. Two processes at once each fetch a whole file.
+    The bytes go to a temporary file beside `path`, which gets its final name in one step once it matches the hash that
+    the server announced: the md5 of `x-goog-hash` or the sha256 of the Hugging Face hub. An interrupted transfer leaves
+    nothing behind. Two processes at once each fetch a whole file.
 
     Raises:
-        OSError: If the file cannot be fetched or does not match. The message names the address, the path for a file
-            fetched by hand, and the variable that points at a mirror.
+        OSError: If the file cannot be fetched or does not match. The message names the address, the path to put a file
+            that was fetched by hand, and the variable that points at a mirror.
         ValueError: If the mirror is neither https nor plain http on this machine.
     """
     import requests
 
     address = published_or_mirrored(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with written_whole(path, durable=True) as partial:
             with open(partial, "wb") as file:
@@ -218,12 +216,7 @@ def fetch(url: str, path: Path) -> str:
             write_digest(path, digest)
     except requests.RequestException as error:
         raise OSError(
-            f"Could not download {address} ({_reason(error)}). Fetch it by hand to {path}, or set {MIRROR_VARIABLE} "
-            "to a mirror."
-        ) from error
-    except _BadTransferError as error:
-        raise OSError(
-            f"The download of {address} went wrong: {error}. Try again, fetch it by hand to {path}, or set "
+            f"Could not download {address} ({_reason(error)}). Try again, fetch it by hand to {path}, or set "
             f"{MIRROR_VARIABLE} to a mirror."
         ) from error
     return digest
@@ -240,25 +233,6 @@ def write_digest(path: Path, digest: str) -> None:
         partial.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
 
 
-class _BadTransferError(Exception):
-    """The bytes that arrived are not those that the server announced."""
-
-
-@contextlib.contextmanager
-def _silent_retries() -> Iterator[None]:
-    """Keeps urllib3 from logging a warning for each retry; the final error is raised anyway."""
-    log = logging.getLogger("urllib3.connectionpool")
-
-    def says_more(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Retrying ")
-
-    log.addFilter(says_more)
-    try:
-        yield
-    finally:
-        log.removeFilter(says_more)
-
-
 def _transfer(address: str, file, label: str) -> str:
     import requests
     from requests.adapters import HTTPAdapter
@@ -269,64 +243,55 @@ def _transfer(address: str, file, label: str) -> str:
     retry = Retry(connect=1, read=2, status=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504))
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    hashes = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
     with requests.Session() as session, contextlib.ExitStack() as stack:
-        stack.enter_context(_silent_retries())
-        session.mount("https://", HTTPAdapter(max_retries=retry))
-        session.mount("http://", HTTPAdapter(max_retries=retry))
+        log = logging.getLogger("urllib3.connectionpool")
+        log.addFilter(_is_no_retry)  # the final error is raised anyway
+        stack.callback(log.removeFilter, _is_no_retry)
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
         # The announced length and hash are those of the uncompressed bytes.
-        response = stack.enter_context(
-            session.get(address, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
-        )
-        _refuse_insecure(address, response)
+        response = session.get(address, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
+        stack.enter_context(response)
+        answers = (*response.history, response)
+        if address.startswith("https://") and (plain := [a.url for a in answers if not a.url.startswith("https://")]):
+            raise requests.RequestException(f"it was redirected to {plain[0]}, which is not https")
         response.raise_for_status()
-        length = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
         progress = stack.enter_context(
             Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
         )
-        task = progress.add_task(label, total=length)
-        hashes = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
-        received = 0
-        for chunk in response.iter_content(_CHUNK):
+        task = progress.add_task(label, total=int(response.headers.get("Content-Length", 0)) or None)
+        for chunk in response.iter_content(_CHUNK):  # an error if fewer bytes come than were announced
             file.write(chunk)
-            received += len(chunk)
             for hash_ in hashes.values():
                 hash_.update(chunk)
             progress.advance(task, len(chunk))
-        if length is not None and received != length:
-            raise _BadTransferError(f"{length} bytes were announced and {received} came")
-        for name, announced in _announced_hashes(response).items():
+        for name, announced in _announced_hashes(answers).items():
             if hashes[name].hexdigest() != announced:
-                raise _BadTransferError(
+                raise requests.RequestException(
                     f"its {name} should be {announced}, but that of the bytes received is {hashes[name].hexdigest()}"
                 )
     return hashes["sha256"].hexdigest()
 
 
-def _announced_hashes(response) -> dict[str, str]:
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Retrying ")
+
+
+def _announced_hashes(answers) -> dict[str, str]:
     hashes = {}
-    md5 = re.search(r"md5=([A-Za-z0-9+/]{22}==)", response.headers.get("x-goog-hash", ""))
-    if md5:
-        hashes["md5"] = base64.b64decode(md5[1]).hex()
     # The hub announces the sha256 of a large file in the answer that redirects to its storage.
-    for answer in (*response.history, response):
-        sha256 = re.fullmatch(r'"?([0-9a-f]{64})"?', answer.headers.get("x-linked-etag", ""))
-        if sha256:
+    for answer in answers:
+        if md5 := re.search(r"md5=([A-Za-z0-9+/]{22}==)", answer.headers.get("x-goog-hash", "")):
+            hashes["md5"] = base64.b64decode(md5[1]).hex()
+        if sha256 := re.fullmatch(r'"?([0-9a-f]{64})"?', answer.headers.get("x-linked-etag", "")):
             hashes["sha256"] = sha256[1]
     return hashes
 
 
-def _refuse_insecure(address: str, response) -> None:
-    if address.startswith("https://"):
-        for answer in (*response.history, response):
-            if not answer.url.startswith("https://"):
-                raise _BadTransferError(f"it was redirected to {answer.url}, which is not https")
-
-
 def _is_loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host or "").is_loopback
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
 
@@ -337,6 +302,6 @@ def _reason(error: Exception) -> str:
     if response is not None:
         return f"the server answered {response.status_code} {response.reason}"
     cause: BaseException = error
-    while cause.__cause__ or cause.__context__:
-        cause = cause.__cause__ or cause.__context__ or cause
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
     return str(cause) or type(cause).__name__

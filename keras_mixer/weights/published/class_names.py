@@ -24,11 +24,12 @@ def decode_predictions(
 
     Args:
         probabilities: Scores of shape `(batch, classes)`, with 1,000 or 21,843 classes unless `class_names` is given.
-        top: Number of classes for each prediction, best first; None for five, or all if there are fewer.
+        top: Number of classes for each prediction; None for five, or all if there are fewer.
         class_names: Names of other classes, in the order of the scores, such as `keras_mixer.weights.names_of` returns.
 
     Returns:
-        For each prediction, `top` triples (WordNet id, name, score). With `class_names`, the name is also the id.
+        For each prediction, `top` triples (WordNet id, name, score), best first. With `class_names`, the name is also
+        the id.
 
     Raises:
         ValueError: If the scores have another shape, `top` is out of range, or the file of names is damaged.
@@ -68,7 +69,7 @@ def decode_predictions(
 def wordnet_ids(classes: int) -> tuple[str, ...]:
     """Returns the WordNet ids of a published head's classes, in the order of its scores.
 
-    The names are fetched once into the Keras cache.
+    They are fetched once into the Keras cache.
 
     Args:
         classes: Number of classes of the head, 1,000 for ImageNet or 21,843 for ImageNet-21k.
@@ -78,7 +79,7 @@ def wordnet_ids(classes: int) -> tuple[str, ...]:
         OSError: If the names are not in the cache and cannot be fetched.
     """
     if classes not in _READERS:
-        raise ValueError(f"The classes of heads of 1,000 and 21,843 are known, but this one has {classes:,}.")
+        raise ValueError(f"Only heads of 1,000 and 21,843 classes have WordNet ids, but this one has {classes:,}.")
     return tuple(wordnet_id for wordnet_id, _ in _READERS[classes]())
 
 

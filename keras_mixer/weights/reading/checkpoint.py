@@ -1,7 +1,7 @@
 """A checkpoint that is open, and the official names of weights in files and models.
 
 Official names are `stem/kernel`, `MixerBlock_3/token_mixing/Dense_0/kernel`, `head/bias` and so on. The layouts of the
-architectures rename the keys of foreign checkpoints; any other key keeps its name, to be judged by the loader.
+architectures rename the keys of foreign checkpoints. Any other key keeps its name, and the loader reports it.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from keras_mixer.models.catalogue import architectures
-from keras_mixer.models.record import Layout
 from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays
 
 _LEAVES = {"gamma": "scale", "beta": "bias"}  # Keras's names -> the official ones
@@ -45,12 +44,9 @@ class Checkpoint:
         return None, None
 
     def named_for(self, weights: Iterable[str]) -> Arrays:
-        """Returns the arrays with `layer/.../0` renamed to that layer's first weight in a model, and so on.
+        """Returns the arrays with `layer/.../0` renamed to the first of that layer's `weights`, and so on.
 
-        A number that the model has no weight for keeps its name.
-
-        Args:
-            weights: Official names of the model's weights, in its order.
+        `weights` are official names in the order of the model. An array without a weight keeps its name.
         """
         members: dict[str, list[str]] = {}
         for name in weights:
@@ -69,7 +65,7 @@ def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
     """Opens a file in any known layout; its arrays can be read as long as the context lasts.
 
     Raises:
-        ValueError: If the file is not a checkpoint or is damaged, or if two of its keys stand for the same weight.
+        ValueError: If the file is not a checkpoint, is damaged, or has two keys for the same weight.
         OSError: If the file cannot be read.
     """
     with open_arrays(Path(path)) as arrays:
@@ -77,7 +73,8 @@ def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
 
 
 def _officially_named(arrays: Arrays) -> Arrays:
-    layout = _layout_of(arrays)
+    layouts = [layout for architecture in architectures() for layout in architecture.layouts]
+    layout = next((one for one in layouts if any(re.fullmatch(one.signature, key) for key in arrays)), None)
     if layout is None:
         return arrays
     official: dict[str, StoredArray] = {}
@@ -89,20 +86,12 @@ def _officially_named(arrays: Arrays) -> Arrays:
     return official
 
 
-def _layout_of(arrays: Arrays) -> Layout | None:
-    for architecture in architectures():
-        for layout in architecture.layouts:
-            if any(re.fullmatch(layout.signature, key) for key in arrays):
-                return layout
-    return None
-
-
 def named_weights(model) -> dict:
     """Returns the model's variables by official name: layer, sublayers, then `kernel`, `scale` or `bias`."""
     weights: dict = {}
     for layer in model.layers:
         for variable in layer.weights:
-            # A model that was built inside another has the outer name in front.
+            # In a model that was built inside another, the outer name comes first.
             _, _, inner = variable.path.rpartition(f"{layer.name}/") if "/" not in layer.name else ("", "", "")
             parent, slash, leaf = (inner or variable.path).rpartition("/")
             name = f"{layer.name}/{parent}{slash}{_LEAVES.get(leaf, leaf)}"
@@ -123,6 +112,6 @@ def layers_before_stem(model) -> frozenset[str]:
         return frozenset()
     try:
         images = stem.input
-    except (AttributeError, ValueError):  # the stem is called in several models, or in none
+    except (AttributeError, ValueError):  # several models call the stem, or none does
         return frozenset()
     return frozenset(layer.name for layer in keras.Model(model.inputs, images).layers)

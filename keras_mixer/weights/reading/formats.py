@@ -1,9 +1,8 @@
 """The formats of checkpoint files; pickle is never read.
 
-Opening and reading a file gives arrays, a ValueError or an OSError, whatever the file holds. The parsers raise many
-other errors on damaged bytes, and each of them becomes a ValueError that names the file.
-
-Prefer `.npz` or `.safetensors` for files from strangers: on a few broken files the HDF5 library loops for ever.
+A file gives arrays, a ValueError or an OSError, whatever it holds: every other error of a parser becomes a ValueError
+that names the file. Prefer `.npz` or `.safetensors` for files from strangers, because the HDF5 library never returns on
+a few broken files.
 """
 
 import contextlib
@@ -14,6 +13,7 @@ import io
 import math
 import os
 import re
+import textwrap
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ _ITEM_SIZES = {"float16": 2, "bfloat16": 2, "float64": 8}  # bytes; others count
 
 @dataclasses.dataclass(frozen=True)
 class StoredArray:
-    """One array of a checkpoint. A loader knows its shape and dtype before it reads, and allocates, the values.
+    """One array of a checkpoint, whose shape and dtype are known before its values are read.
 
     Attributes:
         shape: Its shape.
@@ -67,41 +67,30 @@ Arrays = dict[str, StoredArray]
 
 @contextlib.contextmanager
 def open_arrays(path: Path) -> Iterator[Arrays]:
-    """Opens a checkpoint file and yields its arrays by the names that the file gives them.
-
-    Keras's files number the weights of a layer, such as `stem/0`.
-    """
+    """Opens a checkpoint file and yields its arrays by the names that the file gives them."""
     reader = _reader_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint file {path}.")
     with contextlib.ExitStack() as stack:
         with _damage_named(path):
             arrays = stack.enter_context(reader(path))
-        yield {name: dataclasses.replace(array, read=_guarded(array.read, path)) for name, array in arrays.items()}
-
-
-def _guarded(read: Callable[[], np.ndarray], path: Path) -> Callable[[], np.ndarray]:
-    def guarded() -> np.ndarray:
-        with _damage_named(path):
-            return read()
-
-    return guarded
+        # The context manager is a decorator as well.
+        yield {n: dataclasses.replace(array, read=_damage_named(path)(array.read)) for n, array in arrays.items()}
 
 
 @contextlib.contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turns an error of a parser into one that names the file; errors of the system stay as they are."""
+    """Turns an error of a parser into a ValueError that names the file; errors of the system stay as they are."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, FileNotFoundError, PermissionError):
         raise
     except BaseException as error:  # a parser written in Rust panics with a BaseException of its own
-        # Parsers raise OSErrors without a number, or seek to impossible places; other numbers are the system's.
+        # A parser raises an OSError without a number or seeks to an impossible place; other numbers are the system's.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        brief = text[:200] + ("..." if len(text) > 200 else "")
-        raise ValueError(f"{path} is not a readable checkpoint: {brief}") from error
+        text = textwrap.shorten(str(error), 200, placeholder="...") or type(error).__name__
+        raise ValueError(f"{path} is not a readable checkpoint: {text}") from error
 
 
 _MAX_HEADER = 10_000  # bytes of an array's header; NumPy writes about 100
@@ -169,7 +158,7 @@ def _safetensors(path: Path) -> Iterator[Arrays]:
 
 @contextlib.contextmanager
 def _weights_h5(file_or_path) -> Iterator[Arrays]:
-    """Yields the arrays of a `.weights.h5` file as `layer name/.../number`."""
+    """Yields the arrays as `layer/.../number`, because Keras numbers the weights of a layer."""
     import h5py
 
     with h5py.File(file_or_path, "r") as file:
@@ -194,7 +183,7 @@ def _keras(path: Path) -> Iterator[Arrays]:
 
 
 def _collect(group, prefix: str, arrays: Arrays) -> None:
-    """Walks the groups of layers; the group `vars` of each holds its name and its variables by number."""
+    """Adds the arrays of a layer and its sublayers; its group `vars` holds its name and its variables by number."""
     import h5py
 
     variables = _member(group, "vars")
@@ -216,7 +205,7 @@ def _collect(group, prefix: str, arrays: Arrays) -> None:
 
 
 def _member(group, name: str):
-    """Returns a member of the group, None if it does not exist; links could lead to other files and are refused."""
+    """Returns a member of the group; None if it does not exist. A link is refused, because it may lead elsewhere."""
     import h5py
 
     if name not in group:
@@ -234,11 +223,12 @@ def _dataset(dataset, key: str) -> StoredArray:
     size = dataset.id.get_storage_size()
     # Keras saves bfloat16 as raw bytes and names the true dtype in an attribute.
     dtype = str(dataset.attrs.get("dtype", dataset.dtype.name))
+    array = StoredArray(dataset.shape, dtype, lambda: dataset[()], size)
     if dtype == "bfloat16":
         import ml_dtypes
 
-        return StoredArray(dataset.shape, dtype, lambda: dataset[()].view(ml_dtypes.bfloat16), size)
-    return StoredArray(dataset.shape, dtype, lambda: dataset[()], size)
+        return array.changed(dataset.shape, lambda values: values.view(ml_dtypes.bfloat16))
+    return array
 
 
 _READERS: dict[str, Callable] = {
@@ -256,8 +246,8 @@ def _reader_of(path: Path) -> Callable:
             return reader
     if path.name.endswith(_PICKLES):
         raise ValueError(
-            f"{path} is a pickle, which can run any code when it is read, so this package never reads one. Convert it "
-            f'with PyTorch, which can read the weights alone: `state = torch.load("{os.path.basename(path)}", '
+            f"{path} is a pickle. Reading a pickle can run any code, so this package never does. Convert the file with "
+            f'PyTorch, which can read the weights alone: `state = torch.load("{os.path.basename(path)}", '
             'map_location="cpu", weights_only=True)`, then `state = state["model"]` or `state["state_dict"]` if it has '
             "such a key, then `safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, "
             f'"{path.stem}.safetensors")`.'

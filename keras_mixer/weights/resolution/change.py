@@ -26,28 +26,31 @@ _METHODS = ("auto", "block_diagonal", "resample")
 def change_resolution(model, image_size: int | tuple[int, int], method: str = "auto") -> keras.Model:
     """Returns a new model for images of another size, with the weights of `model`.
 
-    If the new grid of patches is a whole number of times the old one along each axis, the token MLPs become
-    block-diagonal, as in appendix C of the paper. The image falls into `K_h x K_w` parts, and hidden units of its own
-    treat each part as the old model treats a whole image (`tokens_mlp_dim` grows `K_h * K_w` times). The new logits are
-    the mean of the old model's logits on the parts. For any other size the paper has no method. Here the maps over
-    tokens of each hidden unit are resampled as images with antialiasing, and `tokens_mlp_dim` stays: a token MLP acts
-    as before on the map of each channel brought to the old size.
-    ResMLP and gMLP change in the same two ways. The weights of a Vision Permutator over rows and columns are resampled
-    at any size, because they join what block-diagonal ones would part. ConvMixer and CycleMLP keep their weights, which
-    do not depend on the size of the image.
+    There are two methods:
+
+    - "block_diagonal" is that of appendix C of the paper. The image falls into `K_h x K_w` parts of the old size, and
+      each part gets hidden units of its own, so that `tokens_mlp_dim` grows `K_h * K_w` times. The new logits are the
+      mean of the old model's logits on the parts.
+    - "resample" suits any size and is not from the paper. The map over tokens of each hidden unit is resampled as an
+      image, with antialiasing, and `tokens_mlp_dim` stays. A token MLP then acts as before on each channel's map
+      brought to the old size.
+
+    ResMLP and gMLP change in the same ways. The weights of a Vision Permutator over rows and columns are always
+    resampled. ConvMixer and CycleMLP keep their weights, because these do not depend on the size of the image.
 
     Args:
         model: A functional model of images.
         image_size: Pixels (height, width), or one integer for both; a multiple of the patch.
-        method: "auto" chooses as above; "block_diagonal" or "resample" is one of the two.
+        method: "block_diagonal" or "resample"; "auto" takes the first if the new grid of patches is a whole number of
+            times the old one along each axis, else the second.
 
     Returns:
         A new model, not compiled, of the same names, head, dtype policies, `preprocessing` and other settings.
 
     Raises:
-        ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible; if the model is not
-            functional, holds another model, or has blocks that change the number of tokens or other layers whose
-            weights depend on the size.
+        ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible. Also if the model
+            is not functional, holds another model, has blocks that change the number of tokens, or has other layers
+            whose weights depend on the size.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -120,7 +123,7 @@ def _check_one_grid(model, weights: dict) -> None:
 
 
 def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
-    """Raises ValueError where the first convolution cuts images into patches that do not divide `image_size`."""
+    """Raises ValueError if the first convolution cuts images into patches that do not divide `image_size`."""
     stem = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
     if stem is None or stem.kernel_size != stem.strides:
         return
@@ -163,8 +166,7 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
         return type(layer).from_config(config)
 
     renewed = clone_uncompiled(model, input_tensors=inputs, clone_function=renew)
-    copy_frozen(model, renewed)
-    copy_preprocessing(model, renewed)
+    copy_settings(model, renewed)
     return renewed
 
 
@@ -180,14 +182,11 @@ def clone_uncompiled(model, **arguments) -> keras.Model:
     return keras.models.clone_model(twin, **arguments)
 
 
-def copy_frozen(model, to) -> None:
-    """Freezes the weights of `to` that are frozen in `model`; the configuration of a layer leaves out its sublayers."""
+def copy_settings(model, to) -> None:
+    """Freezes the weights of `to` that are frozen in `model`, and copies the preprocessing if there is one."""
+    # The configuration of a layer leaves out whether its sublayers are frozen.
     for old, new in zip(model.weights, to.weights, strict=True):
         new.trainable = old.trainable
-
-
-def copy_preprocessing(model, to) -> None:
-    """Gives `to` the preprocessing of `model`, if it has one, at the image size of `to`."""
     preprocessing = getattr(model, "preprocessing", None)
     if preprocessing is not None:
         to.preprocessing = dataclasses.replace(preprocessing, image_size=tuple(to.inputs[0].shape[1:3]))

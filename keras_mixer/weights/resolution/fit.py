@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from keras_mixer.shapes import OTHER, TOKENS_IN, TOKENS_OUT
+from keras_mixer.shapes import HIDDEN, TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.reading.formats import Arrays, StoredArray
 from keras_mixer.weights.resolution.grids import (
     block_diagonal,
@@ -22,7 +22,7 @@ from keras_mixer.weights.resolution.grids import (
 
 
 def fit_to_grid(model, weights: Mapping, arrays: Arrays, image_size: tuple[int, int] | None = None) -> Arrays:
-    """Replaces the arrays over tokens, rows and columns by their equals at the model's resolution.
+    """Takes the arrays over tokens, rows and columns to the model's resolution.
 
     An array that cannot be changed stays, and the loader reports its shape.
 
@@ -55,28 +55,23 @@ def fit_to_grid(model, weights: Mapping, arrays: Arrays, image_size: tuple[int, 
     if old == new or math.prod(old) != tokens:
         return arrays
 
+    def shape(name: str, growth: int) -> tuple[int, ...]:
+        """Returns the shape of an array at the new grid, with `growth` times the hidden units."""
+        stored = zip(axes[name], arrays[name].shape, strict=True)
+        grown = [(role, length * growth if role == HIDDEN else length) for role, length in stored]
+        return tuple(math.prod(new) if role in (TOKENS_IN, TOKENS_OUT) else length for role, length in grown)
+
     parts = parts_between(old, new)
-    count = math.prod(parts) if parts else 1
-    grown = {
-        name: tuple(
-            length * (1 if role == OTHER else count) for role, length in zip(roles, arrays[name].shape, strict=True)
-        )
-        for name, roles in axes.items()
-    }
+    growth = math.prod(parts) if parts else 1
+    if any(shape(name, growth) != tuple(weights[name].shape) for name in axes):
+        parts, growth = None, 1  # the model does not have hidden units for each part of the image
     changed = dict(arrays)
-    if any(grown[name] != tuple(weights[name].shape) for name in axes):
-        parts = None  # the model does not have hidden units for each part of the image
     for name, roles in axes.items():
         if parts:
             change = functools.partial(block_diagonal, roles=roles, old=old, parts=parts)
-            changed[name] = _changed(name, arrays[name], grown[name], change)
         else:
-            shape = tuple(
-                math.prod(new) if role in (TOKENS_IN, TOKENS_OUT) else length
-                for role, length in zip(roles, arrays[name].shape, strict=True)
-            )
             change = functools.partial(resample, roles=roles, old=old, new=new)
-            changed[name] = _changed(name, arrays[name], shape, change)
+        changed[name] = _changed(name, arrays[name], shape(name, growth), change)
     return changed
 
 

@@ -65,15 +65,7 @@ def parts_between(old: Grid, new: Grid) -> Grid | None:
 def block_diagonal(weight: np.ndarray, roles: Sequence[str], old: Grid, parts: Grid) -> np.ndarray:
     """Gives each part of a grown image a copy of `weight` and hidden units of its own (appendix C of the paper).
 
-    Args:
-        weight: A weight or bias at the old grid.
-        roles: Role of each of its axes, see `keras_mixer.shapes`.
-        old: Grid that the weight was trained at.
-        parts: How many times it fits into the new grid along each axis.
-
-    Returns:
-        The weight at the new grid. Axes of tokens and hidden units are `parts[0] * parts[1]` times as long, and the
-        weights between two parts are zero.
+    Axes of tokens and hidden units become `parts[0] * parts[1]` times as long; the weights between two parts are zero.
     """
     count = math.prod(parts)
     axes = list(zip(roles, weight.shape, strict=True))
@@ -100,12 +92,9 @@ def _tokens_of_part(old: Grid, parts: Grid, part: Grid) -> np.ndarray:
 def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> np.ndarray:
     """Resamples the maps in `weight` as images, antialiased; hidden units stay as they are.
 
-    The layer then does what the old one did between two changes of size: it takes the map of each channel to the old
-    grid, applies the old weights, and takes the result to the new grid. So a map over the tokens that are read keeps
-    its sum, and a map over the tokens that are written keeps its height. This is not from the paper.
-
-    Returns:
-        The weight at the new grid, of its own dtype.
+    The layer then takes the map of each channel to the old grid, applies the old weights, and takes the result to the
+    new grid. So a map over the tokens that are read keeps its sum, and a map over the tokens that are written keeps its
+    height.
     """
     to_old = [_resize(length, to) for length, to in zip(new, old, strict=True)]
     to_new = [_resize(length, to) for length, to in zip(old, new, strict=True)]
@@ -122,15 +111,9 @@ def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> 
 
 
 def resample_line(weight: np.ndarray, channels: int, length: int) -> np.ndarray:
-    """Resamples a weight over a row or column of a feature map, as `resample` does for a grid.
+    """Resamples a weight over a row or column to `length` places of `channels` channels, as `resample` does for a grid.
 
-    Args:
-        weight: Of shape `(old length * channels, old length * channels)`, first axis read, second written.
-        channels: Channels of each place.
-        length: Places of the new row or column.
-
-    Returns:
-        The weight of shape `(length * channels, length * channels)`, of its own dtype.
+    Its first axis is read, its second written.
     """
     old = weight.shape[0] // channels
     places = weight.astype("float64").reshape(old, channels, old, channels)

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.reading.checkpoint import named_weights
-from keras_mixer.weights.resolution.change import clone_uncompiled, copy_frozen, copy_preprocessing, copy_weights
+from keras_mixer.weights.resolution.change import clone_uncompiled, copy_settings, copy_weights
 from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
 
 
@@ -18,8 +18,8 @@ def permute(
 ) -> keras.Model:
     """Returns a new model that gives for permuted images what `model` gives for the originals.
 
-    A Mixer has no use for the place of a patch, or of a pixel in its patch: permuting the rows of the stem and the
-    token axes of the token MLPs makes up for permuting them in the image.
+    A Mixer does not use the place of a patch, nor that of a pixel in its patch. Permuting the rows of the stem and the
+    token axes of the token MLPs therefore makes up for permuting the image.
 
     Args:
         model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.
@@ -29,13 +29,12 @@ def permute(
             in raster order; the channels of a pixel stay together. None leaves the pixels in place.
 
     Returns:
-        A new model, not compiled, whose outputs on permuted images equal those of `model` on the originals. A model
-        that ends in tokens gives them in the order of the permuted patches.
+        A new model, not compiled. If it ends in tokens, they have the order of the permuted patches.
 
     Raises:
         ValueError: If an argument is not a permutation of the right length, or the model depends on the place of a
-            patch, as a head on flattened tokens does. A trial with random weights from the stem on finds that out, if
-            the model has one input. Layers before the stem must treat all pixels alike, as a rescaling does.
+            patch, as a head on flattened tokens does. A trial with random weights finds such a model, but only if it
+            has one input, and it leaves out the layers before the stem. These must treat all pixels alike.
 
     Example:
         >>> order = np.random.default_rng(0).permutation(196)
@@ -55,8 +54,7 @@ def permute(
         _check_places(model, stem, tokens, pixels)
     permuted = clone_uncompiled(model)
     _copy_reordered(model, permuted, tokens, pixels)
-    copy_frozen(model, permuted)
-    copy_preprocessing(model, permuted)
+    copy_settings(model, permuted)
     return permuted
 
 
