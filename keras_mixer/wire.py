@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from collections.abc import Mapping
 
 GRPC_PORT, REST_PORT = 8500, 8501
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -21,6 +22,22 @@ INSTALL_STUBS = "pip install --no-deps tensorflow-serving-api"
 def model_path(name: str) -> str:
     """Returns the path of a model in a REST address."""
     return f"/v1/models/{name}"
+
+
+def metadata(name: str, version: int, signature_defs: Mapping) -> dict:
+    """Returns TF Serving's `/metadata` document of a model, given its SignatureDef protos by name."""
+    from google.protobuf import json_format
+
+    signatures = {
+        key: json_format.MessageToDict(
+            proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        for key, proto in signature_defs.items()
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": str(version)},
+        "metadata": {"signature_def": {"signature_def": signatures}},
+    }
 
 
 def check_model_name(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from keras_mixer import wire
 from keras_mixer.artefacts.keras_file import KERAS_FILE
 from keras_mixer.artefacts.predictor import Predictor
-from keras_mixer.artefacts.record import Format
+from keras_mixer.artefacts.record import Format, files_in
 from keras_mixer.artefacts.saved_model import SAVED_MODEL
 from keras_mixer.artefacts.table import FORMATS
 from keras_mixer.card import CARD_FILE, ModelCard
@@ -73,7 +73,7 @@ def find(path: str | os.PathLike) -> tuple[Format, pathlib.Path]:
         ValueError: If there is no model at `path`.
     """
     path = pathlib.Path(path).expanduser()
-    forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}
+    forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}  # of several, the first counts
     expected = f"a run folder, a SavedModel folder or a file in {', '.join(sorted(filter(None, forms)))}"
     if not path.exists():
         raise ValueError(f"There is no model at {path}: expected {expected}.")
@@ -122,11 +122,8 @@ def model_files(path: str | os.PathLike) -> dict[str, pathlib.Path]:
         ValueError: If there is no model at `path`.
     """
     form, path = find(path)
-    if path.is_dir() and not form.file:
-        return {str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file()}
-    parts = [*form.parts(path), form.card_of(path)]
-    files = [file for part in parts for file in ([part] if part.is_file() else sorted(part.rglob("*")))]
-    return {str(file.relative_to(path.parent)): file for file in files if file.is_file()}
+    base, parts = (path.parent, [*form.parts(path), form.card_of(path)]) if form.file else (path, [path])
+    return {str(file.relative_to(base)): file for part in parts for file in files_in(part)}
 
 
 def fingerprint(path: str | os.PathLike) -> str:
@@ -134,8 +131,7 @@ def fingerprint(path: str | os.PathLike) -> str:
     digest = hashlib.sha256()
     for name, file in sorted(model_files(path).items()):
         with open(file, "rb") as opened:
-            content = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{name}\n{content}\n".encode())
+            digest.update(f"{name}\n{hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

@@ -17,7 +17,7 @@ from keras_mixer.images import MAX_PIXELS, declared_size
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import PredictionStore
 
-_READERS = 16  # files that are read at a time, because a file in a cloud takes tens of milliseconds to answer
+_READERS = 16  # files that are read at a time, because an object store takes tens of milliseconds to answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def classify(
         card: Its class names and preprocessing.
         shards: The images.
         top: Classes per image; fewer if the classifier has fewer.
-        batch_size: Images per call of the classifier. The last call is filled up, so that all have the same size.
+        batch_size: Images per call of the classifier. The last call is filled up to this number.
 
     Yields:
         One prediction per image. An image that cannot be read or decoded, or whose scores are not finite, gets an
@@ -58,7 +58,7 @@ def classify(
     Raises:
         OSError: If a parquet file cannot be read any more.
         ValueError: If it is damaged.
-        ImportError: If TensorFlow is not installed, which decodes the images.
+        ImportError: If TensorFlow is not installed. It decodes the images.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("saved_models/digits")
@@ -75,9 +75,8 @@ def classify(
             if errors[index]:
                 yield Prediction(name, error=errors[index].decode())
             elif not readable[index]:
-                yield Prediction(
-                    name, error=f"{name} is not a readable JPEG, PNG or GIF image ({sizes[index]:,} bytes)."
-                )
+                size = f"{sizes[index]:,} bytes"
+                yield Prediction(name, error=f"{name} is not a readable JPEG, PNG or GIF image ({size}).")
             elif not np.isfinite(scores[index]).all():
                 yield Prediction(name, error=f"The model's scores of {name} are not finite.")
             else:
@@ -207,9 +206,8 @@ def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, s
             return encoded, ""
         if width * height <= MAX_PIXELS:
             return encoded, ""
-        # A file of a few bytes could otherwise fill the memory and end the process, and the next one that takes over.
-        pixels = f"{width:,} x {height:,} pixels, more than {MAX_PIXELS:,}"
-        return b"", f"{name} is too large to be decoded: {pixels}."
+        # Decoding a file of a few bytes could otherwise fill the memory and end the process.
+        return b"", f"{name} is too large to be decoded: {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}."
 
     waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:

@@ -54,18 +54,20 @@ class PredictionStore:
         """
         manifest = self.location / MANIFEST
         known = manifest.exists()
-        if known and not restart:
+        resumed = known and not restart
+        half_written = {name: file for name, file in self._files().items() if _HALF_WRITTEN.fullmatch(name)}
+        if resumed:
             before = _read_manifest(manifest)
             before.pop(_TABLES, None)
             _check_same(self.location.name, made_by, before)
-        elif not known and not all(_HALF_WRITTEN.fullmatch(name) for name in self._files()):
+        elif not known and self._files().keys() != half_written.keys():
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
-        self._delete_half_written()
-        if known and not restart:
-            return
-        for part in self._parts():
-            part.delete()
-        manifest.write(_as_json(made_by))
+        for file in half_written.values():  # a killed process left them
+            file.delete()
+        if not resumed:
+            for part in self._parts():
+                part.delete()
+            manifest.write(_as_json(made_by))
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
         """Notes the tables of a run in an open store, because two tables may use the same names.
@@ -87,7 +89,7 @@ class PredictionStore:
                 raise ValueError(
                     f"{table} is new in {self.location.name}, but {len(same):,} of its images have names that are "
                     f"done, such as {same[0]!r}, so their predictions could not be told apart. Choose another folder "
-                    f"for it, or name a column of unique values with --id-column for all tables, and --restart."
+                    f"for it, or pass --restart and name a column of unique values for all tables with --id-column."
                 )
         if new:
             manifest.write(_as_json({**values, _TABLES: [*known, *new]}))
@@ -120,14 +122,9 @@ class PredictionStore:
         import pyarrow as pa
 
         paths = [prediction.path for prediction in predictions]
-        columns = {
-            "path": paths,
-            **{
-                name: [None if prediction.error else getattr(prediction, name) for prediction in predictions]
-                for name in ("classes", "labels", "scores")
-            },
-            "error": [prediction.error for prediction in predictions],
-        }
+        columns: dict[str, list] = {"path": paths, "error": [prediction.error for prediction in predictions]}
+        for name in ("classes", "labels", "scores"):
+            columns[name] = [None if prediction.error else getattr(prediction, name) for prediction in predictions]
         digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:20]
         self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.table(columns, schema=_schema()))
 
@@ -155,12 +152,6 @@ class PredictionStore:
     def _parts(self) -> list[Location]:
         files = self._files()
         return [file for name, file in files.items() if name.startswith(_PART) and name.endswith(_SUFFIX)]
-
-    def _delete_half_written(self) -> None:
-        """Deletes the half-written files of this store that a killed process left."""
-        for name, file in self._files().items():
-            if _HALF_WRITTEN.fullmatch(name):
-                file.delete()
 
     def _files(self) -> dict[str, Location]:
         if self.location.kind != "Directory":

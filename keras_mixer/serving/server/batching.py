@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -42,7 +42,7 @@ class Batcher:
     time-out. Requests that arrive later join the next batch. A batch that fails is run again request by request, so
     that a bad request harms only itself.
 
-    Without `options` every request runs by itself, one per processor at a time.
+    Without `options` every request runs by itself, as many at a time as there are processors.
     """
 
     def __init__(self, options: Batching | None, metrics: Metrics):
@@ -54,7 +54,7 @@ class Batcher:
         self._queues: dict[tuple, _Queue] = {}
         self._stopping = False
         self._in_progress = 0  # rows that wait or run
-        self._recent_peak = 0.0  # the most rows in progress of late; falls with every batch
+        self._recent_peak = 0.0  # the most rows recently in progress; falls with every batch
 
     async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs checked inputs. Raises a RequestError if the model fails, or too many requests wait (UNAVAILABLE)."""
@@ -138,15 +138,13 @@ class Batcher:
         self._free += 1
         self._in_progress -= sum(task.rows for task in batch)
         self._recent_peak = max(self._in_progress, 0.9 * self._recent_peak)
-        error = None if work.cancelled() else work.exception()
-        results: Sequence = [error] * len(batch) if error else () if work.cancelled() else work.result()
-        for task, result in zip(batch, results, strict=False):
-            if task.result.done():
-                continue
-            if isinstance(result, BaseException):
-                task.result.set_exception(result)
-            else:
-                task.result.set_result(result)
+        if not work.cancelled():
+            error = work.exception()
+            for task, result in zip(batch, [error] * len(batch) if error else work.result(), strict=True):
+                if isinstance(result, BaseException) and not task.result.done():
+                    task.result.set_exception(result)
+                elif not task.result.done():
+                    task.result.set_result(result)
         self._dispatch(loop)
 
     def _execute(self, servable: Servable, signature: Signature, batch: list[_Task]) -> list:

@@ -21,11 +21,9 @@ _log = logging.getLogger("keras_mixer.serving")
 class _Version:
     """The life of a version: LOADING, AVAILABLE, UNLOADING, END. A failed load ends with its error."""
 
+    stamp: frozenset  # the version's files; after a failed load, it is loaded again once they change
     state: str = "LOADING"
     error: str = ""
-    stamp: frozenset = (
-        frozenset()
-    )  # its files when it was loaded: after a failed load, it is tried again once they change
     servable: Servable | None = None
     users: int = 0
 
@@ -74,8 +72,8 @@ class ModelManager:
             for label, number in config.labels.items():
                 if number not in model.available():
                     raise ValueError(
-                        f"The label {label!r} names version {number} of {config.name}, which is not served: "
-                        f"these are: {model.available()}."
+                        f"The label {label!r} names version {number} of {config.name}, which is not served. The versions "
+                        f"served are {model.available()}."
                     )
 
     def poll(self, configs: Iterable[ModelConfig] = ()) -> None:
@@ -83,7 +81,7 @@ class ModelManager:
 
         Args:
             configs: New settings of models that are served, known by their names. They take over once all the versions
-                that they label are available. Until then the old settings stay. Other models are ignored.
+                that they label are available. Settings of other models are ignored.
         """
         changed = {config.name: config for config in configs}
         for name, model in self._models.items():
@@ -116,7 +114,7 @@ class ModelManager:
     def _load(self, model: _Model, number: int, path: Path, stamp: frozenset) -> None:
         name = model.config.name
         with self._lock:
-            version = model.versions[number] = _Version(stamp=stamp)
+            version = model.versions[number] = _Version(stamp)
         try:
             servable = Servable(name, number, path)
             warm_up(servable, self._batch_sizes)
@@ -209,7 +207,7 @@ def _versions_in(base_path: Path) -> dict[int, Path]:
 
 
 def _stamp_of(folder: Path) -> frozenset:
-    """Returns names, sizes and times of all files of a version, which a slow copy changes until it is complete."""
+    """Returns names, sizes and times of all files of a version. They change until a slow copy is complete."""
     try:
         files = [(str(file), file.stat()) for file in folder.rglob("*")]
     except OSError:  # a file was removed after it was listed

@@ -10,7 +10,6 @@ from urllib.parse import unquote
 import numpy as np
 import orjson
 from aiohttp import web
-from google.protobuf import json_format
 
 from keras_mixer import wire
 from keras_mixer.serving.errors import RequestError, invalid
@@ -88,8 +87,9 @@ class RestHandler:
 
         def read(signature: Signature) -> Mapping[str, np.ndarray]:
             # Taken out, so that the document does not stay in memory beside its arrays.
-            value = document.pop("instances" if rows else "inputs")
-            return _read_rows(value, signature) if rows else _read_columns(value, signature)
+            if rows:
+                return _read_columns("instances", _columns(document.pop("instances"), signature), signature)
+            return _read_columns("inputs", document.pop("inputs"), signature)
 
         _, _, outputs = await self._service.predict(spec, signature_name, read, size=len(body), entrypoint="REST")
         size = sum(array.nbytes for array in outputs.values())
@@ -110,16 +110,7 @@ class RestHandler:
 
     def _metadata(self, spec: ModelSpec) -> dict:
         with self._service.manager.use(spec.name, spec.version, spec.label) as servable:
-            signatures = {
-                name: json_format.MessageToDict(
-                    definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-                )
-                for name, definition in servable.signature_defs.items()
-            }
-            return {
-                "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
-                "metadata": {"signature_def": {"signature_def": signatures}},
-            }
+            return wire.metadata(servable.name, servable.version, servable.signature_defs)
 
 
 def _model_spec(match: re.Match) -> ModelSpec:
@@ -142,30 +133,30 @@ def _parse(body: bytes) -> dict:
     return document
 
 
-def _read_rows(instances, signature: Signature) -> dict[str, np.ndarray]:
+def _is_named(value) -> bool:
+    """Says whether a value gives inputs by name. An object with only the key "b64" is one string."""
+    return isinstance(value, dict) and set(value) != {"b64"}
+
+
+def _columns(instances, signature: Signature):
+    """Turns rows into one list for each input, or leaves them as they are if they do not name their inputs."""
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' must be a list of one value or more.")
-    named = [isinstance(instance, dict) and set(instance) != {"b64"} for instance in instances]
-    if not any(named):
-        if len(signature.inputs) != 1:
-            raise invalid(f"'instances' must be a list of objects with the keys {sorted(signature.inputs)}.")
-        ((name, spec),) = signature.inputs.items()
-        return {name: from_json(instances, spec)}
+    if not any(map(_is_named, instances)):
+        return instances
     for number, instance in enumerate(instances):
-        if not named[number] or instance.keys() != signature.inputs.keys():
+        if not _is_named(instance) or instance.keys() != signature.inputs.keys():
             raise invalid(f"Element {number} of 'instances' must be an object with the keys {list(signature.inputs)}.")
-    return {
-        name: from_json([instance[name] for instance in instances], spec) for name, spec in signature.inputs.items()
-    }
+    return {name: [instance[name] for instance in instances] for name in signature.inputs}
 
 
-def _read_columns(value, signature: Signature) -> dict[str, np.ndarray]:
-    if isinstance(value, dict) and set(value) != {"b64"}:
+def _read_columns(key: str, value, signature: Signature) -> dict[str, np.ndarray]:
+    if _is_named(value):
         if value.keys() != signature.inputs.keys():
-            raise invalid(f"'inputs' must have the keys {sorted(signature.inputs)}, but has {sorted(value)[:20]}.")
+            raise invalid(f"{key!r} must have the keys {sorted(signature.inputs)}, but has {sorted(value)[:20]}.")
         return {name: from_json(value[name], spec) for name, spec in signature.inputs.items()}
     if len(signature.inputs) != 1:
-        raise invalid(f"'inputs' must be an object with the keys {sorted(signature.inputs)}.")
+        raise invalid(f"{key!r} must name the inputs {sorted(signature.inputs)}.")
     ((name, spec),) = signature.inputs.items()
     return {name: from_json(value, spec)}
 
