@@ -1,4 +1,4 @@
-"""What exporting and serving both say about TensorFlow Serving: names, ports, addresses and version folders."""
+"""The names, ports, addresses and version folders of TensorFlow Serving that exporting and serving share."""
 
 import pathlib
 import re
@@ -55,7 +55,7 @@ def check_model_name(name: str) -> str:
 
 
 def numbered(base: pathlib.Path) -> dict[int, pathlib.Path]:
-    """Returns what has a version's name in a model's base folder, by number in rising order."""
+    """Returns the entries of a model's base folder that are named by a number, in rising order."""
     entries = {int(entry.name): entry for entry in base.iterdir() if entry.name.isascii() and entry.name.isdigit()}
     return dict(sorted(entries.items()))
 

@@ -80,7 +80,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 
 def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
-    """Measures calibration from the probability of the predicted class, and whether that class is right, each `(n,)`."""
+    """Measures calibration from the predicted class's probability `(n,)` and whether that class is right `(n,)`."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)

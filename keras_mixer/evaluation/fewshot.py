@@ -101,17 +101,12 @@ def choose_shots(labels: np.ndarray, classes: int, shots: int, seeds: Sequence[i
     Raises:
         ValueError: If a class has no image.
     """
-    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
-    if missing:
+    counts = np.bincount(labels, minlength=classes)[:classes]
+    if missing := np.flatnonzero(counts == 0).tolist():
         raise ValueError(f"There are no training images of the classes {missing[:5]} of {classes}.")
-    by_class = np.argsort(labels, kind="stable")
-    starts, ends = (np.searchsorted(labels[by_class], np.arange(classes), side) for side in ("left", "right"))
-    of_class = [by_class[start:end] for start, end in zip(starts, ends, strict=True)]
-    choices = []
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        choices.append([rng.permutation(indices)[:shots].copy() for indices in of_class])
-    return choices
+    of_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts))[:classes]
+    generators = [np.random.default_rng(seed) for seed in seeds]
+    return [[rng.permutation(indices)[:shots].copy() for indices in of_class] for rng in generators]
 
 
 def few_shot_probe(
@@ -204,7 +199,7 @@ class RidgePath:
             self._left, self._right = inputs.T @ basis, basis.T @ targets
 
     def solve(self, penalty: float) -> np.ndarray:
-        """Returns the kernel `(features + 1, classes)` for one positive penalty. Its last row is for the bias feature."""
+        """Returns the kernel `(features + 1, classes)` for a positive penalty. Its last row is for the bias feature."""
         if not penalty > 0:
             raise ValueError(f"A penalty must be positive, but got {penalty!r}.")
         # Rounding can leave an eigenvalue of 0 slightly negative.

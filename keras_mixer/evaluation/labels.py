@@ -75,7 +75,7 @@ def real_label_sets(dataset: DatasetSpec, limit: int | None = None) -> list[np.n
 
     Args:
         dataset: The dataset that `real_dataset` returns.
-        limit: Reads the labels of only the first so many images; None reads all.
+        limit: Number of images to read labels of, from the start; None reads all.
 
     Returns:
         The right classes of each image, integers `(labels,)`, which may be empty.

@@ -25,7 +25,7 @@ def labelled_batches(
         source: The labelled images.
         preprocessing: What the model expects.
         batch_size: Images of a batch.
-        limit: Reads only the first so many images; None reads all.
+        limit: Number of images to read, from the start; None reads all.
         corrupt_limit: Number of images that may be unreadable. They are left out, and a warning names them.
 
     Yields:
@@ -64,7 +64,7 @@ class EvaluationSplit:
         card: The model's card: preprocessing, class names and a split.
         dataset: A split to read instead of the card's.
         batch_size: Images of a batch.
-        limit: Reads only the first so many images; None reads all.
+        limit: Number of images to read, from the start; None reads all.
         corrupt_limit: Number of images that may be unreadable. They are left out.
         subset: Whether the source may have only some of the model's classes.
 

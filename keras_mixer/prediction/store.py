@@ -108,12 +108,12 @@ class PredictionStore:
         return set(self.read(["path"]).column("path").to_pylist())
 
     def counts(self) -> tuple[int, int]:
-        """Returns the number of rows, and of those for images that could not be read."""
+        """Returns the number of rows, and the number of rows for images that could not be read."""
         errors = self.read(["error"]).column("error")
         return len(errors), len(errors) - errors.null_count
 
     def repeated(self) -> list[str]:
-        """Returns the names of images with more than one row, which runs that write at the same time can leave."""
+        """Returns the names of images that have more than one row, because two runs wrote at the same time."""
         counts = collections.Counter(self.read(["path"]).column("path").to_pylist())
         return [name for name, count in counts.items() if count > 1]
 

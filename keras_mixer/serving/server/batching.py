@@ -151,7 +151,7 @@ class Batcher:
         """Returns each task's outputs or its own error. Runs on a batch thread."""
         rows = sum(task.rows for task in batch)
         size = self._options.padded_size(rows)
-        self._metrics.batch(servable.name, rows)
+        self._metrics.batches.labels(servable.name).observe(rows)
         try:
             outputs = servable.run(signature.name, _gather([task.inputs for task in batch], size - rows))
         except RequestError as error:

@@ -1,4 +1,4 @@
-"""Which versions of which models answer. Folders are watched, and versions come and go without losing a request."""
+"""Decides which versions of a model answer: watches folders, and switches versions without losing a request."""
 
 import gc
 import logging
@@ -19,7 +19,7 @@ _log = logging.getLogger("keras_mixer.serving")
 
 @dataclass
 class _Version:
-    """The life of a version: LOADING, AVAILABLE, UNLOADING, END. A failed load ends with its error."""
+    """A version, whose state is LOADING, AVAILABLE, UNLOADING or END. After a failed load it is END with an error."""
 
     stamp: frozenset  # the version's files; after a failed load, it is loaded again once they change
     state: str = "LOADING"
@@ -72,8 +72,8 @@ class ModelManager:
             for label, number in config.labels.items():
                 if number not in model.available():
                     raise ValueError(
-                        f"The label {label!r} names version {number} of {config.name}, which is not served. The versions "
-                        f"served are {model.available()}."
+                        f"The label {label!r} names version {number} of {config.name}, which is not served. "
+                        f"The versions served are {model.available()}."
                     )
 
     def poll(self, configs: Iterable[ModelConfig] = ()) -> None:
@@ -134,7 +134,7 @@ class ModelManager:
         _log.info("Version %d of %s: %s", number, model.config.name, state)
 
     def _let_go(self, model: _Model, found: dict[int, Path]) -> None:
-        """Ends versions whose last request is answered, and forgets ended ones whose folder is gone."""
+        """Ends versions whose last request is answered, and forgets ended versions whose folder is gone."""
         freed = False
         with self._lock:
             for number, version in list(model.versions.items()):
@@ -147,7 +147,7 @@ class ModelManager:
 
     @contextmanager
     def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Servable]:
-        """Gives the version that is asked for, or the highest, and keeps it loaded until the block ends."""
+        """Gives the version that is asked for, by default the highest, and keeps it loaded until the block ends."""
         with self._lock:
             entry = self._find(name, version, label)
             entry.users += 1
@@ -218,6 +218,6 @@ def _stamp_of(folder: Path) -> frozenset:
 def _wanted_of(config: ModelConfig, found: dict[int, Path]) -> list[int]:
     """Returns the versions that the policy serves and those that have a label, the highest first."""
     numbers = sorted(found, reverse=True)
-    policy = {"latest": numbers[:1], "all": numbers}.get(config.versions) if isinstance(config.versions, str) else None
-    served = set(config.versions if policy is None else policy) | set(config.labels.values())
+    policies: dict = {"latest": numbers[:1], "all": numbers}
+    served = {*policies.get(config.versions, config.versions), *config.labels.values()}
     return [number for number in numbers if number in served]

@@ -19,10 +19,10 @@ class Metrics:
         require("prometheus_client", extra="serve", purpose="The server")
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
 
         def metric(kind, name: str, help_text: str, labels: Sequence[str] = (), **options):
-            return kind(name, help_text, labels, registry=self._registry, **options)
+            return kind(name, help_text, labels, registry=self.registry, **options)
 
         self._requests = metric(
             Counter, f"{_TF}:request_count", "Requests by model and status.", ["model_name", "status"]
@@ -34,7 +34,7 @@ class Metrics:
             ["model_name", "API", "entrypoint"],
             buckets=_MICROSECONDS,
         )
-        self._batches = metric(
+        self.batches = metric(
             Histogram,
             f"{_TF}:batching_session:processed_batch_size",
             "Rows of the batches that ran, without padding.",
@@ -50,14 +50,10 @@ class Metrics:
         self.in_flight = metric(Gauge, "keras_mixer_serving_in_flight", "Predict requests that are not answered yet.")
 
     def request(self, model: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Records one predict request. `model` is empty if it is not served, so that clients cannot add names."""
+        """Records one predict request. `model` is empty if this server lacks it, so that clients cannot add names."""
         self._requests.labels(model, status).inc()
         if status == "OK":
             self._latency.labels(model, "predict", entrypoint).observe(seconds * 1e6)
-
-    def batch(self, model: str, rows: int) -> None:
-        """Records one batch."""
-        self._batches.labels(model).observe(rows)
 
     def version(self, model: str, version: int, available: bool) -> None:
         """Records that a version begins to answer requests, or stops."""
@@ -65,9 +61,3 @@ class Metrics:
             self._versions.labels(model, str(version)).set(1)
         else:
             self._versions.remove(model, str(version))
-
-    def exposition(self) -> bytes:
-        """Returns the text that Prometheus reads."""
-        from prometheus_client import generate_latest
-
-        return generate_latest(self._registry)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 import orjson
 from aiohttp import web
+from prometheus_client import generate_latest
 
 from keras_mixer import wire
 from keras_mixer.serving.errors import RequestError, invalid
@@ -48,7 +49,7 @@ class RestHandler:
                 raise RequestError("UNIMPLEMENTED", f"This server answers :predict, not :{match['method']}.")
             return await self._predict(_model_spec(match), await self._body(request))
         if request.method == "GET" and path == wire.METRICS_PATH:
-            return web.Response(body=self._service.metrics.exposition(), content_type="text/plain")
+            return web.Response(body=generate_latest(self._service.metrics.registry), content_type="text/plain")
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
@@ -104,12 +105,12 @@ class RestHandler:
                     "state": state,
                     "status": {"error_code": "UNKNOWN" if error else "OK", "error_message": error},
                 }
-                for number, state, error in self._service.manager.status(spec.name, spec.version, spec.label)
+                for number, state, error in self._service.manager.status(*spec)
             ]
         }
 
     def _metadata(self, spec: ModelSpec) -> dict:
-        with self._service.manager.use(spec.name, spec.version, spec.label) as servable:
+        with self._service.manager.use(*spec) as servable:
             return wire.metadata(servable.name, servable.version, servable.signature_defs)
 
 

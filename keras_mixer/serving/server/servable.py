@@ -87,7 +87,7 @@ def check_image(data: bytes, max_pixels: int) -> int:
 
 
 class Servable:
-    """A loaded version. Raises a ValueError if TensorFlow cannot load the SavedModel, or it has no signatures."""
+    """A loaded version. Raises a ValueError if the SavedModel cannot be loaded, or has no signatures."""
 
     def __init__(self, name: str, version: int, path: Path):
         import tensorflow as tf
@@ -148,14 +148,14 @@ def _specs(specs: Mapping) -> dict[str, TensorSpec]:
 
 
 def _message(error: Exception) -> str:
-    """Returns TensorFlow's own words, which stand between a listing of the call stack and one of the graph's nodes."""
+    """Returns TensorFlow's own message, without the call stack before it and the graph's nodes after it."""
     text = getattr(error, "message", None) or str(error)
     lines = [line.strip() for line in text.split("[[{{node")[0].split(" [Op:")[0].splitlines() if line.strip()]
     return re.sub(r"^\(\d+\) [A-Z_]+:\s*", "", lines[-1]) if lines else type(error).__name__
 
 
 def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
-    """Runs a version's recorded warm-up requests, or blank ones if it has none, because its first runs are slow.
+    """Runs a version's recorded warm-up requests, or blank requests if it has none, because its first runs are slow.
 
     Returns:
         The number of requests that ran.

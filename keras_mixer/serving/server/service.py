@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from keras_mixer.serving.server.servable import Signature
 _INLINE_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """The model that a request names: its highest version, unless a version or a label is given."""
 
     name: str
@@ -33,7 +32,7 @@ class PredictService:
     def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
         self.manager, self.metrics, self.limits = manager, metrics, limits
         self._batcher = batcher
-        # Large bodies are read one at a time, because JSON takes many times its size in memory.
+        # Large bodies are read one at a time, because reading JSON takes many times its size in memory.
         self._reading = asyncio.Lock()
 
     async def predict(
@@ -68,10 +67,7 @@ class PredictService:
             return inputs
 
         try:
-            with (
-                self.metrics.in_flight.track_inprogress(),
-                self.manager.use(spec.name, spec.version, spec.label) as servable,
-            ):
+            with self.metrics.in_flight.track_inprogress(), self.manager.use(*spec) as servable:
                 signature = servable.signature(signature_name, missing=missing)
                 inputs = await self.offload(size, checked, signature)
                 outputs = await self._batcher.run(servable, signature, inputs)
@@ -85,7 +81,7 @@ class PredictService:
             self.metrics.request(known, entrypoint, status, time.perf_counter() - start)
 
     async def offload(self, size: int, function: Callable, *arguments):
-        """Calls `function`, on a thread when `size` bytes would hold up the event loop."""
+        """Calls `function`, on a thread if reading `size` bytes would hold up the event loop."""
         if size < _INLINE_BYTES:
             return function(*arguments)
         async with self._reading:
