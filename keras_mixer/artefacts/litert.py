@@ -49,8 +49,8 @@ def export_litert(
         precision: "float32", "float16", "dynamic_int8" or "int8".
         samples: For "int8", batches of preprocessed images `(n, height, width, channels)` that look like what the model
             will see. One or two hundred images are enough.
-        batch_size: Images of one call. None takes any number, but makes the graph of a trained model slower: it adds
-            reshapes and splits up LayerNorm.
+        batch_size: Images of one call. None takes any number, but adds reshapes to the graph and splits up the
+            LayerNorm of a trained model.
 
     Returns:
         The path.
@@ -68,7 +68,7 @@ def export_litert(
     check_suffix(path, ".tflite")
     images = [image[None] for batch in samples or () for image in np.asarray(batch, np.float32)]
     if precision == "int8" and not images:
-        raise ValueError("Precision int8 needs `samples`: preprocessed images from which to take activation scales.")
+        raise ValueError("Precision int8 needs `samples`: preprocessed images to measure the scales of activations on.")
     require("tensorflow", extra="tensorflow", purpose="Writing a LiteRT file")
     with tempfile.TemporaryDirectory() as folder:
         content = _converted(_converter(in_float32(on_one_tensor(model)), batch_size, folder), precision, images)

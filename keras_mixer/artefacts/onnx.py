@@ -1,4 +1,4 @@
-"""ONNX files, and the check that a file which one of Keras's exporters wrote computes what the model does."""
+"""ONNX files, and a check that the file of a Keras exporter computes the same as the model."""
 
 import os
 import pathlib

@@ -67,7 +67,8 @@ def find(path: str | os.PathLike) -> tuple[Format, pathlib.Path]:
     """Finds the model at a path.
 
     Returns:
-        Its format, and its own file or folder: the newest version in a folder of them, `model.keras` in a run folder.
+        The model's format, and its own file or folder: `model.keras` in a run folder, the newest version in a folder of
+        versions.
 
     Raises:
         ValueError: If there is no model at `path`.
@@ -109,7 +110,7 @@ def _card(form: Format, path: pathlib.Path) -> ModelCard:
         raise ValueError(f"{path} has no card: expected {file}, as training and `keras-mixer export` write it.")
     card, beside = ModelCard.load(file), path.parent / CARD_FILE
     if form is SAVED_MODEL and beside.is_file():
-        # Where the model was exported, the card beside its versions also knows the folder of its dataset.
+        # The card beside the versions also knows the folder of the dataset.
         whole = ModelCard.load(beside)
         return whole if whole.for_others() == card else card
     return card

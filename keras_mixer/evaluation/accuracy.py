@@ -115,7 +115,7 @@ def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str)
 
 
 class _Tally:
-    """What one classifier did on the images so far."""
+    """The results of one classifier on the images so far."""
 
     def __init__(self, classes: int):
         self._classes = classes

@@ -101,10 +101,11 @@ def choose_shots(labels: np.ndarray, classes: int, shots: int, seeds: Sequence[i
     Raises:
         ValueError: If a class has no image.
     """
-    counts = np.bincount(labels, minlength=classes)[:classes]
-    if missing := np.flatnonzero(counts == 0).tolist():
+    by_class = np.argsort(labels, kind="stable")
+    edges = np.searchsorted(labels[by_class], np.arange(classes + 1))
+    of_class = np.split(by_class, edges)[1:-1]  # labels outside 0 to classes - 1 do not count
+    if missing := [number for number, indices in enumerate(of_class) if not len(indices)]:
         raise ValueError(f"There are no training images of the classes {missing[:5]} of {classes}.")
-    of_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts))[:classes]
     generators = [np.random.default_rng(seed) for seed in seeds]
     return [[rng.permutation(indices)[:shots].copy() for indices in of_class] for rng in generators]
 

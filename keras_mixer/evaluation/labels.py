@@ -75,7 +75,7 @@ def real_label_sets(dataset: DatasetSpec, limit: int | None = None) -> list[np.n
 
     Args:
         dataset: The dataset that `real_dataset` returns.
-        limit: Number of images to read labels of, from the start; None reads all.
+        limit: Number of images whose labels are read, from the start; None reads all.
 
     Returns:
         The right classes of each image, integers `(labels,)`, which may be empty.

@@ -74,7 +74,7 @@ def measure_throughput(
     Args:
         model: Maps images of a static size to scores.
         batch_sizes: Rising numbers of images.
-        repetitions: Timed calls at each size, after one to warm up.
+        repetitions: Timed calls at each size, after one call to warm up.
         max_seconds: Longest acceptable call.
         jit_compile: Whether XLA compiles the model; None compiles it on an accelerator only.
         clock: Returns seconds.
@@ -121,7 +121,7 @@ class Latency:
 
     Attributes:
         milliseconds: Time of one call.
-        images_per_second: Rate of a caller that calls again at once.
+        images_per_second: Rate of repeated calls.
         batch_size: Images of one call.
     """
 
@@ -138,7 +138,7 @@ def measure_latency(
     Args:
         predictors: Classifiers by name.
         images: Preprocessed images `(batch_size, height, width, channels)`.
-        repetitions: Calls of each classifier, after one to warm up.
+        repetitions: Timed calls of each classifier, after one call to warm up.
 
     Returns:
         The median times by name.
@@ -261,7 +261,7 @@ def _of_host(root: pathlib.Path) -> float:
 
 
 def _of_control_groups(root: pathlib.Path) -> Iterator[float]:
-    """Yields what each limit leaves, of the process's group and of the groups that hold it."""
+    """Yields the memory that the limits of the process's group, and of the groups above it, each leave."""
     yield float("inf")
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -269,7 +269,7 @@ def _of_control_groups(root: pathlib.Path) -> Iterator[float]:
             continue
         mount, limit, used, cache = _CONTROL_GROUPS[controllers]
         top = root / "sys/fs/cgroup" / mount
-        # In a container the path may be the host's, and only the mount itself is there.
+        # In a container the path may be the host's. Then only the mount itself exists.
         for group in (top / path.lstrip("/"), *(top / parent for parent in pathlib.PurePath(path.lstrip("/")).parents)):
             bytes_of = [_text(group / name).strip() for name in (limit, used)]
             if all(text.isdecimal() for text in bytes_of):  # the limit may be "max"

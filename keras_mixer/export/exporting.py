@@ -1,4 +1,4 @@
-"""One call from a trained model to files for a server, a phone or another runtime, with a report of what each costs."""
+"""Exports a trained model to files for servers, phones and other runtimes, and reports what each file costs."""
 
 import dataclasses
 import os

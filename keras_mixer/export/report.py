@@ -33,7 +33,7 @@ class Row:
         milliseconds: Median time of one image; None if it was not run.
         images_per_second: The same as a rate; None if it was not run.
         top1: Share of the split's images whose label has the highest score; None if accuracy was not measured.
-        top5: Share whose label is among the five highest; None likewise.
+        top5: Share whose label is among the five highest scores; None if accuracy was not measured.
         agreement: Share with the same best class as the Keras model.
         largest_score_difference: Largest difference from the Keras model's scores, over the images to which both give
             finite scores; None if there are no such images.
@@ -72,7 +72,7 @@ class Report:
     Attributes:
         model: Name of the model.
         dataset: Name of the dataset that it was measured on; None for random images, which have no accuracy.
-        split: Its split; None likewise.
+        split: The dataset's split; None for random images.
         examples: Number of images measured.
         machine: Processor type and versions of the runtimes.
         rows: The Keras model, then each artefact.

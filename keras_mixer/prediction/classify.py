@@ -1,4 +1,4 @@
-"""From shards of encoded images to predictions, in memory or in a store: read ahead, decoded in parallel, batched."""
+"""Classifies the images of shards, in memory or into a store. Images are read ahead and decoded in parallel."""
 
 import collections
 import concurrent.futures
@@ -57,7 +57,7 @@ def classify(
 
     Raises:
         OSError: If a parquet file cannot be read any more.
-        ValueError: If it is damaged.
+        ValueError: If a parquet file is damaged.
         ImportError: If TensorFlow is not installed. It decodes the images.
 
     Example:
@@ -87,7 +87,7 @@ def classify(
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """How images become rows of a store.
+    """Where predictions go, and how they are made.
 
     Attributes:
         store: Where the predictions go.
@@ -121,7 +121,7 @@ def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Se
     """Classifies the images of shards on this machine, and writes a part whenever it is full or its shard ends.
 
     Args:
-        job: Where the predictions go, and how they are made.
+        job: The store, and how its rows are made.
         predictor: The classifier.
         card: Its class names and preprocessing.
         shards: The images.
@@ -154,7 +154,7 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
     """Returns indices and scores `(n, top)` of the best classes. The lower index comes first among equal scores."""
     if not readable.any():
         return np.zeros((len(images), top), np.int32), np.zeros((len(images), top), np.float32)
-    # A batch of another size would be compiled anew.
+    # The model would be compiled again for a batch of another size.
     filled = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.float32)])
     scores = np.asarray(predictor.scores(filled))[: len(images)]
     classes = np.argsort(-scores, axis=1, kind="stable")[:, :top]
@@ -173,7 +173,7 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
     def examples():
         try:
             yield from _read_ahead(shards, window=2 * batch_size)
-        except Exception as error:  # TensorFlow would hand on only its text
+        except Exception as error:  # TensorFlow passes on only its text
             failures.append(error)
             raise
 
@@ -193,7 +193,7 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
 
 
 def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, str]]:
-    """Yields the bytes of each image, or its error, while up to `window` images are being read or waiting."""
+    """Yields each image's bytes and error, one of them empty, and reads up to `window` images ahead."""
 
     def read(name, reading) -> tuple[bytes, str]:
         try:

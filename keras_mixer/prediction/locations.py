@@ -51,7 +51,7 @@ class Location:
 
     def read(self) -> bytes:
         """Reads all bytes of a file."""
-        if self.filesystem.type_name == "local":  # Arrow's own errors are longer, and it does not read a pipe
+        if self.filesystem.type_name == "local":  # Arrow does not read pipes, and its errors are longer
             with open(self.path, "rb") as file:
                 return file.read()
         with self.filesystem.open_input_stream(self.path) as stream:
@@ -77,8 +77,8 @@ class Location:
         """Lists the files in a folder, in the order of their paths.
 
         Args:
-            recursive: Whether to look into the folders in it.
-            hidden: Whether to list files whose name, or whose folder's name, starts with a dot.
+            recursive: Whether to list the files of subfolders too.
+            hidden: Whether to list files if their name, or a subfolder's name, starts with a dot.
             folders: Whether to list folders too.
 
         Raises:

@@ -13,7 +13,7 @@ from keras_mixer.extras import require
 from keras_mixer.prediction.classify import Job, Part, predict_to_store
 from keras_mixer.prediction.shards import Shard, divided
 
-_PARTS_PER_SHARD = 8  # more parts of one shard keep a worker's pipeline filled longer
+_PARTS_PER_SHARD = 8  # at most; a worker's pipeline runs empty between shards
 _SHARDS_PER_WORKER = 4  # so that no worker waits long for the last one
 _RETRIES = 3  # of a shard whose worker died; a shard that kills every worker then ends the run
 _RESTARTS = 100  # of a worker, because machines come and go; a worker that can never start then ends the run
@@ -43,12 +43,12 @@ def predict_on_ray(
     workers need keras_mixer with its extra `ray`, and access to the images and the store.
 
     Args:
-        job: Where the predictions go, and how they are made.
+        job: The store, and how its rows are made.
         model: The model's files, as `packed` returns them.
         shards: The images.
         workers: Number and size of the workers.
-        address: The cluster; None for the one in RAY_ADDRESS, or else one that is started on this machine. A process
-            that is connected already stays with its cluster.
+        address: The cluster's address. None takes it from RAY_ADDRESS, or else starts a cluster on this machine. A
+            process that is already connected keeps its cluster.
 
     Yields:
         Each part, once it is written.
@@ -70,7 +70,9 @@ def predict_on_ray(
         total = sum(len(shard.names) for shard in shards)
         share = -(-total // (count * _SHARDS_PER_WORKER * job.part_size))
         pieces = divided(shards, job.part_size * min(max(share, 1), _PARTS_PER_SHARD))
-        _quiet(ray)
+        # The caller shows progress and reports errors. Ray's own notices stay in its logs.
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         files = ray.put(dict(model))
         items = [{"shard": pickle.dumps(piece)} for piece in pieces]
         with warnings.catch_warnings():
@@ -112,7 +114,7 @@ class _Worker:
 
         threads = max(1, int(cpus))  # so that several workers of a machine do not compete
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise the first worker on it takes all its memory
+        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise its first worker takes all its memory
             tf.config.experimental.set_memory_growth(gpu, True)
         self._job, self._failure = job, None
         try:
@@ -145,12 +147,6 @@ def _connected(ray, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _quiet(ray) -> None:
-    """Leaves the terminal to the caller's progress bar. Ray keeps its own notices in the logs of the session."""
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and reported by the caller
 
 
 def _worker_count(nodes: Sequence[dict], workers: RayWorkers) -> int:

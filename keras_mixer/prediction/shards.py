@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 PARQUET_SUFFIX = ".parquet"
-ROW_NUMBERS = "none"  # in place of a column's name
+ROW_NUMBERS = "none"  # the `id_column` that numbers the rows
 _ROWS_AT_A_TIME = 64  # rows of a row group that are in memory together, encoded
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class ParquetShard:
         location: The parquet file.
         row_group: Number of the row group.
         rows: Numbers of the rows in it, in rising order.
-        column: The column of encoded images. Dots lead into its fields.
+        column: The column of encoded images, such as "image.bytes" for a field of a record.
         names: Names of the images.
     """
 
@@ -158,8 +158,8 @@ def find_images(
     Args:
         patterns: Paths, URIs or globs of image files, of parquet files, and of folders that hold either at any depth. A
             file that is named itself may have any suffix.
-        image_column: Column of encoded images in parquet files, with dots into its fields; None for the only column of
-            bytes.
+        image_column: Column of encoded images in parquet files, such as "image.bytes" for a field of a record; None for
+            the only column of bytes.
         id_column: Column of unique names in parquet files. None takes the column `path` or `id`. If there is neither,
             an image is named by its file and row, as "none" always does.
         leave_out: A folder whose files are left out.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MANIFEST = "_manifest.json"
 _TABLES = "tables"  # in the manifest, beside what made the predictions
 _PART, _SUFFIX = "part-", ".parquet"
-# The names that Location.write leaves when it is killed. Other writers have partial files too.
+# The names of the files that `Location.write` leaves when its process is killed. Other writers leave other names.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
 
 
@@ -70,13 +70,13 @@ class PredictionStore:
             manifest.write(_as_json(made_by))
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
-        """Notes the tables of a run in an open store, because two tables may use the same names.
+        """Records the parquet files of a run in an open store, because two files may use the same names for images.
 
         Args:
-            tables: The names of the images of each table.
+            tables: The names of the images of each file, as `names_by_table` returns them.
 
         Raises:
-            ValueError: If a table is new, and an image in it has a name that is done.
+            ValueError: If a file is new, but one of its names is already done.
         """
         manifest = self.location / MANIFEST
         values = _read_manifest(manifest)

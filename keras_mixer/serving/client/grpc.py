@@ -11,7 +11,7 @@ from keras_mixer.serving.errors import ServingError
 
 
 class GrpcTransport:
-    """One model behind a gRPC address. A call has one time-out with all its retries, at most 4 by gRPC's own limit."""
+    """One model behind a gRPC address. The time-out of a call covers its retries. gRPC allows at most 4."""
 
     def __init__(
         self, target: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int
@@ -46,7 +46,7 @@ class GrpcTransport:
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
     def status(self, timeout: float | None = None) -> list[dict]:
-        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
+        """Returns each version's number, state and error, within at most `timeout` seconds."""
         from tensorflow_serving.apis import get_model_status_pb2
 
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
@@ -84,7 +84,11 @@ class GrpcTransport:
 
 
 def _options(retries: int) -> list[tuple[str, int | str]]:
-    options = {"max_send_message_length": -1, "max_receive_message_length": -1, "enable_retries": int(retries > 0)}
+    options: dict[str, int | str] = {
+        "max_send_message_length": -1,
+        "max_receive_message_length": -1,
+        "enable_retries": int(retries > 0),
+    }
     if retries:
         policy = {
             "maxAttempts": min(retries + 1, 5),

@@ -59,7 +59,7 @@ class RestTransport:
         return self._call("POST", ":predict", body)["outputs"]
 
     def status(self, timeout: float | None = None) -> list[dict]:
-        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
+        """Returns each version's number, state and error, within at most `timeout` seconds."""
         return [
             {
                 "version": int(row["version"]),

@@ -64,16 +64,15 @@ class Batcher:
         rows = len(next(iter(inputs.values())))
         size = self._options.max_batch_size
         if rows <= size:
-            return await self._enqueue(loop, servable, signature, inputs, rows)
-        parts = []
-        for start in range(0, rows, size):
-            part = {name: array[start : start + size] for name, array in inputs.items()}
-            parts.append(self._enqueue(loop, servable, signature, part, min(size, rows - start)))
-        outputs = await asyncio.gather(*parts)
+            return await self._enqueue(loop, servable, signature, inputs)
+        parts = [
+            {name: array[start : start + size] for name, array in inputs.items()} for start in range(0, rows, size)
+        ]
+        outputs = await asyncio.gather(*(self._enqueue(loop, servable, signature, part) for part in parts))
         return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
 
-    def _enqueue(self, loop, servable, signature, inputs, rows) -> asyncio.Future:
-        options = self._options
+    def _enqueue(self, loop, servable, signature, inputs) -> asyncio.Future:
+        options, rows = self._options, len(next(iter(inputs.values())))
         # Inner axes may be open too, and only arrays of one shape can be concatenated.
         key = (id(servable), signature.name, *(array.shape[1:] for _, array in sorted(inputs.items())))
         queue = self._queues.setdefault(key, _Queue(servable, signature))
@@ -87,7 +86,7 @@ class Batcher:
         self._in_progress += rows
         self._recent_peak = max(self._recent_peak, self._in_progress)
         if queue.rows >= self._enough:
-            loop.call_soon(self._dispatch, loop)  # what arrived together is enqueued first
+            loop.call_soon(self._dispatch, loop)  # after all requests that arrived together
         elif len(queue.tasks) == 1:
             loop.call_later(wait, self._dispatch, loop)
         return result
@@ -99,7 +98,7 @@ class Batcher:
 
     def _dispatch(self, loop) -> None:
         """Starts the batches that are due, the longest waiting first, while threads are free."""
-        # A timer may fire within the clock's resolution before the time that it was set for.
+        # A timer may fire slightly before its time, within the clock's resolution.
         now = loop.time() + 1e-3
         while self._free:
             due = [

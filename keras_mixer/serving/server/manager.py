@@ -51,12 +51,7 @@ class ModelManager:
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Loads every model for the first time.
-
-        Raises:
-            FileNotFoundError: If a base path does not exist, or has no versions.
-            ValueError: If no version of a model can be loaded, or a label names one that is not served.
-        """
+        """Loads every model for the first time. Raises an OSError or a ValueError if one of them cannot be served."""
         for model in self._models.values():
             config = model.config
             if not config.base_path.is_dir():
@@ -79,9 +74,8 @@ class ModelManager:
     def poll(self, configs: Iterable[ModelConfig] = ()) -> None:
         """Looks at every folder once: loads what is new, then unloads what is no longer wanted.
 
-        Args:
-            configs: New settings of models that are served, known by their names. They take over once all the versions
-                that they label are available. Settings of other models are ignored.
+        `configs` are new settings of served models, found by name. They apply once all versions that they label are
+        available. Settings of other models are ignored.
         """
         changed = {config.name: config for config in configs}
         for name, model in self._models.items():
@@ -96,7 +90,7 @@ class ModelManager:
                 if version is None or not version.error or version.stamp != stamp:
                     tried.append(number)
                     self._load(model, number, found[number], stamp)
-        if model.available():  # otherwise `load` raises the same
+        if model.available():  # otherwise `load` raises this error
             for number in tried:
                 if model.versions[number].error:
                     _log.error(_not_served(model, number))

@@ -162,14 +162,12 @@ def _read_columns(key: str, value, signature: Signature) -> dict[str, np.ndarray
     return {name: from_json(value, spec)}
 
 
-def _json(body: dict) -> web.Response:
-    return web.Response(body=json.dumps(body, indent=1).encode(), content_type="application/json")
+def _json(body: dict, status: int = 200) -> web.Response:
+    return web.Response(body=json.dumps(body, indent=1).encode(), content_type="application/json", status=status)
 
 
 def _error(error: RequestError) -> web.Response:
-    response = web.Response(
-        body=json.dumps({"error": error.message}).encode(), content_type="application/json", status=error.http_status
-    )
+    response = _json({"error": error.message}, error.http_status)
     if error.http_status in (408, 413):  # do not wait for the rest of the body
         response.force_close()
     return response

@@ -115,11 +115,7 @@ class Servable:
         return self.signatures[name]
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature on arrays that its `check` has passed.
-
-        Raises:
-            RequestError: If the model fails on them, for example on an image file that is damaged after its header.
-        """
+        """Runs a signature on checked arrays. Raises a RequestError if the model fails, such as on a damaged image."""
         import tensorflow as tf
 
         tensors = {
@@ -157,11 +153,7 @@ def _message(error: Exception) -> str:
 def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
     """Runs a version's recorded warm-up requests, or blank requests if it has none, because its first runs are slow.
 
-    Returns:
-        The number of requests that ran.
-
-    Raises:
-        ValueError: If a recorded request fails, or the records cannot be read.
+    Returns the number of requests. Raises a ValueError if a recorded request cannot be read, or fails.
     """
     records = servable.path / wire.WARM_UP_FILE
     if records.is_file():

@@ -27,7 +27,7 @@ class ModelSpec(NamedTuple):
 
 
 class PredictService:
-    """What REST and gRPC both call. It belongs to one event loop."""
+    """The prediction service behind REST and gRPC. It belongs to one event loop."""
 
     def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
         self.manager, self.metrics, self.limits = manager, metrics, limits
@@ -44,17 +44,10 @@ class PredictService:
         size: int,
         entrypoint: str,
     ) -> tuple[int, Signature, dict[str, np.ndarray]]:
-        """Answers one request of `size` bytes.
+        """Answers one request of `size` bytes, whose inputs `read` returns for a signature.
 
-        Args:
-            spec: The model.
-            signature_name: Empty for the default signature.
-            read: Returns the request's inputs, given the signature.
-            size: The number of the request's bytes.
-            entrypoint: "REST" or "GRPC".
-
-        Returns:
-            The version that answered, the signature, and its outputs.
+        An empty `signature_name` stands for the default signature. `entrypoint` is "REST" or "GRPC". Returns the
+        version that answered, the signature, and its outputs.
         """
         start = time.perf_counter()
         status = "INTERNAL"
