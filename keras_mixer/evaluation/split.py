@@ -32,7 +32,7 @@ def labelled_batches(
         Preprocessed images `(n, height, width, channels)` float32 and labels `(n,)`.
 
     Raises:
-        ValueError: If more images than that cannot be read; the message names them.
+        ValueError: If more than `corrupt_limit` images cannot be read; the message names them.
     """
     from keras_mixer.data import CorruptImages, evaluation_batches
     from keras_mixer.data.sources.base import warn_once

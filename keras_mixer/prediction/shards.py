@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Protocol
 
 from keras_mixer.images import IMAGE_SUFFIXES
@@ -22,11 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Shard(Protocol):
-    """Images that one worker takes at a time.
-
-    Attributes:
-        names: A unique name for each image.
-    """
+    """Images that one worker takes at a time, each with a unique name."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -40,12 +37,7 @@ class Shard(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class FileShard:
-    """Image files.
-
-    Attributes:
-        locations: The files.
-        names: Their names.
-    """
+    """Image files and their names."""
 
     locations: tuple[Location, ...]
     names: tuple[str, ...]
@@ -55,8 +47,8 @@ class FileShard:
             yield location.read
 
     def without(self, names):
-        kept = [index for index, name in enumerate(self.names) if name not in names]
-        return FileShard(tuple(self.locations[index] for index in kept), tuple(self.names[index] for index in kept))
+        kept = [name not in names for name in self.names]
+        return FileShard(tuple(compress(self.locations, kept)), tuple(compress(self.names, kept)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +85,8 @@ class ParquetShard:
             raise ValueError(f"{self.location.name} has fewer rows than when it was listed: run again.")
 
     def without(self, names):
-        kept = [index for index, name in enumerate(self.names) if name not in names]
-        rows, left = tuple(self.rows[index] for index in kept), tuple(self.names[index] for index in kept)
-        return dataclasses.replace(self, rows=rows, names=left)
+        kept = [name not in names for name in self.names]
+        return dataclasses.replace(self, rows=tuple(compress(self.rows, kept)), names=tuple(compress(self.names, kept)))
 
 
 @contextlib.contextmanager
@@ -183,7 +174,8 @@ def find_images(
         listed = [entry for place in expand(os.fspath(pattern)) for entry in _files_at(place)]
         if inside is not None:
             listed = [(file, wanted) for file, wanted in listed if not file.name.startswith(inside)]
-        found, others = ([file for file, wanted in listed if wanted == kind] for kind in (True, False))
+        found = [file for file, wanted in listed if wanted]
+        others = [file for file, wanted in listed if not wanted]
         if not found:
             kinds = ", ".join((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
             outside = "" if leave_out is None else f" outside {leave_out.name}"

@@ -88,9 +88,8 @@ class RestHandler:
 
         def read(signature: Signature) -> Mapping[str, np.ndarray]:
             # Taken out, so that the document does not stay in memory beside its arrays.
-            if rows:
-                return _read_columns("instances", _columns(document.pop("instances"), signature), signature)
-            return _read_columns("inputs", document.pop("inputs"), signature)
+            value = document.pop("instances" if rows else "inputs")
+            return _arrays(_columns(value, signature) if rows else value, signature)
 
         _, _, outputs = await self._service.predict(spec, signature_name, read, size=len(body), entrypoint="REST")
         size = sum(array.nbytes for array in outputs.values())
@@ -140,7 +139,7 @@ def _is_named(value) -> bool:
 
 
 def _columns(instances, signature: Signature):
-    """Turns rows into one list for each input, or leaves them as they are if they do not name their inputs."""
+    """Turns rows that name their inputs into one list for each input, and leaves other rows as they are."""
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' must be a list of one value or more.")
     if not any(map(_is_named, instances)):
@@ -151,15 +150,14 @@ def _columns(instances, signature: Signature):
     return {name: [instance[name] for instance in instances] for name in signature.inputs}
 
 
-def _read_columns(key: str, value, signature: Signature) -> dict[str, np.ndarray]:
-    if _is_named(value):
-        if value.keys() != signature.inputs.keys():
-            raise invalid(f"{key!r} must have the keys {sorted(signature.inputs)}, but has {sorted(value)[:20]}.")
-        return {name: from_json(value[name], spec) for name, spec in signature.inputs.items()}
-    if len(signature.inputs) != 1:
-        raise invalid(f"{key!r} must name the inputs {sorted(signature.inputs)}.")
-    ((name, spec),) = signature.inputs.items()
-    return {name: from_json(value, spec)}
+def _arrays(value, signature: Signature) -> dict[str, np.ndarray]:
+    """Reads an object with each input, or the value of the only input."""
+    if not _is_named(value):
+        if len(signature.inputs) != 1:
+            raise invalid(f"The request must name the inputs {sorted(signature.inputs)}.")
+        value = dict.fromkeys(signature.inputs, value)
+    signature.check_names(value)
+    return {name: from_json(value[name], spec) for name, spec in signature.inputs.items()}
 
 
 def _json(body: dict, status: int = 200) -> web.Response:

@@ -200,16 +200,12 @@ class Server:
 def _listen(host: str, port: int) -> socket.socket:
     """Returns a socket that listens on an address."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise OSError(f"The host {host!r} is not known: {error.strerror or error}.") from None
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()  # `::` then takes IPv4 too
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # Until a socket listens, another one can bind to the same address, so this one listens now.
-        listener.listen(_BACKLOG)
+        return socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        listener.close()
-        raise OSError(f"REST cannot listen on {host}:{port}: {error.strerror}. Choose another port or host.") from None
-    return listener
+        reason = os.strerror(error.errno)  # the error's own text repeats the address
+        raise OSError(f"REST cannot listen on {host}:{port}: {reason}. Choose another port or host.") from None
