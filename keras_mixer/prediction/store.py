@@ -55,14 +55,15 @@ class PredictionStore:
         manifest = self.location / MANIFEST
         known = manifest.exists()
         resumed = known and not restart
-        half_written = {name: file for name, file in self._files().items() if _HALF_WRITTEN.fullmatch(name)}
+        files = self._files()
+        half_written = [file for name, file in files.items() if _HALF_WRITTEN.fullmatch(name)]
         if resumed:
             before = _read_manifest(manifest)
             before.pop(_TABLES, None)
             _check_same(self.location.name, made_by, before)
-        elif not known and self._files().keys() != half_written.keys():
+        elif not known and len(files) > len(half_written):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
-        for file in half_written.values():  # a killed process left them
+        for file in half_written:  # a killed process left them
             file.delete()
         if not resumed:
             for part in self._parts():
