@@ -94,16 +94,15 @@ class Client:
             order = np.argsort(-scores, axis=-1, kind="stable")[:, :top]
             return [[(self._label(k), float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)]
 
-        def send(files: list) -> list[Prediction]:
-            inputs = {wire.IMAGE_BYTES: [_encoded(file) for file in files]}
+        predictions = []
+        for chunk in self._chunks(several):
+            inputs = {wire.IMAGE_BYTES: [_encoded(image) for image in chunk]}
             outputs = self._transport.predict(wire.BYTES_SIGNATURE, inputs)
             labels, scores = _named(outputs, wire.LABELS), _named(outputs, wire.SCORES)
-            return [
-                [(_text(label), float(score)) for label, score in zip(names[:top], values[:top], strict=True)]
-                for names, values in zip(labels, scores, strict=True)
-            ]
-
-        return [prediction for chunk in self._chunks(several) for prediction in send(chunk)]
+            for names, values in zip(labels, scores, strict=True):
+                best = zip(names[:top], values[:top], strict=True)
+                predictions.append([(_text(label), float(score)) for label, score in best])
+        return predictions
 
     def features(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
         """Returns the pre-logits of preprocessed float images, `(batch, channels)` float32."""

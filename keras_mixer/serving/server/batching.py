@@ -72,7 +72,8 @@ class Batcher:
         return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
 
     def _enqueue(self, loop, servable, signature, inputs) -> asyncio.Future:
-        options, rows = self._options, len(next(iter(inputs.values())))
+        options = self._options
+        rows = len(next(iter(inputs.values())))
         # Inner axes may be open too, and only arrays of one shape can be concatenated.
         key = (id(servable), signature.name, *(array.shape[1:] for _, array in sorted(inputs.items())))
         queue = self._queues.setdefault(key, _Queue(servable, signature))
@@ -140,9 +141,11 @@ class Batcher:
         if not work.cancelled():
             error = work.exception()
             for task, result in zip(batch, [error] * len(batch) if error else work.result(), strict=True):
-                if isinstance(result, BaseException) and not task.result.done():
+                if task.result.done():  # its caller has gone
+                    continue
+                if isinstance(result, BaseException):
                     task.result.set_exception(result)
-                elif not task.result.done():
+                else:
                     task.result.set_result(result)
         self._dispatch(loop)
 
