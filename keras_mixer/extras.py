@@ -1,4 +1,4 @@
-"""The one message for optional packages that are not installed."""
+"""Says what to install when an optional package is missing."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""Image files without a framework: which formats are read, how large an image is, and decoding by Pillow."""
+"""Image files without a framework: formats, sizes read from headers, and decoding with Pillow."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ def image_format(data: bytes) -> str | None:
 def declared_size(data: bytes) -> tuple[int, int]:
     """Reads an image's width and height from its header, without decoding it.
 
-    A GIF gives the size of its first frame, which is the only one that is decoded. Pillow gives the size of the canvas.
+    The size of a GIF is that of its first frame, because only this frame is decoded. Pillow reports the canvas instead.
 
     Args:
         data: The bytes of a JPEG, PNG or GIF file.
@@ -45,7 +45,7 @@ def declared_size(data: bytes) -> tuple[int, int]:
     if kind == "GIF":
         return _first_frame_size(data)
     require("PIL", command="pip install pillow", purpose="Reading images")
-    # `Image.open` would warn of large sizes by a limit of its own.
+    # `Image.open` would warn about large sizes, with a limit of its own.
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
@@ -83,7 +83,7 @@ def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.n
     Args:
         data: The bytes of a JPEG, PNG or GIF file.
         channels: 3 for RGB, 1 for grey.
-        max_pixels: The largest image that is decoded.
+        max_pixels: The most pixels (height x width) that are decoded.
 
     Returns:
         Pixels, uint8 `(height, width, channels)`.

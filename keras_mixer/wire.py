@@ -1,7 +1,8 @@
-"""What exporting and serving both say about TensorFlow Serving: names, ports, addresses and version folders."""
+"""The names, ports, addresses and version folders of TensorFlow Serving that exporting and serving share."""
 
 import pathlib
 import re
+from collections.abc import Mapping
 
 GRPC_PORT, REST_PORT = 8500, 8501
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -23,6 +24,22 @@ def model_path(name: str) -> str:
     return f"/v1/models/{name}"
 
 
+def metadata(name: str, version: int, signature_defs: Mapping) -> dict:
+    """Returns TF Serving's `/metadata` document of a model, given its SignatureDef protos by name."""
+    from google.protobuf import json_format
+
+    signatures = {
+        key: json_format.MessageToDict(
+            proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        for key, proto in signature_defs.items()
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": str(version)},
+        "metadata": {"signature_def": {"signature_def": signatures}},
+    }
+
+
 def check_model_name(name: str) -> str:
     """Returns `name` if it can be a folder, part of an address and a Kubernetes name.
 
@@ -38,7 +55,7 @@ def check_model_name(name: str) -> str:
 
 
 def numbered(base: pathlib.Path) -> dict[int, pathlib.Path]:
-    """Returns what has a version's name in a model's base folder, by number in rising order."""
+    """Returns the entries of a model's base folder that are named by a number, in rising order."""
     entries = {int(entry.name): entry for entry in base.iterdir() if entry.name.isascii() and entry.name.isdigit()}
     return dict(sorted(entries.items()))
 

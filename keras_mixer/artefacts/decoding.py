@@ -9,7 +9,7 @@ from keras_mixer.data.pixels import first_frame, is_gif
 from keras_mixer.images import MAX_PIXELS, PNG_START
 from keras_mixer.preprocessing import Preprocessing
 
-# Images of a batch that are decoded at once: TensorFlow's own ten could hold ten of the largest in memory.
+# Images of a batch that are decoded at once. TensorFlow's default of ten could hold ten of the largest in memory.
 DECODED_AT_ONCE = 4
 
 _JPEG_START = b"\xff\xd8\xff"
@@ -46,7 +46,7 @@ def decode_batch(image_bytes: tf.Tensor, preprocessing: Preprocessing) -> tf.Ten
 
 
 def _complaints(index: tf.Tensor, encoded: tf.Tensor) -> list[tf.Operation]:
-    """Checks that fail before the decoder does, because the decoder's errors do not say which image is at fault."""
+    """Returns checks that fail before the decoder does, because its errors do not say which image is at fault."""
     is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG_START)) == _JPEG_START
     is_png = tf.strings.substr(encoded, 0, len(PNG_START)) == PNG_START
     length = tf.strings.length(encoded)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer.artefacts.predictor import Scores, in_batches, in_float32, on_one_tensor
-from keras_mixer.artefacts.record import FLOAT_LIMIT, Format
+from keras_mixer.artefacts.record import FLOAT_LIMIT, Format, check_suffix
 from keras_mixer.extras import require
 from keras_mixer.files import written_whole
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 
 # These stay in float32 when everything else is int8. LiteRT's CPU kernels run products, transposes and reshapes in
-# int8, but have no fast int8 form of the steps of a LayerNorm or of GELU: in int8 these run on slow reference kernels
-# between QUANTIZE and DEQUANTIZE pairs, and the variance of a token does not fit in 8 bits. In float32 they are quicker
-# and exact, and cost one conversion on each side of a product.
+# int8, but have no fast int8 form of GELU or of the steps of a LayerNorm, and the variance of a token does not fit in 8
+# bits. In float32 these operations are quicker and exact, and cost one conversion on each side of a product.
 FLOAT_OPERATIONS = (
     *("ADD", "DIV", "MEAN", "MUL", "NEG", "POW", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "SUM"),
     *("GELU", "LOGISTIC", "SOFTMAX", "TANH"),
@@ -50,8 +49,8 @@ def export_litert(
         precision: "float32", "float16", "dynamic_int8" or "int8".
         samples: For "int8", batches of preprocessed images `(n, height, width, channels)` that look like what the model
             will see. One or two hundred images are enough.
-        batch_size: Images of one call. None takes any number, but adds reshapes and splits up the LayerNorm of a
-            trained model.
+        batch_size: Images of one call. None takes any number, but adds reshapes to the graph and splits up the
+            LayerNorm of a trained model.
 
     Returns:
         The path.
@@ -66,15 +65,13 @@ def export_litert(
     path = pathlib.Path(path)
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is one of {', '.join(PRECISIONS)}, but got {precision!r}.")
-    if path.suffix != ".tflite":
-        raise ValueError(f"A LiteRT file's name ends in .tflite, but got {path.name!r}.")
+    check_suffix(path, ".tflite")
     images = [image[None] for batch in samples or () for image in np.asarray(batch, np.float32)]
     if precision == "int8" and not images:
-        raise ValueError("Precision int8 needs `samples`: preprocessed images from which to take activation scales.")
+        raise ValueError("Precision int8 needs `samples`: preprocessed images to measure the scales of activations on.")
     require("tensorflow", extra="tensorflow", purpose="Writing a LiteRT file")
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(in_float32(on_one_tensor(model)), batch_size, folder)
-        content = _int8(converter, images) if precision == "int8" else _float_or_dynamic(converter, precision)
+        content = _converted(_converter(in_float32(on_one_tensor(model)), batch_size, folder), precision, images)
     with written_whole(path) as partial:
         partial.write_bytes(content)
     return path
@@ -84,32 +81,27 @@ def _converter(model: "keras.Model", batch_size: int | None, folder: str):
     import keras
     import tensorflow as tf
 
-    # By way of a SavedModel, because a converter made from concrete functions silently reads Keras's variables as NaN.
+    # A converter made from concrete functions silently reads Keras's variables as NaN, so a SavedModel comes between.
     archive = keras.export.ExportArchive()
     archive.track(model)
     images = keras.InputSpec(shape=(batch_size, *model.input_shape[1:]), dtype="float32", name="images")
     archive.add_endpoint("serve", lambda images: model(images, training=False), input_signature=[images])
     archive.write_out(folder, verbose=False)
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-    # Built-in operations alone: one that needs TensorFlow's own kernels fails here and not on the device.
+    # An operation that needs TensorFlow's own kernels then fails here and not on the device.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter
 
 
-def _float_or_dynamic(converter, precision: str) -> bytes:
+def _converted(converter, precision: str, images: list[np.ndarray]) -> bytes:
     import tensorflow as tf
 
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
-
-
-def _int8(converter, images: list[np.ndarray]) -> bytes:
-    import tensorflow as tf
-
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision != "int8":
+        return converter.convert()
     converter.representative_dataset = lambda: ([image] for image in images)
     # The converter cannot leave out operations; TensorFlow Lite's debugger of quantized models can.
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPERATIONS))
@@ -145,6 +137,7 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
 
 
 def _quantized(values: np.ndarray, details: dict) -> np.ndarray:
+    """Converts float32 values to the type of a model's input."""
     if details["dtype"] == np.float32:
         return values.astype(np.float32, copy=False)
     scale, zero = details["quantization"]

@@ -1,4 +1,4 @@
-"""ONNX, and the check that what Keras's own exporters write computes what the model does."""
+"""ONNX files, and a check that the file of a Keras exporter computes the same as the model."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer.artefacts.predictor import Scores, in_batches, in_float32, on_one_tensor
-from keras_mixer.artefacts.record import Format, Open
+from keras_mixer.artefacts.record import Format, Open, check_suffix
 from keras_mixer.files import written_whole
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def export_onnx(model: "keras.Model", path: str | os.PathLike) -> pathlib.Path:
     """Writes an ONNX file of any batch size.
 
     Keras's exporter reports success even if ONNX lacks an operation of the model, such as the error function of the
-    exact GELU. The file is therefore opened in ONNX Runtime and compared with the model on random images.
+    exact GELU. This function therefore opens the file in ONNX Runtime and compares it with the model on random images.
 
     Args:
         model: A functional model of one input and one output.
@@ -44,12 +44,6 @@ def export_onnx(model: "keras.Model", path: str | os.PathLike) -> pathlib.Path:
     return path
 
 
-def check_suffix(path: pathlib.Path, suffix: str) -> None:
-    """Raises a ValueError unless the file's name ends in `suffix`."""
-    if path.suffix != suffix:
-        raise ValueError(f"The file's name must end in {suffix}, but got {path.name!r}.")
-
-
 def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: Open) -> None:
     """Writes a file of Keras's format `kind`, and raises a ValueError unless it opens and gives the model's scores."""
     images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
@@ -62,17 +56,14 @@ def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: O
     try:
         scores = open_(path, None)
     except ValueError as error:
-        raise ValueError(f"The {kind} file is invalid and not kept. {_cause(str(error))}") from error
-    for size in (3, 1):  # the second size finds a batch size that was frozen into the file
+        cause = str(error)
+        if "Erfc" in cause:
+            cause = "ONNX cannot hold the exact GELU as Keras writes it: build the model with gelu(approximate=True)."
+        raise ValueError(f"The {kind} file is invalid and not kept. {cause}") from error
+    for size in (3, 1):  # the second size fails if the file holds a fixed batch size
         difference = float(np.abs(scores(images[:size]) - expected[:size]).max())
         if not difference <= TOLERANCE:
             raise ValueError(f"The {kind} file loads, but its scores differ by {difference:.3g}: it is not kept.")
-
-
-def _cause(message: str) -> str:
-    if "Erfc" in message:
-        return "ONNX cannot hold the exact GELU as Keras writes it: build the model with gelu(approximate=True)."
-    return message
 
 
 def _open(path: pathlib.Path, threads: int | None) -> Scores:

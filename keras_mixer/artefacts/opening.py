@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from keras_mixer import wire
 from keras_mixer.artefacts.keras_file import KERAS_FILE
 from keras_mixer.artefacts.predictor import Predictor
-from keras_mixer.artefacts.record import Format
+from keras_mixer.artefacts.record import Format, files_in
 from keras_mixer.artefacts.saved_model import SAVED_MODEL
 from keras_mixer.artefacts.table import FORMATS
 from keras_mixer.card import CARD_FILE, ModelCard
@@ -67,13 +67,14 @@ def find(path: str | os.PathLike) -> tuple[Format, pathlib.Path]:
     """Finds the model at a path.
 
     Returns:
-        Its format, and its own file or folder: the newest version in a folder of them, `model.keras` in a run folder.
+        The model's format, and its own file or folder: `model.keras` in a run folder, the newest version in a folder of
+        versions.
 
     Raises:
         ValueError: If there is no model at `path`.
     """
     path = pathlib.Path(path).expanduser()
-    forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}
+    forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}  # of several, the first counts
     expected = f"a run folder, a SavedModel folder or a file in {', '.join(sorted(filter(None, forms)))}"
     if not path.exists():
         raise ValueError(f"There is no model at {path}: expected {expected}.")
@@ -109,7 +110,7 @@ def _card(form: Format, path: pathlib.Path) -> ModelCard:
         raise ValueError(f"{path} has no card: expected {file}, as training and `keras-mixer export` write it.")
     card, beside = ModelCard.load(file), path.parent / CARD_FILE
     if form is SAVED_MODEL and beside.is_file():
-        # Where the model was exported, the card beside its versions also knows the folder of its dataset.
+        # The card beside the versions also knows the folder of the dataset.
         whole = ModelCard.load(beside)
         return whole if whole.for_others() == card else card
     return card
@@ -122,11 +123,8 @@ def model_files(path: str | os.PathLike) -> dict[str, pathlib.Path]:
         ValueError: If there is no model at `path`.
     """
     form, path = find(path)
-    if path.is_dir() and not form.file:
-        return {str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file()}
-    parts = [*form.parts(path), form.card_of(path)]
-    files = [file for part in parts for file in ([part] if part.is_file() else sorted(part.rglob("*")))]
-    return {str(file.relative_to(path.parent)): file for file in files if file.is_file()}
+    base, parts = (path.parent, [*form.parts(path), form.card_of(path)]) if form.file else (path, [path])
+    return {str(file.relative_to(base)): file for part in parts for file in files_in(part)}
 
 
 def fingerprint(path: str | os.PathLike) -> str:
@@ -134,8 +132,7 @@ def fingerprint(path: str | os.PathLike) -> str:
     digest = hashlib.sha256()
     for name, file in sorted(model_files(path).items()):
         with open(file, "rb") as opened:
-            content = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{name}\n{content}\n".encode())
+            digest.update(f"{name}\n{hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

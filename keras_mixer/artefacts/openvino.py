@@ -4,9 +4,9 @@ import os
 import pathlib
 from typing import TYPE_CHECKING
 
-from keras_mixer.artefacts.onnx import check_suffix, export_checked
+from keras_mixer.artefacts.onnx import export_checked
 from keras_mixer.artefacts.predictor import Scores
-from keras_mixer.artefacts.record import Format
+from keras_mixer.artefacts.record import Format, check_suffix
 from keras_mixer.files import scratch_folder
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def export_openvino(model: "keras.Model", path: str | os.PathLike) -> pathlib.Pa
 def _open(path: pathlib.Path, threads: int | None) -> Scores:
     import openvino
 
-    # On a CPU with bfloat16 OpenVINO would compute in bfloat16; the file holds float32.
+    # Without this, OpenVINO computes in bfloat16 on a CPU that can.
     settings: dict = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads

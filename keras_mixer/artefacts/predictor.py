@@ -1,4 +1,4 @@
-"""A trained classifier behind one call, images in and scores out, and the Keras models that give one."""
+"""A trained classifier as one function from images to scores, and helpers that prepare Keras models for it."""
 
 import dataclasses
 import pathlib
@@ -15,12 +15,12 @@ Scores = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A classifier that takes preprocessed images, whatever runs it.
+    """A classifier of preprocessed images, independent of the runtime.
 
     Attributes:
         format: The format that it was read from, such as "saved_model" or "litert"; "keras" for a Keras model.
-        scores: Maps preprocessed float32 images `(n, height, width, channels)` to float32 scores `(n, classes)`, which
-            are probabilities or logits, as the model was built.
+        scores: Maps preprocessed float32 images `(n, height, width, channels)` to float32 scores `(n, classes)`. The
+            scores are probabilities if the model ends in softmax, else logits.
         path: The file or folder that it was read from; None for a model in memory.
         size: Bytes of that file or folder and its companions; None for a model in memory.
     """
@@ -33,14 +33,13 @@ class Predictor:
 
 def keras_predictor(model: "keras.Model") -> Predictor:
     """Wraps a `keras.Model` that maps one tensor of images to one tensor of scores."""
-    # `on_one_tensor` gives a new model, so the caller's keeps its settings.
-    model = on_one_tensor(model)
+    model = on_one_tensor(model)  # a new model, so that the caller's model keeps its settings
     model.jit_compile = worth_compiling()
     return Predictor("keras", lambda images: np.asarray(model.predict_on_batch(images), np.float32))
 
 
 def on_one_tensor(model: "keras.Model") -> "keras.Model":
-    """Returns a functional model as a new one that takes one tensor, because Keras warns if it was built on a list.
+    """Returns a new functional model that takes one tensor, because Keras warns about a model built on a list.
 
     Raises:
         ValueError: If the model has several inputs or outputs.
@@ -66,11 +65,10 @@ def head_input(model: "keras.Model"):
 
 
 def worth_compiling() -> bool:
-    """Says whether XLA should compile a model that is measured, if its user does not say.
+    """Says whether XLA should compile a model that is measured, unless the user decides.
 
-    TensorFlow: only if this machine has an accelerator, because on a CPU compilation takes longer than short
-    experiments do. JAX: always, because it would otherwise run one operation at a time. PyTorch: never, as Keras itself
-    chooses there.
+    TensorFlow: only if this machine has an accelerator, because compilation for a CPU takes longer than a short
+    experiment. JAX: always, because it otherwise runs one operation at a time. PyTorch: never, like Keras itself.
     """
     import keras
 
@@ -82,7 +80,7 @@ def worth_compiling() -> bool:
 
 
 def in_float32(model: "keras.Model") -> "keras.Model":
-    """Returns the model with every layer computing in float32, or the model itself if they all do.
+    """Returns a model whose layers all compute in float32: the model itself if they do, or else a copy.
 
     LiteRT and ONNX have no bfloat16 form of some operations, and choose their own precision when they run.
     """
@@ -112,7 +110,7 @@ def _with_float32_policies(config):
 
 
 def in_batches(scores: Scores, batch: int | None) -> Scores:
-    """Lets a function of `batch` images take any number, by repeating the last image. None already takes any number."""
+    """Lets a function of `batch` images take any number, by repeating the last image. None stands for any number."""
     if batch is None:
         return scores
 

@@ -14,10 +14,7 @@ from keras_mixer.extras import require
 if TYPE_CHECKING:
     import keras
 
-# Writes a model to a path, given its card and, for a format that is calibrated, preprocessed sample images.
-# Returns the path of what it wrote.
 Write = Callable[["keras.Model", pathlib.Path, ModelCard, np.ndarray | None], pathlib.Path]
-# Opens a path with a number of CPU threads; None leaves the number to the runtime.
 Open = Callable[[pathlib.Path, int | None], Scores]
 
 FLOAT_LIMIT = 0.1
@@ -30,12 +27,14 @@ class Format:
     Args:
         name: The format's name, as in `keras-mixer export --formats NAME`.
         file: The file's name in the model's folder. An empty name stands for a folder of numbered versions.
-        write: Writes a model to a path, and returns the path of what it wrote.
-        open: Opens what was written; None if it cannot run on this machine. An export then reports it as not run.
-        limit: Points of top-1 accuracy, out of a hundred, that it may lose against the Keras model.
-        companions: Files that belong to `file` and lie beside it, where `{stem}` and `{name}` stand for parts of its
-            name, such as "{stem}.bin".
-        card: The file of the model's card, beside `file` and written likewise.
+        write: Writes a model. The arguments are the model, the path, the model's card and, for a calibrated format,
+            preprocessed sample images. Returns the path of what it wrote.
+        open: Opens a path, with a number of CPU threads or None for the runtime's own choice. Returns a function from
+            images to scores. A format without `open` cannot run on this machine, and an export reports it as not run.
+        limit: Points of top-1 accuracy, out of a hundred, that a file may lose against the Keras model.
+        companions: Names of files that belong to `file` and lie beside it, such as "{stem}.bin". `{name}` stands for
+            the name of `file`, and `{stem}` for its name without the suffix.
+        card: Name of the card's file beside `file`, written like a companion's.
         calibrated: Whether `write` needs sample images.
         needs: Modules that must be installed to run it.
         needs_to_write: Further modules that must be installed to write it.
@@ -74,8 +73,7 @@ class Format:
         if self.open is None:
             raise ValueError(f"This machine cannot run the format {self.name}: {path} is not opened.")
         self.check_installed()
-        scores = self.open(path, threads)
-        return Predictor(self.name, scores, path, self.size(path))
+        return Predictor(self.name, self.open(path, threads), path, self.size(path))
 
     def parts(self, path: pathlib.Path) -> list[pathlib.Path]:
         """Returns `path` and those of its companions that are there."""
@@ -83,12 +81,22 @@ class Format:
 
     def size(self, path: pathlib.Path) -> int:
         """Returns the bytes of `path`, a file or a folder, and its companions."""
-        files = [file for part in self.parts(path) for file in ([part] if part.is_file() else part.rglob("*"))]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        return sum(file.stat().st_size for part in self.parts(path) for file in files_in(part))
 
     def card_of(self, path: pathlib.Path) -> pathlib.Path:
         """Returns where the card of the model at `path` is expected."""
         return _beside(path, self.card) if self.file else path / "assets" / CARD_FILE
+
+
+def files_in(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns a file itself, or all files in a folder."""
+    return [file for file in (path, *sorted(path.rglob("*"))) if file.is_file()]
+
+
+def check_suffix(path: pathlib.Path, suffix: str) -> None:
+    """Raises a ValueError unless the file's name ends in `suffix`."""
+    if path.suffix != suffix:
+        raise ValueError(f"The file's name must end in {suffix}, but got {path.name!r}.")
 
 
 def _beside(path: pathlib.Path, name: str) -> pathlib.Path:

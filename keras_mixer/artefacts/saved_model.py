@@ -32,15 +32,14 @@ def export_saved_model(model: "keras.Model", base: str | os.PathLike, card: Mode
       and `labels` strings, each `(batch, k)`, best first, where k is 5 or the number of classes if that is smaller;
     - `features`: `images` to `features` `(batch, channels)`, which the model's head reads.
 
-    Scores are what the model gives: probabilities if it ends in softmax, else logits. `assets/` holds the class names
-    (`labels.txt`, one in each line) and the model's card (`model.json`) without folders of this machine.
-    `assets.extra/` holds a request for each of the first two signatures, which TF Serving runs before it lets traffic
-    in.
+    Scores are probabilities if the model ends in softmax, else logits. `assets/` holds the class names (`labels.txt`,
+    one in each line) and the model's card (`model.json`) without folders of this machine. `assets.extra/` holds a
+    request for each of the first two signatures. TF Serving runs these requests before it accepts traffic.
 
     Args:
         model: A functional model of one input and one output.
-        base: Folder of the model's versions, such as `saved_models/digits`; made if missing. A server may be reading
-            it, because the new version appears in one step, under the next number.
+        base: Folder of the model's versions, such as `saved_models/digits`; made if missing. The new version appears in
+            one step, under the next number, so a server may be reading the folder.
         card: Class names and preprocessing of the model.
 
     Returns:
@@ -72,12 +71,12 @@ def export_saved_model(model: "keras.Model", base: str | os.PathLike, card: Mode
 
 
 def check_card(model: "keras.Model", card: ModelCard) -> None:
-    """Raises a ValueError unless the card's image shape and classes are the model's, and its class names are lines."""
+    """Raises a ValueError unless the card's images and classes fit the model, and every class name is one line."""
     expected = (card.preprocessing.input_shape, len(card.class_names))
     found = (tuple(model.input_shape[1:]), model.output_shape[-1])
     if found != expected:
         raise ValueError(
-            f"The card does not fit the model: it says images of {expected[0]} and {expected[1]} classes; "
+            f"The card does not fit the model: the card has images of {expected[0]} and {expected[1]} classes, but "
             f"the model takes {found[0]} and gives {found[1]} scores."
         )
     broken = [name for name in card.class_names if "\n" in name or "\r" in name]
@@ -86,11 +85,8 @@ def check_card(model: "keras.Model", card: ModelCard) -> None:
 
 
 def published_as_next_version(complete: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
-    """Moves a complete folder to the next version number in `base`, in one step.
-
-    If another process takes the number between the look and the move, the next one is tried.
-    """
-    while True:
+    """Moves a complete folder to the next version number in `base`, in one step."""
+    while True:  # another process may take the same number first
         target = base / str(max(wire.numbered(base), default=0) + 1)
         try:
             complete.rename(target)
@@ -163,8 +159,8 @@ def write_warm_up_requests(version: pathlib.Path, model_name: str, preprocessing
 def _prediction_log(model_name: str, signature: str, inputs: dict) -> bytes:
     """Writes TF Serving's message `PredictionLog` by the published numbers of its fields.
 
-    The package tensorflow-serving-api cannot be required, because it installs the full TensorFlow beside any other.
-    The tests read the file back with it.
+    It does not use the package tensorflow-serving-api, which installs the full TensorFlow beside any other. The tests
+    read the file back with that package.
     """
 
     def field(number: int, content: bytes) -> bytes:
@@ -192,7 +188,7 @@ def _open(path: pathlib.Path, _threads: int | None) -> Scores:
     (name,) = loaded.signatures[signature].structured_input_signature[1]
 
     def scores(images: np.ndarray) -> np.ndarray:
-        # Looked up in `loaded` at each call, because it owns the variables that the signature reads.
+        # This use of `loaded` keeps it alive. It owns the variables that the signature reads.
         (output,) = loaded.signatures[signature](**{name: tf.constant(images, tf.float32)}).values()
         return output.numpy()
 

@@ -20,7 +20,7 @@ NOT_FINITE = -1  # stands for the predicted class of an image without finite sco
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """What one classifier reached on a labelled split.
+    """The accuracy of one classifier on a labelled split.
 
     Attributes:
         examples: Number of images.
@@ -28,14 +28,14 @@ class Accuracy:
         top5: Share of images whose label is among the five highest scores.
         per_class: Share of each class's images that are recognised; None for a class without images.
         not_finite: Number of images with a NaN or an infinity among their scores. They count as wrong.
-        calibration_error: Expected calibration error over the other images, see `calibration`; None without any.
-            Scores that are not probabilities count as logits.
+        calibration_error: Expected calibration error (see `calibration`) over the images with finite scores; None if
+            there are no such images. Scores that are not probabilities count as logits.
         labels: Class of each image, `(examples,)`.
         predictions: The class with the highest score, `(examples,)`; -1 for an image without finite scores.
-        agreement: Share of images with the same best class as the reference, where both give finite scores; None for
-            the reference itself.
-        largest_score_difference: Largest absolute difference to a score of the reference, over the images to which
-            both give finite scores; None for the reference, or without such images.
+        agreement: Share of images to which the classifier and the reference give finite scores and the same best class;
+            None for the reference itself.
+        largest_score_difference: Largest absolute difference from a score of the reference, over the images to which
+            both give finite scores; None for the reference, or if there are no such images.
         largest_logit_difference: The same for logits. Softmax hides a constant per image, so the logits of a model that
             ends in softmax are compared after their mean is subtracted.
     """
@@ -104,7 +104,7 @@ def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str)
     count, classes = scores[reference].shape
     for name, values in scores.items():
         if values.shape != (count, classes):
-            raise ValueError(f"{name} gives scores of shape {values.shape}; {reference} gives {(count, classes)}.")
+            raise ValueError(f"{name} gives scores of shape {values.shape}, but {reference} {(count, classes)}.")
     if labels.shape != (count,):
         raise ValueError(f"Expected one integer label for each of {count} images, but got shape {labels.shape}.")
     if labels.min() < 0 or labels.max() >= classes:
@@ -115,17 +115,17 @@ def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str)
 
 
 class _Tally:
-    """What one classifier did on the images so far."""
+    """The results of one classifier on the images so far."""
 
     def __init__(self, classes: int):
         self._classes = classes
         self._labels: list[np.ndarray] = []
         self._predictions: list[np.ndarray] = []
         self._confidences: list[np.ndarray] = []
-        self._in_top_k = self._agreeing = 0
+        self._in_top_k = 0
+        self._agreeing: int | None = None
         self._score_differences: list[float] = []
         self._logit_differences: list[float] = []
-        self._compared = False
 
     def add(self, scores: np.ndarray, labels: np.ndarray, reference: np.ndarray, compare: bool) -> None:
         finite = np.isfinite(scores).all(axis=1)
@@ -140,14 +140,13 @@ class _Tally:
         self._in_top_k += int(np.sum(finite & ((rank < TOP_K) | (best == labels))))
         if not compare:
             return
-        self._compared = True
         both = finite & np.isfinite(reference).all(axis=1)
-        self._agreeing += int(np.sum(both & (best == reference.argmax(axis=1))))
+        self._agreeing = (self._agreeing or 0) + int(np.sum(both & (best == reference.argmax(axis=1))))
         if both.any():
             ours, theirs = scores[both], reference[both]
             self._score_differences.append(float(np.abs(ours - theirs).max()))
-            difference = np.abs(comparable_logits(ours, softmaxed) - comparable_logits(theirs, softmaxed)).max()
-            self._logit_differences.append(float(difference))
+            ours, theirs = comparable_logits(ours, softmaxed), comparable_logits(theirs, softmaxed)
+            self._logit_differences.append(float(np.abs(ours - theirs).max()))
 
     def result(self) -> Accuracy:
         labels, predictions = np.concatenate(self._labels), np.concatenate(self._predictions)
@@ -164,7 +163,7 @@ class _Tally:
             calibration_error=binned_calibration(sure, right[finite]).error if len(sure) else None,
             labels=labels,
             predictions=predictions,
-            agreement=self._agreeing / len(labels) if self._compared else None,
+            agreement=None if self._agreeing is None else self._agreeing / len(labels),
             largest_score_difference=max(self._score_differences, default=None),
             largest_logit_difference=max(self._logit_differences, default=None),
         )

@@ -1,4 +1,4 @@
-"""What scores mean, how sure a classifier is against how often it is right, and which classes it confuses."""
+"""Whether a classifier is as often right as it is sure, what its scores mean, and which classes it confuses."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ def are_probabilities(scores: np.ndarray) -> bool:
 def confidences(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
     """Returns the probability of the best class `(n,)` from finite scores `(n, classes)`.
 
-    The scores are logits or probabilities, whose sum quantization may have moved away from 1.
+    The scores are logits, or probabilities whose sum may differ from 1 after quantization.
     """
     scores = scores.astype(np.float64)
     if not softmaxed:
@@ -80,7 +80,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 
 def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
-    """Measures it from the probability of the predicted class `(n,)`, and whether that is the true one `(n,)`."""
+    """Measures calibration from the predicted class's probability `(n,)` and whether that class is right `(n,)`."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)

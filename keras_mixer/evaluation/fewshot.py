@@ -15,7 +15,7 @@ SHOTS = (1, 5, 10, 25)  # images per class
 PENALTY = 2.0**10
 PENALTY_SWEEP = tuple(2.0**exponent for exponent in range(-10, 20))  # the ViT paper's published settings
 CHUNK = 4096  # test examples scored together
-BIAS_FEATURE = 100.0  # so large a constant leaves the bias almost without penalty; the published protocol has it too
+BIAS_FEATURE = 100.0  # the published protocol's; so large a constant leaves the bias almost without penalty
 SMALLEST_DEVIATION = 1e-5  # added to standard deviations, because some features never change
 
 Choice = list[np.ndarray]  # indices of the chosen images of each class
@@ -87,7 +87,7 @@ def extract_features(
 
 
 def choose_shots(labels: np.ndarray, classes: int, shots: int, seeds: Sequence[int]) -> list[Choice]:
-    """Draws the images that `few_shot_probe` fits to, so that only they need features.
+    """Draws the images that `few_shot_probe` fits to, so that no other image needs features.
 
     Args:
         labels: Integer labels `(n,)` of the images to choose from.
@@ -101,17 +101,13 @@ def choose_shots(labels: np.ndarray, classes: int, shots: int, seeds: Sequence[i
     Raises:
         ValueError: If a class has no image.
     """
-    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
-    if missing:
-        raise ValueError(f"There are no training images of the classes {missing[:5]} of {classes}.")
     by_class = np.argsort(labels, kind="stable")
-    starts, ends = (np.searchsorted(labels[by_class], np.arange(classes), side) for side in ("left", "right"))
-    of_class = [by_class[start:end] for start, end in zip(starts, ends, strict=True)]
-    choices = []
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        choices.append([rng.permutation(indices)[:shots].copy() for indices in of_class])
-    return choices
+    edges = np.searchsorted(labels[by_class], np.arange(classes + 1))
+    of_class = np.split(by_class, edges)[1:-1]  # labels outside 0 to classes - 1 do not count
+    if missing := [number for number, indices in enumerate(of_class) if not len(indices)]:
+        raise ValueError(f"There are no training images of the classes {missing[:5]} of {classes}.")
+    generators = [np.random.default_rng(seed) for seed in seeds]
+    return [[rng.permutation(indices)[:shots].copy() for indices in of_class] for rng in generators]
 
 
 def few_shot_probe(
@@ -160,31 +156,15 @@ def few_shot_probe(
             chosen = np.concatenate([indices[:count] for indices in of_class])
             path = RidgePath(features[chosen], labels[chosen], classes)
             for penalty in penalties:
-                classifier = path.solve(penalty)
-                right = 0
-                for start in range(0, len(test_labels), CHUNK):
-                    part = slice(start, start + CHUNK)
-                    right += int(np.sum(classifier.scores(test_features[part]).argmax(axis=1) == test_labels[part]))
-                accuracies[count, penalty].append(right / len(test_labels))
+                kernel = path.solve(penalty)
+                parts = [test_features[start : start + CHUNK] for start in range(0, len(test_labels), CHUNK)]
+                predictions = np.concatenate([path.scores(part, kernel).argmax(axis=1) for part in parts])
+                accuracies[count, penalty].append(float(np.mean(predictions == test_labels)))
     return [FewShot(count, penalty, tuple(values)) for (count, penalty), values in accuracies.items()]
 
 
-@dataclasses.dataclass(frozen=True)
-class RidgeClassifier:
-    """A linear classifier of standardised features. The last row of `kernel` is the bias over `BIAS_FEATURE`."""
-
-    mean: np.ndarray
-    deviation: np.ndarray
-    kernel: np.ndarray
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Returns regressed targets, about 1 for the class and -1 for others, `(n, classes)`."""
-        standardised = (features - self.mean) / self.deviation
-        return standardised @ self.kernel[:-1] + BIAS_FEATURE * self.kernel[-1]
-
-
 class RidgePath:
-    """Ridge regression onto targets of 1 for an example's class and -1 for every other, for any penalty.
+    """Ridge regression with any penalty onto targets of 1 for an example's class and -1 for every other class.
 
     Minimises `||X W - Y||^2 + penalty ||W||^2` over W, in float64, where X holds standardised features and the bias
     feature. One eigendecomposition serves all penalties. The solution has two forms, and the one with the smaller
@@ -219,13 +199,18 @@ class RidgePath:
             targets[np.arange(count), labels] = 1.0
             self._left, self._right = inputs.T @ basis, basis.T @ targets
 
-    def solve(self, penalty: float) -> RidgeClassifier:
-        """Returns the classifier for one positive penalty."""
+    def solve(self, penalty: float) -> np.ndarray:
+        """Returns the kernel `(features + 1, classes)` for a positive penalty. Its last row is for the bias feature."""
         if not penalty > 0:
             raise ValueError(f"A penalty must be positive, but got {penalty!r}.")
         # Rounding can leave an eigenvalue of 0 slightly negative.
         shrunk = self._left / (np.maximum(self._eigenvalues, 0.0) + penalty)
-        return RidgeClassifier(self._mean, self._deviation, shrunk @ self._right)
+        return shrunk @ self._right
+
+    def scores(self, features: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        """Returns regressed targets, about 1 for the class and -1 for others, `(n, classes)`."""
+        standardised = (features - self._mean) / self._deviation
+        return standardised @ kernel[:-1] + BIAS_FEATURE * kernel[-1]
 
 
 def _correlation(inputs: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Learning from permuted images, which some architectures do as well (section 3.5 and figure 4 of the paper)."""
+"""How well architectures learn from images with permuted pixels (section 3.5 and figure 4 of the paper)."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ ORDERS = ("original", "patches and pixels", "all pixels")
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What one architecture reached on images with one order of pixels.
+    """Accuracy and loss of one architecture on images with one order of pixels.
 
     Attributes:
         model: Name of the architecture.
@@ -87,7 +87,7 @@ def invariance_experiment(
     """Trains each architecture from scratch on images with each order of pixels, by the same recipe.
 
     Args:
-        builders: Functions, by name, that return a new classifier with probabilities as outputs.
+        builders: Functions by name. Each returns a new classifier whose outputs are probabilities.
         train: Images `(n, height, width, channels)` and integer labels.
         test: Images and labels to measure on. They are permuted as the training images are.
         patch: Height and width of the patches of the order "patches and pixels", in pixels.

@@ -61,7 +61,7 @@ def on_classes(predictor: Predictor, classes: np.ndarray) -> Predictor:
 
 
 def real_dataset(data_dir: str | os.PathLike | None = None) -> DatasetSpec:
-    """Returns the TFDS dataset that has ReaL labels, with ImageNet's own as its labels.
+    """Returns the TFDS dataset that has ReaL labels. Its ordinary labels are ImageNet's.
 
     Args:
         data_dir: Where TFDS datasets are stored.
@@ -75,7 +75,7 @@ def real_label_sets(dataset: DatasetSpec, limit: int | None = None) -> list[np.n
 
     Args:
         dataset: The dataset that `real_dataset` returns.
-        limit: Reads the labels of only the first so many images; None reads all.
+        limit: Number of images whose labels are read, from the start; None reads all.
 
     Returns:
         The right classes of each image, integers `(labels,)`, which may be empty.
@@ -115,7 +115,7 @@ def real_accuracy(predictions: np.ndarray, label_sets: Sequence[Sequence[int] | 
         >>> share, images = real_accuracy(accuracy.predictions, real_label_sets(dataset))
     """
     if len(predictions) != len(label_sets):
-        raise ValueError(f"Expected as many sets of labels as predictions, {len(predictions)}; got {len(label_sets)}.")
+        raise ValueError(f"Expected a set of labels for each of {len(predictions)} predictions; got {len(label_sets)}.")
     pairs = zip(predictions, label_sets, strict=True)
     right = [int(prediction) in set(map(int, labels)) for prediction, labels in pairs if len(labels)]
     if not right:

@@ -1,4 +1,4 @@
-"""Draws what the experiments found, with Matplotlib."""
+"""Draws the results of the experiments with Matplotlib."""
 
 import os
 import pathlib
@@ -132,8 +132,7 @@ def save_prediction_sheet(
     figure = Figure(figsize=(1.5 * SHEET_COLUMNS, 1.8 * SHEET_ROWS), layout="constrained")
     for place, (image, label, best, score) in enumerate(chosen, start=1):
         axes = figure.add_subplot(SHEET_ROWS, SHEET_COLUMNS, place)
-        # From the model's range, whatever it is, to that of a picture.
-        low, high = image.min(), image.max()
+        low, high = image.min(), image.max()  # the model's inputs may have any range
         axes.imshow(((image - low) / max(high - low, 1e-6)).squeeze(), cmap="gray")
         axes.set_axis_off()
         wrong = best != label
@@ -146,7 +145,7 @@ def save_prediction_sheet(
 
 def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, float]]:
     """Takes wrong predictions for up to half of the sheet, then right ones, and reads only as far as needed."""
-    half = SHEET_COLUMNS * SHEET_ROWS // 2
+    places = SHEET_COLUMNS * SHEET_ROWS
     wrong: list[tuple[np.ndarray, int, int, float]] = []
     right: list[tuple[np.ndarray, int, int, float]] = []
     for images, labels in batches:
@@ -154,11 +153,11 @@ def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, f
         for image, label, row in zip(np.asarray(images), np.asarray(labels), scores, strict=True):
             best = int(row.argmax())
             pile = right if best == label else wrong
-            if len(pile) < SHEET_COLUMNS * SHEET_ROWS:
+            if len(pile) < places:
                 pile.append((image, int(label), best, float(row[best])))
-        if min(len(wrong), len(right)) >= half:
+        if min(len(wrong), len(right)) >= places // 2:
             break
-    return (wrong[:half] + right)[: SHEET_COLUMNS * SHEET_ROWS]
+    return (wrong[: places // 2] + right)[:places]
 
 
 def _axes(columns: int, width: float, height: float = 3.4, **options):

@@ -25,14 +25,14 @@ def labelled_batches(
         source: The labelled images.
         preprocessing: What the model expects.
         batch_size: Images of a batch.
-        limit: Reads only the first so many images; None reads all.
-        corrupt_limit: Number of images that may be unreadable. A warning names those that are left out.
+        limit: Number of images to read, from the start; None reads all.
+        corrupt_limit: Number of images that may be unreadable. They are left out, and a warning names them.
 
     Yields:
         Preprocessed images `(n, height, width, channels)` float32 and labels `(n,)`.
 
     Raises:
-        ValueError: If more images than that cannot be read; the message names them.
+        ValueError: If more than `corrupt_limit` images cannot be read; the message names them.
     """
     from keras_mixer.data import CorruptImages, evaluation_batches
     from keras_mixer.data.sources.base import warn_once
@@ -48,7 +48,7 @@ def labelled_batches(
             if left <= 0:
                 break
     if corrupt.count:
-        warn_once(f"{corrupt.left_out()} The accuracy is that of the others.")
+        warn_once(f"{corrupt.left_out()} The accuracy is that of the other images.")
 
 
 class EvaluationSplit:
@@ -57,20 +57,19 @@ class EvaluationSplit:
     Attributes:
         source: Where the images come from.
         num_examples: How many of them are read.
-        classes: The model's class for each class of the source, as indices for `on_classes`; None if both have the same
-            classes.
+        classes: Index of the model's class for each class of the source, as `on_classes` takes them; None if both have
+            the same classes.
 
     Args:
-        card: The model's card: preprocessing, class names, and the split unless `dataset` is given.
-        dataset: Another split than the card's.
+        card: The model's card: preprocessing, class names and a split.
+        dataset: A split to read instead of the card's.
         batch_size: Images of a batch.
-        limit: Reads only the first so many images; None reads all.
-        corrupt_limit: Number of images that may be unreadable, and are left out.
-        subset: Whether a source may have only some of the model's classes.
+        limit: Number of images to read, from the start; None reads all.
+        corrupt_limit: Number of images that may be unreadable. They are left out.
+        subset: Whether the source may have only some of the model's classes.
 
     Raises:
-        ValueError: If neither the card nor `dataset` names a split, it cannot be opened, or its classes are not the
-            model's.
+        ValueError: If there is no split, it cannot be opened, or its classes are not the model's.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("runs/digits")

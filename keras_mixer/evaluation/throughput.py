@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BATCH_SIZES = tuple(2**exponent for exponent in range(5, 14))  # 32 to 8192
 MATMUL_SIZES = (1024, 2048, 4096)
 
-# Maps the controllers in a line of /proc/self/cgroup to where they are mounted, and to the names of three files: the
-# limit, what is used, and the part of that which is only a cache of files.
+# For the controllers in a line of /proc/self/cgroup: where they are mounted, the files that hold the limit and the
+# memory in use, and the key of `memory.stat` for the part in use that is only a cache of files.
 _CONTROL_GROUPS = {
     "": ("", "memory.max", "memory.current", "inactive_file"),  # version 2
     "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
@@ -68,15 +68,15 @@ def measure_throughput(
 ) -> Throughput:
     """Times a model on random images at rising batch sizes, and stops before one that would not fit.
 
-    A batch fits if memory holds it. An accelerator reports that itself; on a CPU it is estimated from the largest array
-    between two layers. At the speed of the batch before, a batch must also be done in `max_seconds`.
+    A batch fits if memory holds it, and if it takes less than `max_seconds` at the speed of the batch before. An
+    accelerator reports that its memory is full. On a CPU the need is estimated from the largest output of a layer.
 
     Args:
         model: Maps images of a static size to scores.
         batch_sizes: Rising numbers of images.
-        repetitions: Timed calls at each size, after one to warm up.
+        repetitions: Timed calls at each size, after one call to warm up.
         max_seconds: Longest acceptable call.
-        jit_compile: Whether XLA compiles the model; None compiles it on an accelerator and not on a CPU.
+        jit_compile: Whether XLA compiles the model; None compiles it on an accelerator only.
         clock: Returns seconds.
 
     Returns:
@@ -94,7 +94,7 @@ def measure_throughput(
     import keras
     import tensorflow as tf
 
-    timed = keras.Model(model.inputs, model.outputs)  # a new model, so the caller's keeps its settings
+    timed = keras.Model(model.inputs, model.outputs)  # the caller's model keeps its settings
     timed.jit_compile = worth_compiling() if jit_compile is None else jit_compile
     shape = model.input_shape[1:]
     on_cpu = _computing_device() == "CPU"
@@ -121,7 +121,7 @@ class Latency:
 
     Attributes:
         milliseconds: Time of one call.
-        images_per_second: Rate of a caller that calls again at once.
+        images_per_second: Rate of repeated calls.
         batch_size: Images of one call.
     """
 
@@ -138,7 +138,7 @@ def measure_latency(
     Args:
         predictors: Classifiers by name.
         images: Preprocessed images `(batch_size, height, width, channels)`.
-        repetitions: Calls of each classifier, after one to warm up.
+        repetitions: Timed calls of each classifier, after one call to warm up.
 
     Returns:
         The median times by name.
@@ -236,7 +236,7 @@ def _computing_device() -> str:
 
 
 def _largest_array(model: "keras.Model") -> int:
-    """Returns the bytes for one image: eight times the largest output of a layer, for what a block holds inside."""
+    """Returns the bytes for one image: eight times the largest output of a layer, because a block holds more inside."""
     shapes = [layer.output.shape for layer in model.layers if hasattr(layer.output, "shape")]
     return 8 * 4 * max(int(np.prod([side or 1 for side in shape[1:]])) for shape in shapes)
 
@@ -244,7 +244,7 @@ def _largest_array(model: "keras.Model") -> int:
 def available_memory(root: str | os.PathLike = "/") -> float:
     """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell.
 
-    That is the least of what the host and the limits of this process's control groups leave. The cache of files counts
+    The host and the control groups of this process each leave some memory; the least counts. The cache of files counts
     as free. `root` holds `proc` and `sys`.
     """
     root = pathlib.Path(root)
@@ -252,8 +252,7 @@ def available_memory(root: str | os.PathLike = "/") -> float:
 
 
 def _of_host(root: pathlib.Path) -> float:
-    found = _fields(root / "proc/meminfo").get("MemAvailable:")
-    if found is not None:
+    if (found := _fields(root / "proc/meminfo").get("MemAvailable:")) is not None:
         return 1024.0 * found
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))  # without the cache of files
@@ -262,7 +261,7 @@ def _of_host(root: pathlib.Path) -> float:
 
 
 def _of_control_groups(root: pathlib.Path) -> Iterator[float]:
-    """Yields what each limit leaves, of the process's group and of the groups that hold it."""
+    """Yields the memory that the limits of the process's group, and of the groups above it, each leave."""
     yield float("inf")
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -270,10 +269,10 @@ def _of_control_groups(root: pathlib.Path) -> Iterator[float]:
             continue
         mount, limit, used, cache = _CONTROL_GROUPS[controllers]
         top = root / "sys/fs/cgroup" / mount
-        # In a container the path may be the host's, and only the mount itself is there.
+        # In a container the path may be the host's. Then only the mount itself exists.
         for group in (top / path.lstrip("/"), *(top / parent for parent in pathlib.PurePath(path.lstrip("/")).parents)):
             bytes_of = [_text(group / name).strip() for name in (limit, used)]
-            if all(text.isdecimal() for text in bytes_of):  # not where the limit is "max"
+            if all(text.isdecimal() for text in bytes_of):  # the limit may be "max"
                 most, taken = map(int, bytes_of)
                 yield float(most - taken + _fields(group / "memory.stat").get(cache, 0))
 

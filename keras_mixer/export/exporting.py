@@ -1,4 +1,4 @@
-"""One call from a trained model to files for a server, a phone or another runtime, with a report of what each costs."""
+"""Exports a trained model to files for servers, phones and other runtimes, and reports what each file costs."""
 
 import dataclasses
 import os
@@ -43,8 +43,8 @@ def export(
 
     `folder` is a model base path as TF Serving reads it. A SavedModel becomes its next numbered version. The other
     files lie beside the versions, such as `model.tflite` or `model.onnx`, and replace those of an earlier export.
-    `model.json` is the card of all these files. If it changes, the files of an earlier export that this one does not
-    replace are removed, because their classes may be others. `report.json` holds the report.
+    `model.json` is the card of all these files. If it changes, the files of an earlier export that this export does not
+    replace are removed, because their classes may differ. `report.json` holds the report.
 
     Everything is measured before it appears in `folder`. A SavedModel that loses more than it may, or gives scores that
     are not finite, does not become a version that a server would load: it is put into `withheld`.
@@ -54,9 +54,9 @@ def export(
         card: Its class names, preprocessing and dataset.
         folder: Where the artefacts go, such as `saved_models/digits`.
         formats: Names in `keras_mixer.export.FORMATS`.
-        dataset: Another split to measure on than the card's.
-        limit: Measures on only the first so many images.
-        corrupt_limit: Number of images of the dataset that may be unreadable, and are left out.
+        dataset: A split to measure on instead of the card's.
+        limit: Number of images to measure on, from the start of the split; None takes all.
+        corrupt_limit: Number of images of the dataset that may be unreadable. They are left out.
         samples: Preprocessed images to calibrate int8 on; by default 200 of the training split.
         progress: Called with a line before each step.
 
@@ -123,7 +123,7 @@ def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, 
 
 
 def _make_way(card: ModelCard, folder: pathlib.Path) -> None:
-    """Removes what was withheld before, and the files of an earlier export unless they have this very card."""
+    """Removes what was withheld before, and the files of an earlier export unless they have the same card."""
     shutil.rmtree(folder / WITHHELD, ignore_errors=True)
     try:
         if ModelCard.load(folder / CARD_FILE) == card:

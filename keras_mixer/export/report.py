@@ -1,4 +1,4 @@
-"""What each artefact of an export costs: size, time, and accuracy against the Keras model."""
+"""The size, time and accuracy of each artefact of an export, compared with the Keras model."""
 
 import dataclasses
 import importlib.metadata
@@ -18,9 +18,7 @@ from keras_mixer.files import written_whole
 REPORT_FILE = "report.json"
 REFERENCE = "keras"
 NOT_RUN = "not run here"
-_COPIED = (  # from the accuracy to the row
-    *("top1", "top5", "agreement", "largest_score_difference", "largest_logit_difference", "not_finite"),
-)
+_SHARED = ("top1", "top5", "agreement", "largest_score_difference", "largest_logit_difference", "not_finite")
 _RUNTIMES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnxruntime", "openvino")
 
 
@@ -35,10 +33,10 @@ class Row:
         milliseconds: Median time of one image; None if it was not run.
         images_per_second: The same as a rate; None if it was not run.
         top1: Share of the split's images whose label has the highest score; None if accuracy was not measured.
-        top5: Share whose label is among the five highest; None likewise.
+        top5: Share whose label is among the five highest scores; None if accuracy was not measured.
         agreement: Share with the same best class as the Keras model.
-        largest_score_difference: Largest difference to the Keras model's scores, over the images to which both give
-            finite scores; None without such images.
+        largest_score_difference: Largest difference from the Keras model's scores, over the images to which both give
+            finite scores; None if there are no such images.
         largest_logit_difference: The same for logits (see `keras_mixer.evaluation.Accuracy`).
         not_finite: Number of images with a score that is NaN or infinite.
         drop: Points of top-1 accuracy lost against the Keras model; None for that model, or if not measured.
@@ -74,7 +72,7 @@ class Report:
     Attributes:
         model: Name of the model.
         dataset: Name of the dataset that it was measured on; None for random images, which have no accuracy.
-        split: Its split; None likewise.
+        split: The dataset's split; None for random images.
         examples: Number of images measured.
         machine: Processor type and versions of the runtimes.
         rows: The Keras model, then each artefact.
@@ -116,7 +114,7 @@ class Report:
 def measured(
     model: str, reference: Predictor, paths: Mapping[str, pathlib.Path], split: EvaluationSplit | RandomImages
 ) -> Report:
-    """Measures artefacts, files by format, against the Keras model that they were made from.
+    """Measures artefacts, given as paths by format, against the Keras model that they were made from.
 
     Raises:
         ValueError: If the split holds no images, or an artefact scores other classes.
@@ -148,7 +146,7 @@ def _row(name: str, predictor: Predictor, accuracy: Accuracy, reference: Accurac
         bytes=predictor.size,
         milliseconds=latency.milliseconds,
         images_per_second=latency.images_per_second,
-        **{field: getattr(accuracy, field) for field in _COPIED},
+        **{field: getattr(accuracy, field) for field in _SHARED},
         drop=None if name == REFERENCE else 100.0 * (reference.top1 - accuracy.top1),
         limit=FORMATS[name].limit if name in FORMATS else None,
     )

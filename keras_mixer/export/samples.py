@@ -1,4 +1,4 @@
-"""The images of an export other than those it measures on: some to calibrate int8, and noise to compare artefacts."""
+"""Images for an export besides the evaluation split: some that calibrate int8, and noise that compares artefacts."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ RANDOM_IMAGES, BATCH = 64, 16
 
 
 def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None, *, corrupt_limit: int = 0) -> np.ndarray:
-    """Reads 200 preprocessed images, or all if there are fewer, of the training split of a model's dataset.
+    """Reads up to 200 preprocessed images of the training split of a model's dataset.
 
-    They come from 20 places spread over the split, because a folder of images is sorted by class. A dataset without a
-    split "train" gives them from the split it names.
+    They come from 20 places spread over the split, because a folder of images is sorted by class. If the dataset has no
+    split "train", they come from the split that it names.
 
     Returns:
         Images, float32 `(n, height, width, channels)`.
@@ -29,7 +29,7 @@ def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None, *, c
     spec = dataset or card.dataset
     if spec is None:
         raise ValueError(
-            f"int8 needs images to calibrate on, and the card of {card.name!r} names no dataset: name one."
+            f"int8 needs images to calibrate on, but the card of {card.name!r} names no dataset: name one."
         )
     training = dataclasses.replace(spec, split="train")
     try:

@@ -1,4 +1,4 @@
-"""Classifying many images into parquet files that can be continued: on one machine, or on a Ray cluster."""
+"""Classifies many images into parquet files, on one machine or on a Ray cluster. A run that stops can be resumed."""
 
 from keras_mixer.artefacts import fingerprint, packed, unpacked
 from keras_mixer.artefacts import load_card as check_card

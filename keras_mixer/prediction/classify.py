@@ -1,4 +1,4 @@
-"""From shards of encoded images to predictions, in memory or in a store: read ahead, decoded in parallel, batched."""
+"""Classifies the images of shards, in memory or into a store. Images are read ahead and decoded in parallel."""
 
 import collections
 import concurrent.futures
@@ -17,7 +17,7 @@ from keras_mixer.images import MAX_PIXELS, declared_size
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import PredictionStore
 
-_READERS = 16  # files that are read at a time, because a file in a cloud takes tens of milliseconds to answer
+_READERS = 16  # files that are read at a time, because an object store takes tens of milliseconds to answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def classify(
         card: Its class names and preprocessing.
         shards: The images.
         top: Classes per image; fewer if the classifier has fewer.
-        batch_size: Images per call of the classifier. The last call is filled up, so that all have the same size.
+        batch_size: Images per call of the classifier. The last call is filled up to this number.
 
     Yields:
         One prediction per image. An image that cannot be read or decoded, or whose scores are not finite, gets an
@@ -57,8 +57,8 @@ def classify(
 
     Raises:
         OSError: If a parquet file cannot be read any more.
-        ValueError: If it is damaged.
-        ImportError: If TensorFlow is not installed, which decodes the images.
+        ValueError: If a parquet file is damaged.
+        ImportError: If TensorFlow is not installed. It decodes the images.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("saved_models/digits")
@@ -75,9 +75,8 @@ def classify(
             if errors[index]:
                 yield Prediction(name, error=errors[index].decode())
             elif not readable[index]:
-                yield Prediction(
-                    name, error=f"{name} is not a readable JPEG, PNG or GIF image ({sizes[index]:,} bytes)."
-                )
+                size = f"{sizes[index]:,} bytes"
+                yield Prediction(name, error=f"{name} is not a readable JPEG, PNG or GIF image ({size}).")
             elif not np.isfinite(scores[index]).all():
                 yield Prediction(name, error=f"The model's scores of {name} are not finite.")
             else:
@@ -88,7 +87,7 @@ def classify(
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """How images become rows of a store.
+    """Where predictions go, and how they are made.
 
     Attributes:
         store: Where the predictions go.
@@ -122,7 +121,7 @@ def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Se
     """Classifies the images of shards on this machine, and writes a part whenever it is full or its shard ends.
 
     Args:
-        job: Where the predictions go, and how they are made.
+        job: The store, and how its rows are made.
         predictor: The classifier.
         card: Its class names and preprocessing.
         shards: The images.
@@ -155,7 +154,7 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
     """Returns indices and scores `(n, top)` of the best classes. The lower index comes first among equal scores."""
     if not readable.any():
         return np.zeros((len(images), top), np.int32), np.zeros((len(images), top), np.float32)
-    # A batch of another size would be compiled anew.
+    # The model would be compiled again for a batch of another size.
     filled = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.float32)])
     scores = np.asarray(predictor.scores(filled))[: len(images)]
     classes = np.argsort(-scores, axis=1, kind="stable")[:, :top]
@@ -174,7 +173,7 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
     def examples():
         try:
             yield from _read_ahead(shards, window=2 * batch_size)
-        except Exception as error:  # TensorFlow would hand on only its text
+        except Exception as error:  # TensorFlow passes on only its text
             failures.append(error)
             raise
 
@@ -194,7 +193,7 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
 
 
 def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, str]]:
-    """Yields the bytes of each image, or its error, while up to `window` images are being read or waiting."""
+    """Yields each image's bytes and error, one of them empty, and reads up to `window` images ahead."""
 
     def read(name, reading) -> tuple[bytes, str]:
         try:
@@ -207,9 +206,8 @@ def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, s
             return encoded, ""
         if width * height <= MAX_PIXELS:
             return encoded, ""
-        # A file of a few bytes could otherwise fill the memory and end the process, and the next one that takes over.
-        pixels = f"{width:,} x {height:,} pixels, more than {MAX_PIXELS:,}"
-        return b"", f"{name} is too large to be decoded: {pixels}."
+        # Decoding a file of a few bytes could otherwise fill the memory and end the process.
+        return b"", f"{name} is too large to be decoded: {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}."
 
     waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:

@@ -24,7 +24,7 @@ class Location:
     Attributes:
         filesystem: The file system.
         path: The path on it: absolute on this machine, bucket and key in an object store.
-        known: "File", "Directory" or "NotFound" if a listing has told, which saves a request; otherwise None.
+        known: What a listing said is there, "File", "Directory" or "NotFound", which saves a request; otherwise None.
     """
 
     filesystem: "FileSystem"
@@ -39,7 +39,7 @@ class Location:
 
     @property
     def kind(self) -> str:
-        """What is there: "File", "Directory" or "NotFound". Asks the file system unless it is known."""
+        """What is there: "File", "Directory" or "NotFound". Asks the file system if no listing has said it."""
         return self.known or self.filesystem.get_file_info(self.path).type.name
 
     def __truediv__(self, name: str) -> "Location":
@@ -51,7 +51,7 @@ class Location:
 
     def read(self) -> bytes:
         """Reads all bytes of a file."""
-        if self.filesystem.type_name == "local":  # Arrow's own errors are longer, and it does not read a pipe
+        if self.filesystem.type_name == "local":  # Arrow does not read pipes, and its errors are longer
             with open(self.path, "rb") as file:
                 return file.read()
         with self.filesystem.open_input_stream(self.path) as stream:
@@ -77,8 +77,8 @@ class Location:
         """Lists the files in a folder, in the order of their paths.
 
         Args:
-            recursive: Whether to look into the folders in it.
-            hidden: Whether to list files whose name, or whose folder's name, starts with a dot.
+            recursive: Whether to list the files of subfolders too.
+            hidden: Whether to list files if their name, or a subfolder's name, starts with a dot.
             folders: Whether to list folders too.
 
         Raises:
@@ -121,8 +121,8 @@ def locate(name: str | os.PathLike) -> Location:
 def expand(pattern: str) -> list[Location]:
     """Finds what matches a pattern with `*` and `**`, and on this machine also `?` and `[abc]`, in the order of names.
 
-    A pattern without any of these, or one that is the very name of a file or folder, stands for what it names, whether
-    that is there or not.
+    A pattern without any of these, or the very name of a file or folder, stands for the place that it names, even if
+    nothing is there.
     """
     if "://" not in pattern:
         here = locate(pattern)

@@ -13,10 +13,10 @@ from keras_mixer.extras import require
 from keras_mixer.prediction.classify import Job, Part, predict_to_store
 from keras_mixer.prediction.shards import Shard, divided
 
-_PARTS_PER_SHARD = 8  # more parts of one shard keep a worker's pipeline filled longer
+_PARTS_PER_SHARD = 8  # at most; a worker's pipeline runs empty between shards
 _SHARDS_PER_WORKER = 4  # so that no worker waits long for the last one
-_RETRIES = 3  # of a shard whose worker died: a shard that ends every worker must end the run
-_RESTARTS = 100  # of a worker: machines come and go in a long run, but a worker that cannot start must end it
+_RETRIES = 3  # of a shard whose worker died; a shard that kills every worker then ends the run
+_RESTARTS = 100  # of a worker, because machines come and go; a worker that can never start then ends the run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RayWorkers:
     Attributes:
         count: The largest number of workers; None for as many as fit now.
         cpus: CPUs of each worker, more than 0.
-        gpus: GPUs of each worker; may be a part of one.
+        gpus: GPUs of each worker; a fraction shares a GPU.
     """
 
     count: int | None = None
@@ -39,17 +39,16 @@ def predict_on_ray(
 ) -> Iterator[Part]:
     """Classifies the images of shards on a Ray cluster.
 
-    When a worker dies, Ray starts another and gives it the shard again. Parts that were written before are written
-    once more under the same names. The workers need keras_mixer with its extra `ray`, and access to the images and the
-    store.
+    When a worker dies, Ray starts another and gives it the shard again, which writes the same parts once more. The
+    workers need keras_mixer with its extra `ray`, and access to the images and the store.
 
     Args:
-        job: Where the predictions go, and how they are made.
+        job: The store, and how its rows are made.
         model: The model's files, as `packed` returns them.
         shards: The images.
         workers: Number and size of the workers.
-        address: The cluster; None for the one in RAY_ADDRESS, or else one that is started on this machine. A process
-            that is connected already stays with its cluster.
+        address: The cluster's address. None takes it from RAY_ADDRESS, or else starts a cluster on this machine. A
+            process that is already connected keeps its cluster.
 
     Yields:
         Each part, once it is written.
@@ -71,11 +70,14 @@ def predict_on_ray(
         total = sum(len(shard.names) for shard in shards)
         share = -(-total // (count * _SHARDS_PER_WORKER * job.part_size))
         pieces = divided(shards, job.part_size * min(max(share, 1), _PARTS_PER_SHARD))
-        _quiet(ray)
+        # The caller shows progress and reports errors. Ray's own notices stay in its logs.
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         files = ray.put(dict(model))
         items = [{"shard": pickle.dumps(piece)} for piece in pieces]
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # there is no other way to say this
+            # There is no other way to give the number of retries and restarts.
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
             parts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
                 _Worker,
                 batch_size=1,
@@ -112,17 +114,17 @@ class _Worker:
 
         threads = max(1, int(cpus))  # so that several workers of a machine do not compete
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise the first worker on it takes all its memory
+        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise its first worker takes all its memory
             tf.config.experimental.set_memory_growth(gpu, True)
         self._job, self._failure = job, None
         try:
             with tempfile.TemporaryDirectory() as folder:
                 self._predictor, self._card = open_classifier(unpacked(ray.get(files), folder), threads=threads)
         except (OSError, ValueError, ImportError) as error:
-            self._failure = error  # raised here, it would become a traceback from Ray
+            self._failure = error  # Ray would turn an error that is raised here into a traceback
 
     def __call__(self, batch):
-        # Errors travel as parts do, because Ray changes the text of errors that are raised.
+        # Errors are returned as parts are, because Ray changes the text of errors that are raised.
         try:
             if self._failure is not None:
                 raise self._failure
@@ -139,22 +141,12 @@ def _connected(ray, address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported unless the user says so
-    ray.init(
-        address=address or "local",
-        **({} if address else {"include_dashboard": False}),
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    options = {} if address else {"include_dashboard": False}
+    ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def _quiet(ray) -> None:
-    """Leaves the terminal to the caller's progress bar. Ray keeps its own notices in the logs of the session."""
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and reported by the caller
 
 
 def _worker_count(nodes: Sequence[dict], workers: RayWorkers) -> int:

@@ -1,27 +1,29 @@
 """Images to classify, in shards: files of one file system, or rows of one row group of a parquet file."""
 
+import collections
+import contextlib
 import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from itertools import compress
+from typing import TYPE_CHECKING, Protocol
 
 from keras_mixer.images import IMAGE_SUFFIXES
 from keras_mixer.prediction.locations import Location, expand
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
 PARQUET_SUFFIX = ".parquet"
-ROW_NUMBERS = "none"  # in place of a column's name
+ROW_NUMBERS = "none"  # the `id_column` that numbers the rows
 _ROWS_AT_A_TIME = 64  # rows of a row group that are in memory together, encoded
 
 _log = logging.getLogger(__name__)
 
 
 class Shard(Protocol):
-    """Images that one worker takes at a time.
-
-    Attributes:
-        names: A unique name for each image.
-    """
+    """Images that one worker takes at a time, each with a unique name."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -35,12 +37,7 @@ class Shard(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class FileShard:
-    """Image files.
-
-    Attributes:
-        locations: The files.
-        names: Their names.
-    """
+    """Image files and their names."""
 
     locations: tuple[Location, ...]
     names: tuple[str, ...]
@@ -50,8 +47,8 @@ class FileShard:
             yield location.read
 
     def without(self, names):
-        kept = [index for index, name in enumerate(self.names) if name not in names]
-        return FileShard(tuple(self.locations[index] for index in kept), tuple(self.names[index] for index in kept))
+        kept = [name not in names for name in self.names]
+        return FileShard(tuple(compress(self.locations, kept)), tuple(compress(self.names, kept)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +59,7 @@ class ParquetShard:
         location: The parquet file.
         row_group: Number of the row group.
         rows: Numbers of the rows in it, in rising order.
-        column: The column of encoded images. Dots lead into its fields.
+        column: The column of encoded images, such as "image.bytes" for a field of a record.
         names: Names of the images.
     """
 
@@ -73,23 +70,9 @@ class ParquetShard:
     names: tuple[str, ...]
 
     def readings(self):
-        import pyarrow as pa
-
-        try:
-            yield from self._readings()
-        except (OSError, pa.ArrowInvalid) as error:  # Arrow does not name the file
-            kind = OSError if isinstance(error, OSError) else ValueError
-            raise kind(f"{self.location.name} cannot be read as a parquet file: {error}") from error
-
-    def _readings(self):
-        import pyarrow.parquet as pq
-
         wanted, row, found = set(self.rows), 0, 0
-        with self.location.filesystem.open_input_file(self.location.path) as file:
-            batches = pq.ParquetFile(file).iter_batches(
-                _ROWS_AT_A_TIME, row_groups=[self.row_group], columns=[self.column]
-            )
-            for batch in batches:
+        with _opened(self.location) as parquet:
+            for batch in parquet.iter_batches(_ROWS_AT_A_TIME, row_groups=[self.row_group], columns=[self.column]):
                 values = batch.column(0)
                 while hasattr(values, "field"):  # a record with only the field that was asked for
                     values = values.field(0)
@@ -102,9 +85,22 @@ class ParquetShard:
             raise ValueError(f"{self.location.name} has fewer rows than when it was listed: run again.")
 
     def without(self, names):
-        kept = [index for index, name in enumerate(self.names) if name not in names]
-        rows, left = tuple(self.rows[index] for index in kept), tuple(self.names[index] for index in kept)
-        return dataclasses.replace(self, rows=rows, names=left)
+        kept = [name not in names for name in self.names]
+        return dataclasses.replace(self, rows=tuple(compress(self.rows, kept)), names=tuple(compress(self.names, kept)))
+
+
+@contextlib.contextmanager
+def _opened(table: Location) -> Iterator["ParquetFile"]:
+    """Opens a parquet file. Errors name it, because Arrow's own errors do not."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with table.filesystem.open_input_file(table.path) as file:
+            yield ParquetFile(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{table.name} cannot be read as a parquet file: {error}") from error
 
 
 def _present(value: bytes | None) -> bytes:
@@ -129,15 +125,15 @@ def left_over(shards: Sequence[Shard], done: set[str]) -> list[Shard]:
 
 
 def divided(shards: Sequence[Shard], size: int) -> list[Shard]:
-    """Cuts shards of files to `size` images. Row groups stay whole, because each piece would read all of one."""
+    """Cuts shards of files to `size` images. A row group stays whole, because each piece would read all of it."""
     pieces: list[Shard] = []
     for shard in shards:
-        if isinstance(shard, FileShard):
-            for start in range(0, len(shard.names), size):
-                end = start + size
-                pieces.append(FileShard(shard.locations[start:end], shard.names[start:end]))
-        else:
+        if not isinstance(shard, FileShard):
             pieces.append(shard)
+            continue
+        for start in range(0, len(shard.names), size):
+            part = slice(start, start + size)
+            pieces.append(FileShard(shard.locations[part], shard.names[part]))
     return pieces
 
 
@@ -153,14 +149,14 @@ def find_images(
     Args:
         patterns: Paths, URIs or globs of image files, of parquet files, and of folders that hold either at any depth. A
             file that is named itself may have any suffix.
-        image_column: Column of encoded images in parquet files, with dots into its fields; None for the only column of
-            bytes.
-        id_column: Column of unique names in parquet files. None takes `path` or `id` if there is one, and else names an
-            image by its file and row. "none" always does the latter.
+        image_column: Column of encoded images in parquet files, such as "image.bytes" for a field of a record; None for
+            the only column of bytes.
+        id_column: Column of unique names in parquet files. None takes the column `path` or `id`. If there is neither,
+            an image is named by its file and row, as "none" always does.
         leave_out: A folder whose files are left out.
 
     Returns:
-        Shards of the images, each image once. Its absolute path or URI names a file. A warning counts the files in
+        Shards of the images, each image once. A file's name is its absolute path or URI. A warning counts the files in
         folders that have another suffix.
 
     Raises:
@@ -175,12 +171,11 @@ def find_images(
     tables: dict[str, Location] = {}
     inside = None if leave_out is None else leave_out.name.rstrip("/") + "/"
     for pattern in patterns:
-        found: list[Location] = []
-        others: list[Location] = []
-        for place in expand(os.fspath(pattern)):
-            for file, wanted in _files_at(place):
-                if inside is None or not file.name.startswith(inside):
-                    (found if wanted else others).append(file)
+        listed = [entry for place in expand(os.fspath(pattern)) for entry in _files_at(place)]
+        if inside is not None:
+            listed = [(file, wanted) for file, wanted in listed if not file.name.startswith(inside)]
+        found = [file for file, wanted in listed if wanted]
+        others = [file for file, wanted in listed if not wanted]
         if not found:
             kinds = ", ".join((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
             outside = "" if leave_out is None else f" outside {leave_out.name}"
@@ -191,52 +186,45 @@ def find_images(
                 f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as {first}."
             )
         for file in found:
-            (tables if _is_table(file) else files)[file.name] = file
+            (tables if file.path.lower().endswith(PARQUET_SUFFIX) else files)[file.name] = file
     shards: list[Shard] = [FileShard(tuple(files.values()), tuple(files))] if files else []
     for table in tables.values():
         shards += _row_groups(table, image_column, id_column)
-    _check_unique(shards)
+    counts = collections.Counter(name for shard in shards for name in shard.names)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"Two images are called {repeated[0]!r}, so their predictions could not be told apart. Name a column of "
+            f"unique values with --id-column, or number the rows with --id-column {ROW_NUMBERS}."
+        )
     return shards
 
 
-def _files_at(place: Location) -> Iterator[tuple[Location, bool]]:
-    """Yields the files at a place, and whether each is wanted: in a folder, only images and tables are."""
+def _files_at(place: Location) -> list[tuple[Location, bool]]:
+    """Returns the files at a place, and whether each is wanted: in a folder, only images and tables are."""
     kind = place.kind
-    if kind == "Directory":
-        for file in place.files():
-            yield file, file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
-    elif kind != "NotFound":
-        yield place, True
-    else:
+    if kind == "NotFound":
         raise ValueError(f"There is no file or folder {place.name}.")
-
-
-def _is_table(file: Location) -> bool:
-    return file.path.lower().endswith(PARQUET_SUFFIX)
+    if kind != "Directory":
+        return [(place, True)]
+    return [(file, file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))) for file in place.files()]
 
 
 def _row_groups(table: Location, image_column: str | None, id_column: str | None) -> list[Shard]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with table.filesystem.open_input_file(table.path) as file:
-            parquet = pq.ParquetFile(file)
-            schema = parquet.schema_arrow
-            images, ids = _image_column(table, schema, image_column), _id_column(table, schema, id_column)
-            shards: list[Shard] = []
-            before = 0
-            for group in range(parquet.num_row_groups):
-                rows = parquet.metadata.row_group(group).num_rows
-                if ids is None:
-                    names = [f"{table.name}#{row}" for row in range(before, before + rows)]
-                else:
-                    names = _names(table, ids, parquet.read_row_group(group, [ids]).column(0).to_pylist())
-                shards.append(ParquetShard(table, group, tuple(range(rows)), images, tuple(names)))
-                before += rows
-            return shards
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{table.name} cannot be read as a parquet file: {error}") from error
+    shards: list[Shard] = []
+    before = 0
+    with _opened(table) as parquet:
+        schema = parquet.schema_arrow
+        images, ids = _image_column(table, schema, image_column), _id_column(table, schema, id_column)
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            if ids is None:
+                names = [f"{table.name}#{row}" for row in range(before, before + rows)]
+            else:
+                names = _names(table, ids, parquet.read_row_group(group, [ids]).column(0).to_pylist())
+            shards.append(ParquetShard(table, group, tuple(range(rows)), images, tuple(names)))
+            before += rows
+    return shards
 
 
 def _image_column(table: Location, schema, wanted: str | None) -> str:
@@ -245,9 +233,10 @@ def _image_column(table: Location, schema, wanted: str | None) -> str:
         within = [column for column in columns if column == wanted or column.startswith(f"{wanted}.")]
         columns = [wanted] if wanted in within else within
     if len(columns) != 1:
+        existing = ", ".join(f"{field.name} ({field.type})" for field in schema)
         raise ValueError(
-            f"{table.name} has {len(columns)} columns of bytes{'' if wanted is None else f' called {wanted!r}'} where "
-            f"one is expected to hold the encoded images. Its columns: {', '.join(map(str, schema))}. Name one with "
+            f"{table.name} has {len(columns)} columns of bytes{'' if wanted is None else f' called {wanted!r}'}, but "
+            f"one must hold the encoded images. Its columns are {existing}. Name one with "
             f"--image-column."
         )
     return columns[0]
@@ -281,19 +270,7 @@ def _names(table: Location, column: str, values: list) -> list[str]:
         if value is None or isinstance(value, bytes):
             kind = "no value" if value is None else f"the bytes {value!r}"
             raise ValueError(
-                f"{table.name} has {kind} in the column {column!r}, where each image has its name. Name a column of "
-                f"text or numbers with --id-column, or number the rows with --id-column {ROW_NUMBERS}."
+                f"{table.name} has {kind} in the column {column!r}, which must name each image. Name a column of text "
+                f"or numbers with --id-column, or number the rows with --id-column {ROW_NUMBERS}."
             )
     return [str(value) for value in values]
-
-
-def _check_unique(shards: list[Shard]) -> None:
-    seen: set[str] = set()
-    for shard in shards:
-        for name in shard.names:
-            if name in seen:
-                raise ValueError(
-                    f"Two images are called {name!r}, so their predictions could not be told apart. Name a column of "
-                    f"unique values with --id-column, or number the rows with --id-column {ROW_NUMBERS}."
-                )
-            seen.add(name)

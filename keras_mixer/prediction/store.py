@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MANIFEST = "_manifest.json"
 _TABLES = "tables"  # in the manifest, beside what made the predictions
 _PART, _SUFFIX = "part-", ".parquet"
-# The names that Location.write leaves when it is killed. Other writers have partial files too.
+# The names of the files that `Location.write` leaves when its process is killed. Other writers leave other names.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
 
 
@@ -54,27 +54,30 @@ class PredictionStore:
         """
         manifest = self.location / MANIFEST
         known = manifest.exists()
-        if known and not restart:
+        resumed = known and not restart
+        files = self._files()
+        half_written = [file for name, file in files.items() if _HALF_WRITTEN.fullmatch(name)]
+        if resumed:
             before = _read_manifest(manifest)
             before.pop(_TABLES, None)
             _check_same(self.location.name, made_by, before)
-        elif not known and not all(_HALF_WRITTEN.fullmatch(name) for name in self._files()):
+        elif not known and len(files) > len(half_written):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
-        self._delete_half_written()
-        if known and not restart:
-            return
-        for part in self._parts():
-            part.delete()
-        manifest.write(_as_json(made_by))
+        for file in half_written:  # a killed process left them
+            file.delete()
+        if not resumed:
+            for part in self._parts():
+                part.delete()
+            manifest.write(_as_json(made_by))
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
-        """Notes the tables of a run in an open store, because two tables may use the same names.
+        """Records the parquet files of a run in an open store, because two files may use the same names for images.
 
         Args:
-            tables: The names of the images of each table.
+            tables: The names of the images of each file, as `names_by_table` returns them.
 
         Raises:
-            ValueError: If a table is new, and an image in it has a name that is done.
+            ValueError: If a file is new, but one of its names is already done.
         """
         manifest = self.location / MANIFEST
         values = _read_manifest(manifest)
@@ -87,7 +90,7 @@ class PredictionStore:
                 raise ValueError(
                     f"{table} is new in {self.location.name}, but {len(same):,} of its images have names that are "
                     f"done, such as {same[0]!r}, so their predictions could not be told apart. Choose another folder "
-                    f"for it, or name a column of unique values with --id-column for all tables, and --restart."
+                    f"for it, or pass --restart and name a column of unique values for all tables with --id-column."
                 )
         if new:
             manifest.write(_as_json({**values, _TABLES: [*known, *new]}))
@@ -106,12 +109,12 @@ class PredictionStore:
         return set(self.read(["path"]).column("path").to_pylist())
 
     def counts(self) -> tuple[int, int]:
-        """Returns the number of rows, and of those for images that could not be read."""
+        """Returns the number of rows, and the number of rows for images that could not be read."""
         errors = self.read(["error"]).column("error")
         return len(errors), len(errors) - errors.null_count
 
     def repeated(self) -> list[str]:
-        """Returns the names of images with more than one row, which runs that write at the same time can leave."""
+        """Returns the names of images that have more than one row, because two runs wrote at the same time."""
         counts = collections.Counter(self.read(["path"]).column("path").to_pylist())
         return [name for name, count in counts.items() if count > 1]
 
@@ -120,14 +123,9 @@ class PredictionStore:
         import pyarrow as pa
 
         paths = [prediction.path for prediction in predictions]
-        columns = {
-            "path": paths,
-            **{
-                name: [None if prediction.error else getattr(prediction, name) for prediction in predictions]
-                for name in ("classes", "labels", "scores")
-            },
-            "error": [prediction.error for prediction in predictions],
-        }
+        columns: dict[str, list] = {"path": paths, "error": [prediction.error for prediction in predictions]}
+        for name in ("classes", "labels", "scores"):
+            columns[name] = [None if prediction.error else getattr(prediction, name) for prediction in predictions]
         digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:20]
         self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.table(columns, schema=_schema()))
 
@@ -155,12 +153,6 @@ class PredictionStore:
     def _parts(self) -> list[Location]:
         files = self._files()
         return [file for name, file in files.items() if name.startswith(_PART) and name.endswith(_SUFFIX)]
-
-    def _delete_half_written(self) -> None:
-        """Deletes the half-written files of this store that a killed process left."""
-        for name, file in self._files().items():
-            if _HALF_WRITTEN.fullmatch(name):
-                file.delete()
 
     def _files(self) -> dict[str, Location]:
         if self.location.kind != "Directory":

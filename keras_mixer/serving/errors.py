@@ -1,4 +1,4 @@
-"""Errors of the wire: what a server answers, what a client raises, and the statuses that both protocols share."""
+"""The errors that a server answers and a client raises, and the statuses that both protocols share."""
 
 # gRPC's status names, and the HTTP status under which TF Serving sends each.
 HTTP_STATUS = {
@@ -20,7 +20,7 @@ class RequestError(Exception):
     Args:
         code: A status name of gRPC, a key of `HTTP_STATUS`.
         message: What was expected and what came.
-        http_status: The HTTP status, if it says more than the one of `code` (408, 413).
+        http_status: An HTTP status that says more than the status of `code`, such as 408 or 413.
     """
 
     def __init__(self, code: str, message: str, http_status: int | None = None):
@@ -36,11 +36,11 @@ def invalid(message: str) -> RequestError:
 
 
 class ServingError(OSError):
-    """What a client raises when a server answers an error or does not answer.
+    """The error that a client raises when a server answers with an error or does not answer.
 
     Attributes:
-        message: The server's own words, or what went wrong on the way to it.
-        code: The HTTP status (int) over REST, the status name (str) over gRPC, None without an answer.
+        message: The server's message, or why there is no answer.
+        code: The HTTP status (int) over REST, the status name (str) over gRPC; None if there is no answer.
     """
 
     def __init__(self, message: str, code: int | str | None = None):

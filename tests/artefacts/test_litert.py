@@ -131,7 +131,7 @@ def test_calibration_takes_images_from_all_over_the_training_split(samples, card
     ("name", "options", "message"),
     [
         ("a.tflite", {"precision": "int4"}, "is one of float32, float16, dynamic_int8, int8, but got 'int4'"),
-        ("a.lite", {}, "ends in .tflite"),
+        ("a.lite", {}, "must end in .tflite"),
         ("a.tflite", {"precision": "int8"}, "needs `samples`"),
     ],
 )

@@ -181,4 +181,7 @@ def test_a_bundle_is_served_by_its_configuration(base_path, tmp_path, capsys, mo
     with pytest.raises(SystemExit) as exit_:
         main(["serve", str(tmp_path), "--rest-port", "0", "--port", "0"])
     assert exit_.value.code == 2
-    assert "'stable' names version 7 of double, which is not served: these are: [1]" in capsys.readouterr().err
+    assert (
+        "'stable' names version 7 of double, which is not served. The versions served are [1]"
+        in capsys.readouterr().err
+    )

@@ -141,14 +141,15 @@ def plain_solution(features, labels, penalty):
 @pytest.mark.parametrize(("count", "width"), [(60, 9), (10, 9), (9, 9), (7, 30)], ids=["tall", "n=d+1", "n=d", "wide"])
 def test_is_the_plain_solution(count, width, penalty):
     features, labels = problem(count, width)
-    classifier = RidgePath(features, labels, RIDGE_CLASSES).solve(penalty)
+    kernel = RidgePath(features, labels, RIDGE_CLASSES).solve(penalty)
     expected = plain_solution(features, labels, penalty)
-    np.testing.assert_allclose(classifier.kernel, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_scores_are_the_regressed_targets():
     features, labels = problem(50, 6)
-    scores = RidgePath(features, labels, RIDGE_CLASSES).solve(1e-3).scores(features)
+    path = RidgePath(features, labels, RIDGE_CLASSES)
+    scores = path.scores(features, path.solve(1e-3))
     x = (features - features.mean(axis=0, dtype="float64")) / (features.std(axis=0, dtype="float64") + 1e-5)
     x = np.concatenate([x, np.full((50, 1), BIAS_FEATURE)], axis=1)
     np.testing.assert_allclose(scores, x @ plain_solution(features, labels, 1e-3), rtol=1e-5, atol=1e-6)
@@ -158,9 +159,10 @@ def test_a_class_without_examples_and_a_constant_feature():
     features, labels = problem(30, 5)
     features[:, 2] = 7.0
     labels[labels == 1] = 2
-    classifier = RidgePath(features, labels, RIDGE_CLASSES).solve(1.0)
-    np.testing.assert_allclose(classifier.kernel, plain_solution(features, labels, 1.0), rtol=1e-6, atol=1e-9)
-    assert 1 not in classifier.scores(features).argmax(axis=1)
+    path = RidgePath(features, labels, RIDGE_CLASSES)
+    kernel = path.solve(1.0)
+    np.testing.assert_allclose(kernel, plain_solution(features, labels, 1.0), rtol=1e-6, atol=1e-9)
+    assert 1 not in path.scores(features, kernel).argmax(axis=1)
 
 
 @pytest.mark.parametrize(("count", "width", "largest"), [(200, 8, 9), (8, 200, 8)])

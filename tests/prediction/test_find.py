@@ -147,7 +147,7 @@ def test_rows_without_an_id_have_numbers(tmp_path):
 def test_images_in_a_record(tmp_path):
     records = [{"bytes": value, "path": str(index)} for index, value in enumerate(BYTES)]
     path = table(tmp_path, image=records, thumbnail=[b"small"] * 5, path=["one", "two", "none", "four", "five"])
-    with pytest.raises(ValueError, match=r"2 columns of bytes .* --image-column"):
+    with pytest.raises(ValueError, match=r"2 columns of bytes, .* are image .*, path \(string\)\. .*--image-column"):
         find_images([path])
     found = find_images([path], image_column="image")
     assert read(found) == {name: name.encode() for name in ("one", "two", "four", "five")}

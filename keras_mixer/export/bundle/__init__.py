@@ -3,14 +3,12 @@
 Its files are templates in `templates/`. To change what an export writes, edit them there.
 """
 
-import importlib.resources
 import os
 import pathlib
 import re
 import shutil
 import string
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources.abc import Traversable
+from collections.abc import Mapping, Sequence
 
 from keras_mixer import wire
 from keras_mixer.card import CARD_FILE, ModelCard
@@ -18,6 +16,7 @@ from keras_mixer.files import scratch_folder, written_whole
 
 IMAGE = "tensorflow/serving:2.20.0"
 CONFIG = "models.config"
+TEMPLATES = pathlib.Path(__file__).parent / "templates"
 _RECORD_OF_0_1 = ".generated.json"  # version 0.1 noted here which files an operator had edited
 
 
@@ -25,11 +24,11 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
     """Writes a TF Serving bundle of the newest versions of a model, or brings one up to date.
 
     The newest version gets the label `canary`. In a bundle that exists, the other labels stay where its operator has
-    put them. In a new bundle, the version before the newest is `stable`, or the only one. Versions in the bundle stay.
-    Those that had a label until now are served once more, because requests to them may be on their way.
+    put them. In a new bundle, the version before the newest, or the only version, gets the label `stable`. Versions in
+    the bundle stay. A version that has just lost its label is still served, because requests to it may be on their way.
 
-    Every file is written anew, except that the version labels in an older `models.config` stay. The versions are in
-    place before that file names them, because a server may be reading the bundle.
+    Every file is written anew, except that the version labels in an older `models.config` stay. That file comes last,
+    because a server may be reading the bundle.
 
     Args:
         base: The model's folder of numbered SavedModels, as `export_saved_model` writes it. Its name is the model's.
@@ -60,9 +59,11 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         _copy_version(base / str(version), models)
     served = sorted({*labels.values(), *(version for version in given.values() if (models / str(version)).is_dir())})
     values = _values(name, labels, served, models)
-    for path, template in _templates():
-        with written_whole(bundle / path) as partial:
-            partial.write_text(string.Template(template).substitute(values), encoding="utf-8")
+    templates = [path for path in TEMPLATES.rglob("*") if path.is_file()]
+    for path in sorted(templates, key=lambda path: path.name == CONFIG):  # `models.config` last
+        with written_whole(bundle / path.relative_to(TEMPLATES)) as partial:
+            text = string.Template(path.read_text(encoding="utf-8")).substitute(values)
+            partial.write_text(text, encoding="utf-8")
     (bundle / _RECORD_OF_0_1).unlink(missing_ok=True)
     return bundle
 
@@ -120,20 +121,6 @@ def _values(name: str, labels: Mapping[str, int], served: Sequence[int], models:
         "width": width,
         "channels": channels,
     }
-
-
-def _templates() -> Iterator[tuple[str, str]]:
-    """Yields the path and the text of each template, `models.config` last: a server may be reading it."""
-    root = importlib.resources.files(__name__) / "templates"
-
-    def files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                yield from files(entry, f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name, entry.read_text(encoding="utf-8")
-
-    yield from sorted(files(root), key=lambda item: (item[0] == CONFIG, item[0]))
 
 
 def _copy_version(version: pathlib.Path, models: pathlib.Path) -> None:

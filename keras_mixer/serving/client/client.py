@@ -24,19 +24,19 @@ class Client:
         url: The REST address (`http://host:8501`), or the gRPC address (`host:8500`).
         model: The model's name on the server.
         protocol: "rest" needs only `requests`; "grpc" needs TensorFlow and tensorflow-serving-api.
-        version: A version's number; by default the server's highest.
-        label: A version's label, such as "stable", in place of a number.
+        version: The number of the version to ask; by default the server's highest.
+        label: The label of the version, such as "stable", instead of its number.
         timeout: Seconds for one request.
         retries: How often a request is tried again, with growing pauses, when the server cannot be reached or says
             that it is unavailable.
         batch_size: The largest number of images of one request. Longer lists are sent in several requests.
-        labels: Class names for float inputs, whose signature gives no names; by default the class index.
+        labels: Class names for float inputs, because their signature gives no names; by default the class index.
 
     Raises:
         ValueError: If an argument cannot be used.
         ImportError: If gRPC is asked for and its packages are not installed.
 
-    Every method raises `ServingError` when the server answers an error or cannot be reached.
+    Every method raises `ServingError` when the server answers with an error or cannot be reached.
 
     Example:
         >>> client = keras_mixer.serving.Client("http://127.0.0.1:8501", model="digits")
@@ -94,16 +94,15 @@ class Client:
             order = np.argsort(-scores, axis=-1, kind="stable")[:, :top]
             return [[(self._label(k), float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)]
 
-        def send(files: list) -> list[Prediction]:
-            inputs = {wire.IMAGE_BYTES: [_encoded(file) for file in files]}
+        predictions = []
+        for chunk in self._chunks(several):
+            inputs = {wire.IMAGE_BYTES: [_encoded(image) for image in chunk]}
             outputs = self._transport.predict(wire.BYTES_SIGNATURE, inputs)
             labels, scores = _named(outputs, wire.LABELS), _named(outputs, wire.SCORES)
-            return [
-                [(_text(label), float(score)) for label, score in zip(names[:top], values[:top], strict=True)]
-                for names, values in zip(labels, scores, strict=True)
-            ]
-
-        return [prediction for chunk in self._chunks(several) for prediction in send(chunk)]
+            for names, values in zip(labels, scores, strict=True):
+                best = zip(names[:top], values[:top], strict=True)
+                predictions.append([(_text(label), float(score)) for label, score in best])
+        return predictions
 
     def features(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
         """Returns the pre-logits of preprocessed float images, `(batch, channels)` float32."""

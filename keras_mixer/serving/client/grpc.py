@@ -11,7 +11,7 @@ from keras_mixer.serving.errors import ServingError
 
 
 class GrpcTransport:
-    """One model behind a gRPC address. A call has one time-out with all its retries, at most 4 by gRPC's own limit."""
+    """One model behind a gRPC address. The time-out of a call covers its retries. gRPC allows at most 4."""
 
     def __init__(
         self, target: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int
@@ -46,19 +46,18 @@ class GrpcTransport:
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
     def status(self, timeout: float | None = None) -> list[dict]:
-        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
+        """Returns each version's number, state and error, within at most `timeout` seconds."""
         from tensorflow_serving.apis import get_model_status_pb2
 
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
         states = get_model_status_pb2.ModelVersionStatus.State
-        rows = self._call(self._models.GetModelStatus, request, timeout).model_version_status
         return [
-            {"version": row.version, "state": states.Name(row.state), "error": row.status.error_message} for row in rows
+            {"version": row.version, "state": states.Name(row.state), "error": row.status.error_message}
+            for row in self._call(self._models.GetModelStatus, request, timeout).model_version_status
         ]
 
     def metadata(self) -> dict:
         """Returns the metadata, in the form of REST's `/metadata` document."""
-        from google.protobuf import json_format
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(
@@ -67,15 +66,8 @@ class GrpcTransport:
         response = self._call(self._prediction.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
-        written = json_format.MessageToDict(
-            signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        spec = {
-            "name": response.model_spec.name,
-            "signature_name": "",
-            "version": str(response.model_spec.version.value),
-        }
-        return {"model_spec": spec, "metadata": {"signature_def": written}}
+        spec = response.model_spec
+        return wire.metadata(spec.name, spec.version.value, signatures.signature_def)
 
     def _call(self, method, request, timeout: float | None = None):
         import grpc
@@ -92,18 +84,18 @@ class GrpcTransport:
 
 
 def _options(retries: int) -> list[tuple[str, int | str]]:
-    sizes: list[tuple[str, int | str]] = [
-        ("grpc.max_send_message_length", -1),
-        ("grpc.max_receive_message_length", -1),
-    ]
-    if not retries:
-        return [*sizes, ("grpc.enable_retries", 0)]
-    policy = {
-        "maxAttempts": min(retries + 1, 5),
-        "initialBackoff": "0.2s",
-        "maxBackoff": "5s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+    options: dict[str, int | str] = {
+        "max_send_message_length": -1,
+        "max_receive_message_length": -1,
+        "enable_retries": int(retries > 0),
     }
-    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
-    return [*sizes, ("grpc.enable_retries", 1), ("grpc.service_config", config)]
+    if retries:
+        policy = {
+            "maxAttempts": min(retries + 1, 5),
+            "initialBackoff": "0.2s",
+            "maxBackoff": "5s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        options["service_config"] = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    return [(f"grpc.{name}", value) for name, value in options.items()]

@@ -31,7 +31,7 @@ class _Retry(Retry):
 
 
 class RestTransport:
-    """One model's REST address; `url` may end in `/v1`. Connecting and waiting for an answer each have a time-out."""
+    """One model's REST address; `url` may end in `/v1`. `timeout` limits connecting and waiting for an answer each."""
 
     def __init__(self, url: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int):
         if not url.startswith(("http://", "https://")):
@@ -49,11 +49,17 @@ class RestTransport:
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]):
         """Returns the outputs of a signature: a dict by name, or the bare value of a single output."""
-        body = {"signature_name": signature, "inputs": {name: _written(value) for name, value in inputs.items()}}
-        return self._call("POST", ":predict", _dump(body))["outputs"]
+        written = {
+            name: value
+            if isinstance(value, np.ndarray)
+            else [{"b64": base64.b64encode(data).decode()} for data in value]
+            for name, value in inputs.items()
+        }
+        body = _dump({"signature_name": signature, "inputs": written})
+        return self._call("POST", ":predict", body)["outputs"]
 
     def status(self, timeout: float | None = None) -> list[dict]:
-        """Returns each version's number, state and error, within `timeout` seconds if that is less than the usual."""
+        """Returns each version's number, state and error, within at most `timeout` seconds."""
         return [
             {
                 "version": int(row["version"]),
@@ -92,20 +98,10 @@ class RestTransport:
         self._session.close()
 
 
-def _written(value):
-    if isinstance(value, np.ndarray):
-        return value
-    return [{"b64": base64.b64encode(data).decode()} for data in value]
-
-
 def _dump(body: dict) -> bytes:
-    """Writes JSON, with orjson if it is installed, because that writes arrays several times faster."""
+    """Writes JSON, with orjson if it is installed, because orjson writes arrays several times faster."""
     try:
         import orjson
     except ImportError:
         return json.dumps(body, default=np.ndarray.tolist).encode()
-    inputs = {
-        name: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
-        for name, value in body["inputs"].items()
-    }
-    return orjson.dumps({**body, "inputs": inputs}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(body, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)

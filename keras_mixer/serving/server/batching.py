@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -42,7 +42,7 @@ class Batcher:
     time-out. Requests that arrive later join the next batch. A batch that fails is run again request by request, so
     that a bad request harms only itself.
 
-    Without `options` every request runs by itself, one per processor at a time.
+    Without `options` every request runs by itself, as many at a time as there are processors.
     """
 
     def __init__(self, options: Batching | None, metrics: Metrics):
@@ -54,7 +54,7 @@ class Batcher:
         self._queues: dict[tuple, _Queue] = {}
         self._stopping = False
         self._in_progress = 0  # rows that wait or run
-        self._recent_peak = 0.0  # the most rows in progress of late; falls with every batch
+        self._recent_peak = 0.0  # the most rows recently in progress; falls with every batch
 
     async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs checked inputs. Raises a RequestError if the model fails, or too many requests wait (UNAVAILABLE)."""
@@ -64,16 +64,16 @@ class Batcher:
         rows = len(next(iter(inputs.values())))
         size = self._options.max_batch_size
         if rows <= size:
-            return await self._enqueue(loop, servable, signature, inputs, rows)
-        parts = []
-        for start in range(0, rows, size):
-            part = {name: array[start : start + size] for name, array in inputs.items()}
-            parts.append(self._enqueue(loop, servable, signature, part, min(size, rows - start)))
-        outputs = await asyncio.gather(*parts)
+            return await self._enqueue(loop, servable, signature, inputs)
+        parts = [
+            {name: array[start : start + size] for name, array in inputs.items()} for start in range(0, rows, size)
+        ]
+        outputs = await asyncio.gather(*(self._enqueue(loop, servable, signature, part) for part in parts))
         return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
 
-    def _enqueue(self, loop, servable, signature, inputs, rows) -> asyncio.Future:
+    def _enqueue(self, loop, servable, signature, inputs) -> asyncio.Future:
         options = self._options
+        rows = len(next(iter(inputs.values())))
         # Inner axes may be open too, and only arrays of one shape can be concatenated.
         key = (id(servable), signature.name, *(array.shape[1:] for _, array in sorted(inputs.items())))
         queue = self._queues.setdefault(key, _Queue(servable, signature))
@@ -87,7 +87,7 @@ class Batcher:
         self._in_progress += rows
         self._recent_peak = max(self._recent_peak, self._in_progress)
         if queue.rows >= self._enough:
-            loop.call_soon(self._dispatch, loop)  # what arrived together is enqueued first
+            loop.call_soon(self._dispatch, loop)  # after all requests that arrived together
         elif len(queue.tasks) == 1:
             loop.call_later(wait, self._dispatch, loop)
         return result
@@ -99,7 +99,7 @@ class Batcher:
 
     def _dispatch(self, loop) -> None:
         """Starts the batches that are due, the longest waiting first, while threads are free."""
-        # A timer may fire within the clock's resolution before the time that it was set for.
+        # A timer may fire slightly before its time, within the clock's resolution.
         now = loop.time() + 1e-3
         while self._free:
             due = [
@@ -138,22 +138,22 @@ class Batcher:
         self._free += 1
         self._in_progress -= sum(task.rows for task in batch)
         self._recent_peak = max(self._in_progress, 0.9 * self._recent_peak)
-        error = None if work.cancelled() else work.exception()
-        results: Sequence = [error] * len(batch) if error else () if work.cancelled() else work.result()
-        for task, result in zip(batch, results, strict=False):
-            if task.result.done():
-                continue
-            if isinstance(result, BaseException):
-                task.result.set_exception(result)
-            else:
-                task.result.set_result(result)
+        if not work.cancelled():
+            error = work.exception()
+            for task, result in zip(batch, [error] * len(batch) if error else work.result(), strict=True):
+                if task.result.done():  # its caller has gone
+                    continue
+                if isinstance(result, BaseException):
+                    task.result.set_exception(result)
+                else:
+                    task.result.set_result(result)
         self._dispatch(loop)
 
     def _execute(self, servable: Servable, signature: Signature, batch: list[_Task]) -> list:
         """Returns each task's outputs or its own error. Runs on a batch thread."""
         rows = sum(task.rows for task in batch)
         size = self._options.padded_size(rows)
-        self._metrics.batch(servable.name, rows)
+        self._metrics.batches.labels(servable.name).observe(rows)
         try:
             outputs = servable.run(signature.name, _gather([task.inputs for task in batch], size - rows))
         except RequestError as error:

@@ -18,7 +18,7 @@ class ModelConfig:
     Args:
         base_path: A folder with numbered version folders, each a SavedModel.
         name: The name in the address, by default the folder's.
-        versions: `"latest"` serves the highest version, `"all"` every version, and numbers exactly those.
+        versions: `"latest"` serves the highest version, `"all"` every version, and numbers serve those versions.
         labels: Names for versions, such as `{"stable": 1}`. A version with a name is always served.
 
     Raises:
@@ -48,15 +48,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Batching:
-    """How requests that wait at the same time run together. The names are TF Serving's.
+    """How requests that wait at the same time run together. The names of the settings are TF Serving's.
 
     Args:
         max_batch_size: The largest number of rows of one run. Larger requests are split.
         batch_timeout_micros: How long the first request of a batch waits for others at most, in microseconds.
         allowed_batch_sizes: Batches are padded up to the next of these rising sizes, which end with `max_batch_size`.
-            Without any, batches are not padded.
+            If empty, batches are not padded.
         num_batch_threads: How many batches run at once.
-        max_enqueued_batches: When this many full batches wait, further requests are refused as UNAVAILABLE.
+        max_enqueued_batches: The server refuses requests as UNAVAILABLE while this many full batches wait.
 
     Raises:
         ValueError: If a value is out of range.
@@ -93,8 +93,8 @@ class Limits:
 
     Args:
         max_body_bytes: The largest request body. JSON takes up to about 20 times its size while it is read.
-        max_image_pixels: The most pixels (height x width) that an encoded image may declare, or the first frame of a
-            GIF. The images of one request may together declare eight times as many.
+        max_image_pixels: The most pixels (height x width) that an encoded image, or the first frame of a GIF, may
+            declare. The images of one request may together declare eight times as many.
         read_timeout: Seconds for a client to send a request's body after its headers.
         idle_timeout: Seconds that a connection may stay open without a complete request header.
         stop_timeout: Seconds for requests in flight to finish when the server stops.
@@ -124,8 +124,8 @@ _VALUE = rf"(\d+|true|false|{_QUOTED})"
 def read_model_config(path: str | os.PathLike) -> list[ModelConfig]:
     """Reads a `models.config`: several models, their version policies and labels.
 
-    If a base path does not exist here, such as a container's `/models/digits`, its last parts are looked for beside the
-    file: `models/digits`, then `digits`.
+    A base path that does not exist here, such as a container's `/models/digits`, is looked for beside the file by its
+    last parts: `models/digits`, then `digits`.
 
     Args:
         path: The file, in protobuf's text format (`ModelServerConfig`).
@@ -187,15 +187,11 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
     # Published packages lack this file's proto. Its grammar has only names and plain values.
     text = re.sub(rf"({_QUOTED})|#[^\n]*", r"\1", file.read_text(encoding="utf-8"))
     values: dict[str, int | list[int]] = {}
-    setting = re.compile(rf"\s*(\w+)\s*(?::?\s*\{{\s*value\s*:\s*{_VALUE}\s*\}}|:\s*{_VALUE})\s*,?;?")
-    position = 0
-    while text[position:].strip():
-        match = setting.match(text, position)
-        if match is None:
-            raise ValueError(
-                f"{file} must hold `name {{ value: number }}` settings, but has {text[position:].split()[0]!r}."
-            )
-        name, value = match[1], match[2] or match[3]
+    setting = rf"(\w+)\s*(?::?\s*\{{\s*value\s*:\s*{_VALUE}\s*\}}|:\s*{_VALUE})\s*,?;?|(\S+)"
+    for name, wrapped, plain, other in re.findall(setting, text):
+        if other:
+            raise ValueError(f"{file} must hold `name {{ value: number }}` settings, but has {other!r}.")
+        value = wrapped or plain
         if name in Batching.__dataclass_fields__:
             if not value.isdecimal():
                 raise ValueError(f"{file}: {name} must be a whole number, but got {value}.")
@@ -205,5 +201,4 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
             raise ValueError(
                 f"{file} has an unknown setting {name!r}: known are {list(Batching.__dataclass_fields__)}."
             )
-        position = match.end()
     return Batching(**values)  # type: ignore[arg-type]

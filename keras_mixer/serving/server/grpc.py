@@ -45,12 +45,12 @@ def grpc_server(host: str, port: int, max_message_bytes: int):
     except RuntimeError:
         bound = 0
     if not bound:
-        raise OSError(f"gRPC cannot listen on {address}: the port is in use, or the host is not of this machine.")
+        raise OSError(f"gRPC cannot listen on {address}: the port is in use, or this machine lacks the address.")
     return server, bound
 
 
 def release(server) -> None:
-    """Releases a server's port. A server that never started would keep its port when stopped, so it is started."""
+    """Releases a server's port. It starts the server first, because stopping one that never started keeps the port."""
     with contextlib.suppress(ValueError):  # it runs already
         server.start()
     server.stop(None).wait()
@@ -124,8 +124,8 @@ def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:
     """Makes the tensor that a TensorProto declares, if its type and shape are those of the input."""
     import tensorflow as tf
 
-    # A TensorProto may repeat one value over any shape that it declares, so a few bytes could ask for terabytes. A
-    # string would be copied each time, so strings must come one by one.
+    # A TensorProto may repeat one value over any shape that it declares, so a few bytes could ask for terabytes. Each
+    # repeated string is a copy, so strings must come one by one.
     sizes = tuple(dim.size for dim in proto.tensor_shape.dim)
     try:
         dtype = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype)
@@ -145,7 +145,7 @@ def _metadata(service: PredictService, request):
     if list(request.metadata_field) != ["signature_def"]:
         raise invalid(f"metadata_field must be ['signature_def'], but got {list(request.metadata_field)}.")
     spec = _model_spec(request.model_spec)
-    with service.manager.use(spec.name, spec.version, spec.label) as servable:
+    with service.manager.use(*spec) as servable:
         signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = spec.name
@@ -160,7 +160,7 @@ def _status(service: PredictService, request):
 
     spec = _model_spec(request.model_spec)
     response = get_model_status_pb2.GetModelStatusResponse()
-    for number, state, error in service.manager.status(spec.name, spec.version, spec.label):
+    for number, state, error in service.manager.status(*spec):
         row = response.model_version_status.add(version=number, state=state)
         row.status.error_code = error_codes_pb2.UNKNOWN if error else error_codes_pb2.OK
         row.status.error_message = error

@@ -1,4 +1,4 @@
-"""Which versions of which models answer. Folders are watched, and versions come and go without losing a request."""
+"""Decides which versions of a model answer: watches folders, and switches versions without losing a request."""
 
 import gc
 import logging
@@ -19,13 +19,11 @@ _log = logging.getLogger("keras_mixer.serving")
 
 @dataclass
 class _Version:
-    """The life of a version: LOADING, AVAILABLE, UNLOADING, END. A failed load ends with its error."""
+    """A version, whose state is LOADING, AVAILABLE, UNLOADING or END. After a failed load it is END with an error."""
 
+    stamp: frozenset  # the version's files; after a failed load, it is loaded again once they change
     state: str = "LOADING"
     error: str = ""
-    stamp: frozenset = (
-        frozenset()
-    )  # its files when it was loaded: after a failed load, it is tried again once they change
     servable: Servable | None = None
     users: int = 0
 
@@ -53,12 +51,7 @@ class ModelManager:
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Loads every model for the first time.
-
-        Raises:
-            FileNotFoundError: If a base path does not exist, or has no versions.
-            ValueError: If no version of a model can be loaded, or a label names one that is not served.
-        """
+        """Loads every model for the first time. Raises an OSError or a ValueError if one of them cannot be served."""
         for model in self._models.values():
             config = model.config
             if not config.base_path.is_dir():
@@ -74,16 +67,15 @@ class ModelManager:
             for label, number in config.labels.items():
                 if number not in model.available():
                     raise ValueError(
-                        f"The label {label!r} names version {number} of {config.name}, which is not served: "
-                        f"these are: {model.available()}."
+                        f"The label {label!r} names version {number} of {config.name}, which is not served. "
+                        f"The versions served are {model.available()}."
                     )
 
     def poll(self, configs: Iterable[ModelConfig] = ()) -> None:
         """Looks at every folder once: loads what is new, then unloads what is no longer wanted.
 
-        Args:
-            configs: New settings of models that are served, known by their names. They take over once all the versions
-                that they label are available. Until then the old settings stay. Other models are ignored.
+        `configs` are new settings of served models, found by name. They apply once all versions that they label are
+        available. Settings of other models are ignored.
         """
         changed = {config.name: config for config in configs}
         for name, model in self._models.items():
@@ -98,7 +90,7 @@ class ModelManager:
                 if version is None or not version.error or version.stamp != stamp:
                     tried.append(number)
                     self._load(model, number, found[number], stamp)
-        if model.available():  # otherwise `load` raises the same
+        if model.available():  # otherwise `load` raises this error
             for number in tried:
                 if model.versions[number].error:
                     _log.error(_not_served(model, number))
@@ -116,7 +108,7 @@ class ModelManager:
     def _load(self, model: _Model, number: int, path: Path, stamp: frozenset) -> None:
         name = model.config.name
         with self._lock:
-            version = model.versions[number] = _Version(stamp=stamp)
+            version = model.versions[number] = _Version(stamp)
         try:
             servable = Servable(name, number, path)
             warm_up(servable, self._batch_sizes)
@@ -136,7 +128,7 @@ class ModelManager:
         _log.info("Version %d of %s: %s", number, model.config.name, state)
 
     def _let_go(self, model: _Model, found: dict[int, Path]) -> None:
-        """Ends versions whose last request is answered, and forgets ended ones whose folder is gone."""
+        """Ends versions whose last request is answered, and forgets ended versions whose folder is gone."""
         freed = False
         with self._lock:
             for number, version in list(model.versions.items()):
@@ -149,7 +141,7 @@ class ModelManager:
 
     @contextmanager
     def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Servable]:
-        """Gives the version that is asked for, or the highest, and keeps it loaded until the block ends."""
+        """Gives the version that is asked for, by default the highest, and keeps it loaded until the block ends."""
         with self._lock:
             entry = self._find(name, version, label)
             entry.users += 1
@@ -209,7 +201,7 @@ def _versions_in(base_path: Path) -> dict[int, Path]:
 
 
 def _stamp_of(folder: Path) -> frozenset:
-    """Returns names, sizes and times of all files of a version, which a slow copy changes until it is complete."""
+    """Returns names, sizes and times of all files of a version. They change until a slow copy is complete."""
     try:
         files = [(str(file), file.stat()) for file in folder.rglob("*")]
     except OSError:  # a file was removed after it was listed
@@ -220,6 +212,6 @@ def _stamp_of(folder: Path) -> frozenset:
 def _wanted_of(config: ModelConfig, found: dict[int, Path]) -> list[int]:
     """Returns the versions that the policy serves and those that have a label, the highest first."""
     numbers = sorted(found, reverse=True)
-    policy = {"latest": numbers[:1], "all": numbers}.get(config.versions) if isinstance(config.versions, str) else None
-    served = set(config.versions if policy is None else policy) | set(config.labels.values())
+    policies: dict = {"latest": numbers[:1], "all": numbers}
+    served = {*policies.get(config.versions, config.versions), *config.labels.values()}
     return [number for number in numbers if number in served]

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 import orjson
 from aiohttp import web
-from google.protobuf import json_format
+from prometheus_client import generate_latest
 
 from keras_mixer import wire
 from keras_mixer.serving.errors import RequestError, invalid
@@ -49,7 +49,7 @@ class RestHandler:
                 raise RequestError("UNIMPLEMENTED", f"This server answers :predict, not :{match['method']}.")
             return await self._predict(_model_spec(match), await self._body(request))
         if request.method == "GET" and path == wire.METRICS_PATH:
-            return web.Response(body=self._service.metrics.exposition(), content_type="text/plain")
+            return web.Response(body=generate_latest(self._service.metrics.registry), content_type="text/plain")
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
@@ -89,7 +89,7 @@ class RestHandler:
         def read(signature: Signature) -> Mapping[str, np.ndarray]:
             # Taken out, so that the document does not stay in memory beside its arrays.
             value = document.pop("instances" if rows else "inputs")
-            return _read_rows(value, signature) if rows else _read_columns(value, signature)
+            return _arrays(_columns(value, signature) if rows else value, signature)
 
         _, _, outputs = await self._service.predict(spec, signature_name, read, size=len(body), entrypoint="REST")
         size = sum(array.nbytes for array in outputs.values())
@@ -104,22 +104,13 @@ class RestHandler:
                     "state": state,
                     "status": {"error_code": "UNKNOWN" if error else "OK", "error_message": error},
                 }
-                for number, state, error in self._service.manager.status(spec.name, spec.version, spec.label)
+                for number, state, error in self._service.manager.status(*spec)
             ]
         }
 
     def _metadata(self, spec: ModelSpec) -> dict:
-        with self._service.manager.use(spec.name, spec.version, spec.label) as servable:
-            signatures = {
-                name: json_format.MessageToDict(
-                    definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-                )
-                for name, definition in servable.signature_defs.items()
-            }
-            return {
-                "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
-                "metadata": {"signature_def": {"signature_def": signatures}},
-            }
+        with self._service.manager.use(*spec) as servable:
+            return wire.metadata(servable.name, servable.version, servable.signature_defs)
 
 
 def _model_spec(match: re.Match) -> ModelSpec:
@@ -142,42 +133,39 @@ def _parse(body: bytes) -> dict:
     return document
 
 
-def _read_rows(instances, signature: Signature) -> dict[str, np.ndarray]:
+def _is_named(value) -> bool:
+    """Says whether a value gives inputs by name. An object with only the key "b64" is one string."""
+    return isinstance(value, dict) and set(value) != {"b64"}
+
+
+def _columns(instances, signature: Signature):
+    """Turns rows that name their inputs into one list for each input, and leaves other rows as they are."""
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' must be a list of one value or more.")
-    named = [isinstance(instance, dict) and set(instance) != {"b64"} for instance in instances]
-    if not any(named):
-        if len(signature.inputs) != 1:
-            raise invalid(f"'instances' must be a list of objects with the keys {sorted(signature.inputs)}.")
-        ((name, spec),) = signature.inputs.items()
-        return {name: from_json(instances, spec)}
+    if not any(map(_is_named, instances)):
+        return instances
     for number, instance in enumerate(instances):
-        if not named[number] or instance.keys() != signature.inputs.keys():
+        if not _is_named(instance) or instance.keys() != signature.inputs.keys():
             raise invalid(f"Element {number} of 'instances' must be an object with the keys {list(signature.inputs)}.")
-    return {
-        name: from_json([instance[name] for instance in instances], spec) for name, spec in signature.inputs.items()
-    }
+    return {name: [instance[name] for instance in instances] for name in signature.inputs}
 
 
-def _read_columns(value, signature: Signature) -> dict[str, np.ndarray]:
-    if isinstance(value, dict) and set(value) != {"b64"}:
-        if value.keys() != signature.inputs.keys():
-            raise invalid(f"'inputs' must have the keys {sorted(signature.inputs)}, but has {sorted(value)[:20]}.")
-        return {name: from_json(value[name], spec) for name, spec in signature.inputs.items()}
-    if len(signature.inputs) != 1:
-        raise invalid(f"'inputs' must be an object with the keys {sorted(signature.inputs)}.")
-    ((name, spec),) = signature.inputs.items()
-    return {name: from_json(value, spec)}
+def _arrays(value, signature: Signature) -> dict[str, np.ndarray]:
+    """Reads an object with each input, or the value of the only input."""
+    if not _is_named(value):
+        if len(signature.inputs) != 1:
+            raise invalid(f"The request must name the inputs {sorted(signature.inputs)}.")
+        value = dict.fromkeys(signature.inputs, value)
+    signature.check_names(value)
+    return {name: from_json(value[name], spec) for name, spec in signature.inputs.items()}
 
 
-def _json(body: dict) -> web.Response:
-    return web.Response(body=json.dumps(body, indent=1).encode(), content_type="application/json")
+def _json(body: dict, status: int = 200) -> web.Response:
+    return web.Response(body=json.dumps(body, indent=1).encode(), content_type="application/json", status=status)
 
 
 def _error(error: RequestError) -> web.Response:
-    response = web.Response(
-        body=json.dumps({"error": error.message}).encode(), content_type="application/json", status=error.http_status
-    )
+    response = _json({"error": error.message}, error.http_status)
     if error.http_status in (408, 413):  # do not wait for the rest of the body
         response.force_close()
     return response

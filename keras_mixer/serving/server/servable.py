@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,14 @@ from keras_mixer.serving.server.config import Limits
 from keras_mixer.serving.server.tensors import TensorSpec
 
 MAX_RECORDS = 1000  # TF Serving's own limit on warm-up requests
+# The statuses of TensorFlow's errors. The input causes the first four; all errors that are not here are INTERNAL.
+_CODES = {
+    "InvalidArgumentError": "INVALID_ARGUMENT",
+    "OutOfRangeError": "INVALID_ARGUMENT",
+    "FailedPreconditionError": "INVALID_ARGUMENT",
+    "DataLossError": "INVALID_ARGUMENT",
+    "ResourceExhaustedError": "RESOURCE_EXHAUSTED",
+}
 _log = logging.getLogger("keras_mixer.serving")
 
 
@@ -35,11 +43,11 @@ class Signature:
     def check_names(self, names: Collection[str]) -> None:
         """Raises a RequestError unless `names` are those of the inputs."""
         if set(names) != set(self.inputs):
-            raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {sorted(names)}.")
+            got = sorted(names)[:20]
+            raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {got}.")
 
     def check(self, inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
-        """Raises a RequestError unless `inputs` can run: names, types, shapes, finite numbers, sound image headers."""
-        self.check_names(inputs)
+        """Raises a RequestError unless all inputs can run: types, shapes, finite numbers, sound image headers."""
         for name, spec in self.inputs.items():
             spec.check(inputs[name])
             if name == wire.IMAGE_BYTES and spec.dtype.kind == "O":
@@ -51,7 +59,7 @@ class Signature:
 
 
 def check_images(images: Iterable[bytes], limits: Limits) -> None:
-    """Raises a RequestError unless each image of a request keeps its limit, and all of them together keep theirs."""
+    """Raises a RequestError if an image of a request, or all of them together, declare too many pixels."""
     pixels = sum(check_image(data, limits.max_image_pixels) for data in images)
     if pixels > limits.max_request_pixels:
         raise invalid(
@@ -79,7 +87,7 @@ def check_image(data: bytes, max_pixels: int) -> int:
 
 
 class Servable:
-    """A loaded version. Raises a ValueError if TensorFlow cannot load the SavedModel, or it has no signatures."""
+    """A loaded version. Raises a ValueError if the SavedModel cannot be loaded, or has no signatures."""
 
     def __init__(self, name: str, version: int, path: Path):
         import tensorflow as tf
@@ -94,7 +102,10 @@ class Servable:
         self._functions = dict(self._loaded.signatures)
         if not self._functions:
             raise ValueError(f"{path} has no signatures: export the model with signatures.")
-        self.signatures = {name: _signature(name, function) for name, function in self._functions.items()}
+        self.signatures = {
+            name: Signature(name, _specs(function.structured_input_signature[1]), _specs(function.structured_outputs))
+            for name, function in self._functions.items()
+        }
 
     def signature(self, name: str, *, missing: str = "FAILED_PRECONDITION") -> Signature:
         """Returns the signature called `name`, or the default one for an empty name."""
@@ -104,11 +115,7 @@ class Servable:
         return self.signatures[name]
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature on arrays that its `check` has passed.
-
-        Raises:
-            RequestError: If the model fails on them, for example on an image file that is damaged after its header.
-        """
+        """Runs a signature on checked arrays. Raises a RequestError if the model fails, such as on a damaged image."""
         import tensorflow as tf
 
         tensors = {
@@ -119,17 +126,7 @@ class Servable:
             outputs = self._functions[signature](**tensors)
             return {name: output.numpy() for name, output in outputs.items()}
         except tf.errors.OpError as error:
-            # With these errors the input is at fault; with all others the server is.
-            at_fault = (
-                tf.errors.InvalidArgumentError,
-                tf.errors.OutOfRangeError,
-                tf.errors.FailedPreconditionError,
-                tf.errors.DataLossError,
-            )
-            if isinstance(error, at_fault):
-                raise invalid(_message(error)) from error
-            code = "RESOURCE_EXHAUSTED" if isinstance(error, tf.errors.ResourceExhaustedError) else "INTERNAL"
-            raise RequestError(code, _message(error)) from error
+            raise RequestError(_CODES.get(type(error).__name__, "INTERNAL"), _message(error)) from error
 
 
 def _signature_defs(path: Path):
@@ -140,36 +137,23 @@ def _signature_defs(path: Path):
     return {name: definition for graph in proto.meta_graphs[:1] for name, definition in graph.signature_def.items()}
 
 
-def _signature(name: str, function) -> Signature:
-    _, keyword_specs = function.structured_input_signature
-    outputs = function.structured_outputs
-    return Signature(
-        name,
-        {key: _spec(key, spec) for key, spec in keyword_specs.items()},
-        {key: _spec(key, spec) for key, spec in outputs.items()},
-    )
-
-
-def _spec(name: str, spec) -> TensorSpec:
-    shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
-    return TensorSpec(name, np.dtype(spec.dtype.as_numpy_dtype), shape)
+def _specs(specs: Mapping) -> dict[str, TensorSpec]:
+    """Translates TensorFlow's descriptions of tensors."""
+    shapes = {name: None if spec.shape.rank is None else tuple(spec.shape.as_list()) for name, spec in specs.items()}
+    return {name: TensorSpec(name, np.dtype(spec.dtype.as_numpy_dtype), shapes[name]) for name, spec in specs.items()}
 
 
 def _message(error: Exception) -> str:
-    """Returns TensorFlow's own words, which stand between a listing of the call stack and one of the graph's nodes."""
+    """Returns TensorFlow's own message, without the call stack before it and the graph's nodes after it."""
     text = getattr(error, "message", None) or str(error)
     lines = [line.strip() for line in text.split("[[{{node")[0].split(" [Op:")[0].splitlines() if line.strip()]
     return re.sub(r"^\(\d+\) [A-Z_]+:\s*", "", lines[-1]) if lines else type(error).__name__
 
 
 def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
-    """Runs a version's recorded warm-up requests, or blank ones if it has none, because its first runs are slow.
+    """Runs a version's recorded warm-up requests, or blank requests if it has none, because its first runs are slow.
 
-    Returns:
-        The number of requests that ran.
-
-    Raises:
-        ValueError: If a recorded request fails, or the records cannot be read.
+    Returns the number of requests. Raises a ValueError if a recorded request cannot be read, or fails.
     """
     records = servable.path / wire.WARM_UP_FILE
     if records.is_file():
@@ -194,30 +178,21 @@ def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
 
 def _run_records(servable: Servable, path: str, log_type) -> int:
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
-    count = 0
-    for log in _logs(path, log_type):
-        if log.WhichOneof("log_type") != "predict_log":
-            continue
-        request = log.predict_log.request
+    try:
+        records = tf.data.TFRecordDataset(path).take(MAX_RECORDS).as_numpy_iterator()
+        logs = [log_type.FromString(record) for record in records]
+    except (tf.errors.OpError, DecodeError) as error:
+        raise ValueError(f"The warm-up requests in {path} cannot be read: {error}") from error
+    requests = [log.predict_log.request for log in logs if log.WhichOneof("log_type") == "predict_log"]
+    for number, request in enumerate(requests, start=1):
         try:
             signature: Signature = servable.signature(request.model_spec.signature_name)
             servable.run(signature.name, {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()})
         except (RequestError, TypeError, ValueError) as error:
-            raise ValueError(f"Warm-up request {count + 1} of {path} fails: {error}") from error
-        count += 1
-    return count
-
-
-def _logs(path: str, log_type) -> Iterator:
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
-    try:
-        for record in tf.data.TFRecordDataset(path).take(MAX_RECORDS).as_numpy_iterator():
-            yield log_type.FromString(record)
-    except (tf.errors.OpError, DecodeError) as error:
-        raise ValueError(f"The warm-up requests in {path} cannot be read: {error}") from error
+            raise ValueError(f"Warm-up request {number} of {path} fails: {error}") from error
+    return len(requests)
 
 
 def _blank(spec: TensorSpec, size: int) -> np.ndarray:

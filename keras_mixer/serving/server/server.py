@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
 
 from keras_mixer import wire
@@ -17,21 +18,21 @@ _BACKLOG = 512
 
 
 class Server:
-    """Answers TF Serving's REST and gRPC for SavedModels, from a thread of its own, until it is stopped.
+    """Answers TF Serving's REST and gRPC for SavedModels, on a thread of its own, until it is stopped.
 
-    It is made for development: it has one process, and neither TLS nor authentication. For production use TF Serving,
+    It is made for development: it has one process, and neither TLS nor authentication. In production use TF Serving,
     KServe or Ray Serve, which read the same folders.
 
     Args:
         models: A model's base path (a folder of numbered versions), a `ModelConfig`, or several of either.
-        host: The address to listen on; the default is reached from this machine only.
+        host: The address to listen on. Only this machine can reach the default.
         rest_port: The REST port; 0 takes a free one.
         port: The gRPC port; 0 takes a free one, None serves REST only.
         batching: How waiting requests run together; None runs each by itself.
         limits: What a request may cost.
         poll_seconds: Seconds between two looks for new versions.
         reread: Called at each look. Returns the present settings of the models, such as
-            `lambda: read_model_config(file)`, because versions and labels may change while the server runs.
+            `lambda: read_model_config(file)`, so that versions and labels can change while the server runs.
 
     Raises:
         ValueError: If a setting is out of range; at the start, if a model cannot be loaded.
@@ -111,31 +112,24 @@ class Server:
                 self._grpc, self.port = grpc_server(self.host, self.port, self._limits.max_body_bytes)
             self.rest_port = listener.getsockname()[1]
             self._manager.load()
-            self._run(listener)
+            ready: Future[None] = Future()
+            thread = threading.Thread(
+                target=lambda: asyncio.run(self._serve(listener, ready)), name="keras_mixer_serving", daemon=True
+            )
+            thread.start()
+            ready.result()  # raises the error if the server cannot start
         except BaseException:
             listener.close()
             if self._grpc is not None:
                 release(self._grpc)
             raise
-        return self
-
-    def _run(self, listener: socket.socket) -> None:
-        started = threading.Event()
-        self._failure: BaseException | None = None
+        self._thread = thread
         self._stopping = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(listener, started)), name="keras_mixer_serving", daemon=True
-        )
-        self._thread.start()
-        started.wait()
-        if self._failure is not None:
-            self._thread.join()
-            self._thread = None
-            raise self._failure
         self._poller = threading.Thread(target=self._poll, name="keras_mixer_poll", daemon=True)
         self._poller.start()
+        return self
 
-    async def _serve(self, listener: socket.socket, started: threading.Event) -> None:
+    async def _serve(self, listener: socket.socket, ready: "Future[None]") -> None:
         from aiohttp import web
 
         from keras_mixer.serving.server.batching import Batcher
@@ -156,11 +150,10 @@ class Server:
                 self._grpc.start()
             sockets = await self._loop.create_server(http, sock=listener, backlog=_BACKLOG)
         except BaseException as error:
-            self._failure = error
             batcher.close()
-            started.set()
+            ready.set_exception(error)
             return
-        started.set()
+        ready.set_result(None)
         await self._stop.wait()
         # New connections and calls are refused, those in flight are answered, and then everything closes.
         sockets.close()
@@ -207,16 +200,12 @@ class Server:
 def _listen(host: str, port: int) -> socket.socket:
     """Returns a socket that listens on an address."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise OSError(f"The host {host!r} is not known: {error.strerror or error}.") from None
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()  # `::` then takes IPv4 too
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # A second socket can bind to the same address until one of them listens, so this one listens now.
-        listener.listen(_BACKLOG)
+        return socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        listener.close()
-        raise OSError(f"REST cannot listen on {host}:{port}: {error.strerror}. Choose another port or host.") from None
-    return listener
+        reason = os.strerror(error.errno)  # the error's own text repeats the address
+        raise OSError(f"REST cannot listen on {host}:{port}: {reason}. Choose another port or host.") from None

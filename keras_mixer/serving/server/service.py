@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from keras_mixer.serving.server.servable import Signature
 _INLINE_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """The model that a request names: its highest version, unless a version or a label is given."""
 
     name: str
@@ -28,12 +27,12 @@ class ModelSpec:
 
 
 class PredictService:
-    """What REST and gRPC both call. It belongs to one event loop."""
+    """The prediction service behind REST and gRPC. It belongs to one event loop."""
 
     def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
         self.manager, self.metrics, self.limits = manager, metrics, limits
         self._batcher = batcher
-        # Large bodies are read one at a time, because JSON takes many times its size in memory.
+        # Large bodies are read one at a time, because reading JSON takes many times its size in memory.
         self._reading = asyncio.Lock()
 
     async def predict(
@@ -45,17 +44,10 @@ class PredictService:
         size: int,
         entrypoint: str,
     ) -> tuple[int, Signature, dict[str, np.ndarray]]:
-        """Answers one request of `size` bytes.
+        """Answers one request of `size` bytes, whose inputs `read` returns for a signature.
 
-        Args:
-            spec: The model.
-            signature_name: Empty for the default signature.
-            read: Returns the request's inputs, given the signature.
-            size: The number of the request's bytes.
-            entrypoint: "REST" or "GRPC".
-
-        Returns:
-            The version that answered, the signature, and its outputs.
+        An empty `signature_name` stands for the default signature. `entrypoint` is "REST" or "GRPC". Returns the
+        version that answered, the signature, and its outputs.
         """
         start = time.perf_counter()
         status = "INTERNAL"
@@ -68,10 +60,7 @@ class PredictService:
             return inputs
 
         try:
-            with (
-                self.metrics.in_flight.track_inprogress(),
-                self.manager.use(spec.name, spec.version, spec.label) as servable,
-            ):
+            with self.metrics.in_flight.track_inprogress(), self.manager.use(*spec) as servable:
                 signature = servable.signature(signature_name, missing=missing)
                 inputs = await self.offload(size, checked, signature)
                 outputs = await self._batcher.run(servable, signature, inputs)
@@ -85,7 +74,7 @@ class PredictService:
             self.metrics.request(known, entrypoint, status, time.perf_counter() - start)
 
     async def offload(self, size: int, function: Callable, *arguments):
-        """Calls `function`, on a thread when `size` bytes would hold up the event loop."""
+        """Calls `function`, on a thread if reading `size` bytes would hold up the event loop."""
         if size < _INLINE_BYTES:
             return function(*arguments)
         async with self._reading:

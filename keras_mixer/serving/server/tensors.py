@@ -62,14 +62,12 @@ def _text(shape: tuple[int | None, ...]) -> str:
 def from_json(value, spec: TensorSpec) -> np.ndarray:
     """Reads nested lists, numbers, strings and `{"b64": ...}` objects as an array of the type of `spec`.
 
-    Flattening the lists one axis at a time checks every element's type at the speed of `set` and `map`.
-
-    Raises:
-        RequestError: If lists are ragged or nested too deep, or an element is of a wrong type.
+    Raises a RequestError if lists are ragged or nested too deep, or an element has a wrong type.
     """
     level: list = [value]
     shape: list[int] = []
     types: set[type] = set()
+    # Flattening the lists one axis at a time checks every element's type at the speed of `set` and `map`.
     while level and list in (types := set(map(type, level))):
         sizes = set(map(len, level)) if types == {list} else set()
         if len(sizes) != 1:
@@ -93,7 +91,7 @@ def _leaves(values: list, spec: TensorSpec) -> np.ndarray:
         array[:] = [_bytes(value, spec) for value in values]
         return array
     if spec.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, which `check` refuses
+        with np.errstate(over="ignore"):  # a number that overflows becomes infinite, and `check` refuses it
             return np.array(values, dtype=np.float64).astype(spec.dtype)
     try:
         wide = np.array(values, dtype=np.uint64 if spec.dtype == np.uint64 else np.int64)
@@ -119,15 +117,11 @@ def _bytes(value, spec: TensorSpec) -> bytes:
 
 
 def to_json(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
-    """Writes a response's body: `predictions` (rows) or `outputs` (columns). A single output has no name in it.
-
-    Raises:
-        RequestError: If `rows` is asked for and the outputs do not share their first axis.
-    """
+    """Writes a response's body: `predictions` (rows) or `outputs` (columns). A single output has no name in it."""
     sizes = {array.shape[:1] for array in outputs.values()}
     if rows and (len(sizes) != 1 or () in sizes):
         raise invalid('The outputs do not share a batch axis: send columnar "inputs" instead of "instances".')
-    # JSON lacks NaN and infinity, but TF Serving writes them, as Python's own module does.
+    # JSON lacks NaN and infinity, but TF Serving and Python's own module write them.
     finite = all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values())
     columns = {name: _writable(name, array, as_list=not finite) for name, array in outputs.items()}
     body: object
