@@ -27,12 +27,12 @@ _RATES = ("stochastic_depth", "dropout")
 def initial_network(recipe: Recipe, classes: int) -> keras.Model:
     """Builds the network that training starts from, with random weights or those that the recipe names.
 
-    Weights of another resolution are resized as by `keras_mixer.weights.change_resolution`; a head of another number of
-    classes starts fresh. A run folder or a `.keras` file brings its own architecture, and the recipe must then name
-    none. Stochastic depth and dropout can be set anew in a Mixer, but not in the other architectures.
+    `keras_mixer.weights.change_resolution` resizes weights of another resolution. A head for another number of classes
+    starts fresh. A run folder or a `.keras` file brings its own architecture, so the recipe must name none. The recipe
+    may change the stochastic depth and dropout of a Mixer, but not those of another architecture.
 
     Args:
-        recipe: The recipe.
+        recipe: Names the model, its weights and its input.
         classes: Classes of the head.
 
     Returns:
@@ -68,7 +68,7 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
                 load_with_fresh_head(network, spec.weights, resize=True)
         else:
             raise ValueError(
-                f"The weights {spec.weights!r} are of a {spec.variant} without {', '.join(changed)}: leave them out."
+                f"The weights {spec.weights!r} fit a {spec.variant} without {', '.join(changed)}: leave that out."
             )
     if spec.frozen:
         freeze_body(network)
@@ -76,10 +76,9 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
 
 
 def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, dict[str, Any]]:
-    """Finds the builder of a recipe's model and the sizes of its variant, and checks the arguments.
+    """Checks the arguments of a recipe's model, and returns its builder and the sizes of its variant.
 
-    Returns:
-        The builder, None for a trained model, which brings its own architecture; and the sizes.
+    The builder of a trained model is None: the model brings its own architecture.
 
     Raises:
         ValueError: If a name is unknown, or an argument is unknown, missing or fixed by the variant.
@@ -103,7 +102,7 @@ def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, di
     given = [argument for argument in spec.arguments if argument in sizes]
     if given:
         raise ValueError(
-            f"The variant {name} has its own {', '.join(given)}: leave them out, or set model.variant to null and name "
+            f"The variant {name} has its own {', '.join(given)}: leave that out, or set model.variant to null and name "
             f"a model.architecture."
         )
     missing = [
@@ -115,7 +114,7 @@ def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, di
 
 
 def input_preprocessing(recipe: Recipe) -> Preprocessing:
-    """Returns how the recipe's network wants its images; its weights or its variant decide what the recipe leaves open.
+    """Returns the recipe's preprocessing; its weights or variant decide the fields that it leaves open.
 
     Raises:
         ValueError: If the fields do not fit together, such as a mean of three channels and grey images.
@@ -135,24 +134,20 @@ def input_preprocessing(recipe: Recipe) -> Preprocessing:
 
 
 def freeze_body(network: keras.Model, frozen: bool = True) -> None:
-    """Makes every layer but `head` trainable or not."""
+    """Freezes every layer except `head`, or makes all of them trainable."""
     for layer in network.layers:  # on the TensorFlow backend, `Model.trainable` does not reach the layers of a copy
         layer.trainable = not frozen or layer.name == "head"
 
 
 def classifier_of(network: keras.Model) -> keras.Model:
     """Returns a copy of a trained network that computes in float32 and gives probabilities."""
-
-    def finished(layer) -> dict:
-        return {"activation": "softmax"} if layer.name == "head" else {}
-
     with dtype_policy("float32"):
-        return _copy(network, finished, network.name)
+        return _copy(network, lambda layer: {"activation": "softmax"} if layer.name == "head" else {}, network.name)
 
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Context in which new layers compute by the dtype policy `name`."""
+    """Makes `name` the dtype policy of the layers that are built in the context."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -177,9 +172,9 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
     depth, dropout = (spec.arguments.get(name, 0.0) for name in _RATES)
     blocks = [layer.name for layer in saved.layers if isinstance(layer, MixerBlock)]
     if not blocks and (depth or dropout):
-        # The other architectures drop by layers of their own, which are missing where the rate was 0.
+        # The other architectures have a layer for each rate, but only if the rate was above 0.
         raise ValueError(
-            f"{spec.weights} is not a Mixer: it keeps the stochastic depth and dropout that it was built with. Set "
+            f"{spec.weights} is not a Mixer: it keeps its stochastic depth and dropout. Set "
             f"model.stochastic_depth and model.dropout to 0, or name its model.variant and start from a checkpoint."
         )
 
@@ -187,7 +182,7 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
         if layer.name == "head":
             return {"activation": None, "units": classes}
         if layer.name in blocks:
-            # Rising linearly over all the MLPs, as `keras_mixer.Mixer` sets them.
+            # The rates rise linearly over all MLPs, as in `keras_mixer.Mixer`.
             first, last = 2 * blocks.index(layer.name), 2 * len(blocks) - 1
             rates = tuple(depth * place / last for place in (first, first + 1))
             return {"stochastic_depth": rates, "dropout": dropout}
@@ -197,7 +192,7 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
 
 
 def _copy(model: keras.Model, changes, name: str) -> keras.Model:
-    """Copies a model with changed configurations under the current dtype policy, and the weights that still fit."""
+    """Copies a model under the current dtype policy with changed layers; weights that no longer fit start fresh."""
 
     def rebuilt(layer):
         # The head computes at least in float32, as in `keras_mixer.Mixer`.
