@@ -88,20 +88,19 @@ class _ReduceFirst:
         momentum = tf.where(first, 0.0, self.ema_momentum)  # type: ignore[attr-defined]
         averages = [average.value for average in self._model_variables_moving_average]  # type: ignore[attr-defined]
         values = [variable.value for variable in trainable_variables]
+
+        def blend(average, value, momentum):
+            average.assign(momentum * average + (1.0 - momentum) * value)
+
+        def blend_all(strategy, averages, values, momentum):
+            for average, value in zip(averages, values, strict=True):
+                strategy.extended.update(average, blend, args=(value, momentum), group=False)
+
         strategy = tf.distribute.get_strategy()
-        tf.__internal__.distribute.interim.maybe_merge_call(_blend_all, strategy, averages, values, momentum)
+        tf.__internal__.distribute.interim.maybe_merge_call(blend_all, strategy, averages, values, momentum)
 
     def finalize_variable_values(self, var_list):
         """Leaves the weights as they are; `averaged_weights` reads the average when a model is saved or measured."""
-
-
-def _blend_all(strategy, averages, values, momentum):
-    for average, value in zip(averages, values, strict=True):
-        strategy.extended.update(average, _blend, args=(value, momentum), group=False)
-
-
-def _blend(average, value, momentum):
-    average.assign(momentum * average + (1.0 - momentum) * value)
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

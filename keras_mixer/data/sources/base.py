@@ -3,7 +3,7 @@
 import abc
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -89,6 +89,14 @@ class _Chosen(Source):
 
     def location(self, index: int) -> str:
         return self._source.location(index)
+
+
+def no_split(spec: DatasetSpec, names: Iterable[str]) -> ValueError:
+    """Makes the error for a split that a dataset does not have."""
+    known = ", ".join(names) or "none with images"
+    return ValueError(
+        f"{spec.name} has no split {spec.split!r}; it has {known}. Slices such as 'train[:90%]' work too."
+    )
 
 
 @functools.cache

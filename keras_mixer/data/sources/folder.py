@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer.data.pixels import attempt
-from keras_mixer.data.sources.base import Source, warn_once
+from keras_mixer.data.sources.base import Source, no_split, warn_once
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.images import IMAGE_SUFFIXES
 
@@ -100,10 +100,7 @@ def _parts(spec: DatasetSpec, splits: dict[str, list]) -> list[tuple[str, slice]
     try:
         instructions = tfds.core.ReadInstruction.from_spec(spec.split).to_absolute(sizes)
     except (KeyError, ValueError, AssertionError) as error:
-        raise ValueError(
-            f"{spec.name} has no split {spec.split!r}; it has {', '.join(sizes) or 'none with images'}, and "
-            f"expressions of them such as 'train[:90%]'."
-        ) from error
+        raise no_split(spec, sizes) from error
     return [(part.splitname, slice(part.from_ or 0, part.to)) for part in instructions]
 
 

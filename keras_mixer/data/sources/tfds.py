@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow.python.util import deprecation
 
-from keras_mixer.data.sources.base import Source
+from keras_mixer.data.sources.base import Source, no_split
 from keras_mixer.data.sources.digits import prepared_digits
 from keras_mixer.dataset import DatasetSpec
 
@@ -45,10 +45,7 @@ class TfdsSource(Source):
             try:
                 splits[spec.split]
             except (KeyError, ValueError) as error:
-                raise ValueError(
-                    f"{spec.name} has no split {spec.split!r}; it has {', '.join(splits)}, and expressions of them "
-                    f"such as 'train[:90%]'."
-                ) from error
+                raise no_split(spec, splits) from error
         self._files = _files(splits, spec.split) if splits else []
         if not self._files and splits and splits.total_num_examples:
             raise ValueError(f"The split {spec.split!r} of {spec.name} is empty.")

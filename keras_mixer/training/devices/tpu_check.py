@@ -32,33 +32,18 @@ _BISECTIONS = 3  # compilations between a batch that fits and its double, which 
 
 @dataclasses.dataclass(frozen=True)
 class TpuCheck:
-    """The answer of the compiler for one batch size.
-
-    Attributes:
-        topology: Name of the topology.
-        chips: Its chips.
-        batch_size: Examples of all chips together.
-        fits: Whether the step fits in the memory of a chip.
-        argument_bytes: Weights, optimizer state and the chip's share of the batch; None if the step does not fit.
-        temporary_bytes: Further memory of the step, per chip; None if the step does not fit.
-        flops: Floating-point operations of a step per chip, as the compiler counts them; None if it does not fit.
-        all_reduces: Sums over the chips in the compiled step; None if it does not fit, and on the TensorFlow backend
-            because its step has none.
-        compile_seconds: Time of compilation.
-        message: The compiler's error if the step does not fit.
-        backend: "jax" or "tensorflow".
-    """
+    """The answer of the compiler for one batch size. If the step does not fit, the costs are None."""
 
     topology: str
-    chips: int
-    batch_size: int
-    fits: bool
-    argument_bytes: int | None
-    temporary_bytes: int | None
-    flops: float | None
-    all_reduces: int | None
+    chips: int  # number of chips in the topology
+    batch_size: int  # examples of all chips together
+    fits: bool  # whether the step fits in the memory of a chip
+    argument_bytes: int | None  # weights, optimizer state and the chip's share of the batch
+    temporary_bytes: int | None  # further memory of the step, per chip
+    flops: float | None  # floating-point operations of a step per chip, as the compiler counts them
+    all_reduces: int | None  # sums over the chips in a step; None on TensorFlow, which compiles one replica alone
     compile_seconds: float
-    message: str
+    message: str  # the compiler's error if the step does not fit
     backend: str = "jax"
 
 

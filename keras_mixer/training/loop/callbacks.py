@@ -120,31 +120,23 @@ class Evaluation(keras.callbacks.Callback):
         self.rows.append(row | {name: float(value) for name, value in logs.items()})
 
 
-class ProgressBar(keras.callbacks.Callback):
+class ProgressBar(Progress, keras.callbacks.Callback):
     """Shows step, loss, accuracy, images per second and the time left; a context manager."""
 
     def __init__(self, clock: Clock, total_steps: int, batch_size: int):
-        super().__init__()
+        keras.callbacks.Callback.__init__(self)
+        Progress.__init__(self, "Training", total_steps, "step", clock.step)
         self._clock = clock
-        self._total = total_steps
         self._batch_size = batch_size
-        self._bar = Progress("Training", total_steps, "step", clock.step)
         self._started, self._first_step = time.monotonic(), clock.step
         self._validation = ""
 
-    def __enter__(self):
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *_):
-        self._bar.__exit__()
-
     def on_train_batch_end(self, batch, logs=None):
-        self._bar.update(self._clock.step, lambda: self._note(logs))
+        self.update(self._clock.step, lambda: self._note(logs))
 
     def on_epoch_end(self, epoch, logs=None):
         self._validation = f"  evaluated {logs['val_accuracy']:.2%}"
-        self._bar.update(self._clock.step, lambda: self._note(logs), now=self._clock.step >= self._total)
+        self.update(self._clock.step, lambda: self._note(logs), now=self._clock.step >= self._total)
 
     def _note(self, logs) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)
