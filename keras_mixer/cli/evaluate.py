@@ -43,15 +43,7 @@ def command(
     a model of 21,843 classes is measured by its scores for the 1,000 classes of the dataset.
     """
     start("tensorflow", "keras")
-    from keras_mixer.evaluation import (
-        EvaluationSplit,
-        measure,
-        on_classes,
-        real_accuracy,
-        real_dataset,
-        real_label_sets,
-        save_prediction_sheet,
-    )
+    from keras_mixer import evaluation
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
@@ -64,23 +56,25 @@ def command(
     for model, (_, card) in opened.items():
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
-    spec = real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
-    images = EvaluationSplit(
+    spec = evaluation.real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
+    images = evaluation.EvaluationSplit(
         cards[0], spec, batch_size=batch_size, limit=limit, corrupt_limit=corrupt_limit, subset=True
     )
     predictors = {model: predictor for model, (predictor, _) in opened.items()}
     if images.classes is not None:
-        predictors = {model: on_classes(predictor, images.classes) for model, predictor in predictors.items()}
-    accuracies = measure(predictors, images)
+        predictors = {
+            model: evaluation.on_classes(predictor, images.classes) for model, predictor in predictors.items()
+        }
+    accuracies = evaluation.measure(predictors, images)
 
     class_names = images.source.class_names
     title = f"{images.source.spec.name}, split {images.source.spec.split}"
     if images.classes is not None:
         title += f": {len(class_names):,} of {len(cards[0].class_names):,} classes"
-    label_sets = real_label_sets(images.source.spec, limit) if real else []
+    label_sets = evaluation.real_label_sets(images.source.spec, limit) if real else []
     row = _json_row if as_json else _table_row
     rows = [
-        row(model, accuracy, *(real_accuracy(accuracy.predictions, label_sets) if real else ()))
+        row(model, accuracy, *(evaluation.real_accuracy(accuracy.predictions, label_sets) if real else ()))
         for model, accuracy in accuracies.items()
     ]
     show(rows, title=title, as_json=as_json)
@@ -92,7 +86,7 @@ def command(
     if confusion:
         _write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
     if sheet:
-        save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
+        evaluation.save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
 
 
 def _open(model: str, weights: str | None):

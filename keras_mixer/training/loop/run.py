@@ -13,6 +13,7 @@ import keras
 
 from keras_mixer.data import save_model
 from keras_mixer.training.devices.distribution import Distribution, choose
+from keras_mixer.training.loop import folder as run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
     Clock,
@@ -23,20 +24,6 @@ from keras_mixer.training.loop.callbacks import (
 )
 from keras_mixer.training.loop.checkpoints import CheckpointStore
 from keras_mixer.training.loop.data import Datasets, open_datasets
-from keras_mixer.training.loop.folder import (
-    CHECKPOINTS,
-    CURVES_FILE,
-    HISTORY_FILE,
-    LOGS,
-    RECIPE_FILE,
-    TEST_FILE,
-    claim,
-    draw_curves,
-    refuse_another,
-    refuse_foreign_model,
-    with_absolute_paths,
-    write_history,
-)
 from keras_mixer.training.loop.resuming import find_start, notes
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
 from keras_mixer.training.network import classifier_of, dtype_policy, find_builder, freeze_body, initial_network
@@ -102,12 +89,12 @@ def train(
     find_builder(recipe.model)  # reports a wrong argument before any data is read
     distribution = choose(recipe.execution.strategy)
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
-    recipe = with_absolute_paths(recipe)
-    recipe_file = folder / RECIPE_FILE
+    recipe = run_folder.with_absolute_paths(recipe)
+    recipe_file = folder / run_folder.RECIPE_FILE
     if recipe_file.exists() and not restart:
-        refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
+        run_folder.refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
     elif not restart:
-        refuse_foreign_model(folder)
+        run_folder.refuse_foreign_model(folder)
     datasets = open_datasets(recipe, distribution)
     test = None
     with distribution.active(), dtype_policy(recipe.execution.precision):
@@ -127,11 +114,11 @@ def train(
             if recipe.model.frozen:
                 freeze_body(finished, frozen=False)
             save_model(finished, datasets.card(recipe.name), folder)
-            draw_curves(rows, folder / CURVES_FILE, recipe.name)
+            run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
             if test is not None:
                 scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"]}
                 measured = {"split": recipe.data.test_split, **scores}
-                (folder / TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+                (folder / run_folder.TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     return TrainingResult(
         folder=folder,
         steps=rows[-1]["step"],
@@ -157,7 +144,7 @@ def _fit(
 ) -> tuple[list[dict], float]:
     """Trains to the end, from the last checkpoint if there is one; returns the history and the seconds spent."""
     execution = recipe.execution
-    store = CheckpointStore(folder / CHECKPOINTS, execution.checkpoints_kept)
+    store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
     start = find_start(model, None if restart else store, datasets)
     clock = Clock(start.step, start.seconds)
     guard = StopOnNaN(clock, store, distribution)
@@ -166,7 +153,7 @@ def _fit(
     batches = datasets.training(start.step) if start.step < datasets.total_steps else None
     # Recipe, data and checkpoints fit: the folder may change now, but not earlier.
     if distribution.worker == 0:
-        claim(folder, recipe, restart)
+        run_folder.claim(folder, recipe, restart)
 
     saver = Checkpointing(
         store,
@@ -184,10 +171,10 @@ def _fit(
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
         if distribution.worker == 0:
             write = keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda *_: write_history(start.rows, folder / HISTORY_FILE)
+                on_epoch_end=lambda *_: run_folder.write_history(start.rows, folder / run_folder.HISTORY_FILE)
             )
             callbacks.append(write)
-            callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
+            callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
             if progress:
                 callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
         callbacks += [saver, *more_callbacks]
