@@ -11,12 +11,13 @@ from typing import Any
 import keras
 
 from keras_mixer.applications import CONSTRUCTORS
+from keras_mixer.data.trained_model import load_card, load_model
 from keras_mixer.layers import MixerBlock
 from keras_mixer.models import find_architecture, find_variant
 from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.recipe import ModelSpec, Recipe, is_trained_model
-from keras_mixer.weights import find, load_with_fresh_head
+from keras_mixer.weights import change_resolution, find, load_with_fresh_head
 from keras_mixer.weights.loading import is_path
 
 # Arguments of the builders that follow from the rest of a recipe.
@@ -121,8 +122,6 @@ def input_preprocessing(recipe: Recipe) -> Preprocessing:
     """
     spec, shape = recipe.model, recipe.preprocessing.input_shape
     if is_trained_model(spec.weights):
-        from keras_mixer.data.trained_model import load_card
-
         usual = load_card(str(spec.weights)).preprocessing
     elif spec.variant is None:
         usual = at_shape(find_architecture(spec.architecture or "mixer").preprocessing, shape)
@@ -157,9 +156,6 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 
 def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
-    from keras_mixer.data import load_model
-    from keras_mixer.weights import change_resolution
-
     spec, wanted = recipe.model, recipe.preprocessing
     saved, card = load_model(str(spec.weights))
     if card.preprocessing.channels != wanted.channels:

@@ -19,25 +19,13 @@ _USUAL_ARGUMENTS = {"stochastic_depth": 0.0, "dropout": 0.0, "untied": False, "c
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """The network: a published variant, or an architecture with its sizes.
+    """The network: a variant, an architecture with its sizes, or a trained model that `weights` names."""
 
-    Args:
-        variant: Name of a variant, such as "mixer_b16"; see `keras_mixer.models.ARCHITECTURES`.
-        architecture: Name of an architecture in place of a variant, such as "res_mlp". None stands for "mixer".
-        arguments: Arguments of the builder, such as `{"num_blocks": 8, "stochastic_depth": 0.1}`.
-        weights: A published set or a path to start from; None for random weights. A run folder or a `.keras` file
-            brings its own architecture.
-        frozen: Whether to train the head alone.
-
-    Raises:
-        ValueError: If fields contradict each other, or an argument cannot be written as JSON.
-    """
-
-    variant: str | None = None
-    architecture: str | None = None
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    weights: str | None = None
-    frozen: bool = False
+    variant: str | None = None  # such as "mixer_b16"; see `keras_mixer.models.ARCHITECTURES`
+    architecture: str | None = None  # in place of a variant, such as "res_mlp"; None stands for "mixer"
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the builder, such as {"num_blocks": 8}
+    weights: str | None = None  # a published set or a path to start from; None: random weights
+    frozen: bool = False  # whether to train the head alone
 
     def __post_init__(self):
         if self.variant is not None and self.architecture is not None:
@@ -90,25 +78,18 @@ class PreprocessingSpec:
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """The splits of one dataset.
+    """The splits of one dataset, as `keras_mixer.data.DatasetSpec` describes each of them.
 
-    Args:
-        name: A TFDS name, "digits", or a folder of images with a path separator, such as "./flowers".
-        train_split: Split expression to train on.
-        eval_split: Split expression to evaluate on after each period.
-        test_split: Split expression to evaluate on once, at the end of the run; None for no such evaluation.
-        data_dir: Where TFDS stores its datasets.
-        label_key: The feature that holds the label, if a dataset has several.
-        corrupt_limit: Images that may be unreadable; they are left out and counted. A batch without any readable image
-            in a process stops the run all the same.
+    Up to `corrupt_limit` unreadable images are left out. A process that cannot read any image of a batch stops the run
+    all the same.
     """
 
-    name: str = "digits"
+    name: str = "digits"  # a TFDS name, "digits", or a folder of images with a path separator, such as "./flowers"
     train_split: str = "train"
-    eval_split: str = "test"
-    test_split: str | None = None
-    data_dir: str | None = None
-    label_key: str | None = None
+    eval_split: str = "test"  # evaluated after each period
+    test_split: str | None = None  # evaluated once, at the end of the run; None: not at all
+    data_dir: str | None = None  # folder of the TFDS datasets
+    label_key: str | None = None  # the feature that holds the label, if a dataset has several
     corrupt_limit: int = 0
 
     def of(self, split: str) -> DatasetSpec:

@@ -82,7 +82,7 @@ class Distribution:
 
     def anywhere(self, here: bool) -> bool:
         """Returns whether `here` is true in any process of a cluster; all processes must ask at the same step."""
-        return any(self.of_each_process(here))
+        return any(self.of_each_process(int(here)))
 
     def of_each_process(self, number: int) -> list[int]:
         """Returns the number that each process of a cluster gives, in order; all processes must ask together."""
