@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from keras_mixer.data import save_model
-from keras_mixer.training.devices.distribution import Distribution, choose
+from keras_mixer.training.devices.distribution import choose
 from keras_mixer.training.loop import folder as run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
@@ -103,7 +103,7 @@ def train(
             network = initial_network(recipe, len(datasets.class_names))
             model = training_model(network, recipe, datasets.total_steps, distribution)
         with datasets.corrupt.explained():
-            rows, seconds = _fit(model, recipe, datasets, distribution, folder, restart, progress, callbacks)
+            rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
             if datasets.test_source is not None:
                 test = evaluate(model, *datasets.evaluation(datasets.test_source))
         if datasets.corrupt.count:
@@ -134,16 +134,14 @@ def train(
 
 def _fit(
     model: keras.Model,
-    recipe: Recipe,
     datasets: Datasets,
-    distribution: Distribution,
     folder: pathlib.Path,
     restart: bool,
     progress: bool,
     more_callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict], float]:
     """Trains to the end, from the last checkpoint if there is one; returns the history and the seconds spent."""
-    execution = recipe.execution
+    recipe, distribution, execution = datasets.recipe, datasets.distribution, datasets.recipe.execution
     store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
     start = find_start(model, None if restart else store, datasets)
     clock = Clock(start.step, start.seconds)
