@@ -1,17 +1,17 @@
-"""The progress of long work on standard error: a bar, or a line per minute where there is no terminal."""
+"""The progress of long work on standard error: a bar, or a line per minute if there is no terminal."""
 
 import time
 
-BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between two notes: beside the bar, and as lines
+BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between two notes beside the bar, and between two lines
 
 
 class Progress:
     """A progress bar for a known number of steps; a context manager.
 
     Args:
-        title: What goes on, such as "Training".
+        title: Name of the work, such as "Training".
         total: Number of steps.
-        unit: Stands before the count in a line, such as "step".
+        unit: Word before the count in a line, such as "step".
         completed: Steps done before.
     """
 
@@ -42,13 +42,7 @@ class Progress:
         self._bar.stop()
 
     def update(self, completed: int, note, now: bool = False) -> None:
-        """Moves the bar, and shows the note if it is time for one.
-
-        Args:
-            completed: Steps done.
-            note: A function that returns the text to show; it is only called when the text is shown.
-            now: Whether to show the note in any case.
-        """
+        """Moves the bar to `completed` steps, and shows the text that `note` returns if it is due or `now` is true."""
         if not now and time.monotonic() - self._last_note < (LINE_EVERY if self._bar.disable else BAR_EVERY):
             self._bar.update(self._task, completed=completed)
             return

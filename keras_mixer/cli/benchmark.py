@@ -1,35 +1,47 @@
 """`keras-mixer benchmark`: speed and cost of a model, beside what the papers report."""
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
 import click
 
-from keras_mixer.cli.options import PictureFile, model_help, open_model, weights_option
+from keras_mixer import reported
+from keras_mixer.cli.options import PictureFile, model_help, open_model, repeated, weights_option
 from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
 
 PAPERS_IMAGE_SIZE = 224  # at which the papers count parameters and multiply-adds
 GROWTH_FACTORS = (1, 2, 3, 4)  # of the image's sides
 GROWTH_BATCH_SIZE = 16
+# Column of the tables -> field of `keras_mixer.reported.Reported`.
+COLUMNS = {
+    "model": "model",
+    "data": "pretraining",
+    "px": "image_size",
+    "epochs": "epochs",
+    "ImageNet": "imagenet",
+    "ReaL": "real",
+    "avg 5": "average_5",
+    "VTAB": "vtab",
+    "img/s": "images_per_second",
+    "core-days": "core_days",
+    "M param.": "parameters",
+    "G MAdds": "multiply_adds",
+}
 
 
 @click.command(epilog=model_help)
 @click.argument("model", required=False)
 @weights_option
-@click.option(
-    "--batch-size",
-    "batch_sizes",
-    type=click.IntRange(min=1),
-    multiple=True,
-    help="Measure only these sizes, rising; may be repeated.",
-)
+@repeated("--batch-size", "batch_sizes", type=click.IntRange(min=1), help="Measure only these sizes, in rising order")
 @click.option(
     "--max-seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, help="Longest time of a batch."
 )
 @click.option(
     "--growth",
     type=PictureFile(".png", ".svg"),
-    help="Draw cost against the number of patches, or of pixels if the model has no patches, to this file.",
+    help="Draw cost against the number of patches, or against pixels if the model has no patches, to this file.",
 )
 @click.option("--tradeoff", type=PictureFile(".png", ".svg"), help="Draw figure 2 of the paper to this file.")
 @json_option
@@ -38,10 +50,6 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
 
     Without MODEL, print the published tables.
     """
-    import dataclasses
-
-    from keras_mixer import reported
-
     if tradeoff:
         start("keras")
         from keras_mixer.visualization import save_figure
@@ -55,7 +63,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
     start("tensorflow", "keras")
     require_tensorflow_backend("Measuring speed and cost")
     opened, card = open_model(model, weights)
-    # First, because not every model can be resized.
+    # This comes first because some models cannot be resized.
     grown = {"growth": growth_to_picture(opened, growth)} if growth else {}
     measured = _measure(opened, card.name, batch_sizes, max_seconds) | grown
     published = reported.reported(card.name) or reported.reported(opened.name)
@@ -93,43 +101,21 @@ def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:
 
 def _show_reported(rows, as_json: bool = False) -> None:
     """Prints a table for each source, or all rows as JSON."""
-    import dataclasses
-    import itertools
-
     if as_json:
         show([dataclasses.asdict(row) for row in rows], as_json=True)
         return
     for source, group in itertools.groupby(rows, key=lambda row: row.source):
         found = list(group)
         hardware = " or ".join(dict.fromkeys(row.hardware for row in found if row.hardware))
-        table = [_reported_row(row) for row in found]
-        stated = [column for column in table[0] if any(row[column] is not None for row in table)]
+        stated = {
+            name: field for name, field in COLUMNS.items() if any(getattr(row, field) is not None for row in found)
+        }
         title = f"Reported by {source}" + (f"; img/s of a {hardware}" if hardware else "")
-        show([{column: row[column] for column in stated} for row in table], title=title)
-
-
-def _reported_row(row) -> dict:
-    return {
-        "model": row.model,
-        "data": row.pretraining,
-        "px": row.image_size,
-        "epochs": row.epochs,
-        "ImageNet": row.imagenet,
-        "ReaL": row.real,
-        "avg 5": row.average_5,
-        "VTAB": row.vtab,
-        "img/s": row.images_per_second,
-        "core-days": row.core_days,
-        "M param.": row.parameters,
-        "G MAdds": row.multiply_adds,
-    }
+        show([{name: getattr(row, field) for name, field in stated.items()} for row in found], title=title)
 
 
 def figures(measured: dict, published: Sequence, image_size: tuple[int, int]) -> list[dict]:
-    """Returns the measured figures as rows of a table, beside those that the papers report.
-
-    Figures of `published`, rows of `keras_mixer.reported`, are left out where they are for another image size.
-    """
+    """Returns the measured figures as rows of a table, beside those that the papers report for this image size."""
     beside = _reported_figures(published, image_size)
     rows = []
     for key, quantity, value in _measured_figures(measured):
@@ -158,8 +144,6 @@ def _measured_figures(measured: dict) -> Iterator[tuple[str, str, str]]:
 
 def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[str, str]:
     """Returns what the sources report for images of this size, by the key of the measured figure."""
-    from keras_mixer.reported import MIXER
-
     found: dict[str, list[str]] = {}
 
     def add(key: str, text: str) -> None:
@@ -171,7 +155,7 @@ def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[
             continue
         if row.parameters and row.image_size == PAPERS_IMAGE_SIZE:
             # Only the Mixer's paper leaves the head out.
-            mixer = row.source.startswith(MIXER)
+            mixer = row.source.startswith(reported.MIXER)
             add("parameters_without_head" if mixer else "parameters", f"{row.parameters:g} million")
         if row.multiply_adds:
             add("multiply_adds", f"{row.multiply_adds:g} billion")
@@ -181,11 +165,7 @@ def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[
 
 
 def growth_to_picture(model, path: str) -> dict:
-    """Measures a model at several image sizes, draws its costs against them, and returns both.
-
-    Raises:
-        ValueError: If the model cannot be resized.
-    """
+    """Measures a model at several image sizes, draws its costs against them, and returns both."""
     from keras_mixer import evaluation, weights
     from keras_mixer.evaluation.pictures import draw_growth
     from keras_mixer.models import multiply_adds
@@ -210,7 +190,7 @@ def growth_to_picture(model, path: str) -> dict:
 
 
 def size_unit(measured: dict) -> str:
-    """Returns what costs are drawn against: patches as in the paper, or pixels for a model without patches."""
+    """Returns the unit of the picture's axis: patches as in the paper, or pixels if the model has no patches."""
     return "patches" if "patches" in measured else "pixels"
 
 

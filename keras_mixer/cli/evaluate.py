@@ -1,5 +1,7 @@
 """`keras-mixer evaluate`: the accuracy of trained models, in any of their forms, on one split."""
 
+import csv
+import dataclasses
 import pathlib
 
 import click
@@ -41,51 +43,54 @@ def command(
     a model of 21,843 classes is measured by its scores for the 1,000 classes of the dataset.
     """
     start("tensorflow", "keras")
-    from keras_mixer.evaluation import EvaluationSplit, measure, on_classes, real_dataset, save_prediction_sheet
+    from keras_mixer import evaluation
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
     if real and corrupt_limit:
         raise ValueError(
-            "--real has a label for every image in order: mend the dataset, and leave out --corrupt-limit."
+            "--real has one label for each image, in order: mend the dataset, and leave out --corrupt-limit."
         )
     opened = {model: _open(model, weights) for model in models}
     cards = [card for _, card in opened.values()]
     for model, (_, card) in opened.items():
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
-    spec = real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
-    images = EvaluationSplit(
+    spec = evaluation.real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
+    images = evaluation.EvaluationSplit(
         cards[0], spec, batch_size=batch_size, limit=limit, corrupt_limit=corrupt_limit, subset=True
     )
     predictors = {model: predictor for model, (predictor, _) in opened.items()}
     if images.classes is not None:
-        predictors = {model: on_classes(predictor, images.classes) for model, predictor in predictors.items()}
-    accuracies = measure(predictors, images)
+        predictors = {
+            model: evaluation.on_classes(predictor, images.classes) for model, predictor in predictors.items()
+        }
+    accuracies = evaluation.measure(predictors, images)
 
     class_names = images.source.class_names
     title = f"{images.source.spec.name}, split {images.source.spec.split}"
     if images.classes is not None:
         title += f": {len(class_names):,} of {len(cards[0].class_names):,} classes"
-    real_shares = _real_accuracies(accuracies, images.source.spec, limit) if real else {}
+    label_sets = evaluation.real_label_sets(images.source.spec, limit) if real else []
     row = _json_row if as_json else _table_row
-    rows = [row(model, accuracy, *real_shares.get(model, ())) for model, accuracy in accuracies.items()]
+    rows = [
+        row(model, accuracy, *(evaluation.real_accuracy(accuracy.predictions, label_sets) if real else ()))
+        for model, accuracy in accuracies.items()
+    ]
     show(rows, title=title, as_json=as_json)
     if not as_json and len(accuracies) == 1 and len(class_names) <= MAX_CLASSES_SHOWN:
         shares = next(iter(accuracies.values())).per_class
         percents = [None if share is None else 100 * share for share in shares]
         show([{"class": name, "top-1 %": value} for name, value in zip(class_names, percents, strict=True)])
-    # Pictures come last, so that the results are on the screen even if drawing fails.
+    # Pictures come last: if drawing fails, the results are already on the screen.
     if confusion:
         _write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
     if sheet:
-        save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
+        evaluation.save_prediction_sheet(predictors[models[0]], images, class_names, sheet)
 
 
 def _open(model: str, weights: str | None):
     """Returns the classifier and its card, with the published class names of a variant's weights."""
-    import dataclasses
-
     from keras_mixer.evaluation import keras_predictor, open_classifier
     from keras_mixer.models import ARCHITECTURES
     from keras_mixer.weights import available, names_of, wordnet_ids
@@ -99,16 +104,7 @@ def _open(model: str, weights: str | None):
     return keras_predictor(opened), dataclasses.replace(card, class_names=names)
 
 
-def _real_accuracies(accuracies: dict, dataset, limit: int | None) -> dict:
-    from keras_mixer.evaluation import real_accuracy, real_label_sets
-
-    label_sets = real_label_sets(dataset, limit)
-    return {model: real_accuracy(accuracy.predictions, label_sets) for model, accuracy in accuracies.items()}
-
-
 def _json_row(model: str, accuracy, real: float | None = None, real_examples: int | None = None) -> dict:
-    import dataclasses
-
     row = {"model": model, **dataclasses.asdict(accuracy)}
     del row["labels"], row["predictions"]
     small = len(accuracy.per_class) <= MAX_CLASSES_SHOWN
@@ -137,8 +133,6 @@ def _write_confusion(counts, class_names, path: str, title: str) -> None:
 
         save_figure(draw_confusion(counts, class_names, title), target)
         return
-    import csv
-
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -1,18 +1,20 @@
 """`keras-mixer export`: artefacts for servers, phones and other runtimes, with a report of what each costs."""
 
+import dataclasses
 import os
+import pathlib
 
 import click
 
 from keras_mixer.artefacts import FORMATS
-from keras_mixer.cli.options import dataset_options, specification
+from keras_mixer.cli.options import dataset_options, repeated, specification
 from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
 
 BREACH = 1
 
 
 class _FormatName(click.ParamType):
-    """A name in the table of formats, which a program may have added to."""
+    """A name in the table of formats; a program may have added its own to the table."""
 
     name = "format"
 
@@ -26,9 +28,9 @@ class _FormatName(click.ParamType):
 
 
 class _SeveralFormats(click.Command):
-    """Reads `--formats a b c`, as version 0.1 wrote it, like `--formats a --formats b --formats c`.
+    """Reads version 0.1's `--formats a b c` as `--formats a --formats b --formats c`.
 
-    Words after a format that are not paths are taken for formats too; the error for an unknown one lists the formats.
+    A word after a format is taken for a format too, unless it is a path.
     """
 
     def parse_args(self, ctx, args):
@@ -50,12 +52,11 @@ def _is_path(argument: str) -> bool:
 
 @click.command(cls=_SeveralFormats)
 @click.argument("run", type=click.Path(exists=True))
-@click.option(
+@repeated(
     "--formats",
-    multiple=True,
     type=_FormatName(),
     default=("saved_model", "litert"),
-    help="May be repeated: --formats onnx --formats litert.",
+    help="Format, such as --formats onnx --formats litert",
 )
 @click.option("--output", type=click.Path(file_okay=False), default="saved_models", help="Parent of NAME.")
 @click.option("--name", help="Name under which a server knows the model; by default that of the card.")
@@ -73,14 +74,11 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     the card names, or on another one. The results are printed and written to report.json.
 
     If an artefact loses more accuracy than its format allows, the exit status is 1 and a line names the artefact. A
-    file stays where it is. A SavedModel goes to OUTPUT/NAME/withheld instead, where no server loads it.
+    file stays in its place. A SavedModel goes to OUTPUT/NAME/withheld instead, so that no server loads it.
 
-    Without a dataset from the card or --dataset, as for published weights, artefacts are compared with the model on
-    random images and no accuracy is measured.
+    If neither the card nor --dataset names a dataset, artefacts are compared with the model on random images and no
+    accuracy is measured.
     """
-    import dataclasses
-    import pathlib
-
     start("tensorflow", "keras")
     require_tensorflow_backend("Exporting")
     from keras_mixer.data import load_model
@@ -88,7 +86,7 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     from keras_mixer.wire import check_model_name
 
     if serving and "saved_model" not in formats:
-        raise ValueError("--serving is about the SavedModel: add saved_model to --formats.")
+        raise ValueError("--serving needs the SavedModel: add saved_model to --formats.")
     model, card = load_model(run)
     name = check_model_name(name or card.name)
     folder = pathlib.Path(output) / name

@@ -2,7 +2,7 @@
 
 import click
 
-from keras_mixer.cli.options import PositiveNumber, data_dir_option, model_help, open_model, weights_option
+from keras_mixer.cli.options import PositiveNumber, data_dir_option, model_help, open_model, repeated, weights_option
 from keras_mixer.cli.output import json_option, show, start
 
 
@@ -14,13 +14,7 @@ from keras_mixer.cli.output import json_option, show, start
 @click.option("--test-split", help="Split to measure on; by default the one of the card, or test.")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure only on the first N test images.")
-@click.option(
-    "--shots",
-    type=click.IntRange(min=1),
-    multiple=True,
-    default=(1, 5, 10, 25),
-    help="Images per class; may be repeated.",
-)
+@repeated("--shots", type=click.IntRange(min=1), default=(1, 5, 10, 25), help="Images per class")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Random choices of images.")
 @click.option("--penalty", type=PositiveNumber(), default=2.0**10)
 @click.option("--sweep", is_flag=True, help="Try the penalties 2^-10 to 2^19 instead.")
@@ -64,7 +58,7 @@ def command(
 
 
 def _chosen(source, classes: int, shots: int, seeds):
-    """Returns a source of the images that any seed chooses, and the positions in it of those of each seed."""
+    """Returns a source of all the chosen images, and for each seed the positions of its images in that source."""
     import numpy as np
 
     from keras_mixer.evaluation import choose_shots

@@ -1,14 +1,16 @@
 """`keras-mixer invariance`: training on permuted images (section 3.5 and figure 4 of the paper)."""
 
+import dataclasses
+
 import click
 
-from keras_mixer.cli.options import PictureFile, PositiveNumber, data_dir_option
+from keras_mixer.cli.options import PictureFile, PositiveNumber, data_dir_option, repeated
 from keras_mixer.cli.output import json_option, show, start
 from keras_mixer.extras import require
 
 NAMES = ("mixer", "convnet", "resnet50", "vit")
 SMALLEST_RESNET_IMAGE = 32
-# With Keras's momentum of 0.99, the running statistics of a ResNet serve evaluation only after hundreds of steps.
+# With Keras's momentum of 0.99, the running statistics of a ResNet would need hundreds of steps to settle.
 BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -21,13 +23,7 @@ BATCH_NORM_MOMENTUM = 0.9
 @click.option("--image-size", type=click.IntRange(min=1), default=8, help="Side, pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1")
 @click.option("--patch-size", type=click.IntRange(min=1), default=2, help="Side, pixels.")
-@click.option(
-    "--models",
-    type=click.Choice(NAMES),
-    multiple=True,
-    default=("mixer", "convnet"),
-    help="May be repeated: --models mixer --models vit.",
-)
+@repeated("--models", type=click.Choice(NAMES), default=("mixer", "convnet"), help="Architecture to train")
 @click.option("--epochs", type=click.IntRange(min=1), default=5)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64)
 @click.option("--learning-rate", type=PositiveNumber(), default=3e-3)
@@ -50,11 +46,9 @@ def command(
 ):
     """Train architectures from scratch on original images, on shuffled patches and pixels, and on shuffled images.
 
-    In the paper a Mixer learns the same from shuffled patches, and less where all pixels are shuffled; a ResNet learns
+    In the paper a Mixer learns the same from shuffled patches, and less if all pixels are shuffled; a ResNet learns
     less in both cases. resnet50 comes from keras.applications, vit from KerasHub with the Mixer's depth and width.
     """
-    import dataclasses
-
     start("tensorflow", "keras")
     from keras_mixer import data, evaluation
     from keras_mixer.evaluation.pictures import draw_invariance
@@ -92,11 +86,7 @@ def _arrays(source, preprocessing, limit: int | None):
 
 
 def builders(names, image_shape, patch_size: int, classes: int) -> dict:
-    """Returns functions that build the named architectures, to be compared on images of `image_shape`.
-
-    Raises:
-        ImportError: If "vit" is asked for and KerasHub is not installed.
-    """
+    """Returns a function by name that builds each named architecture for images of `image_shape`."""
     makers = {"mixer": _mixer, "convnet": _convnet, "resnet50": _resnet50, "vit": _vit}
     if "vit" in names:
         require("keras_hub", extra="comparators", purpose="The comparison with a ViT")

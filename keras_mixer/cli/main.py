@@ -83,7 +83,7 @@ def _run(arguments: list[str] | None) -> int:
 def _one_line(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        # Without the error number that Python puts first.
+        # Python would put the error number first.
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
         text = f"{' -> '.join(names)}: {error.strerror}."
     return " ".join(text.split()) or type(error).__name__

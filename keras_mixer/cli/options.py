@@ -1,4 +1,4 @@
-"""Options and arguments that several sub-commands take: numbers, files to draw, a dataset, a model."""
+"""Options and arguments that several sub-commands take: numbers, pictures, settings, a dataset, a model."""
 
 import dataclasses
 import math
@@ -9,8 +9,29 @@ import click
 
 from keras_mixer.cli.output import start
 
+
+def repeated(*names: str, help: str, **settings):
+    """Makes an option that may be given several times."""
+    return click.option(*names, multiple=True, help=f"{help}; may be repeated.", **settings)
+
+
+def _split_settings(_context, _option, texts) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise ValueError(f"--set takes FIELD=VALUE, but got {text!r}.")
+    return dict(text.split("=", 1) for text in texts)
+
+
 model_help = "MODEL is a run folder, a .keras file, or the name of a variant such as mixer_b16."
-weights_option = click.option("--weights", help="Published set or path, for a variant; random weights otherwise.")
+weights_option = click.option("--weights", help="Published set or path for a variant; without it, random weights.")
+data_dir_option = click.option("--data-dir", type=click.Path(file_okay=False), help="Folder of the TFDS datasets.")
+settings_option = repeated(
+    "--set",
+    "settings",
+    metavar="FIELD=VALUE",
+    callback=_split_settings,
+    help="Any field of the recipe, such as optimizer.learning_rate=0.01",
+)
 
 
 class PositiveNumber(click.FloatRange):
@@ -20,11 +41,6 @@ class PositiveNumber(click.FloatRange):
         super().__init__(min=0, min_open=True)
 
     def convert(self, value, param, ctx):
-        """Returns the number.
-
-        Raises:
-            click.BadParameter: If it is not a finite number above 0.
-        """
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
@@ -32,22 +48,17 @@ class PositiveNumber(click.FloatRange):
 
 
 class PictureFile(click.Path):
-    """A file that a command writes at its end, with one of some suffixes; checked before the command starts."""
+    """A file with one of some suffixes that a command writes at its end; checked before the command starts."""
 
     def __init__(self, *suffixes: str):
         super().__init__(dir_okay=False, writable=True)
         self.suffixes = suffixes
 
     def convert(self, value, param, ctx):
-        """Returns the path as it was given.
-
-        Raises:
-            click.BadParameter: If it ends in another suffix, or cannot be written.
-        """
         path = os.fsdecode(super().convert(value, param, ctx))
         if pathlib.Path(path).suffix not in self.suffixes:
             *most, last = self.suffixes
-            self.fail(f"it is written as {', '.join(most)} or {last}, but got {path}", param, ctx)
+            self.fail(f"the file must end in {', '.join(most)} or {last}, but got {path}", param, ctx)
         folder = next(parent for parent in pathlib.Path(os.path.abspath(path)).parents if os.path.lexists(parent))
         if not folder.is_dir():
             self.fail(f"{path} cannot be written: {folder} is not a folder", param, ctx)
@@ -56,14 +67,13 @@ class PictureFile(click.Path):
         return path
 
 
-data_dir_option = click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS datasets are stored.")
-
-
 def dataset_options(function):
     """Adds `--dataset`, `--split`, `--data-dir`, `--limit` and `--corrupt-limit` to a command."""
     options = (
         click.option("--dataset", metavar="NAME", help="TFDS name, or folder of images, instead of the card's."),
-        click.option("--split", metavar="SPLIT", help="Its split, such as train[:10%]; test after --dataset."),
+        click.option(
+            "--split", metavar="SPLIT", help="Its split, such as train[:10%]; with --dataset, test by default."
+        ),
         data_dir_option,
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read only the first N images."),
         click.option(
@@ -80,11 +90,7 @@ def dataset_options(function):
 
 
 def specification(card, dataset: str | None, split: str | None, data_dir: str | None):
-    """Returns the card's dataset with the given settings in place of its own; None if there is neither.
-
-    Raises:
-        ValueError: If a split or a data folder is given, but no dataset.
-    """
+    """Returns the card's dataset with the given settings in place of its own; None if no dataset is named."""
     from keras_mixer.dataset import DatasetSpec
 
     default = {} if dataset is None else {"split": "test"}
@@ -97,13 +103,9 @@ def specification(card, dataset: str | None, split: str | None, data_dir: str | 
 
 
 def open_model(name: str, weights: str | None = None):
-    """Opens what MODEL names: a trained model by its path, or a variant by its name.
+    """Opens a trained model by its path or a variant by its name, and returns the model and its card.
 
-    Returns:
-        The model and its card. The card of a variant has no dataset, and class names only if its weights bring them.
-
-    Raises:
-        ValueError: If there is no such model.
+    The card of a variant has no dataset. It has class names only if the weights bring them.
     """
     start("tensorflow", "keras")
     from keras_mixer.models import ARCHITECTURES
@@ -119,7 +121,7 @@ def open_model(name: str, weights: str | None = None):
         published = next((entry for entry in available(name) if entry.name == weights), None)
         return model, ModelCard(name, published.class_names if published else (), preprocessing)
     if weights is not None:
-        raise ValueError("--weights is for a variant named as MODEL; a run folder brings its own.")
+        raise ValueError("--weights goes with the name of a variant: a run folder has its own weights.")
     from keras_mixer.data import load_model
 
     try:

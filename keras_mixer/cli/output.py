@@ -15,9 +15,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = False) -> None:
-    """Prints rows of equal keys as a table, or as a JSON list with the values untouched.
+    """Prints rows of equal keys as a table, or as a JSON list with the values as they are.
 
-    Cells are never wrapped or cut, so that names can be copied: a long table is wider than the terminal.
+    Cells are never wrapped or cut, so that names can be copied; a table may be wider than the terminal.
     """
     if as_json:
         click.echo(json.dumps(list(rows), indent=2, default=str))
@@ -26,7 +26,7 @@ def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = Fals
     from rich.table import Table
     from rich.text import Text
 
-    # `Text`, because names of files and classes may hold what Rich would take for markup or an emoji.
+    # `Text`, because Rich could take parts of file and class names for markup or an emoji.
     table = Table(title=None if title is None else Text(title, "table.title"), title_justify="left")
     for column in rows[0] if rows else ():
         numeric = all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
@@ -48,11 +48,7 @@ def _cell(value) -> str:
 
 
 def start(*frameworks: str) -> None:
-    """Imports frameworks without the notices that they print while they load.
-
-    Raises:
-        ImportError: If one is not installed; the message says how to install it.
-    """
+    """Imports frameworks without the notices that they print, or raises ImportError if one is not installed."""
     require(*frameworks, extra="tensorflow", purpose="This command")
     with _silent_standard_error():
         for name in frameworks:
@@ -66,14 +62,14 @@ def require_tensorflow_backend(what: str) -> None:
     backend = keras.config.backend()
     if backend != "tensorflow":
         raise ValueError(
-            f"{what} needs KERAS_BACKEND=tensorflow, but it is {backend}. A model trained on another backend loads "
-            "there as it is."
+            f"{what} needs KERAS_BACKEND=tensorflow, but it is {backend}. A model trained on another backend loads on "
+            "TensorFlow too."
         )
 
 
 @contextlib.contextmanager
 def _silent_standard_error() -> Iterator[None]:
-    """Discards all output to the file descriptor of standard error, because libraries in C++ write to it directly."""
+    """Discards all output to the file descriptor of standard error, because C++ libraries write to it directly."""
     sys.stderr.flush()
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -27,7 +27,7 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option("--top", type=click.IntRange(min=1), default=5, help="Classes to show for each image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images per call.")
 @click.option("--image-column", help="Column of encoded images in parquet files; by default the only one of bytes.")
-@click.option("--id-column", help="Column of unique names in them; by default path, id or the number of the row.")
+@click.option("--id-column", help="Column of unique names in parquet files; by default path, id or the row's number.")
 @click.option(
     "--output", metavar="URI", help="Folder of parquet files to write instead of a table; the job can be resumed."
 )
@@ -35,7 +35,7 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option("--retry-errors", is_flag=True, help="Try images again that an earlier run could not read.")
 @click.option("--restart", is_flag=True, help="Delete the predictions that an earlier run left in the output.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local")
-@click.option("--ray-address", help="Ray cluster; by default that of RAY_ADDRESS, or a new one on this machine.")
+@click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, or a new cluster on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
 @click.option("--worker-cpus", type=PositiveNumber(), default=1.0)
 @click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0)
@@ -50,8 +50,8 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     Without --output, the results are printed. An image that cannot be read gives one line on standard error and makes
     the exit status 2; the others are still classified.
 
-    With --output, each image becomes a row of path, classes, labels, scores and error. Run the same command again to
-    go on after an interruption: nothing is done twice. --engine ray divides the images among the workers of a Ray
+    With --output, each image becomes a row of path, classes, labels, scores and error. After an interruption, run the
+    same command again: it predicts only what is missing. --engine ray divides the images among the workers of a Ray
     cluster.
     """
     columns = {"image_column": image_column, "id_column": id_column}
@@ -68,7 +68,7 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
 
 
 def _show(predictions, as_json: bool) -> int:
-    """Shows the best classes of each image, and returns the number of images that could not be read."""
+    """Shows the best classes of each image and returns the number of unreadable images."""
     rows: list[dict] = []
     failures = 0
     try:
@@ -81,7 +81,7 @@ def _show(predictions, as_json: bool) -> int:
                 {"image": path if rank == 1 or as_json else "", "rank": rank, "class": name, "score": score}
                 for rank, (name, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), start=1)
             ]
-    finally:  # after an error, the results before it are still shown
+    finally:  # an error must not hide the results before it
         if rows:
             show(rows, as_json=as_json)
     if as_json and not rows:
@@ -90,7 +90,7 @@ def _show(predictions, as_json: bool) -> int:
 
 
 def _predictions(images, model, columns, top, batch_size):
-    """Yields the name of each image, as given if it is a file, with its prediction, in order."""
+    """Yields the name of each image and its prediction, in order; the name of a file is as given."""
     from keras_mixer.evaluation import open_classifier
     from keras_mixer.prediction import Prediction, classify, find_images
 
@@ -114,12 +114,7 @@ def _predictions(images, model, columns, top, batch_size):
 
 
 def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> dict:
-    """Predicts what is missing in the output, and returns a row that says what was done.
-
-    Raises:
-        ValueError: If there are no images or no model, or if the output is of another model or another table.
-        RuntimeError: If images are missing or repeated at the end.
-    """
+    """Predicts the images that are missing in the output, and returns a row with the counts."""
     from keras_mixer.evaluation import open_classifier
     from keras_mixer.prediction import PredictionStore, check_card, find_images, fingerprint, left_over, names_by_table
 
@@ -132,13 +127,13 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
     shards = find_images(images, leave_out=store.location, **columns)
     made_by = {"format": 1, "model": fingerprint(model), "top": options.top, **columns}
     store.open(made_by, restart=options.restart)
-    store.admit(names_by_table(shards))  # before rows of errors go, because their names count too
+    store.admit(names_by_table(shards))  # before rows of errors are deleted, because their names count too
     left = left_over(shards, store.done(retry_errors=options.retry_errors))
     total = sum(len(shard.names) for shard in shards)
     missing = sum(len(shard.names) for shard in left)
     began = time.monotonic()
     if left:
-        # Ray prints notices, such as that a worker died, to standard output, which is for the result.
+        # Standard output is for the result, but Ray prints notices there, such as the death of a worker.
         with contextlib.redirect_stdout(sys.stderr):
             _watch(_parts(options, store, left, model, opened), missing)
     seconds = time.monotonic() - began
@@ -174,7 +169,7 @@ def _parts(options, store, shards, model: str, opened):
 
 
 def _watch(parts: Iterable, total: int) -> None:
-    """Consumes parts, and shows images done, unreadable ones and the rate on standard error."""
+    """Takes parts as they are done, and shows the counts and the rate on standard error."""
     from keras_mixer.progress import Progress
 
     began = time.monotonic()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from keras_mixer.cli.options import PositiveNumber
+from keras_mixer.cli.options import PositiveNumber, repeated
 from keras_mixer.cli.output import start
 
 
@@ -21,13 +21,8 @@ from keras_mixer.cli.output import start
 @click.option("--rest-port", default=8501, help="REST port; 0 takes a free one.")
 @click.option("--port", type=int, help="gRPC port, 8500 by default; 0 takes a free one.")
 @click.option("--no-grpc", is_flag=True, help="Serve REST only.")
-@click.option(
-    "--versions",
-    multiple=True,
-    default=("latest",),
-    help="latest, all, or a number; may be repeated: --versions 1 --versions 3.",
-)
-@click.option("--label", "labels", multiple=True, metavar="LABEL=VERSION", help="Name of a version; may be repeated.")
+@repeated("--versions", default=("latest",), help="latest, all, or a number")
+@repeated("--label", "labels", metavar="LABEL=VERSION", help="Name of a version")
 @click.option("--model-config-file", type=click.Path(path_type=Path), help="A models.config as TF Serving reads it.")
 @click.option(
     "--batching-parameters-file", type=click.Path(path_type=Path), help="Batching parameters as TF Serving reads them."
@@ -46,7 +41,7 @@ def command(base_paths, **options):
 
     This server is for development. For production use TF Serving, KServe or Ray Serve, which read the same folders.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the error for a port in use says it better
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # our own error names a port that is in use
     start("tensorflow")
     from keras_mixer.serving import Limits, Server
 
@@ -104,8 +99,8 @@ def _models(base_paths, options) -> tuple:
     if config is not None:
         if base_paths or single or options["versions"] != ("latest",):
             raise click.UsageError(
-                f"{config} names the models, their versions and labels by itself: give no BASE_PATH, --name, "
-                f"--label or --versions beside it."
+                f"{config} already names the models, their versions and labels: leave out BASE_PATH, --name, --label "
+                f"and --versions."
             )
         reread = functools.partial(read_model_config, config)
         return reread(), reread

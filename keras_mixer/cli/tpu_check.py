@@ -1,18 +1,17 @@
 """`keras-mixer tpu-check`: compiles a training step for a TPU that is not here."""
 
 import dataclasses
-import json
 
 import click
 
+from keras_mixer.cli.options import settings_option
 from keras_mixer.cli.output import json_option, show
-from keras_mixer.cli.train import parse_settings
 
 EXAMPLE = "Example: keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 --batch 1024"
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--recipe", "recipe_name", default="imagenet_b16", help="Recipe whose step is compiled.")
+@click.option("--recipe", "recipe_name", default="imagenet_b16", help="Recipe to compile a step of.")
 @click.option("--model", "variant", help="Variant in place of the recipe's, such as mixer_l16.")
 @click.option("--topology", required=True, help="Chips and their arrangement: v5e:2x4, v6e:2x2, v5p:2x2x1, ...")
 @click.option("--batch", type=click.IntRange(1), help="Examples of all chips together; the recipe's by default.")
@@ -21,12 +20,10 @@ EXAMPLE = "Example: keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 -
     "--backend",
     type=click.Choice(["jax", "tensorflow"]),
     default="jax",
-    help="Backend whose step is compiled. jax: over all chips. tensorflow: of one replica, with one chip's share of "
-    "the batch and without the all-reduce of the gradients.",
+    help="jax compiles the step over all chips; tensorflow that of one replica, with one chip's share of the batch and "
+    "without the all-reduce of the gradients.",
 )
-@click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe; may be repeated."
-)
+@settings_option
 @click.option(
     "--largest/--no-largest", default=True, help="Look for the largest batch that fits: several compilations."
 )
@@ -38,7 +35,7 @@ def command(recipe_name, variant, topology, batch, classes, backend, settings, l
 
     changes = {"model.variant": variant, "batch_size": None if batch is None else str(batch)}
     changes = {field: value for field, value in changes.items() if value is not None}
-    recipe = recipes.read(recipe_name).override(parse_settings(settings) | changes)
+    recipe = recipes.read(recipe_name).override(settings | changes)
     done = {}
 
     def check(asked):
@@ -50,11 +47,10 @@ def command(recipe_name, variant, topology, batch, classes, backend, settings, l
     check(recipe)
     if largest:
         largest_batch(recipe, check)
-    if as_json:
-        click.echo(json.dumps([dataclasses.asdict(result) for _, result in sorted(done.items())], indent=2))
-        return
-    show([_row(result) for _, result in sorted(done.items())], title=_title(recipe, done, topology))
-    if not any(result.fits for result in done.values()):
+    results = [result for _, result in sorted(done.items())]
+    rows = [dataclasses.asdict(result) if as_json else _row(result) for result in results]
+    show(rows, title=_title(recipe, done, topology), as_json=as_json)
+    if not as_json and not any(result.fits for result in results):
         click.echo(done[recipe.batch_size].message)
 
 

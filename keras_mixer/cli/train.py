@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from keras_mixer.cli.options import data_dir_option, settings_option
 from keras_mixer.cli.output import json_option, show, start
 
 EXAMPLES = """\b
@@ -18,17 +19,13 @@ keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pet
 @click.option("--recipe", "recipe_name", required=True, help="Name of a recipe, or the recipe.json of a run.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
 @click.option("--dataset", help="TFDS name, or a folder train/CLASS/IMAGE with a path separator: ./flowers.")
-@click.option("--data-dir", help="Where TFDS finds and keeps its datasets.")
-@click.option("--weights", help="Where to start: a published set such as imagenet21k, a checkpoint or a run folder.")
+@data_dir_option
+@click.option(
+    "--weights", help="Weights to start from: a published set such as imagenet21k, a checkpoint or a run folder."
+)
 @click.option("--image-size", type=int, help="Side of the square input, in pixels; weights are resized to it.")
 @click.option("--strategy", help="Devices: auto, default, mirrored, multi_worker, tpu, data_parallel.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Any field, such as optimizer.learning_rate=0.01; may be repeated.",
-)
+@settings_option
 @click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid, and list the best rate first.")
 @click.option("--restart", is_flag=True, help="Delete what an earlier run left in the output folder.")
 @click.option("--show-recipe", is_flag=True, help="Print the resolved recipe and stop.")
@@ -47,14 +44,6 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
     options = {"restart": restart, "progress": not as_json}
     results = training.sweep(recipe, output, **options) if sweep else [training.train(recipe, output, **options)]
     show([_row(result) for result in results], title=f"Trained by {recipe.name}", as_json=as_json)
-
-
-def parse_settings(settings) -> dict[str, str]:
-    """Splits FIELD=VALUE settings."""
-    for setting in settings:
-        if "=" not in setting:
-            raise ValueError(f"--set takes FIELD=VALUE, but got {setting!r}.")
-    return dict(setting.split("=", 1) for setting in settings)
 
 
 def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy):
@@ -76,11 +65,11 @@ def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strate
         # It brings its own architecture, and only its rates can be changed.
         sizes = [argument for argument in recipe.model.arguments if argument not in ("stochastic_depth", "dropout")]
         changes |= {f"model.{field}": "null" for field in ("variant", "architecture", *sizes)}
-    return recipe.override(changes | parse_settings(settings))
+    return recipe.override(changes | settings)
 
 
 def _splits(folder: Path, data) -> dict[str, str]:
-    """Chooses splits of a folder of images that lacks those of the recipe, because they are of another dataset."""
+    """Chooses splits of a folder of images if it lacks those of the recipe."""
     found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     named = re.findall(r"[A-Za-z_]\w*", f"{data.train_split} {data.eval_split}")
     if found.issuperset(named) or "train" not in found:

@@ -1,8 +1,12 @@
 """`keras-mixer visualize`: what a Mixer has learned, as pictures."""
 
+import dataclasses
+import json
+import pathlib
+
 import click
 
-from keras_mixer.cli.options import model_help, open_model, weights_option
+from keras_mixer.cli.options import model_help, open_model, repeated, weights_option
 from keras_mixer.cli.output import json_option, show
 
 EXAMPLES = 4
@@ -13,38 +17,20 @@ BLOCKS = 3
 @click.argument("model")
 @weights_option
 @click.option("--output", type=click.Path(file_okay=False), required=True, help="Folder for the pictures.")
-@click.option(
-    "--block",
-    "blocks",
-    type=int,
-    multiple=True,
-    help="Block to draw, counted from 0; may be repeated; by default the first three.",
-)
-@click.option(
-    "--image",
-    "images",
-    type=click.Path(exists=True, dir_okay=False),
-    multiple=True,
-    help="Photo to look at; may be repeated.",
-)
-@click.option(
-    "--token",
-    "tokens",
-    type=click.IntRange(min=0),
-    multiple=True,
-    help="Patch whose influences are drawn; may be repeated.",
-)
+@repeated("--block", "blocks", type=int, help="Block to draw, counted from 0, by default the first three")
+@repeated("--image", "images", type=click.Path(exists=True, dir_okay=False), help="Photo to look at")
+@repeated("--token", "tokens", type=click.IntRange(min=0), help="Patch to draw the influences of")
 @click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png")
 @json_option
 def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     """Draw the units of the token-mixing MLPs and of the stem, and what the model sees in images.
 
-    token_units shows hidden units in pairs of opposite phase (figure 5); token_units.json has the pairs. stem_units
-    shows the stem (figure 7). For the photos, or the first images of the model's dataset, it draws influence (which
-    patches a patch listens to), features (principal components of the tokens) and occlusion (where covering the image
-    lowers the score).
+    token_units shows hidden units in pairs of opposite phase (figure 5), and token_units.json has the pairs. stem_units
+    shows the stem (figure 7). The other pictures are of the photos, or of the first images of the model's dataset:
+    influence (the patches that a patch listens to), features (principal components of the tokens) and occlusion (the
+    places that lower the score when they are covered).
     """
-    import pathlib
+    import numpy as np
 
     opened, card = open_model(model, weights)
     from keras_mixer import visualization
@@ -63,10 +49,12 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     units = {name: visualization.token_mixing_units(opened, block) for name, block in drawn.items()}
     paired = {name: (maps, visualization.pair_units(maps)) for name, maps in units.items()}
     save(visualization.draw_token_units(paired), "token_units")
-    written.append(_write_pairs(paired, folder / "token_units.json"))
+    pairs = {name: dataclasses.asdict(found) for name, (_, found) in paired.items()}
+    written.append(folder / "token_units.json")
+    written[-1].write_text(json.dumps(pairs, default=np.ndarray.tolist) + "\n", encoding="utf-8")
     save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
 
-    # The outputs of a block that changes the number of tokens have no place in the photo.
+    # If a block changes the number of tokens, its outputs no longer match patches of the photo.
     on_photos = [name for name, block in drawn.items() if keeps_tokens(opened, block)]
     asked = list(tokens) or _spread_tokens(opened)
     for number, photo in enumerate(photos):
@@ -82,22 +70,6 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
         pca = visualization.feature_pca(opened, photos, drawn[on_photos[-1]])
         save(visualization.draw_feature_pca(photos, pca, on_photos[-1], **scale), "features")
     show([{"file": str(path)} for path in written], as_json=as_json)
-
-
-def _write_pairs(units: dict, path):
-    import json
-
-    pairing = {
-        name: {
-            "pairs": pairs.units.tolist(),
-            "opposition": pairs.opposition.tolist(),
-            "frequency": pairs.frequency.tolist(),
-            "unpaired": pairs.unpaired,
-        }
-        for name, (_, pairs) in units.items()
-    }
-    path.write_text(json.dumps(pairing) + "\n", encoding="utf-8")
-    return path
 
 
 def _photos(card, paths):

@@ -1,7 +1,10 @@
 """`keras-mixer weights`: the published weights, in the registry and in the cache."""
 
+import dataclasses
+
 import click
 
+from keras_mixer.cli.options import open_model
 from keras_mixer.cli.output import json_option, show
 
 
@@ -73,9 +76,6 @@ def save(variant, name, folder, dataset, split):
 
     For example: keras-mixer predict --model FOLDER photo.jpg
     """
-    import dataclasses
-
-    from keras_mixer.cli.options import open_model
     from keras_mixer.weights import find
     from keras_mixer.weights.published.class_names import names_of
 
@@ -124,7 +124,7 @@ def verify(variant, name, as_json):
 
 
 def _sets(variant, name):
-    """Returns the published sets of a variant and name; None stands for all, and an unknown one is an error."""
+    """Returns the published sets of a variant and name; None stands for all."""
     from keras_mixer.weights import available, find
 
     if name is not None:
@@ -132,5 +132,5 @@ def _sets(variant, name):
     entries = available(variant)
     if not entries:
         known = ", ".join(sorted({entry.variant for entry in available()}))
-        raise ValueError(f"No weights of {variant!r} were published; those of {known} were.")
+        raise ValueError(f"No weights of {variant!r} are published. Variants with published weights: {known}.")
     return entries

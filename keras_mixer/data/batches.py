@@ -26,30 +26,30 @@ def training_batches(
 ) -> "tf.data.Dataset":
     """Makes endless augmented batches that take every example once per epoch.
 
-    The arguments alone decide about the stream: batch `k` is the same whether the stream starts at step 0 or at `k`.
-    Starting late costs nothing for a folder and for a source that fits in memory. Other sources are read, but not
-    decoded, from the beginning of the epoch that `start_step` falls into.
-    An epoch has an order of its own and ends after `source.num_examples` examples, even in the middle of a batch.
+    The arguments alone determine the stream: batch `k` is the same whether the stream starts at step 0 or at `k`.
+    A folder or a source that fits in memory starts anywhere at no cost. Other sources are read, but not decoded, from
+    the beginning of the epoch of `start_step`.
+    Each epoch has its own order and ends after `source.num_examples` examples, even in the middle of a batch.
 
     Args:
         source: The labelled images.
         preprocessing: What the model expects.
         augmentation: How images vary.
         batch_size: Examples of the global batch, over all shards.
-        seed: Decides about order and augmentation.
-        start_step: Number of batches that were taken before, for resuming.
-        num_shards: Number of hosts that share each batch. Their parts, one after the other, are the batch that one
-            host would make. A source that is read in order is divided among the hosts instead.
-        shard_index: Which of the hosts this is.
-        corrupt: Counts unreadable images; the next readable example of the batch replaces each. A shard's batch without
-            any readable image stops the iteration. Without a counter, the first unreadable image stops it.
+        seed: Determines order and augmentation.
+        start_step: Number of batches that a resumed run has already taken.
+        num_shards: Number of hosts that share each batch. Their parts, one after the other, make up the batch of a
+            single host. If a source is read in order, the hosts share its examples instead.
+        shard_index: Number of this host, from 0.
+        corrupt: Counts unreadable images, and the next readable example of the batch replaces each. A shard's batch
+            without any readable image stops the iteration. Without a counter, the first unreadable image stops it.
 
     Returns:
         A dataset of `(images, labels)` with static shapes: float32 `(batch_size / num_shards, height, width,
         channels)`, and float32 `(batch_size / num_shards, classes)`, one-hot and possibly mixed.
 
     Raises:
-        ValueError: If a number is out of range, the shards do not divide the batch, or there are no pairs to mix.
+        ValueError: If a number is out of range, or a shard's batch is not whole or, for mixing, not even.
         ImportError: If TensorFlow is not installed.
 
     Example:
@@ -78,10 +78,10 @@ def training_batches(
 
     @stream.unconverted
     def augment(place, image):
-        image = image if storage is None else storage.read(image)  # part of the attempt, because a file may be gone
+        image = image if storage is None else storage.read(image)  # in the attempt, because a file may be gone
         return augmentation.augment(image, preprocessing, stream.key(seed, stream.EXAMPLE, place))
 
-    # Compiled, the pixels pass through memory once instead of once per operation.
+    # Compiled code reads and writes the pixels once instead of once per operation.
     @tf.function(autograph=False, jit_compile=tf.test.is_built_with_xla())
     def mix_and_scale(images, labels, mixture):
         images, labels = mix(tf.cast(images, tf.float32), labels, mixture)
@@ -120,8 +120,8 @@ def training_batches(
 def _local_batch(batch_size: int, num_shards: int, shard_index: int, augmentation: Augmentation) -> int:
     if batch_size < 1 or num_shards < 1 or batch_size % num_shards or not 0 <= shard_index < num_shards:
         raise ValueError(
-            f"A batch of {batch_size} cannot be shared by {num_shards} shards (this is number {shard_index}): the "
-            f"shards must divide the batch, and are numbered from 0."
+            f"{num_shards} shards cannot share a batch of {batch_size} (this is shard {shard_index}): the shards must "
+            f"divide the batch, and are numbered from 0."
         )
     if (augmentation.mixup or augmentation.cutmix) and batch_size // num_shards % 2:
         raise ValueError(
@@ -147,12 +147,12 @@ def evaluation_batches(
         preprocessing: What the model expects.
         batch_size: Examples per batch.
         one_hot: Whether labels are rows of a one-hot matrix instead of integers.
-        pad: Whether to fill up the last batch, so that all batches have one static shape. What is added has weight 0.
-        corrupt: Counts unreadable images, which get weight 0. Without it, the first one stops the iteration.
+        pad: Whether to fill up the last batch with weight 0, so that all batches have one static shape.
+        corrupt: Counts unreadable images and gives them weight 0. Without it, the first one stops the iteration.
 
     Returns:
         A dataset of `(images, labels, weights)`: float32 `(batch, height, width, channels)`; int64 `(batch,)` or
-        float32 `(batch, classes)`; float32 `(batch,)`, 1 for an example and 0 for what is to be ignored.
+        float32 `(batch, classes)`; float32 `(batch,)`, 1 for an example and 0 to ignore it.
 
     Raises:
         ValueError: If `batch_size` is not positive.
@@ -174,7 +174,7 @@ def evaluation_batches(
     from keras_mixer.data import stream
     from keras_mixer.data.pixels import attempt, preprocess
 
-    # AutoGraph would take longer than the rest of making the pipeline, and no function here needs it.
+    # Without AutoGraph, because it would take longer than all the rest, and no function here needs it.
     @stream.unconverted
     def prepare(example):
         image, readable = attempt(

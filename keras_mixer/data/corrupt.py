@@ -1,4 +1,4 @@
-"""Images that cannot be read: they are counted up to a limit, and a clear error stops the iteration beyond it."""
+"""Images that cannot be read: they are counted, and beyond a limit a clear error stops the iteration."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,8 +17,7 @@ class CorruptImages:
         limit: Number of different images that may be unreadable.
 
     Attributes:
-        limit: As given.
-        found: Where the unreadable images are, in the order in which they were met.
+        found: The places of the unreadable images, in the order in which they were found.
 
     Example:
         >>> corrupt = CorruptImages(limit=10)
@@ -37,15 +36,15 @@ class CorruptImages:
 
     @property
     def count(self) -> int:
-        """Number of different images that could not be read so far."""
+        """Number of different unreadable images so far."""
         return len(self.found)
 
     def message(self) -> str:
-        """Says in one line how many images could not be read, and names the first three."""
+        """Returns one line that says how many images could not be read and names the first three."""
         return self._line(f", and {self.limit} may be") + " Mend or remove them, or allow more."
 
     def left_out(self) -> str:
-        """Says in one line which images were left out because they could not be read."""
+        """Returns one line that says how many images were left out and names the first three."""
         return self._line(f" and {'were' if self.count > 1 else 'was'} left out")
 
     def _line(self, consequence: str) -> str:
@@ -70,28 +69,23 @@ class CorruptImages:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Raises a `CorruptImagesError` in place of TensorFlow's error where this counter stopped a pipeline."""
+        """Replaces TensorFlow's error by a `CorruptImagesError` if this counter stopped a pipeline."""
         try:
             yield
         except Exception as error:
-            if self._stopped_by is None:
-                raise
             import tensorflow as tf
 
-            if isinstance(error, tf.errors.OpError):
-                raise CorruptImagesError(self._stopped_by) from error
-            raise
+            if self._stopped_by is None or not isinstance(error, tf.errors.OpError):
+                raise
+            raise CorruptImagesError(self._stopped_by) from error
 
     def count_unreadable(self, batch: dict, source: Source, *, some: bool = False) -> dict:
-        """Counts the examples of a batch whose `readable` is false; a map function of tf.data.
+        """Counts the examples of a batch whose `readable` is false, and returns the batch; a map function of tf.data.
 
         Args:
-            batch: Tensors with a first axis of examples; among them `readable` and `index`.
-            source: Where the examples come from.
-            some: Whether the iteration stops at a batch without a readable example.
-
-        Returns:
-            The batch.
+            batch: Tensors with a first axis of examples, such as `readable` and `index`.
+            source: The source of the examples.
+            some: Whether a batch without any readable example stops the iteration.
         """
         import tensorflow as tf
 

@@ -10,19 +10,19 @@ import tensorflow as tf
 
 from keras_mixer.preprocessing import Preprocessing
 
-# Only the middle of an image is read where the image is longer than this many times what the crop's margin leaves.
+# Length of an image, as a multiple of its crop with margin, beyond which only the middle is read.
 LONGEST = 4
 # Pixels that the widest kernel, lanczos5, reads on each side, counted in the coarser of the two images.
 REACH = 5
-# Values of a half-resized picture beyond which the width is resized first.
+# Number of values in a half-resized image beyond which the width is resized first.
 UNFINISHED_LIMIT = 2**24
-# Blocks of a GIF that are followed, up to 255 bytes each and 32 MB together: a file of many tiny blocks could otherwise
-# keep a server busy for minutes.
+# Blocks of a GIF that are followed, up to 255 bytes each and 32 MB together. Without a limit, a file of many tiny
+# blocks could keep a server busy for minutes.
 MAX_BLOCKS = 2**17
 
 _EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, b";"  # the first byte of a GIF's blocks
 _HEADER_SIZE, _FRAME_HEADER_SIZE = 13, 10
-_FIRST_FLAGS = 10  # where the file's header says how large its colour table is
+_FIRST_FLAGS = 10  # position in the file's header of the size of the colour table
 
 
 def preprocess(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
@@ -43,7 +43,7 @@ def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
         raise ValueError(f"Image files are decoded to 3 channels (RGB) or 1 (grey), but the model takes {channels}.")
     encoded = tf.convert_to_tensor(encoded)
     encoded = tf.cond(is_gif(encoded), lambda: first_frame_as_png(encoded), lambda: encoded)
-    # One operation reads JPEG and PNG. The accurate inverse DCT is the one of Pillow and other servers.
+    # One operation reads JPEG and PNG. Pillow and other servers use the accurate inverse DCT too.
     image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (None, None, channels))
 
@@ -79,8 +79,8 @@ def resample(image: tf.Tensor, size, interpolation: str) -> tf.Tensor:
     def resize(source, to):
         return tf.cast(tf.image.resize(source, to, method=interpolation, antialias=True), tf.float32)
 
-    # TensorFlow resizes the height first. Where the height grows and the width shrinks, the picture between the two
-    # steps could take gigabytes: then the width goes first.
+    # TensorFlow resizes the height first. If the height grows and the width shrinks, the image between the two steps
+    # could take gigabytes; the width then goes first.
     given = tf.shape(image)
     unfinished = tf.cast(size[0], tf.int64) * tf.cast(given[1], tf.int64) * image.shape[2]
     resized = tf.cond(
@@ -93,7 +93,7 @@ def resample(image: tf.Tensor, size, interpolation: str) -> tf.Tensor:
 
 
 def _middle(image: tf.Tensor, scale: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """Cuts off both ends of a very long image, which its crop would not show; photographs stay whole.
+    """Cuts off both ends of a very long image, because the crop does not show them; photographs stay whole.
 
     Resizing a line of pixels until its shorter side fills the crop would take gigabytes.
     """
@@ -114,8 +114,8 @@ def normalize(pixels: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherwise: tf.Tensor):
     """Returns `function(value)` if that succeeds, else `otherwise`: a `try` inside a graph.
 
-    Any error of the function's operations counts as failure. Where the shape of its result is static, `otherwise` has
-    that shape. The second result is a bool scalar: whether `function` succeeded.
+    Any error of the function's operations counts as failure. If the shape of its result is static, `otherwise` has that
+    shape. The second result is a bool scalar: whether `function` succeeded.
     """
     no_autograph = tf.autograph.experimental.do_not_convert
     tried = tf.data.Dataset.from_tensors(value).map(no_autograph(lambda argument: (function(argument), True)))
@@ -124,37 +124,32 @@ def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherw
 
 
 def first_success(tried: tf.data.Dataset, otherwise: tf.data.Dataset):
-    """Returns the first element of `tried`, or that of `otherwise` where it fails; only then does `otherwise` run.
+    """Returns the first element of `tried`; if that fails, runs `otherwise` and returns its first element.
 
-    One call costs about 0.1 ms, whatever it tries, so that trying many images at once is nearly free.
+    One call costs about 0.1 ms whatever it tries, so it should try many images at once.
     """
     # `Dataset.reduce` would be shorter to write and a hundred times slower.
     return tried.ignore_errors().concatenate(otherwise).take(1).get_single_element()
 
 
 class FirstFrame(NamedTuple):
-    """Where the first frame of a GIF lies and how large it is, as scalar tensors.
+    """The place and the size of the first frame of a GIF, as scalar tensors.
 
-    Attributes:
-        start: Byte at which its header begins.
-        end: Byte after its last block. It lies beyond the file where the file is cut short, holds no frame, or has more
-            than `MAX_BLOCKS` blocks before this point.
-        height: Rows, int64.
-        width: Columns, int64.
+    If the file is cut short, holds no frame, or has more than `MAX_BLOCKS` blocks, `end` lies beyond the file.
     """
 
-    start: tf.Tensor
-    end: tf.Tensor
-    height: tf.Tensor
-    width: tf.Tensor
+    start: tf.Tensor  # byte at which the frame's header begins
+    end: tf.Tensor  # byte after the frame's last block
+    height: tf.Tensor  # rows, int64
+    width: tf.Tensor  # columns, int64
 
 
 def is_gif(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns whether the bytes, a scalar string, begin like a GIF."""
+    """Returns whether the bytes, a scalar string, begin with the mark of a GIF."""
     return tf.strings.substr(encoded, 0, 4) == b"GIF8"
 
 
-# As a graph, because each block would otherwise cost a call of Python.
+# A graph, because eager execution would cost a call of Python for each block.
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def first_frame(encoded: tf.Tensor) -> FirstFrame:
     """Finds the first frame of a GIF without decompressing it (GIF89a specification, from section 12 on)."""
@@ -168,7 +163,7 @@ def first_frame(encoded: tf.Tensor) -> FirstFrame:
         return tf.where(flags >= 0x80, tf.bitwise.left_shift(6, flags & 7), 0)
 
     def after_blocks(at, blocks):
-        """Each block is its size and as many bytes; the last one's size is 0."""
+        """Follows blocks, each a size and as many bytes, up to a block of size 0."""
         at, blocks = tf.while_loop(
             lambda at, blocks: (byte(at) > 0) & (blocks < MAX_BLOCKS),
             lambda at, blocks: (at + 1 + byte(at), blocks + 1),
@@ -182,7 +177,7 @@ def first_frame(encoded: tf.Tensor) -> FirstFrame:
         (_HEADER_SIZE + colour_table_size(byte(_FIRST_FLAGS)), 0),
     )
     flags = byte(start + _FRAME_HEADER_SIZE - 1)
-    # One byte between the colours and the blocks says how the blocks are coded.
+    # The byte between the colours and the blocks describes their coding.
     end, blocks = after_blocks(start + _FRAME_HEADER_SIZE + colour_table_size(flags) + 1, blocks)
     found = (byte(start) == _FRAME) & (blocks <= MAX_BLOCKS)
     width, height = (tf.cast(byte(start + place) + 256 * byte(start + place + 1), tf.int64) for place in (5, 7))
@@ -192,8 +187,8 @@ def first_frame(encoded: tf.Tensor) -> FirstFrame:
 def first_frame_as_png(encoded: tf.Tensor) -> tf.Tensor:
     """Writes the first frame of a GIF, without the canvas around it, as a PNG of the same colours.
 
-    One operation can then decode every format, to colour and to grey. TensorFlow decodes GIFs to three channels only,
-    and all of their frames to keep one.
+    One operation can then decode every format to colour or grey. TensorFlow decodes GIFs only to three channels, and
+    always all frames.
 
     Raises:
         tf.errors.InvalidArgumentError: When the operation runs, if the file is cut short or damaged.

@@ -1,4 +1,4 @@
-"""Random access to the examples of a source; with it a shuffled stream starts anywhere at no cost."""
+"""Random access to the examples of a source, so that a shuffled stream starts anywhere at no cost."""
 
 import dataclasses
 import functools
@@ -24,21 +24,21 @@ class RandomAccess:
     """Examples by number."""
 
     size: int
-    encoded: bool  # whether images are encoded bytes, which may be unreadable, or decoded uint8
+    encoded: bool  # True: images are encoded bytes and may be unreadable; False: they are decoded uint8
     fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from an int64 in [0, size) to {"image", "label", "index"}
-    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity  # from the image of `fetch`, maybe a path, to bytes or pixels
+    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity  # from the image or path of `fetch` to bytes or pixels
 
 
-# Sources in memory with the numbers of their unreadable images, by source and number of channels, because a training
-# run opens its stream up to three times.
+# Sources in memory and the numbers of their unreadable images, by source and number of channels. They are kept because
+# a training run opens its stream up to three times.
 _kept: weakref.WeakKeyDictionary[Source, dict[int, tuple[RandomAccess, list[int]]]] = weakref.WeakKeyDictionary()
 
 
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
-    """Finds the fastest random access that a source allows, or returns None if it can only be read in order.
+    """Returns the fastest random access that a source allows; None if it can only be read in order.
 
-    A small source of equally large images is decoded into memory once and stays there as long as the source does; its
-    unreadable images are counted and left out then. A folder of other images is read file by file.
+    A small source of equally large images is decoded into memory once and stays there as long as the source does.
+    Decoding counts the unreadable images and leaves them out. Any other folder of images is read file by file.
     """
     known = _kept.get(source, {}).get(preprocessing.channels)
     if known is not None:
@@ -68,7 +68,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
 def _decode_all(
     source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages
 ) -> tuple[RandomAccess, list[int]] | None:
-    """Decodes a whole source, or returns None where an image has another shape."""
+    """Decodes a whole source; returns None if an image has another shape."""
     decode_image = functools.partial(decode, channels=preprocessing.channels)
 
     @tf.autograph.experimental.do_not_convert
@@ -107,5 +107,5 @@ def _common_shape(source: FolderSource, preprocessing: Preprocessing):
         try:
             shapes.add(tuple(decode(example["image"], preprocessing.channels).shape))
         except tf.errors.InvalidArgumentError:
-            continue  # counted when it is met again
+            continue  # counted later, when the image is decoded
     return shapes.pop() if len(shapes) == 1 else None

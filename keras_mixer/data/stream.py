@@ -11,11 +11,11 @@ from keras_mixer.data.pixels import attempt, first_success
 from keras_mixer.data.sources.base import Source
 
 FOREVER = 2**62
-# What random numbers are for: the order of an epoch, an example, or a batch.
+# Purposes of random numbers: the order of an epoch, an example, or a batch.
 ORDER, EXAMPLE, BATCH = range(3)
 # Encoded images in the shuffle buffer of a source without random access: about 2 GB of ImageNet.
 SHUFFLE_BUFFER = 16_384
-# Images that are decoded in one attempt; where one of them cannot be read, each is tried alone.
+# Images that are decoded in one attempt; if one of them cannot be read, each is tried alone.
 AT_ONCE = 16
 
 unconverted = tf.autograph.experimental.do_not_convert
@@ -46,7 +46,7 @@ def read_in_order(source: Source, seed: int, start: int) -> tf.data.Dataset:
 
     @unconverted
     def epoch(number):
-        # Else the order would depend on the global seed, which this function's graph has inherited.
+        # Without this, the order would depend on the global seed, which this function's graph inherits.
         tf.compat.v1.set_random_seed(1)
         number_of_order = (seed * 3 + ORDER) * 2**20 + number
         # Whole files are shuffled first, because the buffer alone holds only a few batches of a large dataset.

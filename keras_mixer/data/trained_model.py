@@ -12,16 +12,7 @@ MODEL_FILE = "model.keras"
 
 
 def save_model(model: keras.Model, card: ModelCard, folder: str | os.PathLike) -> None:
-    """Writes a model and its card for `load_model`, each file whole or not at all.
-
-    Args:
-        model: The model.
-        card: Its card.
-        folder: The run folder, made if need be.
-
-    Raises:
-        OSError: If a file cannot be written.
-    """
+    """Writes a model and its card to a run folder for `load_model`, each file whole or not at all."""
     with written_whole(pathlib.Path(folder) / MODEL_FILE) as partial:
         model.save(partial)
     card.save(pathlib.Path(folder) / CARD_FILE)
@@ -34,9 +25,6 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
         path: A run folder with `model.keras` and `model.json`, or a `.keras` file with its card beside it
             (`name.json` for `name.keras`).
 
-    Returns:
-        The model and its card.
-
     Raises:
         ValueError: If the model or its card is missing or unreadable, or if they do not fit each other.
 
@@ -48,9 +36,15 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
     card = ModelCard.load(card_path)
     try:
         model = keras.models.load_model(model_path, compile=False)
-    except Exception as error:  # zipfile, h5py and layers raise all kinds for a damaged file
+    except Exception as error:  # a damaged file makes zipfile, h5py and layers raise all types
         raise ValueError(f"{model_path} cannot be read as a Keras model: {error}") from error
-    _check_fit(model, card, model_path)
+    shape, outputs = tuple(model.input_shape[1:]), model.output_shape[-1]
+    expected = (card.preprocessing.input_shape, len(card.class_names))
+    if (shape, outputs) != expected:
+        raise ValueError(
+            f"{model_path} does not fit its card: the model maps {shape} to {outputs} classes, the card says "
+            f"{expected[0]} and {expected[1]}."
+        )
     return model, card
 
 
@@ -64,7 +58,7 @@ def load_card(path: str | os.PathLike) -> ModelCard:
 
 
 def _files(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
-    """Finds the files of a trained model and of its card."""
+    """Returns the files of a trained model and of its card."""
     given = pathlib.Path(path).expanduser()
     model_path = given / MODEL_FILE if given.is_dir() else given
     if model_path.suffix != ".keras":
@@ -77,12 +71,3 @@ def _files(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
         if not expected.is_file():
             raise ValueError(f"{expected} does not exist. A model is a .keras file with its card (.json) beside it.")
     return model_path, card_path
-
-
-def _check_fit(model: keras.Model, card: ModelCard, path: pathlib.Path) -> None:
-    expected_input, expected_outputs = card.preprocessing.input_shape, len(card.class_names)
-    if tuple(model.input_shape[1:]) != expected_input or model.output_shape[-1] != expected_outputs:
-        raise ValueError(
-            f"{path} does not fit its card: the model maps {tuple(model.input_shape[1:])} to {model.output_shape[-1]} "
-            f"classes, the card says {expected_input} and {expected_outputs}."
-        )

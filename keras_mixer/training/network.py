@@ -11,12 +11,13 @@ from typing import Any
 import keras
 
 from keras_mixer.applications import CONSTRUCTORS
+from keras_mixer.data.trained_model import load_card, load_model
 from keras_mixer.layers import MixerBlock
 from keras_mixer.models import find_architecture, find_variant
 from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.recipe import ModelSpec, Recipe, is_trained_model
-from keras_mixer.weights import find, load_with_fresh_head
+from keras_mixer.weights import change_resolution, find, load_with_fresh_head
 from keras_mixer.weights.loading import is_path
 
 # Arguments of the builders that follow from the rest of a recipe.
@@ -27,12 +28,12 @@ _RATES = ("stochastic_depth", "dropout")
 def initial_network(recipe: Recipe, classes: int) -> keras.Model:
     """Builds the network that training starts from, with random weights or those that the recipe names.
 
-    Weights of another resolution are resized as by `keras_mixer.weights.change_resolution`; a head of another number of
-    classes starts fresh. A run folder or a `.keras` file brings its own architecture, and the recipe must then name
-    none. Stochastic depth and dropout can be set anew in a Mixer, but not in the other architectures.
+    `keras_mixer.weights.change_resolution` resizes weights of another resolution. A head for another number of classes
+    starts fresh. A run folder or a `.keras` file brings its own architecture, so the recipe must name none. The recipe
+    may change the stochastic depth and dropout of a Mixer, but not those of another architecture.
 
     Args:
-        recipe: The recipe.
+        recipe: Names the model, its weights and its input.
         classes: Classes of the head.
 
     Returns:
@@ -68,7 +69,7 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
                 load_with_fresh_head(network, spec.weights, resize=True)
         else:
             raise ValueError(
-                f"The weights {spec.weights!r} are of a {spec.variant} without {', '.join(changed)}: leave them out."
+                f"The weights {spec.weights!r} fit a {spec.variant} without {', '.join(changed)}: leave that out."
             )
     if spec.frozen:
         freeze_body(network)
@@ -76,10 +77,9 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
 
 
 def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, dict[str, Any]]:
-    """Finds the builder of a recipe's model and the sizes of its variant, and checks the arguments.
+    """Checks the arguments of a recipe's model, and returns its builder and the sizes of its variant.
 
-    Returns:
-        The builder, None for a trained model, which brings its own architecture; and the sizes.
+    The builder of a trained model is None: the model brings its own architecture.
 
     Raises:
         ValueError: If a name is unknown, or an argument is unknown, missing or fixed by the variant.
@@ -103,7 +103,7 @@ def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, di
     given = [argument for argument in spec.arguments if argument in sizes]
     if given:
         raise ValueError(
-            f"The variant {name} has its own {', '.join(given)}: leave them out, or set model.variant to null and name "
+            f"The variant {name} has its own {', '.join(given)}: leave that out, or set model.variant to null and name "
             f"a model.architecture."
         )
     missing = [
@@ -115,15 +115,13 @@ def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, di
 
 
 def input_preprocessing(recipe: Recipe) -> Preprocessing:
-    """Returns how the recipe's network wants its images; its weights or its variant decide what the recipe leaves open.
+    """Returns the recipe's preprocessing; its weights or variant decide the fields that it leaves open.
 
     Raises:
         ValueError: If the fields do not fit together, such as a mean of three channels and grey images.
     """
     spec, shape = recipe.model, recipe.preprocessing.input_shape
     if is_trained_model(spec.weights):
-        from keras_mixer.data.trained_model import load_card
-
         usual = load_card(str(spec.weights)).preprocessing
     elif spec.variant is None:
         usual = at_shape(find_architecture(spec.architecture or "mixer").preprocessing, shape)
@@ -135,24 +133,20 @@ def input_preprocessing(recipe: Recipe) -> Preprocessing:
 
 
 def freeze_body(network: keras.Model, frozen: bool = True) -> None:
-    """Makes every layer but `head` trainable or not."""
+    """Freezes every layer except `head`, or makes all of them trainable."""
     for layer in network.layers:  # on the TensorFlow backend, `Model.trainable` does not reach the layers of a copy
         layer.trainable = not frozen or layer.name == "head"
 
 
 def classifier_of(network: keras.Model) -> keras.Model:
     """Returns a copy of a trained network that computes in float32 and gives probabilities."""
-
-    def finished(layer) -> dict:
-        return {"activation": "softmax"} if layer.name == "head" else {}
-
     with dtype_policy("float32"):
-        return _copy(network, finished, network.name)
+        return _copy(network, lambda layer: {"activation": "softmax"} if layer.name == "head" else {}, network.name)
 
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Context in which new layers compute by the dtype policy `name`."""
+    """Makes `name` the dtype policy of the layers that are built in the context."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -162,9 +156,6 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 
 def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
-    from keras_mixer.data import load_model
-    from keras_mixer.weights import change_resolution
-
     spec, wanted = recipe.model, recipe.preprocessing
     saved, card = load_model(str(spec.weights))
     if card.preprocessing.channels != wanted.channels:
@@ -177,9 +168,9 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
     depth, dropout = (spec.arguments.get(name, 0.0) for name in _RATES)
     blocks = [layer.name for layer in saved.layers if isinstance(layer, MixerBlock)]
     if not blocks and (depth or dropout):
-        # The other architectures drop by layers of their own, which are missing where the rate was 0.
+        # The other architectures have a layer for each rate, but only if the rate was above 0.
         raise ValueError(
-            f"{spec.weights} is not a Mixer: it keeps the stochastic depth and dropout that it was built with. Set "
+            f"{spec.weights} is not a Mixer: it keeps its stochastic depth and dropout. Set "
             f"model.stochastic_depth and model.dropout to 0, or name its model.variant and start from a checkpoint."
         )
 
@@ -187,7 +178,7 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
         if layer.name == "head":
             return {"activation": None, "units": classes}
         if layer.name in blocks:
-            # Rising linearly over all the MLPs, as `keras_mixer.Mixer` sets them.
+            # The rates rise linearly over all MLPs, as in `keras_mixer.Mixer`.
             first, last = 2 * blocks.index(layer.name), 2 * len(blocks) - 1
             rates = tuple(depth * place / last for place in (first, first + 1))
             return {"stochastic_depth": rates, "dropout": dropout}
@@ -197,7 +188,7 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
 
 
 def _copy(model: keras.Model, changes, name: str) -> keras.Model:
-    """Copies a model with changed configurations under the current dtype policy, and the weights that still fit."""
+    """Copies a model under the current dtype policy with changed layers; weights that no longer fit start fresh."""
 
     def rebuilt(layer):
         # The head computes at least in float32, as in `keras_mixer.Mixer`.

@@ -18,7 +18,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Let t be the number of updates made so far, W the warmup and T the total. The rate is `peak * t / W` while t < W.
     After that, with p = (t - W) / (T - W), it is `peak * (1 - p)` for "linear", `peak * (1 + cos(pi p)) / 2` for
-    "cosine", and `peak` for "constant". The first update after a warmup has rate 0, as in the paper's code.
+    "cosine", and `peak` for "constant". With a warmup, the first update has rate 0, as in the paper's code.
 
     Args:
         peak: Learning rate at the end of the warmup.
@@ -52,8 +52,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
-        progress = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
-        progress = ops.clip(progress, 0.0, 1.0)
+        progress = ops.clip((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 0.0, 1.0)
         if self.decay == "linear":
             rate = 1.0 - progress
         elif self.decay == "cosine":
@@ -65,12 +64,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * rate
 
     def get_config(self):
-        return {
-            "peak": self.peak,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-            "decay": self.decay,
-        }
+        return {name: getattr(self, name) for name in ("peak", "total_steps", "warmup_steps", "decay")}
 
 
 class _ReduceFirst:
@@ -94,20 +88,19 @@ class _ReduceFirst:
         momentum = tf.where(first, 0.0, self.ema_momentum)  # type: ignore[attr-defined]
         averages = [average.value for average in self._model_variables_moving_average]  # type: ignore[attr-defined]
         values = [variable.value for variable in trainable_variables]
+
+        def blend(average, value, momentum):
+            average.assign(momentum * average + (1.0 - momentum) * value)
+
+        def blend_all(strategy, averages, values, momentum):
+            for average, value in zip(averages, values, strict=True):
+                strategy.extended.update(average, blend, args=(value, momentum), group=False)
+
         strategy = tf.distribute.get_strategy()
-        tf.__internal__.distribute.interim.maybe_merge_call(_blend_all, strategy, averages, values, momentum)
+        tf.__internal__.distribute.interim.maybe_merge_call(blend_all, strategy, averages, values, momentum)
 
     def finalize_variable_values(self, var_list):
-        """Leaves the weights as they are: the average is read when a model is saved or measured."""
-
-
-def _blend_all(strategy, averages, values, momentum):
-    for average, value in zip(averages, values, strict=True):
-        strategy.extended.update(average, _blend, args=(value, momentum), group=False)
-
-
-def _blend(average, value, momentum):
-    average.assign(momentum * average + (1.0 - momentum) * value)
+        """Leaves the weights as they are; `averaged_weights` reads the average when a model is saved or measured."""
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -171,17 +164,14 @@ def make_optimizer(
     """Builds the optimizer of a recipe, with its variables, for the trainable variables of `model`.
 
     Weight decay is decoupled and multiplied by the scheduled learning rate, `w -= lr(t) * decay * w`, as in the
-    paper's code. Its ImageNet setting (rate 0.001, decay 0.1) is the decay of 1e-4 in its configuration.
-    Only kernels decay; biases, and gamma and beta of LayerNorm, do not.
+    paper's code: rate 0.001 with decay 0.1 equals the decay of 1e-4 in the paper's configuration for ImageNet.
+    Only kernels decay.
 
     Args:
-        spec: Which optimizer, with its numbers.
+        spec: Name and numbers of the optimizer.
         learning_rate: A rate or a `keras.optimizers.schedules.LearningRateSchedule` over optimizer steps.
         model: The model to be trained.
         ema_momentum: Momentum of a moving average of the weights; None for no average.
-
-    Returns:
-        A built optimizer.
 
     Raises:
         ValueError: If the optimizer's name is unknown.
@@ -198,7 +188,7 @@ def make_optimizer(
             beta_1=spec.beta_1, beta_2=spec.beta_2, epsilon=spec.epsilon, weight_decay=spec.weight_decay, **common
         )
     elif spec.name == "sgd":
-        # Keras applies no decay where it is None; 0.0 would only cost a pass over the weights.
+        # With 0.0 instead of None, Keras would pass over all weights and change nothing.
         optimizer = SGD(momentum=spec.momentum, weight_decay=spec.weight_decay or None, **common)
     elif spec.name == "muon":
         optimizer = Muon(
@@ -219,7 +209,7 @@ def make_optimizer(
 
 
 def _in_one_kernel(variable, gradient) -> bool:
-    """Returns whether TensorFlow's kernel can update this variable, which it cannot where there are several copies."""
+    """Returns whether TensorFlow's kernel can update this variable: there is one copy of it, and the dtypes agree."""
     import tensorflow as tf
 
     return not tf.distribute.has_strategy() and isinstance(gradient, tf.Tensor) and gradient.dtype == variable.dtype
@@ -228,7 +218,7 @@ def _in_one_kernel(variable, gradient) -> bool:
 def _replicas() -> int:
     """Returns how many replicas run this step together, and 1 outside of a replica."""
     if keras.backend.backend() != "tensorflow":
-        return 1  # JAX compiles one program over all devices, whose gradients are of the global batch
+        return 1  # on JAX, one program computes the gradients of the global batch
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()

@@ -13,31 +13,19 @@ from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.version_0_1 import MOVED, modernised
 
 PRECISIONS = ("float32", "mixed_bfloat16")
-# A recipe leaves these arguments of a builder out: they are the defaults, and version 0.1 wrote them all.
+# Defaults of builders, which version 0.1 wrote into every recipe. They are left out here.
 _USUAL_ARGUMENTS = {"stochastic_depth": 0.0, "dropout": 0.0, "untied": False, "channel_groups": 1, "grouping": "concat"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """The network: a published variant, or an architecture with its sizes.
+    """The network: a variant, an architecture with its sizes, or a trained model that `weights` names."""
 
-    Args:
-        variant: Name of a variant, such as "mixer_b16"; see `keras_mixer.models.ARCHITECTURES`.
-        architecture: Name of an architecture in place of a variant, such as "res_mlp". None stands for "mixer".
-        arguments: Arguments of the builder, such as `{"num_blocks": 8, "stochastic_depth": 0.1}`.
-        weights: A published set or a path to start from; None for random weights. A run folder or a `.keras` file
-            brings its own architecture.
-        frozen: Whether to train the head alone.
-
-    Raises:
-        ValueError: If the fields contradict each other, or an argument cannot be written as JSON.
-    """
-
-    variant: str | None = None
-    architecture: str | None = None
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    weights: str | None = None
-    frozen: bool = False
+    variant: str | None = None  # such as "mixer_b16"; see `keras_mixer.models.ARCHITECTURES`
+    architecture: str | None = None  # in place of a variant, such as "res_mlp"; None stands for "mixer"
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the builder, such as {"num_blocks": 8}
+    weights: str | None = None  # a published set or a path to start from; None: random weights
+    frozen: bool = False  # whether to train the head alone
 
     def __post_init__(self):
         if self.variant is not None and self.architecture is not None:
@@ -46,11 +34,11 @@ class ModelSpec:
                 f"model.architecture={self.architecture}. Set one of them to null."
             )
         if self.frozen and self.weights is None:
-            raise ValueError("model.frozen trains the head alone: name the model.weights of the rest.")
+            raise ValueError("model.frozen trains the head alone: set model.weights for the other layers.")
         try:
             json.dumps(self.arguments, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"model.arguments must be values of JSON, but got {self.arguments!r}: {error}.") from None
+            raise ValueError(f"model.arguments must hold JSON values, but got {self.arguments!r}: {error}.") from None
         arguments = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.arguments.items()
@@ -63,7 +51,7 @@ class ModelSpec:
 class PreprocessingSpec:
     """How an image becomes an input, as in `keras_mixer.preprocessing.Preprocessing`.
 
-    None leaves a field to the weights, or to the architecture where it starts from random weights.
+    A field of None takes the value that the weights want, or that the architecture wants if there are no weights.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -90,25 +78,18 @@ class PreprocessingSpec:
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """The splits of one dataset.
+    """The splits of one dataset, as `keras_mixer.data.DatasetSpec` describes each of them.
 
-    Args:
-        name: A TFDS name, "digits", or a folder of images with a path separator, such as "./flowers".
-        train_split: Split expression to train on.
-        eval_split: Split expression to evaluate on after each period.
-        test_split: Split expression to evaluate on once, at the end of the run; None for no such evaluation.
-        data_dir: Where TFDS stores its datasets.
-        label_key: The feature that holds the label, if a dataset has several.
-        corrupt_limit: Images that may be unreadable; they are left out and counted. A batch without any readable image
-            in a process stops the run all the same.
+    Up to `corrupt_limit` unreadable images are left out. A process that cannot read any image of a batch stops the run
+    all the same.
     """
 
-    name: str = "digits"
+    name: str = "digits"  # a TFDS name, "digits", or a folder of images with a path separator, such as "./flowers"
     train_split: str = "train"
-    eval_split: str = "test"
-    test_split: str | None = None
-    data_dir: str | None = None
-    label_key: str | None = None
+    eval_split: str = "test"  # evaluated after each period
+    test_split: str | None = None  # evaluated once, at the end of the run; None: not at all
+    data_dir: str | None = None  # folder of the TFDS datasets
+    label_key: str | None = None  # the feature that holds the label, if a dataset has several
     corrupt_limit: int = 0
 
     def of(self, split: str) -> DatasetSpec:
@@ -118,7 +99,7 @@ class DataSpec:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSpec:
-    """The optimizer. `weight_decay` is decoupled, multiplied by the scheduled rate, and acts on kernels alone."""
+    """The optimizer. `weight_decay` is decoupled, multiplied by the scheduled rate, and applies to kernels only."""
 
     name: str = "adamw"  # "adamw", "muon" or "sgd"
     learning_rate: float = 0.001  # the peak
@@ -126,15 +107,15 @@ class OptimizerSpec:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
-    momentum: float = 0.9  # of "sgd" and "muon"
-    global_clipnorm: float | None = 1.0  # on the gradient of the global batch; None: off
+    momentum: float = 0.9  # for "sgd" and "muon"
+    global_clipnorm: float | None = 1.0  # limits the gradient of the global batch; None: no limit
 
     def __post_init__(self):
         for names, holds, wanted in (
             (("learning_rate", "weight_decay"), lambda value: value >= 0.0, "at least 0"),
             (("beta_1", "beta_2", "momentum"), lambda value: 0.0 <= value < 1.0, "in [0, 1)"),
             (("epsilon",), lambda value: value > 0.0, "above 0"),
-            (("global_clipnorm",), lambda value: value is None or value > 0.0, "above 0, or null for none"),
+            (("global_clipnorm",), lambda value: value is None or value > 0.0, "above 0, or null for no limit"),
         ):
             for name in names:
                 if not holds(getattr(self, name)):
@@ -153,20 +134,20 @@ class ScheduleSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionSpec:
-    """How devices run the recipe. Beyond rounding, only a division of the batch changes what is learned.
+    """How devices run the recipe. Apart from rounding, these settings change the result only if they divide the batch.
 
     Each replica of a `tf.distribute` strategy and each micro-batch draws its own masks of stochastic depth and dropout,
-    and takes its own statistics in a model with BatchNormalization, such as ConvMixer. A run that goes on with another
-    division warns of it.
+    and takes its own statistics in a model with BatchNormalization, such as ConvMixer. A run that resumes with another
+    division logs a warning.
     """
 
-    precision: str = "float32"  # a Keras dtype policy of `PRECISIONS`; head and loss are float32 at least
-    micro_batches: int = 1  # parts in which a batch is taken where it does not fit
+    precision: str = "float32"  # one of `PRECISIONS`; head and loss compute at least in float32
+    micro_batches: int = 1  # parts to take a batch in if it does not fit in memory
     steps_per_execution: int = 1
     jit_compile: bool | None = None  # None: on for GPUs and TPUs, off for CPUs
     strategy: str = "auto"  # see keras_mixer.training.devices.distribution
     checkpoint_steps: int = 1000  # updates between two checkpoints
-    checkpoint_minutes: float = 15.0  # after which one is written in any case
+    checkpoint_minutes: float = 15.0  # longest time between two checkpoints
     checkpoints_kept: int = 3
 
 
@@ -174,8 +155,8 @@ class ExecutionSpec:
 class Recipe:
     """A whole training run. Equal recipes and data give equal weights on equally many replicas and processes.
 
-    The number of replicas matters where `ExecutionSpec` says so. The number of processes matters where a TFDS dataset
-    is too large for memory, because each process then reads a part of its files.
+    `ExecutionSpec` says when the number of replicas matters. The number of processes matters if a TFDS dataset is too
+    large for memory, because each process then reads a part of its files.
     """
 
     name: str
@@ -187,10 +168,10 @@ class Recipe:
     schedule: ScheduleSpec = ScheduleSpec()
     execution: ExecutionSpec = ExecutionSpec()
     batch_size: int = 4096  # examples of all devices together
-    eval_batch_size: int = 256  # likewise; rounded up to a number that the devices can share
+    eval_batch_size: int = 256  # examples of all devices together; rounded up to a number that they can share
     eval_steps: int | None = None  # updates between two evaluations; None: about one pass over the training split
     label_smoothing: float = 0.0
-    ema_momentum: float | None = None  # of a moving average of the weights, used for evaluation and the saved model
+    ema_momentum: float | None = None  # for a moving average of the weights, which evaluation and the saved model use
     learning_rate_grid: tuple[float, ...] = ()  # the rates to try with `sweep`
     seed: int = 0
 
@@ -203,17 +184,15 @@ class Recipe:
             )
         if schedule.epochs is not None and schedule.epochs <= 0.0:
             raise ValueError(f"schedule.epochs must be above 0, but got {schedule.epochs}.")
-        counts = {
-            **{name: getattr(self, name) for name in ("batch_size", "eval_batch_size", "eval_steps")},
-            "schedule.steps": schedule.steps,
-            **{
-                f"execution.{name}": getattr(execution, name)
-                for name in ("micro_batches", "steps_per_execution", "checkpoint_steps", "checkpoints_kept")
-            },
-        }
-        for name, count in counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, but got {count}.")
+        for prefix, spec, names in (
+            ("", self, ("batch_size", "eval_batch_size", "eval_steps")),
+            ("schedule.", schedule, ("steps",)),
+            ("execution.", execution, ("micro_batches", "steps_per_execution", "checkpoint_steps", "checkpoints_kept")),
+        ):
+            for name in names:
+                count = getattr(spec, name)
+                if count is not None and count < 1:
+                    raise ValueError(f"{prefix}{name} must be at least 1, but got {count}.")
         if execution.precision not in PRECISIONS:
             raise ValueError(
                 f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {execution.precision!r}. float16 "
@@ -232,16 +211,16 @@ class Recipe:
             )
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Names the fields in which the other recipe would learn something else, or measure it elsewhere.
+        """Names the differing fields that matter: a run of this recipe cannot go on by the other one.
 
-        `data.eval_split` and `eval_steps` change no weight, but a run cannot go on with another value: its history is
-        of one split and of periods of one length.
+        `data.eval_split` and `eval_steps` change no weight. They matter because all rows of a run's history are
+        measured on one split, after periods of one length.
         """
         mine, theirs = (_flat(dataclasses.asdict(_learned(recipe))) for recipe in (self, other))
         return [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
 
     def to_json(self) -> str:
-        """Writes the recipe as JSON that `Recipe.from_json` reads back as an equal recipe."""
+        """Returns the recipe as JSON; `Recipe.from_json` reads it back."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
@@ -249,13 +228,12 @@ class Recipe:
         """Reads a recipe, also one that version 0.1 wrote.
 
         Raises:
-            ValueError: If the text is not JSON, names an unknown field, lacks `name`, or holds a value of a wrong
-                type.
+            ValueError: If the text is not JSON, or a field is unknown, missing or of a wrong type.
         """
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"A recipe is a JSON object, but this is not JSON: {error}.") from None
+            raise ValueError(f"This is not JSON: {error}.") from None
         return read(cls, modernised(fields) if isinstance(fields, dict) else fields)
 
     def override(self, changes: Mapping[str, str]) -> "Recipe":
@@ -263,10 +241,10 @@ class Recipe:
 
         Args:
             changes: Dotted name to value as text, such as `{"optimizer.learning_rate": "0.01"}`. A value is JSON or a
-                bare string. Names of version 0.1 are understood, and `model.NAME` stands for `model.arguments.NAME`.
+                bare string. Names of version 0.1 also work, and `model.NAME` stands for `model.arguments.NAME`.
 
         Raises:
-            ValueError: If a name is unknown (the message lists the known ones) or a value does not fit its type.
+            ValueError: If a name is unknown or a value does not fit its type. The message lists the known names.
 
         Example:
             >>> keras_mixer.training.recipes.get("digits").override({"schedule.epochs": "2"}).schedule.epochs
@@ -287,19 +265,14 @@ class Recipe:
 
 
 def is_trained_model(weights: str | None) -> bool:
-    """Returns whether `weights` names a run folder or a `.keras` file, which brings its own architecture."""
+    """Returns whether `weights` names a run folder or a `.keras` file; these bring their own architecture."""
     return weights is not None and (weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file())
 
 
 def _present_name(name: str) -> str:
-    part, _, field = name.partition(".")
-    if (
-        name not in MOVED
-        and part == "model"
-        and field
-        and field.partition(".")[0] not in ModelSpec.__dataclass_fields__
-    ):
-        return f"model.arguments.{field}"
+    part, *path = name.split(".")
+    if name not in MOVED and part == "model" and path and path[0] not in ModelSpec.__dataclass_fields__:
+        return ".".join(["model.arguments", *path])
     return MOVED.get(name, name)
 
 
@@ -319,7 +292,7 @@ def _flat(fields: dict, prefix: str = "") -> dict:
 
 
 def _learned(recipe: Recipe) -> Recipe:
-    """Returns the recipe without what changes neither weights nor history, such as most of its execution."""
+    """Returns the recipe with defaults for all settings that change neither the weights nor the history."""
     return dataclasses.replace(
         recipe,
         name="",

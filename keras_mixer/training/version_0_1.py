@@ -1,4 +1,6 @@
-"""The names that version 0.1 gave to the fields of a recipe, and where those settings are now."""
+"""The names that version 0.1 gave to the fields of a recipe, and their present names."""
+
+import functools
 
 MOVED = {
     "data.dataset": "data.name",
@@ -16,16 +18,11 @@ MOVED = {
 
 
 def modernised(recipe: dict) -> dict:
-    """Returns a recipe's JSON object with every setting in its present place."""
-    recipe = {name: dict(value) if isinstance(value, dict) else value for name, value in recipe.items()}
+    """Moves every setting of a recipe's JSON object to its present place, and returns the object."""
     for old, new in MOVED.items():
         part, name = old.split(".")
         if isinstance(recipe.get(part), dict) and name in recipe[part]:
-            value = recipe[part].pop(name)
             *path, last = new.split(".")
-            place = recipe
-            for step in path:
-                place[step] = dict(place.get(step, {}))
-                place = place[step]
-            place[last] = value
+            place = functools.reduce(lambda place, step: place.setdefault(step, {}), path, recipe)
+            place[last] = recipe[part].pop(name)
     return recipe

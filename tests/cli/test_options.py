@@ -47,5 +47,5 @@ def test_permission_is_asked_of_the_nearest_folder_that_is_there(tmp_path, monke
 
 
 def test_another_suffix_is_an_error():
-    with pytest.raises(click.BadParameter, match=r"written as \.png or \.svg, but got a\.jpg"):
+    with pytest.raises(click.BadParameter, match=r"must end in \.png or \.svg, but got a\.jpg"):
         converted("a.jpg")

@@ -182,6 +182,6 @@ def test_ctrl_c_is_heard_and_ends_with_130(tmp_path):
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert "Stopping after the step that is under way" in errors
+    assert "Stopping after this step" in errors
     assert "Interrupted." in errors
     assert "Traceback" not in errors

@@ -96,7 +96,7 @@ def test_photos_that_are_stored_on_their_side_are_announced(image_folder, caplog
     data.load(str(image_folder))
     data.load(str(image_folder), split="test")
     (record,) = caplog.records
-    assert f"1 of 12 JPEGs looked at in {image_folder} carry an EXIF orientation" in record.getMessage()
+    assert f"1 of 12 JPEGs checked in {image_folder} have an EXIF orientation" in record.getMessage()
     assert "ant/00.jpg" in record.getMessage()
 
 

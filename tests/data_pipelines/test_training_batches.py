@@ -202,7 +202,7 @@ def test_batches_reach_keras(digits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 30, "num_shards": 4}, "batch of 30 cannot be shared by 4 shards"),
+        ({"batch_size": 30, "num_shards": 4}, "4 shards cannot share a batch of 30"),
         ({"num_shards": 2, "shard_index": 2}, "numbered from 0"),
         ({"batch_size": 6, "num_shards": 2, "augmentation": EVERYTHING}, "mix pairs.*Take an even number"),
         ({"batch_size": 0}, "batch of 0"),

@@ -32,7 +32,7 @@ def test_processes_ask_each_other_after_every_step_only_where_steps_are_slow(sto
     """By the cluster's own sum, in a cluster of this process alone."""
     monkeypatch.setattr(checkpointing, "SLOW_STEP", slow_step)
     clock = Clock(0, 0.0)
-    cluster = Distribution("multi_worker", tf.distribute.get_strategy(), workers=2)
+    cluster = Distribution("multi_worker", tf.distribute.get_strategy(), replicas=2, workers=2)
 
     def interrupted_at_three():
         with saver(store, clock, cluster) as made:
@@ -58,7 +58,7 @@ def test_a_checkpoint_is_written_when_the_minutes_are_over(store):
 def test_a_cluster_stops_for_a_loss_that_is_not_finite_when_all_ask(store):
     """The first step's; they ask after that, and then after the eleventh."""
     clock = Clock(0, 0.0)
-    cluster = Distribution("multi_worker", tf.distribute.get_strategy(), workers=2)
+    cluster = Distribution("multi_worker", tf.distribute.get_strategy(), replicas=2, workers=2)
     guard = StopOnNaN(clock, store, cluster)
 
     def diverging():

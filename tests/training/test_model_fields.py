@@ -130,7 +130,7 @@ def test_the_appendix_trains_and_exports(name, tmp_path):
     ("changes", "message"),
     [
         ({**NO_SIZES, "model.variant": "g_mlp_ti", "model.untied": "true"}, "g_mlp_ti has no argument untied"),
-        ({**NO_SIZES, "model.architecture": "vit"}, "Unknown architecture 'vit'. Known architectures: mixer, "),
+        ({**NO_SIZES, "model.architecture": "vit"}, "Unknown variant 'vit'.*Known architectures: mixer, "),
         ({"model.hidden_dim": "null"}, "needs all sizes of mixer; missing: hidden_dim"),
         ({"model.variant": "mixer_s16"}, "The variant mixer_s16 has its own num_blocks, patch_size, hidden_dim"),
         (
@@ -138,7 +138,7 @@ def test_the_appendix_trains_and_exports(name, tmp_path):
             "a mixer_s32 without tokens",
         ),
         ({"model.untied": "true", "model.channel_groups": 2}, "`untied` and `channel_groups` exclude each other"),
-        ({"model.tokens": [16]}, "2 numbers for 2 blocks"),
+        ({"model.tokens": [16]}, "number of tokens after each block: 2 numbers that never rise"),
     ],
 )
 def test_what_does_not_go_together_is_named(changes, message):

@@ -134,8 +134,8 @@ def test_names_of_version_0_1_and_arguments_of_any_builder_can_be_set():
     ("changes", "message"),
     [
         ({"model.architecture": "res_mlp", "model.variant": "mixer_b16"}, "a variant or an architecture, but got"),
-        ({"model.frozen": "true"}, "name the model.weights of the rest"),
-        ({"model.tokens": "[NaN]"}, "model.arguments must be values of JSON"),
+        ({"model.frozen": "true"}, "set model.weights for the other layers"),
+        ({"model.tokens": "[NaN]"}, "model.arguments must hold JSON values"),
         ({"preprocessing.mean": "[0.1, 0.2]"}, "`mean` is one number or one per channel"),
         ({"augmentation.mixup": "-1"}, "`mixup` is at least 0"),
         ({"optimizer.lr": "1"}, r"Unknown recipe field 'optimizer.lr'.*optimizer.learning_rate"),

@@ -155,7 +155,7 @@ def test_a_restart_that_is_cut_short_leaves_no_checkpoint_under_the_new_recipe(r
 
 def test_a_checkpoint_of_another_recipe_is_refused_where_no_recipe_says_so(recipe, finished, tmp_path):
     shutil.copytree(finished.folder / "checkpoints", tmp_path / "checkpoints")
-    with pytest.raises(ValueError, match=r"step_000000012.safetensors is of another recipe, which differs in seed"):
+    with pytest.raises(ValueError, match=r"step_000000012.safetensors has another recipe, which differs in seed"):
         train(dataclasses.replace(recipe, seed=1), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 

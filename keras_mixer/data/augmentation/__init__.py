@@ -1,1 +1,1 @@
-"""What carries an `Augmentation` out, in TensorFlow: the steps of one image, RandAugment, and the mixing of a batch."""
+"""Augmentation in TensorFlow: the steps of one image, RandAugment, and the mixing of a batch."""

@@ -1,8 +1,8 @@
 """Mixup (Zhang et al., 2017) and CutMix (Yun et al., 2019) of a batch.
 
-Examples 2i and 2i + 1 are mixed with each other. Neighbours in a shuffled stream are random partners, and no pair
-crosses the border between two shards of a batch: several hosts together make exactly the batch that one host would
-make. `draw` makes all random choices, so that `mix` can be compiled together with other work on the pixels.
+Examples 2i and 2i + 1 are mixed with each other. Neighbours in a shuffled stream are random partners. No pair crosses
+the border between two shards, so several hosts together make exactly the batch that one host would make. `draw` makes
+all random choices, so that `mix` can be compiled together with other work on the pixels.
 """
 
 from typing import NamedTuple
@@ -19,9 +19,9 @@ class Mixture(NamedTuple):
 
 
 def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.Tensor) -> Mixture | None:
-    """Draws how a batch is mixed: by mixup, by CutMix, or by either as a coin decides; None if both are off.
+    """Draws the mixing of a batch: mixup, CutMix, or one of both as a coin decides; None if both are off.
 
-    The seed, two integers, is the same on all shards of the batch.
+    All shards of a batch must pass the same seed, two integers.
     """
     if not (mixup or cutmix):
         return None
@@ -63,7 +63,7 @@ def _blend(pairs, share):
 
 
 def _box(image_size, share, seed):
-    """Draws a box of `1 - share` of the area, clips it at the border, and returns it with the share that it leaves."""
+    """Draws a box of `1 - share` of the area, clips it at the border, and returns it and the share outside of it."""
     sides = tf.constant(image_size, tf.float32)
     half = tf.sqrt(1.0 - share) * sides / 2.0
     center = tf.random.stateless_uniform((2,), seed, alg="philox") * sides

@@ -2,8 +2,8 @@
 
 The operations take one uint8 image `(height, width, channels)` of 1 or 3 channels and compute what Pillow's operations
 of the same names compute (`ImageOps`, `ImageEnhance`). On grey images `color` does nothing.
-On the scale 10 is the nominal greatest strength. Mixer's recipes use 15 and 20; `arguments` keeps what the paper's code
-computed there.
+On this scale 10 is the nominal greatest strength. Mixer's recipes use 15 and 20, and `arguments` computes what the
+paper's code computed there.
 """
 
 import math
@@ -29,7 +29,7 @@ NAMES = (
     "solarize_add",
 )
 DRAWS_PER_LAYER = 4  # which operation, which sign, where (y, x)
-FILL = 128  # the grey that the paper's code puts where an image was moved away
+FILL = 128  # the grey with which the paper's code fills the area that a moved image leaves
 
 
 def arguments(magnitude: float) -> dict[str, float]:
@@ -210,8 +210,8 @@ def cutout(image: tf.Tensor, half: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
     return tf.reshape(kept + tf.bitwise.bitwise_and(inside, tf.constant(FILL, tf.uint8)), image.shape)
 
 
-# Where a row vector meets an image below, the image is a table (height, width * channels): TensorFlow broadcasts along
-# a last axis of 3 many times more slowly.
+# To combine an image with a row vector, the functions below reshape it to (height, width * channels): TensorFlow
+# broadcasts along a last axis of 3 many times more slowly.
 
 
 def _keys(image: tf.Tensor) -> tf.Tensor:

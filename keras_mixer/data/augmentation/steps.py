@@ -1,6 +1,6 @@
-"""One image's way through augmentation: a random crop, then the other steps in turn.
+"""The augmentation of one image: a random crop, then the other steps in turn.
 
-A new step takes two places: a field of `keras_mixer.augmentation.Augmentation`, and below a function with `@_step`.
+A new step needs a field of `keras_mixer.augmentation.Augmentation` and a function with `@_step` in this file.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ _STEPS: list[Step] = []
 
 
 def _step(function: Step) -> Step:
-    """Adds a step after those above it; it draws from a seed of its own and leaves the draws of the others alone."""
+    """Adds a step after those above it. Its own seed keeps the draws of the other steps as they are."""
     _STEPS.append(function)
     return function
 
@@ -46,7 +46,7 @@ def _flip_and_randaugment(pixels: tf.Tensor, augmentation: Augmentation, seed: t
 
 
 def crop(image: tf.Tensor, augmentation: Augmentation, preprocessing: Preprocessing, seed: tf.Tensor) -> tf.Tensor:
-    """Decodes an image where needed and crops it: uint8 `(*image_size, channels)`."""
+    """Decodes an image if it is encoded, and crops it: uint8 `(*image_size, channels)`."""
     if augmentation.crop == "inception":
         return inception_crop(image, augmentation, preprocessing, seed)
     decoded = decode(image, preprocessing.channels) if image.dtype == tf.string else image

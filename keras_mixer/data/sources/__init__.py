@@ -1,4 +1,4 @@
-"""Where labelled images come from: a TFDS dataset, a folder of image files, or the embedded digits."""
+"""Sources of labelled images: TFDS datasets, folders of image files, and the embedded digits."""
 
 import dataclasses
 
@@ -12,22 +12,16 @@ __all__ = ["Source", "load"]
 def load(
     dataset: DatasetSpec | str, split: str | None = None, data_dir: str | None = None, label_key: str | None = None
 ) -> Source:
-    """Opens a split of a dataset.
-
-    The embedded digits are prepared on first use, and other TFDS datasets are downloaded.
+    """Opens a split of a dataset; TFDS downloads or prepares it on first use.
 
     Args:
-        dataset: A specification, or the name for one (see `DatasetSpec`).
-        split: Split expression, "train" by default. It replaces that of a specification.
-        data_dir: Where TFDS datasets are stored.
-        label_key: The feature that holds the label.
-
-    Returns:
-        The source.
+        dataset: A specification, or the name of a dataset (see `DatasetSpec`).
+        split: Split expression that replaces that of the specification; "train" by default for a name.
+        data_dir: Replaces that of the specification.
+        label_key: Replaces that of the specification.
 
     Raises:
-        ValueError: If there is no such dataset, split or label (the message lists those that exist), or if it can be
-            neither found nor downloaded.
+        ValueError: If there is no such dataset, split or label, or the dataset can be neither found nor downloaded.
         ImportError: If TensorFlow or TensorFlow Datasets is not installed.
 
     Example:

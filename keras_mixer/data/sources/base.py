@@ -1,9 +1,9 @@
-"""What all sources of labelled images have in common."""
+"""The base class of all sources of labelled images."""
 
 import abc
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,9 +18,9 @@ class Source(abc.ABC):
     """Encoded images with integer labels, in an order that never changes.
 
     Attributes:
-        spec: Where the images come from; `load(source.spec)` opens them again.
+        spec: The description of the dataset; `load(source.spec)` opens it again.
         class_names: Names of the classes; label i stands for `class_names[i]`.
-        image_shape: (height, width, channels) that all images share, or None where that is not known beforehand.
+        image_shape: (height, width, channels) that all images share; None if that is not known before reading.
     """
 
     def __init__(self, spec: DatasetSpec, class_names: tuple[str, ...], image_shape: tuple[int, int, int] | None):
@@ -35,19 +35,14 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def examples(self):
-        """Reads all examples once, in their fixed order.
+        """Returns a `tf.data.Dataset` of all examples once, in their fixed order.
 
-        Returns:
-            A `tf.data.Dataset` of `{"image": encoded bytes (scalar string), "label": int64 scalar, "index": int64
-            scalar}`. `location` takes the index.
+        An example is `{"image": encoded bytes (scalar string), "label": int64 scalar, "index": int64 scalar}`.
+        `location` takes the index.
         """
 
     def shuffled(self, seed):
-        """Reads all examples once, shuffled as far as reading allows: for example by whole files.
-
-        Args:
-            seed: int64 scalar that decides about the order.
-        """
+        """Returns all examples once, in an order of the int64 scalar `seed` that is quick to read: by whole files."""
         del seed
         return self.examples()
 
@@ -58,11 +53,7 @@ class Source(abc.ABC):
         return np.concatenate([np.empty(0, np.int64), *batches.as_numpy_iterator()])
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> "Source":
-        """Returns a source of some of the examples, in their order.
-
-        Args:
-            indices: Their positions in `examples()`, rising, each once.
-        """
+        """Returns a source of the examples at `indices`: rising positions in `examples()`, each once."""
         return _Chosen(self, np.asarray(indices, np.int64))
 
     def part(self, num_parts: int, index: int) -> "Source":
@@ -72,7 +63,7 @@ class Source(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} is not read in parts.")
 
     def location(self, index: int) -> str:
-        """Says where example `index` is, for messages."""
+        """Returns the place of example `index` as text, for messages."""
         return f"example {index} of {self.spec.name}, split {self.spec.split}"
 
 
@@ -98,6 +89,14 @@ class _Chosen(Source):
 
     def location(self, index: int) -> str:
         return self._source.location(index)
+
+
+def no_split(spec: DatasetSpec, names: Iterable[str]) -> ValueError:
+    """Makes the error for a split that a dataset does not have."""
+    known = ", ".join(names) or "none with images"
+    return ValueError(
+        f"{spec.name} has no split {spec.split!r}; it has {known}. Slices such as 'train[:90%]' work too."
+    )
 
 
 @functools.cache

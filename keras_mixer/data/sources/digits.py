@@ -4,11 +4,11 @@ import contextlib
 import io
 import os
 import pathlib
-import shutil
-import tempfile
 
 import numpy as np
 import tensorflow_datasets as tfds
+
+from keras_mixer.files import scratch_folder
 
 TEST_EXAMPLES = 360  # a fifth of 1,797
 SPLIT_SEED = 0
@@ -58,20 +58,17 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def prepared_digits(data_dir: str | None = None) -> Digits:
-    """Returns the builder of the digits and writes them to `data_dir` (by default TFDS's own) on first use.
+    """Returns the builder of the digits, and writes them to `data_dir` (by default TFDS's own) on first use.
 
-    Several processes may call it at once. Each prepares a folder of its own, and the first to finish moves it into
-    place.
+    Several processes may call it at once. Each prepares its own folder, and the first one done moves it into place.
     """
     builder = Digits(data_dir=data_dir)
     if builder.is_prepared():
         return builder
     target = pathlib.Path(builder.data_dir)  # <data_dir>/digits/<version>
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = tempfile.mkdtemp(prefix=".preparing-", dir=target.parent)
-    try:
-        own = Digits(data_dir=scratch)
-        # This takes a second and needs none of TFDS's progress bars.
+    with scratch_folder(target.parent) as scratch:
+        own = Digits(data_dir=str(scratch))
+        # TFDS's progress bars would only be noise: this takes a second.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             own.download_and_prepare()
         try:
@@ -79,6 +76,4 @@ def prepared_digits(data_dir: str | None = None) -> Digits:
         except OSError:
             if not Digits(data_dir=data_dir).is_prepared():  # otherwise another process was first
                 raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return Digits(data_dir=data_dir)

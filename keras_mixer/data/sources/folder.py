@@ -11,12 +11,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer.data.pixels import attempt
-from keras_mixer.data.sources.base import Source, warn_once
+from keras_mixer.data.sources.base import Source, no_split, warn_once
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.images import IMAGE_SUFFIXES
 
-# JPEGs of a folder whose EXIF orientation is looked at, evenly spread.
-ORIENTATION_SAMPLE = 100
+ORIENTATION_SAMPLE = 100  # JPEGs of a folder, evenly spread, whose EXIF orientation is checked
 
 _ORIENTATION, _UPRIGHT = 0x0112, (0, 1)  # 0 stands for an unknown orientation
 
@@ -24,8 +23,8 @@ _ORIENTATION, _UPRIGHT = 0x0112, (0, 1)  # 0 stands for an unknown orientation
 class FolderSource(Source):
     """A split of a folder in the layout of `tfds.folder_dataset.ImageFolder`.
 
-    The classes are the sorted names of the class folders of all splits, as in TFDS. Names that start with a dot are
-    ignored. Files other than JPEGs, PNGs and GIFs are left out with a warning; a class without images is an error. Each
+    The classes are the sorted names of the class folders of all splits, as in TFDS. Names that start with a dot do not
+    count. Files other than JPEGs, PNGs and GIFs are left out with a warning. A class without images is an error. Each
     class is spread evenly over a split, so that a slice such as `train[90%:]` has its share of every class.
 
     Attributes:
@@ -47,7 +46,7 @@ class FolderSource(Source):
         if empty:
             raise ValueError(
                 f"In {root} these classes have no image: {', '.join(empty)}. Images are files that end in "
-                f"{', '.join(IMAGE_SUFFIXES)}; convert others, or remove the folders.{first}"
+                f"{', '.join(IMAGE_SUFFIXES)}: convert the others, or remove the folders.{first}"
             )
         if others:
             warn_once(f"In {root} {len(others)} files are not JPEG, PNG or GIF and are left out.{first}")
@@ -81,7 +80,7 @@ class FolderSource(Source):
     @tf.autograph.experimental.do_not_convert
     def _read(self, index, path_and_label):
         path, label = path_and_label
-        # A file that has gone gives no bytes, and counts as an unreadable image when they are decoded.
+        # A missing file gives no bytes, and decoding them counts an unreadable image.
         image, _ = attempt(tf.io.read_file, path, tf.constant(b""))
         return {"image": image, "label": label, "index": index}
 
@@ -101,10 +100,7 @@ def _parts(spec: DatasetSpec, splits: dict[str, list]) -> list[tuple[str, slice]
     try:
         instructions = tfds.core.ReadInstruction.from_spec(spec.split).to_absolute(sizes)
     except (KeyError, ValueError, AssertionError) as error:
-        raise ValueError(
-            f"{spec.name} has no split {spec.split!r}; it has {', '.join(sizes) or 'none with images'}, and "
-            f"expressions of them such as 'train[:90%]'."
-        ) from error
+        raise no_split(spec, sizes) from error
     return [(part.splitname, slice(part.from_ or 0, part.to)) for part in instructions]
 
 
@@ -125,7 +121,7 @@ def _folders(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _shown(entry: pathlib.Path | os.DirEntry) -> bool:
-    """Returns False for hidden entries, such as `.ipynb_checkpoints` and macOS's `._rose.jpg`."""
+    """Returns whether an entry is visible, unlike `.ipynb_checkpoints` and macOS's `._rose.jpg`."""
     return not entry.name.startswith(".")
 
 
@@ -136,9 +132,9 @@ def _warn_of_turned_photos(folder: str, paths: Sequence[str]) -> None:
     turned = [path for path in sample if _orientation(path) not in _UPRIGHT]
     if turned:
         warn_once(
-            f"{len(turned)} of {len(sample)} JPEGs looked at in {folder} carry an EXIF orientation, such as "
-            f"{turned[0]}. It is not applied: the photos are read as they are stored, on their side. Turn them first, "
-            f"for example by PIL.ImageOps.exif_transpose."
+            f"{len(turned)} of {len(sample)} JPEGs checked in {folder} have an EXIF orientation, such as {turned[0]}. "
+            f"It is not applied, so these photos are read turned. Turn them first, for example with "
+            f"PIL.ImageOps.exif_transpose."
         )
 
 
@@ -150,5 +146,5 @@ def _orientation(path: str) -> int:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=("JPEG",)) as image:
                 return image.getexif().get(_ORIENTATION, _UPRIGHT[0])
-    except Exception:  # damaged files are counted where they are decoded
+    except Exception:  # decoding counts the damaged files
         return _UPRIGHT[0]

@@ -1,4 +1,4 @@
-"""Sources from TensorFlow Datasets; they read examples without decoding the images."""
+"""Sources from TensorFlow Datasets. They do not decode the images."""
 
 import contextlib
 import copy
@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow.python.util import deprecation
 
-from keras_mixer.data.sources.base import Source
+from keras_mixer.data.sources.base import Source, no_split
 from keras_mixer.data.sources.digits import prepared_digits
 from keras_mixer.dataset import DatasetSpec
 
@@ -45,10 +45,7 @@ class TfdsSource(Source):
             try:
                 splits[spec.split]
             except (KeyError, ValueError) as error:
-                raise ValueError(
-                    f"{spec.name} has no split {spec.split!r}; it has {', '.join(splits)}, and expressions of them "
-                    f"such as 'train[:90%]'."
-                ) from error
+                raise no_split(spec, splits) from error
         self._files = _files(splits, spec.split) if splits else []
         if not self._files and splits and splits.total_num_examples:
             raise ValueError(f"The split {spec.split!r} of {spec.name} is empty.")
@@ -58,14 +55,14 @@ class TfdsSource(Source):
         splits = self.builder.info.splits
         if splits and splits[self.spec.split].num_examples:
             return splits[self.spec.split].num_examples
-        # The descriptions of some datasets lack the sizes.
+        # Some datasets come without sizes.
         return int(self.examples().reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
     def examples(self) -> tf.data.Dataset:
         return self._read(shuffle_files=False)
 
     def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
-        # Sixteen files at a time is what TFDS itself does with a dataset that it does not call ordered.
+        # TFDS itself reads sixteen files at a time unless a dataset is ordered.
         return self._read(
             shuffle_files=True, shuffle_seed=seed, interleave_cycle_length=FILES_AT_ONCE, enable_ordering_guard=False
         )
@@ -126,8 +123,8 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
         builder = tfds.builder(spec.name, data_dir=spec.data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError, OSError, AssertionError) as error:
         raise ValueError(
-            f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). A folder of images is written with a path "
-            f"separator, such as ./{spec.name}."
+            f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). To name a folder of images, write a path "
+            f"separator: ./{spec.name}."
         ) from error
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
@@ -135,13 +132,13 @@ def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
     except Exception as error:  # a dataset's own code may raise anything
         raise ValueError(
             f"{spec.name} is not prepared in {builder.data_dir} and could not be downloaded: "
-            f"{type(error).__name__}: {_first_line(error)} Name the folder that holds it with data_dir."
+            f"{type(error).__name__}: {_first_line(error)} If it is in another folder, name that with data_dir."
         ) from error
     return builder
 
 
 def _files(splits: tfds.core.SplitDict, expression: str) -> list[_File]:
-    """Lists the files of all splits that a split expression names, whole and in their order."""
+    """Lists the files of all splits that an expression names, in order and also those outside of a slice."""
     named = {file.basename() for file in splits[expression].file_instructions}
     files: list[_File] = []
     first = 0
@@ -165,7 +162,7 @@ def _keys(spec: DatasetSpec, info: tfds.core.DatasetInfo) -> tuple[str, str]:
         raise ValueError(f"{spec.name} has no image feature {image_key!r}; it has {', '.join(info.features)}.")
     if label_key not in labels:
         raise ValueError(
-            f"{label_key!r} of {spec.name} is not one class label per image; set label_key to one of: "
+            f"{label_key!r} of {spec.name} is not one class label per image: set label_key to one of: "
             f"{', '.join(labels) or 'none'}."
         )
     return image_key, label_key

@@ -15,7 +15,11 @@ from keras_mixer.extras import require
 
 _log = logging.getLogger(__name__)
 
-STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel")
+# By Keras backend.
+STRATEGIES = {
+    "tensorflow": ("auto", "default", "mirrored", "multi_worker", "tpu"),
+    "jax": ("auto", "default", "data_parallel"),
+}
 _TRAINING = ("chief", "worker")  # the tasks that train; TensorFlow counts the chief as worker 0
 
 
@@ -24,7 +28,7 @@ class Distribution:
     """The devices of a run."""
 
     name: str  # one of `STRATEGIES`, never "auto"
-    strategy: Any = None  # of `tf.distribute`, or None where Keras needs none
+    strategy: Any = None  # of `tf.distribute`, or None if Keras needs none
     replicas: int = 1  # devices that share a batch
     workers: int = 1  # processes that share a batch
     worker: int = 0  # index of this process; process 0 writes the run folder
@@ -36,18 +40,18 @@ class Distribution:
         return 1 if self.strategy is None else self.replicas
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """The context in which models, optimizers and metrics must be made."""
+        """Returns the context in which models, optimizers and metrics must be made."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """The context of a whole run; on the JAX backend it sets the distribution, and unsets it at the end."""
+        """Keeps the distribution of the JAX backend set while the context, a whole run, lasts."""
         if self.name != "data_parallel":
             yield
             return
         before = keras.distribution.distribution()
         devices = keras.distribution.list_devices()
-        # One process feeds all devices, and its tf.data batches are the whole global batch.
+        # One process feeds all devices: each batch of tf.data is a whole global batch.
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
         try:
             yield
@@ -55,7 +59,7 @@ class Distribution:
             keras.distribution.set_distribution(before)
 
     def share(self, batches):
-        """Returns a dataset of this process's parts of global batches; `distribute` takes it."""
+        """Takes this process's part of each global batch, for `distribute`."""
         if self.workers == 1:
             return batches
 
@@ -68,8 +72,8 @@ class Distribution:
     def distribute(self, batches):
         """Prepares this process's batches for `fit` and `evaluate`.
 
-        Keras hands datasets to the strategy, which would take each process's batch for a global one and split it again
-        among all replicas. In a cluster every process therefore divides its own batch.
+        The strategy would take each process's batch for a global one and split it again among all replicas. In a
+        cluster every process therefore divides its own batch.
         """
         if self.workers == 1:
             return batches
@@ -77,28 +81,24 @@ class Distribution:
         return self.strategy.distribute_datasets_from_function(lambda _: batches.rebatch(per_replica))
 
     def anywhere(self, here: bool) -> bool:
-        """Returns whether `here` is true in any process of a cluster; all of them must ask at the same step."""
-        if self.workers == 1:
-            return here
-        import tensorflow as tf
-
-        return bool(self._total(tf.constant(here, tf.float32)) > 0)
+        """Returns whether `here` is true in any process of a cluster; all processes must ask at the same step."""
+        return any(self.of_each_process(int(here)))
 
     def of_each_process(self, number: int) -> list[int]:
-        """Returns the numbers that the processes of a cluster give, in their order; all of them must ask together."""
+        """Returns the number that each process of a cluster gives, in order; all processes must ask together."""
         if self.workers == 1:
             return [number]
         import tensorflow as tf
 
         numbers = [0] * self.workers
         numbers[self.worker] = number
-        # Each replica of a process gives its number.
+        # Each replica of a process adds the number of the process.
         total = self._total(tf.constant(numbers, tf.float64)) / (self.replicas // self.workers)
         return [round(value) for value in total.numpy().tolist()]
 
     @functools.cached_property
     def _total(self):
-        """Sums a number or vector over all replicas."""
+        """Makes the function that sums a vector over all replicas."""
         import tensorflow as tf
 
         def on_replica(value):
@@ -124,12 +124,12 @@ class Distribution:
         """Chooses what XLA compiles.
 
         Args:
-            jit_compile: The recipe's wish. None chooses by device: GPUs gain by XLA, while on CPUs in bfloat16 only
-                elementwise operations do.
+            jit_compile: The recipe's choice. None decides by device: XLA speeds up a whole step on GPUs, but only
+                elementwise operations on CPUs.
 
         Returns:
-            `whole_step`, for `compile(jit_compile=)`; `gradients`, for strategies whose step XLA cannot compile as a
-            whole, because the sum over replicas is in its middle; `elementwise`, for GELU and LayerNorm alone.
+            Whether to compile the `whole_step`; the `gradients` alone, because XLA cannot compile a sum over replicas
+            in the middle of a step; or the `elementwise` operations GELU and LayerNorm alone.
         """
         wanted = self.accelerated if jit_compile is None else jit_compile
         several = self.strategy is not None
@@ -141,7 +141,7 @@ class Distribution:
         if keras.backend.backend() == "jax":
             return {**dict.fromkeys(options, False), "whole_step": True}  # without compilation JAX is far too slow
         if self.name == "tpu":
-            return dict.fromkeys(options, False)  # TPUStrategy compiles what it runs
+            return dict.fromkeys(options, False)  # TPUStrategy compiles everything itself
         return options
 
 
@@ -152,34 +152,28 @@ def choose(strategy: str = "auto") -> Distribution:
     else the one device. On the JAX backend it takes all devices.
 
     Args:
-        strategy: One of "auto", "default", "mirrored", "multi_worker", "tpu", "data_parallel" (JAX backend).
+        strategy: A name in `STRATEGIES` for the current backend.
 
     Raises:
-        ValueError: If the name is unknown, or does not go with the backend or the environment.
+        ValueError: If the backend has no such strategy, or the environment does not allow it.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"execution.strategy must be one of {', '.join(STRATEGIES)}, but got {strategy!r}.")
     backend = keras.backend.backend()
-    if backend == "jax":
-        return _jax(strategy)
-    if backend != "tensorflow":
+    if backend not in STRATEGIES:
         raise ValueError(
             f"Training runs on the TensorFlow and JAX backends of Keras, but KERAS_BACKEND is {backend!r}."
         )
-    return _tensorflow(strategy)
+    if strategy not in STRATEGIES[backend]:
+        known = "; ".join(f"{', '.join(names)} with KERAS_BACKEND={name}" for name, names in STRATEGIES.items())
+        raise ValueError(f"execution.strategy must be one of {known}; but got {strategy!r} with {backend}.")
+    return _jax(strategy) if backend == "jax" else _tensorflow(strategy)
 
 
 def _jax(strategy: str) -> Distribution:
     import jax
 
-    if strategy not in ("auto", "default", "data_parallel"):
-        raise ValueError(
-            f"The JAX backend has the strategies default and data_parallel, but got {strategy!r}. Set "
-            f"KERAS_BACKEND=tensorflow for the others."
-        )
     if jax.process_count() > 1:
         raise ValueError(
-            f"On the JAX backend one process trains on all the devices that it sees, but this is one of "
+            f"On the JAX backend one process trains on all its devices, but this process is one of "
             f"{jax.process_count()}. Start a single one without jax.distributed, or train with "
             f"KERAS_BACKEND=tensorflow and the strategy multi_worker or tpu."
         )
@@ -192,7 +186,7 @@ def _jax(strategy: str) -> Distribution:
 
 
 def hide_from_tensorflow(*kinds: str) -> None:
-    """Leaves the devices of these kinds to JAX, because TensorFlow, which reads the data, would take their memory."""
+    """Leaves devices to JAX; otherwise TensorFlow, which reads the data, would take their memory."""
     require("tensorflow", extra="tensorflow", purpose="Reading training data")
     import tensorflow as tf
 
@@ -215,7 +209,7 @@ def place_in_cluster() -> tuple[int, int] | None:
         cluster.
 
     Raises:
-        ValueError: If the text is not JSON or incomplete, or gives this process another task than training.
+        ValueError: If the text is not JSON, is incomplete, or gives this process another task than training.
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
@@ -229,8 +223,8 @@ def place_in_cluster() -> tuple[int, int] | None:
         return None
     if kind is not None and kind not in _TRAINING:
         raise ValueError(
-            f"TF_CONFIG gives this process the task {kind!r}, but in a cluster the `chief` and `worker` processes "
-            f"do all of training and evaluation: start no other."
+            f"TF_CONFIG gives this process the task {kind!r}, but the `chief` and `worker` processes do all of the "
+            f"training and evaluation: start no others."
         )
     if kind is None or not 0 <= index < sizes[kind]:
         raise ValueError(
@@ -244,11 +238,6 @@ def place_in_cluster() -> tuple[int, int] | None:
 def _tensorflow(strategy: str) -> Distribution:
     import tensorflow as tf
 
-    if strategy == "data_parallel":
-        raise ValueError(
-            "The strategy data_parallel belongs to the JAX backend: set KERAS_BACKEND=jax, or use mirrored, "
-            "multi_worker or tpu."
-        )
     if strategy == "tpu" or (strategy == "auto" and _has_tpu()):
         return _tpu()
     place = place_in_cluster() if strategy in ("auto", "multi_worker") else None
@@ -257,36 +246,32 @@ def _tensorflow(strategy: str) -> Distribution:
             "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
         )
     if place is not None and (strategy == "multi_worker" or place[0] > 1):
-        workers, worker = place
-        return _several("multi_worker", _made_once("MultiWorkerMirroredStrategy"), workers=workers, worker=worker)
+        # Before anything asks for the devices, because a cluster must be joined first.
+        made = _made_once("MultiWorkerMirroredStrategy")
+        gpus = tf.config.list_logical_devices("GPU")
+        return Distribution("multi_worker", made, made.num_replicas_in_sync, *place, accelerated=bool(gpus))
     gpus = tf.config.list_logical_devices("GPU")
     if strategy == "mirrored" or (strategy == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return _several("mirrored", _made_once("MirroredStrategy", tuple(device.name for device in devices)))
+        made = _made_once("MirroredStrategy", tuple(device.name for device in devices))
+        return Distribution("mirrored", made, made.num_replicas_in_sync, accelerated=bool(gpus))
     return Distribution("default", accelerated=bool(gpus))
 
 
 @functools.cache
 def _made_once(name: str, *arguments):
-    """Makes a `tf.distribute` strategy, one for the whole process.
+    """Makes a `tf.distribute` strategy, once in a process.
 
-    The sums over devices are numbered within a strategy, and TensorFlow remembers the shape of each number. With a
-    second strategy, the sums of another model would meet those shapes and fail.
+    A strategy numbers its sums over devices, and TensorFlow remembers the shape of each number. The sums of a second
+    strategy would have the same numbers and other shapes, and fail.
     """
     import tensorflow as tf
 
     return getattr(tf.distribute, name)(*arguments)
 
 
-def _several(name: str, strategy, workers: int = 1, worker: int = 0) -> Distribution:
-    import tensorflow as tf
-
-    accelerated = bool(tf.config.list_logical_devices("GPU"))
-    return Distribution(name, strategy, strategy.num_replicas_in_sync, workers, worker, accelerated)
-
-
 def _has_tpu() -> bool:
-    """Returns whether this machine has or is told of a TPU; elsewhere the resolver would wait for a network."""
+    """Returns whether there is a TPU here or in the environment; without one, the resolver would wait for a network."""
     import tensorflow as tf
 
     named = any(name in os.environ for name in ("TPU_NAME", "COLAB_TPU_ADDR", "TPU_WORKER_HOSTNAMES"))

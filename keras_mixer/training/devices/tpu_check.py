@@ -1,8 +1,8 @@
 """Compiles the training step of a recipe for a TPU that is not here: memory per chip, FLOPs, the largest batch.
 
-The compiler of TPUs runs on any Linux machine, for a topology that it is only told of. The step is that of the JAX
-backend, data-parallel over all chips, or that of one replica on the TensorFlow backend. It is compiled in a process of
-its own, because it needs that backend and because the compiler ends its process on some errors.
+The compiler of TPUs runs on any Linux machine and needs only the name of a topology. It compiles the step of the JAX
+backend, data-parallel over all chips, or the step of one replica on the TensorFlow backend. It runs in a separate
+process, because the step needs that backend and because some errors end the compiler's process.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from keras_mixer.training.recipe import Recipe
 INSTALL = "pip install 'keras_mixer[tensorflow-cpu,tpu-check]'"
 _TOPOLOGY = re.compile(r"v\d\w*:\d+(x\d+)+")
 _ENVIRONMENT = {
-    # No TPU is looked for, neither on this machine nor through the metadata server of a cloud. Because none is used,
-    # several compilers may run at a time.
+    # Keep libtpu from looking for a TPU on this machine and from asking a cloud's metadata server for one. Several
+    # compilers may run at a time, because none of them uses a TPU.
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -32,44 +32,29 @@ _BISECTIONS = 3  # compilations between a batch that fits and its double, which 
 
 @dataclasses.dataclass(frozen=True)
 class TpuCheck:
-    """The answer of the compiler for one batch size.
-
-    Attributes:
-        topology: Name of the topology.
-        chips: Its chips.
-        batch_size: Examples of all chips together.
-        fits: Whether the step fits in the memory of a chip.
-        argument_bytes: Weights, optimizer state and the chip's share of the batch; None if it does not fit.
-        temporary_bytes: Further memory of the step, per chip; None if it does not fit.
-        flops: Floating-point operations of a step per chip, as the compiler counts them; None if it does not fit.
-        all_reduces: Sums over the chips in the compiled step; None if it does not fit, and on the TensorFlow backend,
-            whose step leaves them out.
-        compile_seconds: Time of compilation.
-        message: The compiler's error where the step does not fit.
-        backend: The backend whose step it is.
-    """
+    """The answer of the compiler for one batch size. If the step does not fit, the costs are None."""
 
     topology: str
-    chips: int
-    batch_size: int
-    fits: bool
-    argument_bytes: int | None
-    temporary_bytes: int | None
-    flops: float | None
-    all_reduces: int | None
+    chips: int  # number of chips in the topology
+    batch_size: int  # examples of all chips together
+    fits: bool  # whether the step fits in the memory of a chip
+    argument_bytes: int | None  # weights, optimizer state and the chip's share of the batch
+    temporary_bytes: int | None  # further memory of the step, per chip
+    flops: float | None  # floating-point operations of a step per chip, as the compiler counts them
+    all_reduces: int | None  # sums over the chips in a step; None on TensorFlow, which compiles one replica alone
     compile_seconds: float
-    message: str
+    message: str  # the compiler's error if the step does not fit
     backend: str = "jax"
 
 
 def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str = "jax") -> TpuCheck:
     """Compiles one training step of `recipe` for `topology`.
 
-    On the TensorFlow backend it is the step of one replica, on one chip's share of the batch, without the sums of
+    The TensorFlow backend compiles the step of one replica on one chip's share of the batch, without the sums of
     gradients over the chips.
 
     Args:
-        recipe: The recipe; its `batch_size` is that of all chips together.
+        recipe: The recipe; its `batch_size` counts the examples of all chips together.
         topology: Chips and their arrangement, such as "v5e:2x4", "v6e:2x2" or "v5p:2x2x1".
         classes: Classes of the head.
         backend: "jax" or "tensorflow".
@@ -111,9 +96,9 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
 
 
 def largest_batch(recipe: Recipe, check: Callable[[Recipe], TpuCheck]) -> TpuCheck | None:
-    """Finds about the largest batch that fits, by doubling or halving the recipe's and then bisecting.
+    """Finds about the largest batch that fits: doubles or halves the recipe's, then bisects.
 
-    The batch found and the next one that does not fit are then about an eighth apart, or one example per chip and
+    The batch found and the next one that does not fit differ by about an eighth, or by one example per chip and
     micro-batch. Each step is a compilation.
 
     Args:

@@ -19,16 +19,16 @@ from keras_mixer.training.loop.checkpoints import CheckpointStore, gather, resto
 from keras_mixer.training.loop.step import evaluate
 
 AGREE_EVERY = 10  # steps after which the processes of a cluster ask each other whether to stop
-SLOW_STEP = 1.0  # seconds; slower steps make them ask after each, because a SIGTERM is often followed by a kill in 30 s
-STOPPING = b"Stopping after the step that is under way, and saving. A second Ctrl-C stops at once, unsaved.\n"
+SLOW_STEP = 1.0  # seconds; with slower steps they ask after each one, because a kill often follows SIGTERM after 30 s
+STOPPING = b"Stopping after this step, and saving. A second Ctrl-C stops at once without saving.\n"
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or a weight is no longer a finite number; the last checkpoint is from before."""
+    """The loss or a weight is no longer a finite number. The last checkpoint was written before that."""
 
 
 def diverged(what: str, store: CheckpointStore) -> TrainingDivergedError:
-    """Makes the error that says what is not finite and where training can go on from."""
+    """Makes the error that says what is not finite, and names the last checkpoint."""
     steps = store.steps()
     kept = f"The checkpoint of step {steps[-1]} is kept in {store.folder}." if steps else "There is no checkpoint yet."
     return TrainingDivergedError(f"{what}. {kept} Lower optimizer.learning_rate or lengthen schedule.warmup_steps.")
@@ -61,8 +61,8 @@ class Clock(keras.callbacks.Callback):
 class StopOnNaN(keras.callbacks.Callback):
     """Stops when the running loss is not finite.
 
-    In a cluster each process sees the loss of its own examples. A process that stopped alone would leave the others
-    waiting for its gradients, so that there all stop together when `Checkpointing` lets them ask each other.
+    In a cluster each process sees the loss of its own examples. If one stopped alone, the others would wait for its
+    gradients. They stop together instead, when `Checkpointing` makes them compare.
     """
 
     clock: Clock
@@ -79,23 +79,22 @@ class StopOnNaN(keras.callbacks.Callback):
             self.check()
 
     def check(self) -> None:
-        """Raises TrainingDivergedError if the loss is not finite in any process; all of them must ask together."""
+        """Raises TrainingDivergedError if the loss of any process is not finite; all processes must call together."""
         finite = math.isfinite(self._loss)
         if self.distribution.anywhere(not finite):
-            whose = "of another process " if finite else ""
-            value = "not finite" if finite else str(self._loss)
-            raise diverged(f"The loss {whose}at step {self.clock.step} is {value}", self.store)
+            found = "not finite in another process" if finite else self._loss
+            raise diverged(f"The loss at step {self.clock.step} is {found}", self.store)
 
 
 @dataclasses.dataclass(eq=False)
 class Evaluation(keras.callbacks.Callback):
     """Evaluates after each period, with the averaged weights if there are any, and adds a row to the history.
 
-    `rows` is the history so far and grows in place. `metrics` are those of a period that was cut short, by name.
+    `rows` is the history so far and grows in place. `metrics` are the running metrics of an interrupted period.
     """
 
-    batches: Any  # as from `Datasets.evaluation`, with their number
-    steps: int
+    batches: Any  # from `Datasets.evaluation`
+    steps: int  # number of batches
     clock: Clock
     steps_per_epoch: float
     rows: list[dict]
@@ -116,45 +115,32 @@ class Evaluation(keras.callbacks.Callback):
         # The rate of the last update; the optimizer's counter is one ahead.
         rate = self.model.optimizer._learning_rate(self.clock.step - 1)
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
-        self.rows.append(
-            {
-                "step": self.clock.step,
-                "epoch": round(self.clock.step / self.steps_per_epoch, 4),
-                **{name: float(value) for name, value in logs.items()},
-                "seconds": round(self.clock.seconds, 3),
-            }
-        )
+        step, seconds = self.clock.step, self.clock.seconds
+        row = {"step": step, "epoch": round(step / self.steps_per_epoch, 4), "seconds": round(seconds, 3)}
+        self.rows.append(row | {name: float(value) for name, value in logs.items()})
 
 
-class ProgressBar(keras.callbacks.Callback):
+class ProgressBar(Progress, keras.callbacks.Callback):
     """Shows step, loss, accuracy, images per second and the time left; a context manager."""
 
     def __init__(self, clock: Clock, total_steps: int, batch_size: int):
-        super().__init__()
+        keras.callbacks.Callback.__init__(self)
+        Progress.__init__(self, "Training", total_steps, "step", clock.step)
         self._clock = clock
-        self._total = total_steps
         self._batch_size = batch_size
-        self._bar = Progress("Training", total_steps, "step", clock.step)
-        self._started = (time.monotonic(), clock.step)
+        self._started, self._first_step = time.monotonic(), clock.step
         self._validation = ""
 
-    def __enter__(self):
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *_):
-        self._bar.__exit__()
-
     def on_train_batch_end(self, batch, logs=None):
-        self._bar.update(self._clock.step, lambda: self._note(logs))
+        self.update(self._clock.step, lambda: self._note(logs))
 
     def on_epoch_end(self, epoch, logs=None):
         self._validation = f"  evaluated {logs['val_accuracy']:.2%}"
-        self._bar.update(self._clock.step, lambda: self._note(logs), now=self._clock.step >= self._total)
+        self.update(self._clock.step, lambda: self._note(logs), now=self._clock.step >= self._total)
 
     def _note(self, logs) -> str:
-        seconds, first = time.monotonic() - self._started[0], self._started[1]
-        rate = (self._clock.step - first) * self._batch_size / max(seconds, 1e-9)
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        rate = (self._clock.step - self._first_step) * self._batch_size / seconds
         loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
         return f"loss {loss:.4f}  accuracy {accuracy:.2%}{self._validation}  {rate:,.0f} images/s"
 
@@ -163,15 +149,14 @@ class ProgressBar(keras.callbacks.Callback):
 class Checkpointing(keras.callbacks.Callback):
     """Writes checkpoints: after some steps or minutes, at the end of `fit`, and when the run is interrupted.
 
-    An interruption (Ctrl-C or SIGTERM) takes effect after the step that is under way; a second Ctrl-C stops at once.
-    In a cluster one interrupted process stops all of them at the same step, because the others would wait for its
-    gradients. They ask each other at the end of a period and every `AGREE_EVERY` steps, or after each step where one
-    takes longer than `SLOW_STEP` in any process. At the same time they ask whether the loss is finite and whether a
-    checkpoint is due by the clock.
-    `Evaluation` must come before this callback: its row of the history belongs in the checkpoint.
+    Ctrl-C or SIGTERM takes effect after the current step; a second Ctrl-C stops at once. In a cluster one interrupted
+    process stops all of them at the same step, because the others would wait for its gradients. The processes ask each
+    other about interruptions, finite losses and the time of the last checkpoint at the end of a period and every
+    `AGREE_EVERY` steps, or after each step if steps of any process take longer than `SLOW_STEP`.
+    `Evaluation` must come before this callback, because its row of the history belongs in the checkpoint.
 
-    `every` counts updates. `notes` returns what else to write, and `ends_period` says whether a step is the last of its
-    period.
+    `every` counts updates. `notes` returns what a checkpoint holds besides arrays, and `ends_period` says whether a
+    step is the last of its period.
     """
 
     store: CheckpointStore
@@ -200,7 +185,7 @@ class Checkpointing(keras.callbacks.Callback):
     def __exit__(self, kind, *_):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        # A signal after the last step, such as during the last save, is not lost.
+        # A signal may also come after the last step, such as during the last save.
         if kind is None and self.distribution.anywhere(self._signal is not None):
             raise KeyboardInterrupt
 
@@ -232,15 +217,15 @@ class Checkpointing(keras.callbacks.Callback):
             self.save()
 
     def _set_interval(self) -> None:
-        """Chooses the steps until the processes ask each other again; all of them choose the same."""
+        """Chooses the steps until the processes ask each other again; all of them choose the same number."""
         now, steps = time.monotonic(), self.clock.step - self._agreed
-        if steps:  # 0 where they also asked after the last step of a period
+        if steps:  # 0 if they have just asked after the last step of a period
             slow = self.distribution.anywhere(now - self._agreed_at >= SLOW_STEP * steps)
             self._interval = 1 if slow else AGREE_EVERY
         self._agreed, self._agreed_at = self.clock.step, now
 
     def save(self) -> None:
-        """Writes a checkpoint, unless there is one of this step.
+        """Writes a checkpoint unless this step has one.
 
         Raises:
             TrainingDivergedError: If a variable is not finite; nothing is written.

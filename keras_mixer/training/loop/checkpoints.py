@@ -1,6 +1,6 @@
-"""Checkpoints of a run: every variable by name in one file, whole or not at all; the last few are kept.
+"""Checkpoints of a run: every variable by name in one file. Only the last few are kept.
 
-The format does not depend on the backend: a run that began on one continues on another.
+The format does not depend on the backend: a run that began on one backend can continue on another.
 """
 
 import json
@@ -26,13 +26,11 @@ class CheckpointStore:
     """Reads and writes the checkpoints of one run.
 
     Args:
-        folder: Their folder, made when the first is written.
-        kept: How many to keep. An older one goes once a newer one is safely on disk.
+        folder: Their folder; the first checkpoint makes it.
+        kept: Number of checkpoints to keep, at least 1. Older ones are deleted once a newer one is safely on disk.
     """
 
     def __init__(self, folder: str | os.PathLike, kept: int = 3):
-        if kept < 1:
-            raise ValueError(f"At least one checkpoint must be kept, but got {kept}.")
         self.folder = pathlib.Path(folder)
         self.kept = kept
 
@@ -48,18 +46,19 @@ class CheckpointStore:
         return self.folder / f"step_{step:09d}.safetensors"
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> pathlib.Path:
-        """Writes arrays by name, and notes as JSON, and returns the file.
+        """Writes arrays by name and notes as JSON, and returns the file.
 
-        The file is written aside, forced to disk and renamed: a crash or a full disk leaves the earlier checkpoints
-        and no half of this one. Only one process may write to the folder, because half-written files there are removed.
+        The file is written under another name, forced to disk and renamed: a crash or a full disk leaves the earlier
+        checkpoints and no half of this one. Only one process may write to the folder, because this removes half-written
+        files there.
 
         Raises:
-            OSError: If it cannot be written; earlier checkpoints are untouched.
+            OSError: If the file cannot be written; earlier checkpoints are untouched.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(self.folder)  # each as large as a checkpoint, and a run may be killed often
+        remove_partial_files(self.folder)  # each may be as large as a checkpoint
         path = self.path(step)
-        # safetensors keeps the shape of 0-d arrays only if they are contiguous arrays and not NumPy scalars.
+        # safetensors loses the shape of NumPy scalars; it keeps that of contiguous 0-d arrays.
         data = safetensors.numpy.save(
             {name: np.asarray(value, order="C") for name, value in arrays.items()}, {"notes": json.dumps(notes)}
         )
@@ -76,7 +75,9 @@ class CheckpointStore:
         return path
 
     def load_newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
-        """Returns step, arrays and notes of the newest readable checkpoint, and warns of newer ones; None without any.
+        """Returns step, arrays and notes of the newest readable checkpoint; None if there is no checkpoint.
+
+        Logs a warning if it skips newer ones that cannot be read.
 
         Raises:
             ValueError: If there are checkpoints and none can be read.
@@ -105,10 +106,10 @@ def gather(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts back what `gather` returned, except metrics: `fit` resets them, and `restore_metrics` puts them back later.
+    """Restores what `gather` returned, except metrics: `fit` resets them first, and `restore_metrics` follows.
 
     Raises:
-        ValueError: If names or shapes differ; all are listed and nothing is changed.
+        ValueError: If names or shapes differ. The message lists all of them, and nothing is changed.
     """
     variables = {name: variable for name, variable in _variables(model).items() if not name.startswith("metrics/")}
     stored = {name for name in arrays if not name.startswith("metrics/")}
@@ -121,14 +122,14 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def restore_metrics(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts back the running metrics of an epoch that was cut short."""
+    """Restores the running metrics of an interrupted period."""
     for name, variable in _variables(model).items():
         if name.startswith("metrics/") and name in arrays:
             variable.assign(arrays[name])
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    # By place, because Keras numbers the names of variables by how many models the process has made.
+    # By position, because the names that Keras gives depend on how many models the process has made.
     groups = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
     metrics = {id(variable) for variable in groups["metrics"]}
     groups["model"] = [variable for variable in groups["model"] if id(variable) not in metrics]

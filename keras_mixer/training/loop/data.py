@@ -1,7 +1,6 @@
-"""The data of a recipe: sources, the training stream from any step, and evaluation batches."""
+"""The data of a recipe: sources, the training stream from any step on, and evaluation batches."""
 
 import dataclasses
-import functools
 
 from keras_mixer.card import ModelCard
 from keras_mixer.data import CorruptImages, Source, evaluation_batches, load, training_batches
@@ -13,9 +12,9 @@ from keras_mixer.training.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Datasets:
-    """The training and evaluation data of a run, and the lengths that follow from them.
+    """The data of a run, and the lengths that follow from it.
 
-    `corrupt` counts the images of all sources that cannot be read.
+    `corrupt` counts the unreadable images of all sources.
     """
 
     recipe: Recipe
@@ -33,7 +32,7 @@ class Datasets:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Updates in which as many examples are seen as the training split has."""
+        """Updates that take as many examples as the training split has."""
         return self.train_source.num_examples / self.recipe.batch_size
 
     @property
@@ -49,22 +48,22 @@ class Datasets:
 
     @property
     def read_in_order(self) -> bool:
-        """Whether the training images are too many for memory and in files that must be read from their start."""
+        """Whether the training images do not fit in memory and are in files that must be read from the start."""
         from keras_mixer.data.storage import random_access
 
         return random_access(self.train_source, self.preprocessing, self.corrupt) is None
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> dict:
-        """What must stay the same for a run to go on, as JSON."""
+        """Facts that must stay the same if a run is to go on, as JSON."""
         return {"examples": self.train_source.num_examples, "classes": list(self.class_names)}
 
     def card(self, name: str) -> ModelCard:
-        """Makes the card of a model trained on this data."""
+        """Returns the card of a model trained on this data."""
         return ModelCard(name, self.class_names, self.preprocessing, (self.test_source or self.eval_source).spec)
 
     def training(self, start: int):
-        """Returns the endless stream of this process's batches, from that of update `start` on."""
+        """Returns the endless stream of this process's batches from update `start` on."""
         batches = training_batches(
             self.train_source,
             self.preprocessing,
@@ -79,13 +78,10 @@ class Datasets:
         return self.distribution.distribute(batches)
 
     def evaluation(self, source: Source):
-        """Makes evaluation batches of a source for the devices.
+        """Returns evaluation batches `(images, one-hot labels, weights)` of one size, and their number.
 
-        The batch is the recipe's or the whole source, rounded up to a multiple of the devices. The last batch is filled
-        up by examples of weight 0.
-
-        Returns:
-            Batches `(images, one-hot labels, weights)` of one size, and their number.
+        The size is that of the recipe or of the whole source, rounded up to a multiple of the number of devices.
+        Examples of weight 0 fill up the last batch.
         """
         wanted = min(self.recipe.eval_batch_size, source.num_examples)
         size = -(-wanted // self.distribution.replicas) * self.distribution.replicas
@@ -94,14 +90,18 @@ class Datasets:
 
 
 def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
-    """Opens the sources of a recipe: splits of one dataset, which have the same classes.
+    """Opens the splits of a recipe's dataset.
 
     Raises:
         ValueError: If a dataset, split or label does not exist, a split is empty, or the preprocessing does not fit.
     """
     data = recipe.data
-    preprocessing = input_preprocessing(recipe)
-    train_source, eval_source = load(data.of(data.train_split)), load(data.of(data.eval_split))
-    test_source = load(data.of(data.test_split)) if data.test_split is not None else None
-    corrupt = CorruptImages(data.corrupt_limit)
-    return Datasets(recipe, distribution, train_source, eval_source, test_source, preprocessing, corrupt)
+    return Datasets(
+        recipe,
+        distribution,
+        preprocessing=input_preprocessing(recipe),
+        train_source=load(data.of(data.train_split)),
+        eval_source=load(data.of(data.eval_split)),
+        test_source=None if data.test_split is None else load(data.of(data.test_split)),
+        corrupt=CorruptImages(data.corrupt_limit),
+    )

@@ -1,8 +1,8 @@
 """GELU and LayerNorm in a TensorFlow graph on a CPU, each as one pass over its array.
 
-The graph runs every operation of their formulas as a pass of its own, eight for a GELU and more than twice as many for
-its gradient, and keeps all intermediate arrays in memory. Compiled by XLA they take one pass each way and keep only
-their inputs. The matrix products stay with TensorFlow's kernels, which are faster than XLA's on a CPU.
+The graph runs every operation of their formulas as a separate pass, eight for a GELU and more than twice as many for
+its gradient, and keeps all intermediate arrays in memory. XLA compiles each formula and each gradient to one pass that
+keeps only the inputs. Matrix products stay with TensorFlow's kernels, which are faster than XLA's on a CPU.
 """
 
 import contextlib
@@ -19,13 +19,9 @@ from keras_mixer.layers.mixing import gelu_tanh
 
 
 def one_pass(function: Callable) -> Callable:
-    """Compiles a function of tensors and its gradient, which recomputes the intermediate arrays.
+    """Compiles a function from tensors to one tensor, and its gradient, which recomputes the intermediate arrays.
 
-    Args:
-        function: A function from tensors to one tensor; all its variables must be arguments.
-
-    Returns:
-        A function of the same arguments.
+    All variables of the function must be arguments.
     """
     forward = tf.function(function, jit_compile=True, autograph=False)
 
@@ -44,14 +40,14 @@ def one_pass(function: Callable) -> Callable:
 
 
 def _precisely(activation: Callable, *terms: tf.Tensor) -> tf.Tensor:
-    """Activates the sum of `terms` at least in float32 and rounds once at the end, which is also fastest."""
+    """Activates the sum of `terms` at least in float32 and rounds once, at the end."""
     kind = terms[0].dtype
     precise = tf.float32 if kind.size < 4 else kind
     return tf.cast(activation(functools.reduce(operator.add, (tf.cast(term, precise) for term in terms))), kind)
 
 
 def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
-    """Makes a call of Dense that adds the bias in the activation's pass; its gradient sums that of the bias too."""
+    """Makes a call of Dense that adds the bias in the pass of the activation."""
 
     def call(inputs, training=None):
         return activation(keras.ops.matmul(inputs, dense.kernel), *([] if dense.bias is None else [dense.bias]))
@@ -60,16 +56,12 @@ def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
 
 
 def _normalise(epsilon: float, center: bool, scale: bool, dtype: str) -> Callable:
-    """Compiles the formula that all LayerNorms of one form share, once for all of them."""
+    """Compiles the formula once for all LayerNorms of one form."""
     return one_pass(LayerNorm(epsilon, center, scale, dtype=dtype, name="shared").normalise)
 
 
 class CompiledElementwise:
-    """Lets the layers of a model compute GELU and LayerNorm in one pass while a step is traced.
-
-    Args:
-        model: The model; its other layers stay as they are.
-    """
+    """Makes the GELUs and LayerNorms of a model compute in one pass while a step is traced."""
 
     def __init__(self, model: keras.Model):
         activations = {form: one_pass(functools.partial(_precisely, form)) for form in (gelu_tanh, gelu_erf)}
@@ -87,7 +79,7 @@ class CompiledElementwise:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
-        """The context to call the model in."""
+        """Swaps the compiled functions in while the context lasts."""
         plain = [getattr(layer, name) for layer, name, _ in self._places]
         for layer, name, compiled in self._places:
             setattr(layer, name, compiled)

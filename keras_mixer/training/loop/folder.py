@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and whose it is."""
+"""The folder of a run: its files, and the checks that protect what is already there."""
 
 import csv
 import dataclasses
@@ -19,7 +19,7 @@ COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lea
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Returns the recipe with absolute local paths, so that its file serves in any working directory."""
+    """Returns the recipe with absolute local paths, so that its file works in any working directory."""
     data, weights = recipe.data, recipe.model.weights
     if data.of(data.train_split).is_folder:
         data = dataclasses.replace(data, name=_absolute(data.name))
@@ -31,34 +31,34 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def _absolute(path: str) -> str:
-    # A URL, such as gs://bucket/datasets, stays as it is.
+    # URLs such as gs://bucket/datasets stay.
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
-    """Raises ValueError if `stored`, the JSON in a run folder or checkpoint, is another recipe than this run's."""
+    """Raises ValueError if `stored`, the JSON in a run folder or checkpoint, differs from this run's recipe."""
     differing = recipe.differences(Recipe.from_json(stored))
     if differing:
         raise ValueError(
-            f"{holder} is of another recipe, which differs in {', '.join(differing)}. Choose another output "
-            f"folder, or delete what is there with restart (--restart)."
+            f"{holder} has another recipe, which differs in {', '.join(differing)}. Choose another output folder, or "
+            f"delete the earlier run with restart (--restart)."
         )
 
 
 def refuse_foreign_model(folder: pathlib.Path) -> None:
-    """Raises ValueError if a folder holds a model but no recipe: the model would be replaced, and no run left it."""
+    """Raises ValueError if a folder holds a model but no recipe: the run would replace a model of other origin."""
     if (folder / MODEL_FILE).exists():
         raise ValueError(
-            f"{folder} holds a {MODEL_FILE} and no {RECIPE_FILE}: it is not of a run, and would be replaced. Choose "
-            f"another output folder, or delete what is there with restart (--restart)."
+            f"{folder} holds a {MODEL_FILE} but no {RECIPE_FILE}, so no run made it, and this run would replace it. "
+            f"Choose another output folder, or delete what is there with restart (--restart)."
         )
 
 
 def claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
-    """Makes the folder this recipe's, and removes what a killed process left half-written there."""
+    """Writes the recipe to the folder, and removes files that a killed process left half-written."""
     remove_partial_files(folder)
     if restart:
-        # The recipe goes last: whenever this is cut short, what is left still belongs to the old recipe.
+        # The recipe goes last: if this is interrupted, the remaining files still belong to the old recipe.
         for name in (CHECKPOINTS, LOGS):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)

@@ -1,4 +1,4 @@
-"""Where a run goes on: at its last checkpoint, if that is of this recipe and data and all processes agree."""
+"""How a run resumes: from its last checkpoint, if recipe and data are the same and all processes agree."""
 
 import dataclasses
 import logging
@@ -17,30 +17,31 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a run begins with."""
+    """The state that a run begins with."""
 
     step: int = 0  # updates made
     rows: list[dict] = dataclasses.field(default_factory=list)  # the history
-    seconds: float = 0.0  # spent training
-    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)  # of a period that was cut short, by name
+    seconds: float = 0.0  # time spent training
+    metrics: dict[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # the checkpoint of an interrupted period, by name
 
 
 def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:
-    """Loads the newest checkpoint, if there is one, into the model and returns where the run goes on.
+    """Loads the newest checkpoint, if there is one, into the model and returns the state to go on from.
 
-    A store of None begins anew. All processes of a cluster must call together.
+    Without a store the run begins anew. All processes of a cluster must call together.
 
     Raises:
-        ValueError: If the checkpoint is of another recipe, data or model, or the processes of a cluster found
-            different ones.
+        ValueError: If recipe, data or model of the checkpoint differ, or the processes found different checkpoints.
     """
     start = Start() if store is None else _restore(model, store, datasets)
     steps = datasets.distribution.of_each_process(start.step)
     if len(set(steps)) > 1:
         raise ValueError(
-            f"The processes of a cluster must go on from the same step, but these found checkpoints of the steps "
-            f"{', '.join(map(str, steps))}: give all of them one output folder, on storage that they share, and the "
-            f"same command."
+            f"The processes of a cluster must go on from the same step, but they found checkpoints of the steps "
+            f"{', '.join(map(str, steps))}: give all of them the same command with an output folder on storage that "
+            f"they share."
         )
     return start
 
@@ -65,7 +66,7 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
     refuse_another(store.path(step), said["recipe"], datasets.recipe)
     if said["data"] != datasets.fingerprint:
         raise ValueError(
-            f"The run in {store.folder.parent} was trained on other data: it began with {said['data']}, now there is "
+            f"The run in {store.folder.parent} began with other data: {said['data']}. Now the data is "
             f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
         )
     _warn_of_other_parts(store.folder.parent, model, said, datasets)
@@ -75,11 +76,11 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
 
 
 def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:
-    """Warns if batches are now read or divided in another way, and that matters to the data or to a layer."""
+    """Warns if batches are now read or divided differently and this changes the data or the work of a layer."""
     if said["processes"] != datasets.distribution.workers and datasets.read_in_order:
         _log.warning(
-            "The run in %s was on %d processes and goes on with %d, and each now reads another part of %s than before: "
-            "in this epoch some images come again and some are missed.",
+            "The run in %s was on %d processes and goes on with %d. Each now reads another part of %s than before: in "
+            "this epoch some images come again and some are missed.",
             folder,
             said["processes"],
             datasets.distribution.workers,

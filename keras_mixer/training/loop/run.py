@@ -1,8 +1,7 @@
-"""A training run: from a recipe to a folder with the model, its card and its history; killed and continued at will."""
+"""A training run: from a recipe to a folder with the model, its card and its history. A killed run can go on."""
 
 import contextlib
 import dataclasses
-import functools
 import json
 import logging
 import os
@@ -13,7 +12,8 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from keras_mixer.data import save_model
-from keras_mixer.training.devices.distribution import Distribution, choose
+from keras_mixer.training.devices.distribution import choose
+from keras_mixer.training.loop import folder as run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
     Clock,
@@ -24,20 +24,6 @@ from keras_mixer.training.loop.callbacks import (
 )
 from keras_mixer.training.loop.checkpoints import CheckpointStore
 from keras_mixer.training.loop.data import Datasets, open_datasets
-from keras_mixer.training.loop.folder import (
-    CHECKPOINTS,
-    CURVES_FILE,
-    HISTORY_FILE,
-    LOGS,
-    RECIPE_FILE,
-    TEST_FILE,
-    claim,
-    draw_curves,
-    refuse_another,
-    refuse_foreign_model,
-    with_absolute_paths,
-    write_history,
-)
 from keras_mixer.training.loop.resuming import find_start, notes
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
 from keras_mixer.training.network import classifier_of, dtype_policy, find_builder, freeze_body, initial_network
@@ -48,29 +34,17 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """The result of a run.
+    """The result of a run."""
 
-    Attributes:
-        folder: The run folder.
-        steps: Updates made.
-        accuracy: On the evaluation split, in [0, 1].
-        loss: Cross-entropy there.
-        parameters: Of the model.
-        seconds: Spent training, earlier processes of the run included.
-        learning_rate: The peak.
-        history: One row per period, as in history.csv.
-        test_accuracy: On the test split, in [0, 1]; None if the recipe names none.
-    """
-
-    folder: pathlib.Path
-    steps: int
-    accuracy: float
-    loss: float
-    parameters: int
-    seconds: float
-    learning_rate: float
-    history: tuple[dict, ...]
-    test_accuracy: float | None = None
+    folder: pathlib.Path  # the run folder
+    steps: int  # updates made
+    accuracy: float  # on the evaluation split, in [0, 1]
+    loss: float  # cross-entropy on the evaluation split
+    parameters: int  # number of the model's parameters
+    seconds: float  # time spent training, earlier processes of the run included
+    learning_rate: float  # the peak
+    history: tuple[dict, ...]  # one row per period, as in history.csv
+    test_accuracy: float | None = None  # on the test split, in [0, 1]; None if the recipe names none
 
 
 def train(
@@ -81,28 +55,25 @@ def train(
     progress: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingResult:
-    """Trains by `recipe`, or goes on where an earlier call with the same recipe and folder stopped.
+    """Trains by `recipe`, or resumes the run that an earlier call with the same recipe and folder began.
 
     The folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard logs
-    and checkpoints, and test.json if the recipe names a test split. A run that was killed at any moment goes on from
-    its last checkpoint with the same batches, masks and rates. Ctrl-C and SIGTERM save a checkpoint first. In a cluster
-    all processes do so together, within ten steps, or within one where a step takes longer than a second.
-    An error in one process of a cluster appears there alone. The others end with an `UnavailableError` some seconds
-    after that process has ended; the last checkpoint stays.
+    and checkpoints, and test.json if the recipe names a test split. A killed run resumes from its last checkpoint with
+    the same batches, masks and rates. Ctrl-C and SIGTERM save a checkpoint first. In a cluster all processes do so
+    together, within ten steps, or within one if a step takes longer than a second.
+    An error in one process of a cluster appears only there. Some seconds after that process has ended, the others end
+    with an `UnavailableError`; the last checkpoint stays.
 
     Args:
-        recipe: What to do, such as a recipe of `keras_mixer.training.recipes.get`.
-        output: The run folder, made if need be.
-        restart: Whether to delete what another or an earlier run left in the folder, once data and weights are open.
+        recipe: The recipe, such as one from `keras_mixer.training.recipes.get`.
+        output: The run folder, made if it does not exist.
+        restart: Whether to delete what an earlier run left in the folder, once data and weights are open.
         progress: Whether to show a progress bar.
-        callbacks: Further Keras callbacks. One that stops the training, such as `EarlyStopping`, ends the run there;
-            the same call again goes on.
-
-    Returns:
-        Accuracy, time and history.
+        callbacks: Further Keras callbacks. If one stops the training, such as `EarlyStopping`, the run ends there and
+            another call resumes it.
 
     Raises:
-        ValueError: If the recipe and the data or devices do not go together, or the folder holds another recipe's run
+        ValueError: If the recipe does not fit the data or the devices, or if the folder holds the run of another recipe
             or a model without a recipe.
         CorruptImagesError: If more images cannot be read than the recipe allows.
         OSError: If the folder cannot be written.
@@ -115,15 +86,15 @@ def train(
         True
     """
     folder = pathlib.Path(output)
-    find_builder(recipe.model)  # a wrong argument shows before any data is read
+    find_builder(recipe.model)  # reports a wrong argument before any data is read
     distribution = choose(recipe.execution.strategy)
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
-    recipe = with_absolute_paths(recipe)
-    recipe_file = folder / RECIPE_FILE
+    recipe = run_folder.with_absolute_paths(recipe)
+    recipe_file = folder / run_folder.RECIPE_FILE
     if recipe_file.exists() and not restart:
-        refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
+        run_folder.refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
     elif not restart:
-        refuse_foreign_model(folder)
+        run_folder.refuse_foreign_model(folder)
     datasets = open_datasets(recipe, distribution)
     test = None
     with distribution.active(), dtype_policy(recipe.execution.precision):
@@ -132,7 +103,7 @@ def train(
             network = initial_network(recipe, len(datasets.class_names))
             model = training_model(network, recipe, datasets.total_steps, distribution)
         with datasets.corrupt.explained():
-            rows, seconds = _fit(model, recipe, datasets, distribution, folder, restart, progress, callbacks)
+            rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
             if datasets.test_source is not None:
                 test = evaluate(model, *datasets.evaluation(datasets.test_source))
         if datasets.corrupt.count:
@@ -143,14 +114,11 @@ def train(
             if recipe.model.frozen:
                 freeze_body(finished, frozen=False)
             save_model(finished, datasets.card(recipe.name), folder)
-            draw_curves(rows, folder / CURVES_FILE, recipe.name)
+            run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
             if test is not None:
-                measured = {
-                    "split": recipe.data.test_split,
-                    "accuracy": test["accuracy"],
-                    "loss": test["cross_entropy"],
-                }
-                (folder / TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+                scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"]}
+                measured = {"split": recipe.data.test_split, **scores}
+                (folder / run_folder.TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     return TrainingResult(
         folder=folder,
         steps=rows[-1]["step"],
@@ -166,44 +134,45 @@ def train(
 
 def _fit(
     model: keras.Model,
-    recipe: Recipe,
     datasets: Datasets,
-    distribution: Distribution,
     folder: pathlib.Path,
     restart: bool,
     progress: bool,
     more_callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict], float]:
-    """Trains from the last checkpoint, if there is one, to the end; returns the history and the time spent."""
-    execution = recipe.execution
-    store = CheckpointStore(folder / CHECKPOINTS, execution.checkpoints_kept)
+    """Trains to the end, from the last checkpoint if there is one; returns the history and the seconds spent."""
+    recipe, distribution, execution = datasets.recipe, datasets.distribution, datasets.recipe.execution
+    store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
     start = find_start(model, None if restart else store, datasets)
     clock = Clock(start.step, start.seconds)
     guard = StopOnNaN(clock, store, distribution)
     measured, steps = datasets.evaluation(datasets.eval_source)
     evaluation = Evaluation(measured, steps, clock, datasets.steps_per_epoch, start.rows, start.metrics)
     batches = datasets.training(start.step) if start.step < datasets.total_steps else None
-    # Recipe, data and checkpoints have proved right: only now does the folder change.
+    # Recipe, data and checkpoints fit: the folder may change now, but not earlier.
     if distribution.worker == 0:
-        claim(folder, recipe, restart)
+        run_folder.claim(folder, recipe, restart)
 
-    def notes_now() -> dict:
-        return notes(datasets, start.rows, clock.seconds)
-
-    def ends_period(step: int) -> bool:
-        return step % datasets.period == 0 or step == datasets.total_steps
-
+    saver = Checkpointing(
+        store,
+        execution.checkpoint_steps,
+        execution.checkpoint_minutes,
+        clock,
+        guard,
+        notes=lambda: notes(datasets, start.rows, clock.seconds),
+        ends_period=lambda step: step % datasets.period == 0 or step == datasets.total_steps,
+        distribution=distribution,
+    )
     with contextlib.ExitStack() as stack:
-        every, minutes = execution.checkpoint_steps, execution.checkpoint_minutes
-        saver = stack.enter_context(
-            Checkpointing(store, every, minutes, clock, guard, notes_now, ends_period, distribution)
-        )
-        # The others read the clock, and some keep what evaluation measures.
+        stack.enter_context(saver)
+        # The later ones read the clock, and some keep what `evaluation` measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
         if distribution.worker == 0:
-            write = functools.partial(write_history, start.rows, folder / HISTORY_FILE)
-            callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: write()))
-            callbacks.append(keras.callbacks.TensorBoard(str(folder / LOGS), write_graph=False))
+            write = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda *_: run_folder.write_history(start.rows, folder / run_folder.HISTORY_FILE)
+            )
+            callbacks.append(write)
+            callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
             if progress:
                 callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
         callbacks += [saver, *more_callbacks]
@@ -229,7 +198,7 @@ def _fit(
 def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
     """Cuts the steps from `step` to `total` into calls of `fit`, each with periods of one length.
 
-    The rest of a period that was cut short comes first, then whole periods, and a shorter period comes last.
+    The rest of an interrupted period comes first, then whole periods, then a shorter last period.
 
     Example:
         >>> list(segments(7, 34, 10))
@@ -243,7 +212,7 @@ def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
 
 
 def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> None:
-    """Runs as many of the wanted steps per call as divide the period."""
+    """Sets the greatest number of steps per execution, up to `wanted`, that divides the period."""
     steps = max(steps for steps in range(1, wanted + 1) if length % steps == 0)
     if model.steps_per_execution != steps:
         model.steps_per_execution = steps
@@ -251,18 +220,18 @@ def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> No
 
 
 def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[TrainingResult]:
-    """Trains by `recipe` once per rate of its `learning_rate_grid`, each time in a folder of its own.
+    """Trains by `recipe` once per rate of its `learning_rate_grid`.
 
-    The results are compared on the recipe's evaluation split. A warning says how to hold out training images for this
-    where the recipe does not, so that the test split stays unread.
+    The rates are ranked by accuracy on the recipe's evaluation split. If that split is not held out from training, a
+    warning says how to hold out images, so that the choice of a rate does not use the test split.
 
     Args:
         recipe: A recipe with a grid.
-        output: Folder of the folders `lr_RATE`.
+        output: Folder for the run folders `lr_RATE`.
         options: Arguments of `train`.
 
     Returns:
-        One result per rate, best accuracy first. A rate at which training diverges is left out, with a warning.
+        One result per rate, best accuracy first. A rate at which training diverges is left out with a warning.
 
     Raises:
         ValueError: If the recipe has no grid, or a rate in it is out of range.
@@ -289,8 +258,8 @@ def _warn_unless_held_out(data: DataSpec) -> None:
     if not set(ranked) <= set(seen):
         rest, held_out = ("+".join(f"{name}[{part}]" for name in seen) for part in (":90%", "90%:"))
         _log.warning(
-            "The rates are ranked by data.eval_split=%s, so that the accuracy of the best one there is too good. To "
-            "choose on images held out from training: --set 'data.train_split=%s' --set 'data.eval_split=%s'.",
+            "The rates are ranked by data.eval_split=%s, which makes the best accuracy there look too good. To choose "
+            "on images held out from training: --set 'data.train_split=%s' --set 'data.eval_split=%s'.",
             data.eval_split,
             rest,
             held_out,

@@ -17,12 +17,12 @@ def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distrib
 
     Args:
         model: A functional classifier that ends in logits `(batch, classes)`.
-        recipe: The recipe.
+        recipe: Sets optimizer, schedule, loss and compilation.
         total_steps: Updates of the whole run.
         distribution: The devices.
 
     Returns:
-        A compiled model with the layers of `model`, whose `fit` takes batches `(images, one-hot labels)`.
+        A compiled model with the layers of `model`. Its `fit` takes batches `(images, one-hot labels)`.
     """
     spec = recipe.execution
     compiled = distribution.compile_options(spec.jit_compile)
@@ -45,7 +45,7 @@ def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distrib
     trained.compile(
         optimizer=make_optimizer(recipe.optimizer, rate, model, recipe.ema_momentum),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        # Weighted, so that what fills up the last evaluation batch does not count.
+        # Weighted, because the padding of the last evaluation batch must not count.
         weighted_metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.CategoricalCrossentropy(name="cross_entropy", from_logits=True),
@@ -57,7 +57,7 @@ def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distrib
 
 
 def evaluate(model: keras.Model, batches, steps: int) -> dict[str, float]:
-    """Returns accuracy and cross-entropy over `steps` batches, with the averaged weights if the optimizer keeps any."""
+    """Measures accuracy and cross-entropy over `steps` batches, with the averaged weights if there are any."""
     steps_per_execution, model.steps_per_execution = model.steps_per_execution, 1
     try:
         with averaged_weights(model):
@@ -68,7 +68,7 @@ def evaluate(model: keras.Model, batches, steps: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Context in which the model has the moving averages of its weights, if the optimizer keeps any."""
+    """Gives the model the moving averages of its weights within the context, if the optimizer keeps any."""
     if not model.optimizer.use_ema:
         yield
         return

@@ -1,4 +1,4 @@
-"""The training step on the JAX backend: Keras's own, or one that takes the batch in parts."""
+"""The training step on the JAX backend: that of Keras, or one that takes the batch in parts."""
 
 import jax
 import keras
@@ -7,8 +7,8 @@ import keras
 class JaxTrainingModel(keras.Model):
     """A model whose `fit` takes the batch in `micro_batches` parts and applies the mean of their gradients once.
 
-    It shares the layers of the model that it wraps. One program runs over all devices of a `keras.distribution`, so
-    that the loss is the mean over the global batch and clipping sees the gradient of all of it.
+    It shares the layers of the model that it wraps. One program runs over all devices of a `keras.distribution`, so the
+    loss is the mean over the global batch, and clipping sees the gradient of the global batch.
 
     Args:
         model: A functional model.
@@ -50,6 +50,6 @@ class JaxTrainingModel(keras.Model):
 def _split(batch, parts: int):
     """Splits (batch, ...) to (parts, batch / parts, ...); example i goes to part i mod parts.
 
-    Each part then takes from every device's share of the batch, and no device waits.
+    Each part then has examples of every device's share of the batch, so no device waits.
     """
     return jax.numpy.swapaxes(batch.reshape(batch.shape[0] // parts, parts, *batch.shape[1:]), 0, 1)

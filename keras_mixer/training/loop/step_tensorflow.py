@@ -1,4 +1,4 @@
-"""The training step on the TensorFlow backend: one step for one device, several, several hosts and TPUs."""
+"""The training step on the TensorFlow backend: the same for one device, several devices, several hosts and TPUs."""
 
 import contextlib
 import functools
@@ -11,14 +11,12 @@ from keras_mixer.training.loop.elementwise import CompiledElementwise
 
 
 class TensorFlowTrainingModel(keras.Model):
-    """A model whose `fit` gives the weights of a single device under every `tf.distribute` strategy.
+    """A model whose `fit` gives the same weights under every `tf.distribute` strategy as on a single device.
 
     It shares the layers of the model that it wraps. In addition to Keras's own step it
-    - takes the batch in `micro_batches` parts and applies the mean of their gradients once, for batches that do not
-      fit in memory;
-    - compiles the forward and backward pass with XLA under strategies whose whole step XLA cannot compile, because the
-      sum over replicas is in its middle;
-    - compiles GELU and LayerNorm alone where the graph is faster at the rest;
+    - takes a batch that does not fit in memory in `micro_batches` parts, and applies the mean of their gradients once;
+    - compiles the forward and backward pass with XLA if a sum over replicas keeps XLA from compiling the whole step;
+    - compiles GELU and LayerNorm alone if the graph computes the rest faster;
     - runs `steps_per_execution` steps in one graph under every strategy;
     - fits under `MultiWorkerMirroredStrategy`;
     - drops different samples and units on each replica.
@@ -26,8 +24,8 @@ class TensorFlowTrainingModel(keras.Model):
     Args:
         model: A functional model, made in the scope of the strategy.
         micro_batches: Parts of each replica's batch; it must divide that batch.
-        compile_gradients: Whether XLA compiles the forward and backward pass on their own.
-        compile_elementwise: Whether XLA compiles GELU and LayerNorm on their own.
+        compile_gradients: Whether XLA compiles the forward and backward pass alone.
+        compile_elementwise: Whether XLA compiles GELU and LayerNorm alone.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class TensorFlowTrainingModel(keras.Model):
             gradients_of = tf.function(gradients_of, jit_compile=True)
         loss, scores, gradients = gradients_of(images, targets)
         replicas = self.distribute_strategy.num_replicas_in_sync
-        # Each replica has the mean over its part: divided by the replicas, their sum is the global mean.
+        # The optimizer sums the mean of each replica. Divided by their number, the sum is the global mean.
         self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
         self._loss_tracker.update_state(loss, sample_weight=tf.cast(tf.shape(images)[0], loss.dtype))
         return self.compute_metrics(images, targets, scores)
@@ -67,7 +65,7 @@ class TensorFlowTrainingModel(keras.Model):
         return loss, scores, tape.gradient(loss, self.trainable_variables)
 
     def _accumulated_gradients(self, images, targets):
-        """Returns the same, computed in `micro_batches` parts in turn: only one part's activations are in memory."""
+        """Returns the same, but computes one part after the other, so that memory holds the activations of one."""
         parts = self.micro_batches
         per_part = images.shape[0] // parts
         images, targets = _split(images, parts), _split(targets, parts)
@@ -107,7 +105,7 @@ class TensorFlowTrainingModel(keras.Model):
 
         def one_step(iterator):
             logs = strategy.run(step, args=(next(iterator),))
-            # The logs of the first replica do for the progress bar; `fit` reads the sums at the end.
+            # The progress bar shows the logs of the first replica; `fit` reads the sums at the end.
             return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
         @tf.function(reduce_retracing=True)
@@ -121,9 +119,9 @@ class TensorFlowTrainingModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds loss and metrics from the declared shapes, before the first step.
 
-        Under a strategy Keras would take a batch off the distributed iterator, which costs the stream its first batch,
-        and average it over the replicas, which fails across workers. Without a strategy it would build them in the
-        first step, too late for the metrics of a checkpoint.
+        Under a strategy Keras would take the first batch off the distributed iterator, so that the stream loses it, and
+        average it over the replicas, which fails across workers. Without a strategy it would build them in the first
+        step, too late for the metrics of a checkpoint.
         """
         images = keras.KerasTensor((1, *self.inputs[0].shape[1:]), self.inputs[0].dtype)
         targets = keras.KerasTensor((1, *self.outputs[0].shape[1:]), "float32")
@@ -140,9 +138,9 @@ def _split(batch, parts: int):
 def draw_apart(model: keras.Model) -> None:
     """Makes the layers of `model` drop different samples and units on each replica.
 
-    Every replica holds a copy of the same random state, so that example i of each replica's share would lose the same
-    branches. The number of the replica is therefore added to the key of each draw. The state stays equal everywhere
-    and is saved once: a resumed run draws what it would have drawn, on as many replicas.
+    Every replica holds a copy of the same random state, so example i of each replica's share would lose the same
+    branches. The key of each draw therefore includes the number of the replica. The state stays equal everywhere and is
+    saved once: a resumed run on as many replicas draws what it would have drawn without the interruption.
     """
     for layer in model._flatten_layers():
         for generator in layer._seed_generators:
@@ -150,7 +148,7 @@ def draw_apart(model: keras.Model) -> None:
 
 
 def _next_of_replica(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Tensor:
-    """Returns the key of the next draw: two integers, the second of which counts the draws."""
+    """Returns the key of the next draw: two integers, and the second counts the draws."""
     key = type(generator).next(generator, ordered)
     context = tf.distribute.get_replica_context()
     if context is None:

@@ -20,9 +20,9 @@ VERIFIED = "jax 0.10.2 with libtpu 0.0.51 and TensorFlow 2.21"
 
 
 def main() -> None:
-    """Compiles what standard input asks for and prints the result.
+    """Compiles the step that standard input describes and prints the result.
 
-    The result is `{"error": ...}` for bad input, and `{"missing": ...}` where another version of a library is needed.
+    The result is `{"error": ...}` for bad input, and `{"missing": ...}` if another version of a library is needed.
     """
     asked = json.load(sys.stdin)
     try:
@@ -38,7 +38,7 @@ def compile_step(recipe: Recipe, topology_name: str, classes: int) -> dict:
     """Compiles one step; returns the fields of `TpuCheck`."""
     try:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=topology_name)
-    except Exception as error:  # libtpu's own kinds
+    except Exception as error:  # libtpu raises its own types
         raise ValueError(f"libtpu knows no topology {topology_name!r}: {error}") from error
     chips = len(topology.devices)
     Distribution("data_parallel", replicas=chips).check_batch(
@@ -75,47 +75,42 @@ def _on_jax(recipe: Recipe, classes: int, devices) -> dict:
     batch = tuple(jax.ShapeDtypeStruct(shape, "float32", sharding=shared) for shape in (images, labels))
     step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, jax.tree.map(lambda _: whole, state)))
     compiled = step.lower(state_shapes, batch).compile()
-    # Other compilers may not answer all three.
-    memory: Any = compiled.memory_analysis()
-    cost: Any = compiled.cost_analysis()
-    text: Any = compiled.as_text()
-    return {
-        "argument_bytes": memory.argument_size_in_bytes,
-        "temporary_bytes": memory.temp_size_in_bytes,
-        "flops": cost.get("flops"),
-        "all_reduces": text.count(" all-reduce("),
-    }
+    text: Any = compiled.as_text()  # some compilers have none
+    return _costs(compiled.memory_analysis(), compiled.cost_analysis(), text.count(" all-reduce("))
 
 
 def _on_tensorflow(recipe: Recipe, classes: int, devices) -> dict:
     """Compiles the step of one replica of a `TPUStrategy` for one chip, with its share of the batch.
 
-    TensorFlow lowers the step to StableHLO for the CPU of this machine, and JAX's package hands it to the compiler of
-    TPUs. The sums of gradients and metrics over the replicas are not in it.
+    TensorFlow lowers the step to StableHLO for the CPU of this machine, and JAX hands it to the compiler of TPUs. The
+    step does not sum gradients and metrics over the replicas.
     """
-    hide_from_tensorflow("GPU")  # the step is lowered for the CPU, and so must its variables be
+    hide_from_tensorflow("GPU")  # the variables must be on the CPU, because the step is lowered for it
     shapes = _batch(recipe, classes, recipe.batch_size // len(devices))
     executable = _compile(_stable_hlo(_model(recipe, classes), *shapes), devices[0])
-    memory = executable.get_compiled_memory_stats()
+    return _costs(executable.get_compiled_memory_stats(), executable.cost_analysis(), None)
+
+
+def _costs(memory: Any, cost: Any, all_reduces: int | None) -> dict:
     return {
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
-        "flops": executable.cost_analysis().get("flops"),
-        "all_reduces": None,
+        "flops": cost.get("flops"),
+        "all_reduces": all_reduces,
     }
 
 
 def _stable_hlo(model, images: tuple[int, ...], labels: tuple[int, ...]) -> str:
-    """Returns the step as text; every variable is an argument and, in the same place, a result."""
+    """Returns the step as text; every variable is an argument and a result at the same position."""
     import tensorflow as tf
 
     model._maybe_symbolic_build()
     step = tf.function(lambda *batch: model.train_step(batch), jit_compile=True)
     lowered = step.experimental_get_compiler_ir(tf.TensorSpec(images), tf.TensorSpec(labels))
-    # For the platform TPU, TensorFlow would refuse variables that are not on one.
+    # With the platform "TPU", TensorFlow would refuse variables that are not on a TPU.
     text = lowered(stage="stablehlo", platform_name="CPU")
-    # Each variable is copied before it is returned. The compiler of TPUs rejects that operation, which is not
-    # StableHLO. A conversion to the same type is written alike and does nothing either.
+    # The step copies each variable before it returns it, by an operation that is not StableHLO and that the compiler of
+    # TPUs rejects. A conversion to the same type has the same syntax and also changes nothing.
     return text.replace("mhlo.copy", "stablehlo.convert")
 
 
@@ -132,7 +127,7 @@ def _compile(text: str, device) -> Any:
             return device.client.compile(ir.Module.parse(text), xla_client.DeviceList((device,)), options)
     except (ImportError, AttributeError, TypeError) as error:
         raise ImportError(
-            f"The TensorFlow step is compiled through private interfaces of JAX. {VERIFIED} has them; jax "
+            f"Compiling the TensorFlow step needs private interfaces of JAX. {VERIFIED} has them; jax "
             f"{jax.__version__} does not ({error}). Install the former with pip install "
             f"'keras_mixer[tensorflow-cpu,tpu-check]', or check the step of the JAX backend."
         ) from error
@@ -140,12 +135,12 @@ def _compile(text: str, device) -> Any:
 
 def _model(recipe: Recipe, classes: int) -> Any:
     with dtype_policy(recipe.execution.precision):
-        # The values of the weights change nothing here, and need not be fetched.
+        # The values of the weights do not matter here, so they are not fetched.
         model = dataclasses.replace(recipe.model, weights=None, frozen=False)
         network = initial_network(dataclasses.replace(recipe, model=model), classes)
         if recipe.model.frozen:
             freeze_body(network)
-        # The data is not here: any length of the run will do that the warmup fits in.
+        # The data is not read, so the number of steps is unknown; any number above the warmup will do.
         steps = recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + 1
         return training_model(network, recipe, steps, Distribution("default", accelerated=True))
 

@@ -1,4 +1,4 @@
-"""The recipes by name. Every public function of the files here is a recipe: a new one is found by itself."""
+"""The recipes by name. Every public function of the files in this folder is a recipe."""
 
 import importlib
 import inspect
@@ -28,12 +28,14 @@ def get(name: str) -> Recipe:
         0.1
     """
     if name not in RECIPES:
-        raise ValueError(f"Unknown recipe {name!r}. Known recipes: {', '.join(RECIPES)}; or a path to a recipe.json.")
+        raise ValueError(
+            f"Unknown recipe {name!r}. Known recipes: {', '.join(RECIPES)}. A path to a recipe.json also works."
+        )
     return RECIPES[name]()
 
 
 def read(name: str) -> Recipe:
-    """Returns the recipe called `name`, or the one in the file of that name, such as "runs/digits/recipe.json".
+    """Returns the recipe called `name`, or the one in the file `name`, such as "runs/digits/recipe.json".
 
     Raises:
         ValueError: If there is no such recipe, or the file is not a recipe.

@@ -7,7 +7,7 @@ from keras_mixer.training.recipe import DataSpec, ExecutionSpec, ModelSpec, Opti
 
 
 def _pretraining(name: str, variant: str, data: DataSpec, augmentation: Augmentation) -> Recipe:
-    """The settings that all pre-training runs of the paper share."""
+    """Returns the settings that all pre-training runs of the paper share."""
     return Recipe(
         name=name,
         model=ModelSpec(variant=variant, arguments={"stochastic_depth": 0.1}),
@@ -24,7 +24,7 @@ def _pretraining(name: str, variant: str, data: DataSpec, augmentation: Augmenta
 
 
 IMAGENET = DataSpec(name="imagenet2012", eval_split="validation")
-# TFDS cannot fetch it: name a folder of images by `--dataset FOLDER`.
+# TFDS cannot download it: name a folder of images with `--dataset FOLDER`.
 IMAGENET21K = DataSpec(name="./imagenet21k", eval_split="validation")
 # JFT-300M is not public; any folder of images can take its place.
 JFT = DataSpec(name="./jft", eval_split="validation")
@@ -100,7 +100,7 @@ def _randaugment(magnitude: float, mixup: float) -> Augmentation:
 
 
 def _jft(name: str, variant: str, learning_rate: float, epochs: float) -> Recipe:
-    """On JFT-300M images are only cropped and flipped, and no MLP is dropped."""
+    """Changes the settings for JFT-300M: no RandAugment, no mixup and no stochastic depth."""
     recipe = _pretraining(name, variant, JFT, Augmentation(crop="inception", flip=True))
     return replace(
         recipe,

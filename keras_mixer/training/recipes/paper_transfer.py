@@ -1,6 +1,6 @@
 """The paper's fine-tuning: section 3 and appendix C (arXiv 2105.01601).
 
-Where the paper names only differences, table 4 of the ViT paper (arXiv 2010.11929) has the numbers.
+The paper states only the differences from the ViT paper (arXiv 2010.11929); the other numbers are from its table 4.
 """
 
 from dataclasses import replace
@@ -16,16 +16,16 @@ from keras_mixer.training.recipe import (
     ScheduleSpec,
 )
 
-# ViT's grid for ImageNet. On smaller datasets the Mixer paper takes 0.06 in place of ViT's 0.001, which gives the same
-# grid. A single run uses the first entry, because neither paper says which rate won.
+# ViT's grid for ImageNet. For smaller datasets the Mixer paper replaces ViT's 0.001 by 0.06, so their grid is the same.
+# A single run uses the first entry, because neither paper says which rate was best.
 GRID = (0.01, 0.003, 0.03, 0.06)
 VTAB_GRID = (0.01, 0.003, 0.03)
 
 
 def _finetuning(name: str, data: DataSpec, steps: int, learning_rates: tuple[float, ...]) -> Recipe:
-    """Section 3 of the paper: momentum SGD, batch 512, clip 1, cosine decay with a linear warmup, no weight decay.
+    """Returns the settings of the paper's section 3, with momentum SGD and without weight decay.
 
-    The paper does not state the length of the warmup: it is 500 steps here, or a fifth of the run if that is shorter.
+    The paper does not state the length of the warmup. Here it is 500 steps, or a fifth of the run if that is shorter.
     """
     return Recipe(
         name=name,
@@ -84,9 +84,9 @@ def finetune_flowers() -> Recipe:
 
 
 def finetune_vtab() -> Recipe:
-    """Expected: not measured. One of the 19 tasks: 1,000 training images, here of Caltech-101.
+    """Expected: not measured. One of the 19 tasks, with 1,000 training images: Caltech-101.
 
-    Choose another task by `--dataset NAME`. The protocol resizes to a square and neither crops nor flips.
+    Choose another task with `--dataset NAME`. The protocol resizes to a square, and neither crops nor flips.
     Hardware: TPUv3 in the paper. Command: `keras-mixer train --recipe finetune_vtab --output runs/finetune`.
     """
     data = DataSpec(name="caltech101", train_split="train[:1000]")

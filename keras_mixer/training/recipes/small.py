@@ -46,8 +46,8 @@ def cifar10_nano() -> Recipe:
 
     The weights in the package reached 80.37 % on the test split after 34 epochs, with batches of 256 and one
     RandAugment layer; the .json file beside them has that recipe. They were still far from fitting the training images.
-    Trained with crops and flips alone, the model overfit within 18 epochs and ended at 80.07 %.
-    The last 2,000 training images are held out for evaluation. Where a folder has a split of its own for that, use
+    With crops and flips alone, the model overfit within 18 epochs and ended at 80.07 %.
+    The last 2,000 training images are held out for evaluation. If a folder has a split for that, use
     `--set data.train_split=train --set data.eval_split=validation`.
     Hardware: one GPU with `KERAS_BACKEND=jax`. Command: `keras-mixer train --recipe cifar10_nano --output runs/nano`.
     """
@@ -59,7 +59,7 @@ def cifar10_nano() -> Recipe:
         augmentation=Augmentation(
             crop="pad", flip=True, randaugment_layers=2, randaugment_magnitude=9.0, mixup=0.2, cutmix=1.0
         ),
-        # Muon with this rate led on held-out images after a few hundred updates; longer runs did not compare rates.
+        # This rate was best on held-out images after a few hundred updates; it was not compared over longer runs.
         optimizer=OptimizerSpec(name="muon", learning_rate=0.005, momentum=0.95, weight_decay=0.1, global_clipnorm=1.0),
         schedule=ScheduleSpec(epochs=300.0, warmup_steps=1_875, decay="cosine"),
         batch_size=128,
