@@ -15,28 +15,9 @@ from keras_mixer.card import ModelCard
 from keras_mixer.extras import require
 from keras_mixer.images import MAX_PIXELS, declared_size
 from keras_mixer.prediction.shards import Shard
-from keras_mixer.prediction.store import PredictionStore
+from keras_mixer.prediction.store import Prediction, PredictionStore
 
 _READERS = 16  # files that are read at a time, because an object store takes tens of milliseconds to answer
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """The most likely classes of one image.
-
-    Attributes:
-        path: Name of the image.
-        classes: Indices of the most likely classes, best first; empty if there is an error.
-        labels: Their names.
-        scores: Their scores.
-        error: Why the image has no prediction; None if it has one.
-    """
-
-    path: str
-    classes: tuple[int, ...] = ()
-    labels: tuple[str, ...] = ()
-    scores: tuple[float, ...] = ()
-    error: str | None = None
 
 
 def classify(

@@ -1,6 +1,7 @@
 """Predictions on disk: a folder of parquet files, each written whole, and a manifest of what made them."""
 
 import collections
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,6 @@ from keras_mixer.prediction.locations import Location, locate
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from keras_mixer.prediction.classify import Prediction
 
 # Readers of parquet folders skip names that start with an underscore or a dot.
 MANIFEST = "_manifest.json"
@@ -22,6 +22,25 @@ _TABLES = "tables"  # in the manifest, beside what made the predictions
 _PART, _SUFFIX = "part-", ".parquet"
 # The names of the files that `Location.write` leaves when its process is killed. Other writers leave other names.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The most likely classes of one image.
+
+    Attributes:
+        path: Name of the image.
+        classes: Indices of the most likely classes, best first; empty if there is an error.
+        labels: Their names.
+        scores: Their scores.
+        error: Why the image has no prediction; None if it has one.
+    """
+
+    path: str
+    classes: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    error: str | None = None
 
 
 class PredictionStore:
@@ -118,7 +137,7 @@ class PredictionStore:
         counts = collections.Counter(self.read(["path"]).column("path").to_pylist())
         return [name for name, count in counts.items() if count > 1]
 
-    def write(self, predictions: "Sequence[Prediction]") -> None:
+    def write(self, predictions: Sequence[Prediction]) -> None:
         """Writes a part. The same images always make the same file, so a part made twice is there once."""
         import pyarrow as pa
 
