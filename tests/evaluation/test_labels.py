@@ -51,7 +51,8 @@ def test_an_image_without_finite_scores_is_wrong():
 
 
 @pytest.mark.parametrize(
-    ("predictions", "sets", "message"), [([1], [[]], "No image has a ReaL label"), ([1, 2], [[1]], "each of 2 predictions; got 1")]
+    ("predictions", "sets", "message"),
+    [([1], [[]], "No image has a ReaL label"), ([1, 2], [[1]], "each of 2 predictions; got 1")],
 )
 def test_nothing_to_count_is_an_error(predictions, sets, message):
     with pytest.raises(ValueError, match=message):
