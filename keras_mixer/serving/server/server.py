@@ -207,5 +207,5 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        reason = os.strerror(error.errno)  # the error's own text repeats the address
+        reason = os.strerror(error.errno) if error.errno else error  # the error's own text repeats the address
         raise OSError(f"REST cannot listen on {host}:{port}: {reason}. Choose another port or host.") from None
