@@ -86,7 +86,7 @@ def _arrays(source, preprocessing, limit: int | None):
 
 
 def builders(names, image_shape, patch_size: int, classes: int) -> dict:
-    """Returns a function by name that builds each named architecture for images of `image_shape`."""
+    """Returns functions by name; each builds its architecture for images of `image_shape`."""
     makers = {"mixer": _mixer, "convnet": _convnet, "resnet50": _resnet50, "vit": _vit}
     if "vit" in names:
         require("keras_hub", extra="comparators", purpose="The comparison with a ViT")

@@ -80,7 +80,7 @@ def test_hidden_files_and_folders_are_passed_over(image_folder, caplog):
 def test_a_class_without_images_is_refused(image_folder):
     (image_folder / "train" / "cat").mkdir()
     (image_folder / "train" / "cat" / "tom.heic").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"have no image: cat\..*convert others.*First: .*tom\.heic\."):
+    with pytest.raises(ValueError, match=r"have no image: cat\..*convert the others.*First: .*tom\.heic\."):
         data.load(str(image_folder))
     shutil.move(image_folder / "train/ant/00.jpg", image_folder / "train/cat/tom.GIF")
     assert data.load(str(image_folder)).class_names == ("ant", "bee", "cat")

@@ -246,7 +246,7 @@ def _tensorflow(strategy: str) -> Distribution:
             "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
         )
     if place is not None and (strategy == "multi_worker" or place[0] > 1):
-        # Before anything asks for the devices, because a cluster must be joined first.
+        # The strategy joins the cluster, which must come before the first look at the devices.
         made = _made_once("MultiWorkerMirroredStrategy")
         gpus = tf.config.list_logical_devices("GPU")
         return Distribution("multi_worker", made, made.num_replicas_in_sync, *place, accelerated=bool(gpus))

@@ -22,9 +22,7 @@ class Start:
     step: int = 0  # updates made
     rows: list[dict] = dataclasses.field(default_factory=list)  # the history
     seconds: float = 0.0  # time spent training
-    metrics: dict[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  # the checkpoint of an interrupted period, by name
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)  # running metrics of an interrupted period
 
 
 def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:
