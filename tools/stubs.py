@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "keras_mixer"
 
 _SUBPACKAGES = (
     "applications",
+    "artefacts",
     "data",
     "evaluation",
     "export",
