@@ -121,7 +121,7 @@ def test_tokens_of_a_pyramid_have_no_place_in_the_image():
     model = mixer(tokens=(12, 6))
     assert visualization.token_mixing_units(model, block=1).shape == (5, 4, 3)  # reads the patches, writes fewer
     deeper = mixer(tokens=(6, 6))
-    with pytest.raises(ValueError, match="These 6 tokens are not the 4 x 3 patches"):
+    with pytest.raises(ValueError, match="6 tokens have no place in the image, because they are not its 4 x 3 patches"):
         visualization.token_mixing_units(deeper, block=1)
 
 
