@@ -49,9 +49,12 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     units = {name: visualization.token_mixing_units(opened, block) for name, block in drawn.items()}
     paired = {name: (maps, visualization.pair_units(maps)) for name, maps in units.items()}
     save(visualization.draw_token_units(paired), "token_units")
-    pairs = {name: dataclasses.asdict(found) for name, (_, found) in paired.items()}
+    pairing = {}
+    for name, (_, pairs) in paired.items():
+        fields = dataclasses.asdict(pairs)
+        pairing[name] = {"pairs": fields.pop("units"), **fields}
     written.append(folder / "token_units.json")
-    written[-1].write_text(json.dumps(pairs, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+    written[-1].write_text(json.dumps(pairing, default=np.ndarray.tolist) + "\n", encoding="utf-8")
     save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
 
     # If a block changes the number of tokens, its outputs no longer match patches of the photo.

@@ -179,7 +179,7 @@ def test_a_model_that_no_run_left_is_not_replaced(recipe, finished, tmp_path):
     for name in ("model.keras", "model.json"):
         shutil.copy(finished.folder / name, tmp_path)
     before = (tmp_path / "model.keras").read_bytes()
-    with pytest.raises(ValueError, match=r"holds a model.keras and no recipe.json.*--restart"):
+    with pytest.raises(ValueError, match=r"holds a model.keras but no recipe.json.*--restart"):
         train(recipe, tmp_path)
     assert (tmp_path / "model.keras").read_bytes() == before
 
