@@ -111,11 +111,13 @@ def test_the_canvas_of_a_gif_is_no_size_of_its_image(predictor, tmp_path):
     Image.effect_noise((60, 45), 50).save(content, "GIF")
     small, large = content.getvalue(), bytearray(content.getvalue())
     large[6:10] = b"\xff\xff\xff\xff"  # 65,535 x 65,535
-    (tmp_path / "large.gif").write_bytes(large)
-    (tmp_path / "small.gif").write_bytes(small)
-    found = list(classify(predictor, CARD, find_images([str(tmp_path)])))
+    found = []
+    for name, image in {"large.gif": large, "small.gif": small}.items():
+        (tmp_path / name).write_bytes(image)
+        # One call each: on some processors the rows of one batch differ in their last bits.
+        found += classify(predictor, CARD, find_images([str(tmp_path / name)]))
     assert [prediction.error for prediction in found] == [None, None]
-    assert found[0].scores == pytest.approx(found[1].scores, rel=1e-6)
+    assert found[0].scores == found[1].scores
 
 
 def test_a_parquet_file_that_lost_rows_is_no_longer_the_one_that_was_listed(predictor, images, tmp_path):

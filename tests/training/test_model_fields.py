@@ -138,7 +138,7 @@ def test_the_appendix_trains_and_exports(name, tmp_path):
             "a mixer_s32 without tokens",
         ),
         ({"model.untied": "true", "model.channel_groups": 2}, "`untied` and `channel_groups` exclude each other"),
-        ({"model.tokens": [16]}, "number of tokens after each block: 2 numbers that never rise"),
+        ({"model.tokens": [16]}, "must list the number of tokens after each of the 2 blocks"),
     ],
 )
 def test_what_does_not_go_together_is_named(changes, message):
