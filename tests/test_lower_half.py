@@ -10,6 +10,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "keras_mixer"
 # The modules that need TensorFlow when they are imported: other modules import them inside functions.
 WITH_TENSORFLOW = {
+    "artefacts.decoding",
     "data.augmentation.mixing",
     "data.augmentation.randaugment",
     "data.augmentation.steps",
@@ -79,7 +80,7 @@ def imported(module: ast.Module) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("wing", ["data", "training", "cli"])
+@pytest.mark.parametrize("wing", ["data", "artefacts", "evaluation", "export", "prediction", "training", "cli"])
 def test_only_named_modules_import_tensorflow(wing):
     heavy = {"tensorflow", "tensorflow_datasets", *(f"keras_mixer.{name}" for name in WITH_TENSORFLOW)}
     found = {
