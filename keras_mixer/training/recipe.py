@@ -1,6 +1,7 @@
 """What a training recipe is: frozen dataclasses, their JSON, and overrides by dotted names."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -10,9 +11,22 @@ from keras_mixer.augmentation import Augmentation
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.fields import read
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.training.version_0_1 import MOVED, modernised
 
 PRECISIONS = ("float32", "mixed_bfloat16")
+# Names of version 0.1 -> present names.
+_MOVED = {
+    "data.dataset": "data.name",
+    "data.resize": "preprocessing.resize",
+    "model.image_size": "preprocessing.image_size",
+    "model.channels": "preprocessing.channels",
+    **{
+        f"model.{name}": f"model.arguments.{name}"
+        for name in (
+            *("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim"),
+            *("stochastic_depth", "dropout", "untied", "channel_groups", "grouping", "tokens"),
+        )
+    },
+}
 # Defaults of builders, which version 0.1 wrote into every recipe. They are left out here.
 _USUAL_ARGUMENTS = {"stochastic_depth": 0.0, "dropout": 0.0, "untied": False, "channel_groups": 1, "grouping": "concat"}
 
@@ -234,7 +248,13 @@ class Recipe:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"This is not JSON: {error}.") from None
-        return read(cls, modernised(fields) if isinstance(fields, dict) else fields)
+        for old, new in _MOVED.items():
+            part, name = old.split(".")
+            if isinstance(fields, dict) and isinstance(fields.get(part), dict) and name in fields[part]:
+                *path, last = new.split(".")
+                place = functools.reduce(lambda place, step: place.setdefault(step, {}), path, fields)
+                place[last] = fields[part].pop(name)
+        return read(cls, fields)
 
     def override(self, changes: Mapping[str, str]) -> "Recipe":
         """Returns the recipe with fields replaced.
@@ -271,9 +291,9 @@ def is_trained_model(weights: str | None) -> bool:
 
 def _present_name(name: str) -> str:
     part, *path = name.split(".")
-    if name not in MOVED and part == "model" and path and path[0] not in ModelSpec.__dataclass_fields__:
+    if name not in _MOVED and part == "model" and path and path[0] not in ModelSpec.__dataclass_fields__:
         return ".".join(["model.arguments", *path])
-    return MOVED.get(name, name)
+    return _MOVED.get(name, name)
 
 
 def _parse(text: str):
