@@ -6,7 +6,6 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -43,20 +42,13 @@ class Distribution:
         """Returns the context in which models, optimizers and metrics must be made."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
-    @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
-        """Keeps the distribution of the JAX backend set while the context, a whole run, lasts."""
+    def active(self) -> contextlib.AbstractContextManager:
+        """Returns the context of a whole run, in which the distribution of the JAX backend is set."""
         if self.name != "data_parallel":
-            yield
-            return
-        before = keras.distribution.distribution()
+            return contextlib.nullcontext()
         devices = keras.distribution.list_devices()
         # One process feeds all devices: each batch of tf.data is a whole global batch.
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
-        try:
-            yield
-        finally:
-            keras.distribution.set_distribution(before)
+        return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
 
     def share(self, batches):
         """Takes this process's part of each global batch, for `distribute`."""
@@ -120,7 +112,7 @@ class Distribution:
             )
 
     def compile_options(self, jit_compile: bool | None) -> dict[str, bool]:
-        """Returns whether XLA compiles the `whole_step`, the `gradients` alone, or GELU and LayerNorm (`elementwise`) alone.
+        """Returns whether XLA compiles the `whole_step`, its `gradients`, or GELU and LayerNorm (`elementwise`).
 
         `jit_compile` is the recipe's choice. None decides by device: XLA speeds up a whole step on GPUs, but only
         elementwise operations on CPUs. It cannot compile a sum over replicas in the middle of a step.
