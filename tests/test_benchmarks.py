@@ -137,4 +137,4 @@ def test_records_are_what_their_scripts_write():
 
 def test_the_recipe_digits_expects_what_is_recorded():
     (share,) = re.findall(r"\| ([\d.]+) % \|", (FOLDER.parent / "digits.md").read_text())
-    assert recipes.RECIPES["digits"].__doc__.startswith(f"Expected: {share} % of the 360 test images")
+    assert recipes.NOTES["digits"]["expected"].startswith(f"{share} % of the 360 test images")

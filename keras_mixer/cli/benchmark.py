@@ -1,5 +1,6 @@
 """`keras-mixer benchmark`: speed and cost of a model, beside what the papers report."""
 
+import collections
 import dataclasses
 import itertools
 import math
@@ -144,24 +145,19 @@ def _measured_figures(measured: dict) -> Iterator[tuple[str, str, str]]:
 
 def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[str, str]:
     """Returns what the sources report for images of this size, by the key of the measured figure."""
-    found: dict[str, list[str]] = {}
-
-    def add(key: str, text: str) -> None:
-        if text not in found.setdefault(key, []):
-            found[key].append(text)
-
+    found: dict[str, list[str]] = collections.defaultdict(list)
     for row in published:
         if tuple(image_size) != (row.image_size, row.image_size):
             continue
         if row.parameters and row.image_size == PAPERS_IMAGE_SIZE:
             # Only the Mixer's paper leaves the head out.
             mixer = row.source.startswith(reported.MIXER)
-            add("parameters_without_head" if mixer else "parameters", f"{row.parameters:g} million")
+            found["parameters_without_head" if mixer else "parameters"].append(f"{row.parameters:g} million")
         if row.multiply_adds:
-            add("multiply_adds", f"{row.multiply_adds:g} billion")
+            found["multiply_adds"].append(f"{row.multiply_adds:g} billion")
         if row.images_per_second:
-            add("images_per_second_per_core", f"{row.images_per_second:,} of a {row.hardware}")
-    return {key: ", ".join(texts) for key, texts in found.items()}
+            found["images_per_second_per_core"].append(f"{row.images_per_second:,} of a {row.hardware}")
+    return {key: ", ".join(dict.fromkeys(texts)) for key, texts in found.items()}
 
 
 def growth_to_picture(model, path: str) -> dict:

@@ -13,18 +13,12 @@ from keras_mixer.cli.output import json_option, require_tensorflow_backend, show
 BREACH = 1
 
 
-class _FormatName(click.ParamType):
-    """A name in the table of formats; a program may have added its own to the table."""
-
-    name = "format"
-
-    def convert(self, value, param, ctx):
-        if value not in FORMATS:
-            self.fail(f"{value!r} is not one of {', '.join(map(repr, FORMATS))}.", param, ctx)
-        return value
-
-    def get_metavar(self, param, ctx):
-        return f"[{'|'.join(FORMATS)}]"
+def _check_formats(_context, _option, names):
+    # Not a `click.Choice`, because a program may have added formats of its own to the table.
+    for name in names:
+        if name not in FORMATS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(map(repr, FORMATS))}.")
+    return names
 
 
 class _SeveralFormats(click.Command):
@@ -54,7 +48,8 @@ def _is_path(argument: str) -> bool:
 @click.argument("run", type=click.Path(exists=True))
 @repeated(
     "--formats",
-    type=_FormatName(),
+    metavar=f"[{'|'.join(FORMATS)}]",
+    callback=_check_formats,
     default=("saved_model", "litert"),
     help="Format, such as --formats onnx --formats litert",
 )

@@ -20,7 +20,7 @@ BATCH_NORM_MOMENTUM = 0.9
 @click.option("--test-split", default="test")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N images of each split.")
-@click.option("--image-size", type=click.IntRange(min=1), default=8, help="Side, pixels.")
+@click.option("--image-size", "side", type=click.IntRange(min=1), default=8, help="Side, pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1")
 @click.option("--patch-size", type=click.IntRange(min=1), default=2, help="Side, pixels.")
 @repeated("--models", type=click.Choice(NAMES), default=("mixer", "convnet"), help="Architecture to train")
@@ -31,18 +31,7 @@ BATCH_NORM_MOMENTUM = 0.9
 @click.option("--output", type=PictureFile(".png", ".svg"), help="Also draw the curves, to this .png or .svg file.")
 @json_option
 def command(
-    dataset,
-    train_split,
-    test_split,
-    data_dir,
-    limit,
-    image_size,
-    channels,
-    patch_size,
-    models,
-    output,
-    as_json,
-    **settings,
+    dataset, train_split, test_split, data_dir, limit, side, channels, patch_size, models, output, as_json, **settings
 ):
     """Train architectures from scratch on original images, on shuffled patches and pixels, and on shuffled images.
 
@@ -53,7 +42,7 @@ def command(
     from keras_mixer import data, evaluation
     from keras_mixer.evaluation.pictures import draw_invariance
 
-    preprocessing = data.Preprocessing(image_size=(image_size, image_size), channels=int(channels), resize="direct")
+    preprocessing = data.Preprocessing(image_size=(side, side), channels=int(channels), resize="direct")
     sources = [data.load(dataset, split=split, data_dir=data_dir) for split in (train_split, test_split)]
     train, test = (_arrays(source, preprocessing, limit) for source in sources)
     classes = len(sources[0].class_names)
@@ -96,15 +85,8 @@ def builders(names, image_shape, patch_size: int, classes: int) -> dict:
 def _mixer(image_shape, patch_size, classes):
     import keras_mixer
 
-    return keras_mixer.Mixer(
-        num_blocks=3,
-        patch_size=patch_size,
-        hidden_dim=64,
-        tokens_mlp_dim=64,
-        channels_mlp_dim=128,
-        input_shape=image_shape,
-        classes=classes,
-    )
+    sizes: dict = {"num_blocks": 3, "hidden_dim": 64, "tokens_mlp_dim": 64, "channels_mlp_dim": 128}
+    return keras_mixer.Mixer(patch_size=patch_size, input_shape=image_shape, classes=classes, **sizes)
 
 
 def _convnet(image_shape, patch_size, classes):

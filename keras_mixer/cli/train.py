@@ -34,6 +34,10 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
     """Train or fine-tune a model by a recipe; run the same command again to go on after an interruption."""
     recipe = _resolve(recipe_name, settings, **shortcuts)
     if show_recipe:
+        start("keras")
+        from keras_mixer.training.network import find_builder
+
+        find_builder(recipe.model)  # reports a wrong argument, as training does
         click.echo(recipe.to_json(), nl=False)
         return
     if output is None:

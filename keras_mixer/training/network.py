@@ -53,13 +53,9 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
     if builder is None:
         network = _from_trained_model(recipe, classes)
     else:
-        arguments: dict[str, Any] = {
-            **spec.arguments,
-            "input_shape": recipe.preprocessing.input_shape,
-            "classes": classes,
-            "classifier_activation": None,
-            "name": recipe.name,
-        }
+        shape = recipe.preprocessing.input_shape
+        decided = {"input_shape": shape, "classes": classes, "classifier_activation": None, "name": recipe.name}
+        arguments: dict[str, Any] = {**spec.arguments, **decided}
         changed = [name for name in spec.arguments if name not in _RATES]
         if spec.variant is not None and not changed:
             network = CONSTRUCTORS[spec.variant](weights=spec.weights, **arguments)
@@ -77,12 +73,9 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
 
 
 def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, dict[str, Any]]:
-    """Checks the arguments of a recipe's model, and returns its builder and the sizes of its variant.
+    """Returns the builder of a recipe's model and the sizes of its variant. A trained model needs no builder: None.
 
-    The builder of a trained model is None: the model brings its own architecture.
-
-    Raises:
-        ValueError: If a name is unknown, or an argument is unknown, missing or fixed by the variant.
+    Raises ValueError if a name is unknown, or an argument is unknown, missing or fixed by the variant.
     """
     if is_trained_model(spec.weights):
         changed = [name for name in spec.arguments if name not in _RATES]
@@ -115,11 +108,7 @@ def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, di
 
 
 def input_preprocessing(recipe: Recipe) -> Preprocessing:
-    """Returns the recipe's preprocessing; its weights or variant decide the fields that it leaves open.
-
-    Raises:
-        ValueError: If the fields do not fit together, such as a mean of three channels and grey images.
-    """
+    """Returns the recipe's preprocessing; its weights or variant decide the fields that it leaves open."""
     spec, shape = recipe.model, recipe.preprocessing.input_shape
     if is_trained_model(spec.weights):
         usual = load_card(str(spec.weights)).preprocessing

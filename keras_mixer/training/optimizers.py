@@ -71,7 +71,14 @@ class _ReduceFirst:
     """Sums gradients over the replicas of a TensorFlow strategy before the optimizer looks at them."""
 
     def apply(self, grads, trainable_variables=None):
-        super().apply(_sum_over_replicas(list(grads)), trainable_variables)  # type: ignore[misc]
+        grads = list(grads)
+        if _replicas() > 1:
+            import tensorflow as tf
+
+            present = [grad for grad in grads if grad is not None]
+            summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
+            grads = [None if grad is None else next(summed) for grad in grads]
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         # Keras would sum a second time here; `apply` has done it.
@@ -112,11 +119,15 @@ class AdamW(_ReduceFirst, keras.optimizers.AdamW):
     """
 
     def update_step(self, gradient, variable, learning_rate):
-        if keras.backend.backend() != "tensorflow" or self.amsgrad or not _in_one_kernel(variable, gradient):
+        if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
 
+        # The kernel updates a single copy of a variable and takes one dtype.
+        if tf.distribute.has_strategy() or not isinstance(gradient, tf.Tensor) or gradient.dtype != variable.dtype:
+            super().update_step(gradient, variable, learning_rate)
+            return
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations + 1, variable.dtype)
         rate, beta_1, beta_2, epsilon = (
@@ -161,20 +172,11 @@ class Muon(_ReduceFirst, keras.optimizers.Muon):
 def make_optimizer(
     spec: OptimizerSpec, learning_rate, model: keras.Model, ema_momentum: float | None = None
 ) -> keras.optimizers.Optimizer:
-    """Builds the optimizer of a recipe, with its variables, for the trainable variables of `model`.
+    """Builds the optimizer of a recipe, with its variables, for `model`; raises ValueError for an unknown name.
 
     Weight decay is decoupled and multiplied by the scheduled learning rate, `w -= lr(t) * decay * w`, as in the
     paper's code: rate 0.001 with decay 0.1 equals the decay of 1e-4 in the paper's configuration for ImageNet.
     Only kernels decay.
-
-    Args:
-        spec: Name and numbers of the optimizer.
-        learning_rate: A rate or a `keras.optimizers.schedules.LearningRateSchedule` over optimizer steps.
-        model: The model to be trained.
-        ema_momentum: Momentum of a moving average of the weights; None for no average.
-
-    Raises:
-        ValueError: If the optimizer's name is unknown.
     """
     common = {
         "learning_rate": learning_rate,
@@ -208,13 +210,6 @@ def make_optimizer(
     return optimizer
 
 
-def _in_one_kernel(variable, gradient) -> bool:
-    """Returns whether TensorFlow's kernel can update this variable: there is one copy of it, and the dtypes agree."""
-    import tensorflow as tf
-
-    return not tf.distribute.has_strategy() and isinstance(gradient, tf.Tensor) and gradient.dtype == variable.dtype
-
-
 def _replicas() -> int:
     """Returns how many replicas run this step together, and 1 outside of a replica."""
     if keras.backend.backend() != "tensorflow":
@@ -223,13 +218,3 @@ def _replicas() -> int:
 
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
-
-
-def _sum_over_replicas(grads: list) -> list:
-    if _replicas() == 1:
-        return grads
-    import tensorflow as tf
-
-    present = [grad for grad in grads if grad is not None]
-    summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, present))
-    return [None if grad is None else next(summed) for grad in grads]

@@ -1,18 +1,51 @@
 """What a training recipe is: frozen dataclasses, their JSON, and overrides by dotted names."""
 
 import dataclasses
+import functools
 import json
+import operator
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_mixer.augmentation import Augmentation
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.fields import read
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.training.version_0_1 import MOVED, modernised
 
 PRECISIONS = ("float32", "mixed_bfloat16")
+# What numbers must be; None stands for a default and is not checked.
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("at least 0", lambda value: value >= 0, "optimizer.learning_rate optimizer.weight_decay"),
+    ("above 0", lambda value: value > 0, "optimizer.epsilon schedule.epochs"),
+    ("above 0, or null for no limit", lambda value: value > 0, "optimizer.global_clipnorm"),
+    (
+        "in [0, 1)",
+        lambda value: 0 <= value < 1,
+        "optimizer.beta_1 optimizer.beta_2 optimizer.momentum label_smoothing ema_momentum",
+    ),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        "batch_size eval_batch_size eval_steps schedule.steps execution.micro_batches execution.steps_per_execution "
+        "execution.checkpoint_steps execution.checkpoints_kept",
+    ),
+    ("from 0 to 2**31 - 1", lambda value: 0 <= value < 2**31, "seed"),
+)
+# Names of version 0.1 -> present names.
+_MOVED = {
+    "data.dataset": "data.name",
+    "data.resize": "preprocessing.resize",
+    "model.image_size": "preprocessing.image_size",
+    "model.channels": "preprocessing.channels",
+    **{
+        f"model.{name}": f"model.arguments.{name}"
+        for name in (
+            *("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim"),
+            *("stochastic_depth", "dropout", "untied", "channel_groups", "grouping", "tokens"),
+        )
+    },
+}
 # Defaults of builders, which version 0.1 wrote into every recipe. They are left out here.
 _USUAL_ARGUMENTS = {"stochastic_depth": 0.0, "dropout": 0.0, "untied": False, "channel_groups": 1, "grouping": "concat"}
 
@@ -110,17 +143,6 @@ class OptimizerSpec:
     momentum: float = 0.9  # for "sgd" and "muon"
     global_clipnorm: float | None = 1.0  # limits the gradient of the global batch; None: no limit
 
-    def __post_init__(self):
-        for names, holds, wanted in (
-            (("learning_rate", "weight_decay"), lambda value: value >= 0.0, "at least 0"),
-            (("beta_1", "beta_2", "momentum"), lambda value: 0.0 <= value < 1.0, "in [0, 1)"),
-            (("epsilon",), lambda value: value > 0.0, "above 0"),
-            (("global_clipnorm",), lambda value: value is None or value > 0.0, "above 0, or null for no limit"),
-        ):
-            for name in names:
-                if not holds(getattr(self, name)):
-                    raise ValueError(f"optimizer.{name} must be {wanted}, but got {getattr(self, name)}.")
-
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSpec:
@@ -182,29 +204,17 @@ class Recipe:
                 f"Exactly one of schedule.epochs and schedule.steps must be set, but got {schedule.epochs} and "
                 f"{schedule.steps}. Set the other one to null."
             )
-        if schedule.epochs is not None and schedule.epochs <= 0.0:
-            raise ValueError(f"schedule.epochs must be above 0, but got {schedule.epochs}.")
-        for prefix, spec, names in (
-            ("", self, ("batch_size", "eval_batch_size", "eval_steps")),
-            ("schedule.", schedule, ("steps",)),
-            ("execution.", execution, ("micro_batches", "steps_per_execution", "checkpoint_steps", "checkpoints_kept")),
-        ):
-            for name in names:
-                count = getattr(spec, name)
-                if count is not None and count < 1:
-                    raise ValueError(f"{prefix}{name} must be at least 1, but got {count}.")
+        for wanted, holds, names in _RANGES:
+            for name in names.split():
+                value = operator.attrgetter(name)(self)
+                if value is not None and not holds(value):
+                    raise ValueError(f"{name} must be {wanted}, but got {value}.")
         if execution.precision not in PRECISIONS:
             raise ValueError(
                 f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {execution.precision!r}. float16 "
                 f"would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
                 f"beta_2 of 0.999 rounds to 1."
             )
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must be from 0 to 2**31 - 1, but got {self.seed}.")
-        for name in ("label_smoothing", "ema_momentum"):
-            share = getattr(self, name)
-            if share is not None and not 0.0 <= share < 1.0:
-                raise ValueError(f"{name} must be in [0, 1), but got {share}.")
         if self.batch_size % execution.micro_batches:
             raise ValueError(
                 f"execution.micro_batches must divide batch_size={self.batch_size}, but got {execution.micro_batches}."
@@ -234,7 +244,13 @@ class Recipe:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"This is not JSON: {error}.") from None
-        return read(cls, modernised(fields) if isinstance(fields, dict) else fields)
+        for old, new in _MOVED.items():
+            part, name = old.split(".")
+            if isinstance(fields, dict) and isinstance(fields.get(part), dict) and name in fields[part]:
+                *path, last = new.split(".")
+                place = functools.reduce(lambda place, step: place.setdefault(step, {}), path, fields)
+                place[last] = fields[part].pop(name)
+        return read(cls, fields)
 
     def override(self, changes: Mapping[str, str]) -> "Recipe":
         """Returns the recipe with fields replaced.
@@ -271,9 +287,9 @@ def is_trained_model(weights: str | None) -> bool:
 
 def _present_name(name: str) -> str:
     part, *path = name.split(".")
-    if name not in MOVED and part == "model" and path and path[0] not in ModelSpec.__dataclass_fields__:
+    if name not in _MOVED and part == "model" and path and path[0] not in ModelSpec.__dataclass_fields__:
         return ".".join(["model.arguments", *path])
-    return MOVED.get(name, name)
+    return _MOVED.get(name, name)
 
 
 def _parse(text: str):

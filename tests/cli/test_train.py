@@ -108,6 +108,14 @@ def test_the_readmes_command_trains_on_a_folder(capsys, tmp_path, monkeypatch):
     assert load(card.dataset).num_examples == 2
 
 
+@pytest.mark.parametrize("last", [["--show-recipe"], ["--output", "run"]])
+def test_a_misspelt_argument_is_refused_whether_or_not_the_run_starts(capsys, tmp_path, monkeypatch, last):
+    monkeypatch.chdir(tmp_path)
+    status, output, errors = run(capsys, "--recipe", "digits", "--set", "model.num_block=3", *last)
+    assert (status, output) == (2, "")
+    assert errors.startswith("Error: mixer has no argument num_block: model.arguments takes num_blocks, ")
+
+
 @pytest.mark.parametrize(
     ("folders", "expected"),
     [

@@ -7,10 +7,12 @@ import keras
 import pytest
 import tensorflow as tf
 
+from keras_mixer.training import recipes
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop import callbacks as checkpointing
 from keras_mixer.training.loop.callbacks import Clock, StopOnNaN, TrainingDivergedError
 from keras_mixer.training.loop.checkpoints import CheckpointStore
+from keras_mixer.training.loop.data import open_datasets
 
 
 @pytest.fixture
@@ -20,7 +22,8 @@ def store(tmp_path):
 
 def saver(store, clock, distribution, minutes=1e9, guard=None):
     guard = guard or StopOnNaN(clock, store, distribution)
-    made = checkpointing.Checkpointing(store, 1000, minutes, clock, guard, dict, lambda step: False, distribution)
+    recipe = recipes.get("digits").override({"eval_steps": "400", "execution.checkpoint_minutes": str(minutes)})
+    made = checkpointing.Checkpointing(guard, open_datasets(recipe, distribution))
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd")
     made.set_model(model)
@@ -31,7 +34,7 @@ def saver(store, clock, distribution, minutes=1e9, guard=None):
 def test_processes_ask_each_other_after_every_step_only_where_steps_are_slow(store, monkeypatch, slow_step, expected):
     """By the cluster's own sum, in a cluster of this process alone."""
     monkeypatch.setattr(checkpointing, "SLOW_STEP", slow_step)
-    clock = Clock(0, 0.0)
+    clock = Clock()
     cluster = Distribution("multi_worker", tf.distribute.get_strategy(), replicas=2, workers=2)
 
     def interrupted_at_three():
@@ -48,7 +51,7 @@ def test_processes_ask_each_other_after_every_step_only_where_steps_are_slow(sto
 
 
 def test_a_checkpoint_is_written_when_the_minutes_are_over(store):
-    clock = Clock(0, 0.0)
+    clock = Clock()
     with saver(store, clock, Distribution("default"), minutes=0.0) as made:
         for clock.step in (1, 2):
             made.on_train_batch_end(clock.step)
@@ -57,7 +60,7 @@ def test_a_checkpoint_is_written_when_the_minutes_are_over(store):
 
 def test_a_cluster_stops_for_a_loss_that_is_not_finite_when_all_ask(store):
     """The first step's; they ask after that, and then after the eleventh."""
-    clock = Clock(0, 0.0)
+    clock = Clock()
     cluster = Distribution("multi_worker", tf.distribute.get_strategy(), replicas=2, workers=2)
     guard = StopOnNaN(clock, store, cluster)
 
@@ -72,11 +75,11 @@ def test_a_cluster_stops_for_a_loss_that_is_not_finite_when_all_ask(store):
 
 
 def test_an_interruption_says_that_it_was_heard(store, capfd):
-    with pytest.raises(KeyboardInterrupt), saver(store, Clock(0, 0.0), Distribution("default")):
+    with pytest.raises(KeyboardInterrupt), saver(store, Clock(), Distribution("default")):
         os.kill(os.getpid(), signal.SIGINT)
     assert capfd.readouterr().err == checkpointing.STOPPING.decode()
 
 
 def test_an_interruption_after_the_last_step_is_not_lost(store):
-    with pytest.raises(KeyboardInterrupt), saver(store, Clock(0, 0.0), Distribution("default")):
+    with pytest.raises(KeyboardInterrupt), saver(store, Clock(), Distribution("default")):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -9,7 +9,7 @@ def shown(capsys):
     """Makes a function that goes through a period of ten steps without a terminal, and returns what was printed."""
 
     def period(total_steps: int) -> list[str]:
-        clock = Clock(0, 0.0)
+        clock = Clock()
         with ProgressBar(clock, total_steps, batch_size=8) as bar:
             for step in range(1, 11):
                 clock.step = step

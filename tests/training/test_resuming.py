@@ -5,9 +5,10 @@ import pytest
 
 from keras_mixer.training import recipes
 from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, gather
 from keras_mixer.training.loop.data import open_datasets
-from keras_mixer.training.loop.resuming import find_start, notes
+from keras_mixer.training.loop.resuming import find_start
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ def test_other_micro_batches_are_told_where_statistics_are_taken_over_them(layer
     store = CheckpointStore(tmp_path / "checkpoints")
     whole = recipes.get("digits")
     in_parts = open_datasets(whole.override({"execution.micro_batches": "4"}), Distribution("default"))
-    store.save(7, gather(model), notes(in_parts, [], 0.0))
+    store.save(7, gather(model), Clock().notes(in_parts))
     assert find_start(model, store, in_parts).step == 7
     assert not caplog.records
     assert find_start(model, store, open_datasets(whole, Distribution("default"))).step == 7

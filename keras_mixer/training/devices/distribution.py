@@ -6,7 +6,6 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -43,20 +42,13 @@ class Distribution:
         """Returns the context in which models, optimizers and metrics must be made."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
-    @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
-        """Keeps the distribution of the JAX backend set while the context, a whole run, lasts."""
+    def active(self) -> contextlib.AbstractContextManager:
+        """Returns the context of a whole run, in which the distribution of the JAX backend is set."""
         if self.name != "data_parallel":
-            yield
-            return
-        before = keras.distribution.distribution()
+            return contextlib.nullcontext()
         devices = keras.distribution.list_devices()
         # One process feeds all devices: each batch of tf.data is a whole global batch.
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
-        try:
-            yield
-        finally:
-            keras.distribution.set_distribution(before)
+        return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
 
     def share(self, batches):
         """Takes this process's part of each global batch, for `distribute`."""
@@ -90,8 +82,7 @@ class Distribution:
             return [number]
         import tensorflow as tf
 
-        numbers = [0] * self.workers
-        numbers[self.worker] = number
+        numbers = [number if worker == self.worker else 0 for worker in range(self.workers)]
         # Each replica of a process adds the number of the process.
         total = self._total(tf.constant(numbers, tf.float64)) / (self.replicas // self.workers)
         return [round(value) for value in total.numpy().tolist()]
@@ -121,15 +112,10 @@ class Distribution:
             )
 
     def compile_options(self, jit_compile: bool | None) -> dict[str, bool]:
-        """Chooses what XLA compiles.
+        """Returns whether XLA compiles the `whole_step`, its `gradients`, or GELU and LayerNorm (`elementwise`).
 
-        Args:
-            jit_compile: The recipe's choice. None decides by device: XLA speeds up a whole step on GPUs, but only
-                elementwise operations on CPUs.
-
-        Returns:
-            Whether to compile the `whole_step`; the `gradients` alone, because XLA cannot compile a sum over replicas
-            in the middle of a step; or the `elementwise` operations GELU and LayerNorm alone.
+        `jit_compile` is the recipe's choice. None decides by device: XLA speeds up a whole step on GPUs, but only
+        elementwise operations on CPUs. It cannot compile a sum over replicas in the middle of a step.
         """
         wanted = self.accelerated if jit_compile is None else jit_compile
         several = self.strategy is not None
@@ -146,13 +132,10 @@ class Distribution:
 
 
 def choose(strategy: str = "auto") -> Distribution:
-    """Finds the devices and returns how to use them.
+    """Finds the devices and returns how to use them; `strategy` is a name in `STRATEGIES` for the current backend.
 
     On the TensorFlow backend "auto" takes a TPU if one answers, else the cluster of `TF_CONFIG`, else several GPUs,
     else the one device. On the JAX backend it takes all devices.
-
-    Args:
-        strategy: A name in `STRATEGIES` for the current backend.
 
     Raises:
         ValueError: If the backend has no such strategy, or the environment does not allow it.
@@ -202,14 +185,9 @@ def hide_from_tensorflow(*kinds: str) -> None:
 
 
 def place_in_cluster() -> tuple[int, int] | None:
-    """Reads the environment variable `TF_CONFIG`.
+    """Returns the number of processes in the cluster of `TF_CONFIG` and the index of this one; None without a cluster.
 
-    Returns:
-        The number of processes that train together, chief and workers, and the index of this one; None without a
-        cluster.
-
-    Raises:
-        ValueError: If the text is not JSON, is incomplete, or gives this process another task than training.
+    Raises ValueError if the text is not JSON, is incomplete, or gives this process another task than training.
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
@@ -238,7 +216,9 @@ def place_in_cluster() -> tuple[int, int] | None:
 def _tensorflow(strategy: str) -> Distribution:
     import tensorflow as tf
 
-    if strategy == "tpu" or (strategy == "auto" and _has_tpu()):
+    # Without these names in the environment, the resolver of TPUs would wait for a network.
+    named = any(name in os.environ for name in ("TPU_NAME", "COLAB_TPU_ADDR", "TPU_WORKER_HOSTNAMES"))
+    if strategy == "tpu" or (strategy == "auto" and (named or tf.config.list_physical_devices("TPU"))):
         return _tpu()
     place = place_in_cluster() if strategy in ("auto", "multi_worker") else None
     if strategy == "multi_worker" and place is None:
@@ -246,8 +226,7 @@ def _tensorflow(strategy: str) -> Distribution:
             "The strategy multi_worker reads the cluster from the environment variable TF_CONFIG, which is not set."
         )
     if place is not None and (strategy == "multi_worker" or place[0] > 1):
-        # The strategy joins the cluster, which must come before the first look at the devices.
-        made = _made_once("MultiWorkerMirroredStrategy")
+        made = _made_once("MultiWorkerMirroredStrategy")  # joins the cluster, before the first look at the devices
         gpus = tf.config.list_logical_devices("GPU")
         return Distribution("multi_worker", made, made.num_replicas_in_sync, *place, accelerated=bool(gpus))
     gpus = tf.config.list_logical_devices("GPU")
@@ -260,22 +239,12 @@ def _tensorflow(strategy: str) -> Distribution:
 
 @functools.cache
 def _made_once(name: str, *arguments):
-    """Makes a `tf.distribute` strategy, once in a process.
-
-    A strategy numbers its sums over devices, and TensorFlow remembers the shape of each number. The sums of a second
-    strategy would have the same numbers and other shapes, and fail.
-    """
+    """Makes a `tf.distribute` strategy, once in a process."""
     import tensorflow as tf
 
+    # A strategy numbers its sums over devices, and TensorFlow remembers the shape of each number. The sums of a second
+    # strategy would have the same numbers and other shapes, and fail.
     return getattr(tf.distribute, name)(*arguments)
-
-
-def _has_tpu() -> bool:
-    """Returns whether there is a TPU here or in the environment; without one, the resolver would wait for a network."""
-    import tensorflow as tf
-
-    named = any(name in os.environ for name in ("TPU_NAME", "COLAB_TPU_ADDR", "TPU_WORKER_HOSTNAMES"))
-    return named or bool(tf.config.list_physical_devices("TPU"))
 
 
 def _tpu() -> Distribution:

@@ -6,7 +6,6 @@ process, because the step needs that backend and because some errors end the com
 """
 
 import dataclasses
-import importlib.util
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from keras_mixer.extras import require
 from keras_mixer.training.recipe import Recipe
 
 INSTALL = "pip install 'keras_mixer[tensorflow-cpu,tpu-check]'"
@@ -38,12 +38,12 @@ class TpuCheck:
     chips: int  # number of chips in the topology
     batch_size: int  # examples of all chips together
     fits: bool  # whether the step fits in the memory of a chip
-    argument_bytes: int | None  # weights, optimizer state and the chip's share of the batch
-    temporary_bytes: int | None  # further memory of the step, per chip
-    flops: float | None  # floating-point operations of a step per chip, as the compiler counts them
-    all_reduces: int | None  # sums over the chips in a step; None on TensorFlow, which compiles one replica alone
-    compile_seconds: float
-    message: str  # the compiler's error if the step does not fit
+    argument_bytes: int | None = None  # weights, optimizer state and the chip's share of the batch
+    temporary_bytes: int | None = None  # further memory of the step, per chip
+    flops: float | None = None  # floating-point operations of a step per chip, as the compiler counts them
+    all_reduces: int | None = None  # sums over the chips in a step; None on TensorFlow, which compiles one replica
+    compile_seconds: float = 0.0
+    message: str = ""  # the compiler's error if the step does not fit
     backend: str = "jax"
 
 
@@ -73,9 +73,7 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
         raise ValueError(f"A topology is written like v5e:2x4, v6e:2x2 or v5p:2x2x1, but got {topology!r}.")
     if backend not in BACKENDS:
         raise ValueError(f"The backend is one of {', '.join(BACKENDS)}, but got {backend!r}.")
-    for package in ("jax", "libtpu", "tensorflow"):
-        if importlib.util.find_spec(package) is None and (package != "tensorflow" or backend == package):
-            raise ImportError(f"tpu-check needs {package}: {INSTALL}")
+    require(*dict.fromkeys(("jax", "libtpu", backend)), command=INSTALL, purpose="tpu-check")
     process = subprocess.run(
         [sys.executable, "-m", "keras_mixer.training.loop.tpu_program"],
         input=json.dumps({"recipe": recipe.to_json(), "topology": topology, "classes": classes}),

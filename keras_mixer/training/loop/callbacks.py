@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,6 +15,7 @@ import numpy as np
 from keras_mixer.progress import Progress
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop.checkpoints import CheckpointStore, gather, restore_metrics
+from keras_mixer.training.loop.data import Datasets
 from keras_mixer.training.loop.step import evaluate
 
 AGREE_EVERY = 10  # steps after which the processes of a cluster ask each other whether to stop
@@ -34,27 +34,38 @@ def diverged(what: str, store: CheckpointStore) -> TrainingDivergedError:
     return TrainingDivergedError(f"{what}. {kept} Lower optimizer.learning_rate or lengthen schedule.warmup_steps.")
 
 
+@dataclasses.dataclass(eq=False)
 class Clock(keras.callbacks.Callback):
-    """Counts the updates of the whole run, over calls of `fit` and restarts.
+    """The state of a whole run, over calls of `fit` and restarts; counts its updates and its time."""
 
-    Attributes:
-        step: Updates made so far.
-        seconds: Time spent training, in this process and earlier ones.
-    """
+    step: int = 0  # updates made
+    before: float = 0.0  # seconds that earlier processes spent training
+    rows: list[dict] = dataclasses.field(default_factory=list)  # the history
+    metrics: dict = dataclasses.field(default_factory=dict)  # running metrics of an interrupted period
 
-    def __init__(self, step: int, seconds: float):
+    def __post_init__(self):
         super().__init__()
-        self.step = step
-        self._before = seconds
         self._started = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        return self._before + time.monotonic() - self._started
+        """Time spent training, in this process and earlier ones."""
+        return self.before + time.monotonic() - self._started
 
     def on_train_batch_end(self, batch, logs=None):
         # `_model`, because on JAX `model` fetches the whole state at each access.
         self.step += self._model.steps_per_execution
+
+    def notes(self, datasets: Datasets) -> dict:
+        """Returns what a checkpoint holds besides the arrays."""
+        return {
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "recipe": datasets.recipe.to_json(),
+            "data": datasets.fingerprint,
+            "replicas": datasets.distribution.drawing_replicas,
+            "processes": datasets.distribution.workers,
+        }
 
 
 @dataclasses.dataclass(eq=False)
@@ -88,36 +99,30 @@ class StopOnNaN(keras.callbacks.Callback):
 
 @dataclasses.dataclass(eq=False)
 class Evaluation(keras.callbacks.Callback):
-    """Evaluates after each period, with the averaged weights if there are any, and adds a row to the history.
+    """Evaluates after each period, with the averaged weights if there are any, and adds a row to the history."""
 
-    `rows` is the history so far and grows in place. `metrics` are the running metrics of an interrupted period.
-    """
-
-    batches: Any  # from `Datasets.evaluation`
-    steps: int  # number of batches
     clock: Clock
-    steps_per_epoch: float
-    rows: list[dict]
-    metrics: dict
+    datasets: Datasets
 
     def __post_init__(self):
         super().__init__()
+        self._batches, self._steps = self.datasets.evaluation(self.datasets.eval_source)
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.metrics:
-            restore_metrics(self.model, self.metrics)
-            self.metrics = {}
+        if self.clock.metrics:
+            restore_metrics(self.model, self.clock.metrics)
+            self.clock.metrics = {}
 
     def on_epoch_end(self, epoch, logs=None):
-        measured = evaluate(self.model, self.batches, self.steps)
+        measured = evaluate(self.model, self._batches, self._steps)
         logs.pop("cross_entropy")
         logs["val_loss"], logs["val_accuracy"] = measured["cross_entropy"], measured["accuracy"]
         # The rate of the last update; the optimizer's counter is one ahead.
         rate = self.model.optimizer._learning_rate(self.clock.step - 1)
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
         step, seconds = self.clock.step, self.clock.seconds
-        row = {"step": step, "epoch": round(step / self.steps_per_epoch, 4), "seconds": round(seconds, 3)}
-        self.rows.append(row | {name: float(value) for name, value in logs.items()})
+        row = {"step": step, "epoch": round(step / self.datasets.steps_per_epoch, 4), "seconds": round(seconds, 3)}
+        self.clock.rows.append(row | {name: float(value) for name, value in logs.items()})
 
 
 class ProgressBar(Progress, keras.callbacks.Callback):
@@ -154,22 +159,14 @@ class Checkpointing(keras.callbacks.Callback):
     other about interruptions, finite losses and the time of the last checkpoint at the end of a period and every
     `AGREE_EVERY` steps, or after each step if steps of any process take longer than `SLOW_STEP`.
     `Evaluation` must come before this callback, because its row of the history belongs in the checkpoint.
-
-    `every` counts updates. `notes` returns what a checkpoint holds besides arrays, and `ends_period` says whether a
-    step is the last of its period.
     """
 
-    store: CheckpointStore
-    every: int
-    minutes: float
-    clock: Clock
     guard: StopOnNaN
-    notes: Callable[[], dict]
-    ends_period: Callable[[int], bool]
-    distribution: Distribution
+    datasets: Datasets
 
     def __post_init__(self):
         super().__init__()
+        self.clock, self.store, self.distribution = self.guard.clock, self.guard.store, self.guard.distribution
         self._agreed = self._saved = self.clock.step
         self._agreed_at = self._saved_at = time.monotonic()
         self._interval = 1  # until the time of a step is known
@@ -198,21 +195,23 @@ class Checkpointing(keras.callbacks.Callback):
         signal.signal(number, signal.default_int_handler)
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self.ends_period(self.clock.step):
+        if self.clock.step % self.datasets.period and self.clock.step != self.datasets.total_steps:
             self._save_if_due(self.distribution.workers == 1 or self.clock.step - self._agreed >= self._interval)
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due(agree=True)
 
     def _save_if_due(self, agree: bool) -> None:
-        due = self.clock.step - self._saved >= self.every
+        execution = self.datasets.recipe.execution
+        due = self.clock.step - self._saved >= execution.checkpoint_steps
         if agree:
             self.guard.check()
             self._set_interval()
             if self.distribution.anywhere(self._signal is not None):
                 self.save()
                 raise KeyboardInterrupt
-            due = due or self.distribution.anywhere(time.monotonic() - self._saved_at >= 60.0 * self.minutes)
+            late = time.monotonic() - self._saved_at >= 60.0 * execution.checkpoint_minutes
+            due = due or self.distribution.anywhere(late)
         if due:
             self.save()
 
@@ -236,5 +235,5 @@ class Checkpointing(keras.callbacks.Callback):
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise diverged(f"A weight after step {self.clock.step} is not finite", self.store)
         if self.distribution.worker == 0:
-            self.store.save(self.clock.step, arrays, self.notes())
+            self.store.save(self.clock.step, arrays, self.clock.notes(self.datasets))
         self._saved, self._saved_at = self.clock.step, time.monotonic()

@@ -23,12 +23,7 @@ _NAME = re.compile(r"step_(\d+)\.safetensors")
 
 
 class CheckpointStore:
-    """Reads and writes the checkpoints of one run.
-
-    Args:
-        folder: Their folder; the first checkpoint makes it.
-        kept: Number of checkpoints to keep, at least 1. Older ones are deleted once a newer one is safely on disk.
-    """
+    """Reads and writes the checkpoints of one run in `folder`, and keeps the last few: `kept`, at least 1."""
 
     def __init__(self, folder: str | os.PathLike, kept: int = 3):
         self.folder = pathlib.Path(folder)
@@ -48,12 +43,9 @@ class CheckpointStore:
     def save(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> pathlib.Path:
         """Writes arrays by name and notes as JSON, and returns the file.
 
-        The file is written under another name, forced to disk and renamed: a crash or a full disk leaves the earlier
-        checkpoints and no half of this one. Only one process may write to the folder, because this removes half-written
-        files there.
-
-        Raises:
-            OSError: If the file cannot be written; earlier checkpoints are untouched.
+        The file is written under another name, forced to disk and renamed: a crash or a full disk (OSError) leaves the
+        earlier checkpoints and no half of this one. Older ones are deleted once the file is safely on disk. Only one
+        process may write to the folder, because this removes half-written files there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partial_files(self.folder)  # each may be as large as a checkpoint

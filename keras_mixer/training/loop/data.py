@@ -12,10 +12,7 @@ from keras_mixer.training.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Datasets:
-    """The data of a run, and the lengths that follow from it.
-
-    `corrupt` counts the unreadable images of all sources.
-    """
+    """The data of a run, and the lengths that follow from it."""
 
     recipe: Recipe
     distribution: Distribution
@@ -23,7 +20,7 @@ class Datasets:
     eval_source: Source
     test_source: Source | None
     preprocessing: Preprocessing
-    corrupt: CorruptImages
+    corrupt: CorruptImages  # counts the unreadable images of all sources
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -90,11 +87,7 @@ class Datasets:
 
 
 def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
-    """Opens the splits of a recipe's dataset.
-
-    Raises:
-        ValueError: If a dataset, split or label does not exist, a split is empty, or the preprocessing does not fit.
-    """
+    """Opens the splits of a recipe's dataset, or raises ValueError if one is missing or empty."""
     data = recipe.data
     return Datasets(
         recipe,

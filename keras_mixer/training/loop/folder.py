@@ -45,9 +45,12 @@ def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
         )
 
 
-def refuse_foreign_model(folder: pathlib.Path) -> None:
-    """Raises ValueError if a folder holds a model but no recipe: the run would replace a model of other origin."""
-    if (folder / MODEL_FILE).exists():
+def check(folder: pathlib.Path, recipe: Recipe) -> None:
+    """Raises ValueError if the folder holds the run of another recipe, or a model that no run made."""
+    stored = folder / RECIPE_FILE
+    if stored.exists():
+        refuse_another(folder, stored.read_text(encoding="utf-8"), recipe)
+    elif (folder / MODEL_FILE).exists():
         raise ValueError(
             f"{folder} holds a {MODEL_FILE} but no {RECIPE_FILE}, so no run made it, and this run would replace it. "
             f"Choose another output folder, or delete what is there with restart (--restart)."

@@ -1,12 +1,11 @@
 """How a run resumes: from its last checkpoint, if recipe and data are the same and all processes agree."""
 
-import dataclasses
 import logging
 import pathlib
-from typing import Any
 
 import keras
 
+from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets
 from keras_mixer.training.loop.folder import refuse_another
@@ -15,25 +14,13 @@ from keras_mixer.training.recipe import Recipe
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """The state that a run begins with."""
-
-    step: int = 0  # updates made
-    rows: list[dict] = dataclasses.field(default_factory=list)  # the history
-    seconds: float = 0.0  # time spent training
-    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)  # running metrics of an interrupted period
-
-
-def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Start:
+def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Clock:
     """Loads the newest checkpoint, if there is one, into the model and returns the state to go on from.
 
-    Without a store the run begins anew. All processes of a cluster must call together.
-
-    Raises:
-        ValueError: If recipe, data or model of the checkpoint differ, or the processes found different checkpoints.
+    Without a store the run begins anew. All processes of a cluster must call together. Raises ValueError if recipe,
+    data or model of the checkpoint differ, or the processes found different checkpoints.
     """
-    start = Start() if store is None else _restore(model, store, datasets)
+    start = Clock() if store is None else _restore(model, store, datasets)
     steps = datasets.distribution.of_each_process(start.step)
     if len(set(steps)) > 1:
         raise ValueError(
@@ -44,22 +31,10 @@ def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Data
     return start
 
 
-def notes(datasets: Datasets, rows: list[dict], seconds: float) -> dict:
-    """Returns what a checkpoint holds besides the arrays."""
-    return {
-        "rows": rows,
-        "seconds": seconds,
-        "recipe": datasets.recipe.to_json(),
-        "data": datasets.fingerprint,
-        "replicas": datasets.distribution.drawing_replicas,
-        "processes": datasets.distribution.workers,
-    }
-
-
-def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> Start:
+def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> Clock:
     found = store.load_newest()
     if found is None:
-        return Start()
+        return Clock()
     step, arrays, said = found
     refuse_another(store.path(step), said["recipe"], datasets.recipe)
     if said["data"] != datasets.fingerprint:
@@ -70,7 +45,7 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
     _warn_of_other_parts(store.folder.parent, model, said, datasets)
     restore(model, arrays)
     cut_short = step % datasets.period != 0
-    return Start(step, said["rows"], said["seconds"], arrays if cut_short else {})
+    return Clock(step, said["seconds"], said["rows"], arrays if cut_short else {})
 
 
 def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:

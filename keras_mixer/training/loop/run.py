@@ -16,7 +16,6 @@ from keras_mixer.training.devices.distribution import choose
 from keras_mixer.training.loop import folder as run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
-    Clock,
     Evaluation,
     ProgressBar,
     StopOnNaN,
@@ -24,7 +23,7 @@ from keras_mixer.training.loop.callbacks import (
 )
 from keras_mixer.training.loop.checkpoints import CheckpointStore
 from keras_mixer.training.loop.data import Datasets, open_datasets
-from keras_mixer.training.loop.resuming import find_start, notes
+from keras_mixer.training.loop.resuming import find_start
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
 from keras_mixer.training.network import classifier_of, dtype_policy, find_builder, freeze_body, initial_network
 from keras_mixer.training.recipe import DataSpec, Recipe
@@ -90,11 +89,8 @@ def train(
     distribution = choose(recipe.execution.strategy)
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     recipe = run_folder.with_absolute_paths(recipe)
-    recipe_file = folder / run_folder.RECIPE_FILE
-    if recipe_file.exists() and not restart:
-        run_folder.refuse_another(folder, recipe_file.read_text(encoding="utf-8"), recipe)
-    elif not restart:
-        run_folder.refuse_foreign_model(folder)
+    if not restart:
+        run_folder.check(folder, recipe)
     datasets = open_datasets(recipe, distribution)
     test = None
     with distribution.active(), dtype_policy(recipe.execution.precision):
@@ -143,40 +139,27 @@ def _fit(
     """Trains to the end, from the last checkpoint if there is one; returns the history and the seconds spent."""
     recipe, distribution, execution = datasets.recipe, datasets.distribution, datasets.recipe.execution
     store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
-    start = find_start(model, None if restart else store, datasets)
-    clock = Clock(start.step, start.seconds)
-    guard = StopOnNaN(clock, store, distribution)
-    measured, steps = datasets.evaluation(datasets.eval_source)
-    evaluation = Evaluation(measured, steps, clock, datasets.steps_per_epoch, start.rows, start.metrics)
-    batches = datasets.training(start.step) if start.step < datasets.total_steps else None
+    clock = find_start(model, None if restart else store, datasets)
+    start, total = clock.step, datasets.total_steps
+    guard, evaluation = StopOnNaN(clock, store, distribution), Evaluation(clock, datasets)
+    batches = datasets.training(start) if start < total else None
     # Recipe, data and checkpoints fit: the folder may change now, but not earlier.
     if distribution.worker == 0:
         run_folder.claim(folder, recipe, restart)
-
-    saver = Checkpointing(
-        store,
-        execution.checkpoint_steps,
-        execution.checkpoint_minutes,
-        clock,
-        guard,
-        notes=lambda: notes(datasets, start.rows, clock.seconds),
-        ends_period=lambda step: step % datasets.period == 0 or step == datasets.total_steps,
-        distribution=distribution,
-    )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(saver)
+        saver = stack.enter_context(Checkpointing(guard, datasets))
         # The later ones read the clock, and some keep what `evaluation` measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
         if distribution.worker == 0:
             write = keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda *_: run_folder.write_history(start.rows, folder / run_folder.HISTORY_FILE)
+                on_epoch_end=lambda *_: run_folder.write_history(clock.rows, folder / run_folder.HISTORY_FILE)
             )
             callbacks.append(write)
             callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
             if progress:
-                callbacks.append(stack.enter_context(ProgressBar(clock, datasets.total_steps, recipe.batch_size)))
+                callbacks.append(stack.enter_context(ProgressBar(clock, total, recipe.batch_size)))
         callbacks += [saver, *more_callbacks]
-        for first, stop in segments(start.step, datasets.total_steps, datasets.period):
+        for first, stop in segments(start, total, datasets.period):
             length = min(stop - first, datasets.period)
             _set_steps_per_execution(model, execution.steps_per_execution, length)
             model.fit(
@@ -192,7 +175,7 @@ def _fit(
             if model.stop_training:
                 break
         saver.save()
-    return start.rows, clock.seconds
+    return clock.rows, clock.seconds
 
 
 def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
@@ -239,17 +222,17 @@ def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[Training
     """
     if not recipe.learning_rate_grid:
         raise ValueError(f"The recipe {recipe.name} has no learning_rate_grid: set it, such as to [0.003, 0.01].")
-    optimizers = [dataclasses.replace(recipe.optimizer, learning_rate=rate) for rate in recipe.learning_rate_grid]
+    rates = [recipe.override({"optimizer.learning_rate": str(rate)}) for rate in recipe.learning_rate_grid]
     _warn_unless_held_out(recipe.data)
     results = []
-    for optimizer in optimizers:
-        folder = pathlib.Path(output, f"lr_{optimizer.learning_rate:g}")
+    for one in rates:
+        rate = one.optimizer.learning_rate
         try:
-            results.append(train(dataclasses.replace(recipe, optimizer=optimizer), folder, **options))
+            results.append(train(one, pathlib.Path(output, f"lr_{rate:g}"), **options))
         except TrainingDivergedError as error:
-            if optimizer is optimizers[-1] and not results:
+            if one is rates[-1] and not results:
                 raise
-            _log.warning("At the rate %g: %s", optimizer.learning_rate, error)
+            _log.warning("At the rate %g: %s", rate, error)
     return sorted(results, key=lambda result: -result.accuracy)
 
 

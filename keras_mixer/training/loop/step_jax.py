@@ -8,11 +8,8 @@ class JaxTrainingModel(keras.Model):
     """A model whose `fit` takes the batch in `micro_batches` parts and applies the mean of their gradients once.
 
     It shares the layers of the model that it wraps. One program runs over all devices of a `keras.distribution`, so the
-    loss is the mean over the global batch, and clipping sees the gradient of the global batch.
-
-    Args:
-        model: A functional model.
-        micro_batches: Parts of the batch; it must divide the batch, and the devices must divide each part.
+    loss is the mean over the global batch, and clipping sees the gradient of the global batch. `micro_batches` must
+    divide the batch, and the devices must divide each part.
     """
 
     def __init__(self, model: keras.Model, micro_batches: int = 1, **kwargs):

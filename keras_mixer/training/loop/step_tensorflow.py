@@ -15,17 +15,14 @@ class TensorFlowTrainingModel(keras.Model):
 
     It shares the layers of the model that it wraps. In addition to Keras's own step it
     - takes a batch that does not fit in memory in `micro_batches` parts, and applies the mean of their gradients once;
-    - compiles the forward and backward pass with XLA if a sum over replicas keeps XLA from compiling the whole step;
-    - compiles GELU and LayerNorm alone if the graph computes the rest faster;
+    - compiles the forward and backward pass with XLA (`compile_gradients`) if a sum over replicas keeps XLA from
+      compiling the whole step;
+    - compiles GELU and LayerNorm alone (`compile_elementwise`) if the graph computes the rest faster;
     - runs `steps_per_execution` steps in one graph under every strategy;
     - fits under `MultiWorkerMirroredStrategy`;
     - drops different samples and units on each replica.
 
-    Args:
-        model: A functional model, made in the scope of the strategy.
-        micro_batches: Parts of each replica's batch; it must divide that batch.
-        compile_gradients: Whether XLA compiles the forward and backward pass alone.
-        compile_elementwise: Whether XLA compiles GELU and LayerNorm alone.
+    The functional `model` is made in the scope of the strategy. `micro_batches` must divide each replica's batch.
     """
 
     def __init__(

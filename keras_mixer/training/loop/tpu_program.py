@@ -20,10 +20,7 @@ VERIFIED = "jax 0.10.2 with libtpu 0.0.51 and TensorFlow 2.21"
 
 
 def main() -> None:
-    """Compiles the step that standard input describes and prints the result.
-
-    The result is `{"error": ...}` for bad input, and `{"missing": ...}` if another version of a library is needed.
-    """
+    """Prints the result, `{"error": ...}` for bad input, or `{"missing": ...}` if a library has another version."""
     asked = json.load(sys.stdin)
     try:
         result = compile_step(Recipe.from_json(asked["recipe"]), asked["topology"], asked["classes"])
@@ -49,14 +46,12 @@ def compile_step(recipe: Recipe, topology_name: str, classes: int) -> dict:
     started = time.monotonic()
     try:
         on_backend = _on_tensorflow if backend == "tensorflow" else _on_jax
-        compiled = on_backend(recipe, classes, topology.devices)
+        result |= {"fits": True, **on_backend(recipe, classes, topology.devices)}
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        unknown = dict.fromkeys(("argument_bytes", "temporary_bytes", "flops", "all_reduces"))
-        message = " ".join(str(error).split())[:300]
-        return {**result, **unknown, "fits": False, "compile_seconds": time.monotonic() - started, "message": message}
-    return {**result, **compiled, "fits": True, "compile_seconds": time.monotonic() - started, "message": ""}
+        result |= {"fits": False, "message": " ".join(str(error).split())[:300]}
+    return {**result, "compile_seconds": time.monotonic() - started}
 
 
 def _on_jax(recipe: Recipe, classes: int, devices) -> dict:

@@ -1,20 +1,14 @@
-"""The recipes by name. Every public function of the files in this folder is a recipe."""
+"""The recipes by name. Each is a table of a TOML file in this folder; `[all]` holds what the tables of a file share."""
 
-import importlib
-import inspect
 import os
 import pathlib
-import pkgutil
-from collections.abc import Callable
+import tomllib
 
+from keras_mixer.fields import read as read_fields
 from keras_mixer.training.recipe import Recipe
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    name: function
-    for module in pkgutil.iter_modules(__path__, f"{__name__}.")
-    for name, function in vars(importlib.import_module(module.name)).items()
-    if inspect.isfunction(function) and function.__module__ == module.name and not name.startswith("_")
-}
+RECIPES: dict[str, Recipe] = {}
+NOTES: dict[str, dict[str, str]] = {}  # by name: the `expected` result, its source, and the `hardware`
 
 
 def get(name: str) -> Recipe:
@@ -31,7 +25,7 @@ def get(name: str) -> Recipe:
         raise ValueError(
             f"Unknown recipe {name!r}. Known recipes: {', '.join(RECIPES)}. A path to a recipe.json also works."
         )
-    return RECIPES[name]()
+    return RECIPES[name]
 
 
 def read(name: str) -> Recipe:
@@ -47,3 +41,22 @@ def read(name: str) -> Recipe:
         return Recipe.from_json(pathlib.Path(name).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{name} is not a recipe: {error}") from error
+
+
+def _merged(shared: dict, own: dict) -> dict:
+    return shared | {
+        key: _merged(shared.get(key, {}), value) if isinstance(value, dict) else value for key, value in own.items()
+    }
+
+
+def _load(page: pathlib.Path) -> None:
+    tables = tomllib.loads(page.read_text(encoding="utf-8"))
+    shared = tables.pop("all")
+    for name, own in tables.items():
+        fields = _merged(shared, own)
+        NOTES[name] = {key: fields.pop(key) for key in ("expected", "hardware")}
+        RECIPES[name] = read_fields(Recipe, {"name": name, **fields})
+
+
+for _page in sorted(pathlib.Path(__file__).parent.glob("*.toml")):
+    _load(_page)
