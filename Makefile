@@ -9,7 +9,7 @@ JOBS ?= 3
 # and set up again what its tests share: of `test_equality.py` alone that is minutes.
 DIST := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo stubs test lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
+.PHONY: demo stubs test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
 
 demo: .venv/.demo
 	$(BIN)/keras-mixer train --recipe digits --output runs/digits
@@ -34,6 +34,10 @@ lint: .venv/.test
 
 test-tensorflow: .venv/.test
 	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not environments"
+
+# The share of lines that the tests execute, and which test executes which line: see benchmarks/mutants.py.
+coverage: .venv/.test
+	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not environments" --cov --cov-context=test --cov-report=term
 
 # The reference logits on the other backends of Keras.
 test-jax test-torch: test-%: .venv/.test

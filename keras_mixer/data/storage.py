@@ -16,6 +16,7 @@ from keras_mixer.preprocessing import Preprocessing
 
 # Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
 MEMORY_LIMIT = 512 * 2**20
+_BATCH = 256  # images that are copied there at once
 _PROBED = 16  # images of a folder whose sizes are compared before all are decoded
 
 
@@ -73,21 +74,30 @@ def _decode_all(
 
     @tf.autograph.experimental.do_not_convert
     def decoded(example):
-        return {**example, "image": attempt(decode_image, example["image"], tf.zeros(shape, tf.uint8))}
+        return {**example, "image": tf.ensure_shape(decode_image(example["image"]), shape)}
 
-    examples = source.examples().map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
     images = np.empty((source.num_examples, *shape), np.uint8)
     labels: list[int] = []
     indices: list[int] = []
     unreadable: list[int] = []
-    for example in examples.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
-        image, readable = example["image"]
-        if not readable:
-            corrupt.note(example["index"], source)
-            unreadable.append(int(example["index"]))
-        elif image.shape != shape:
-            return None
-        else:
+    batches = source.examples().map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH)
+    try:
+        for batch in batches.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+            images[len(labels) : len(labels) + len(batch["label"])] = batch["image"]
+            labels.extend(batch["label"])
+            indices.extend(batch["index"])
+    except tf.errors.InvalidArgumentError:  # an image is unreadable or has another shape: find out which
+        labels.clear()
+        indices.clear()
+        for example in source.examples():
+            try:
+                image = decode_image(example["image"])
+            except tf.errors.InvalidArgumentError:
+                corrupt.note(example["index"], source)
+                unreadable.append(int(example["index"]))
+                continue
+            if image.shape != shape:
+                return None
             images[len(labels)] = image
             labels.append(example["label"])
             indices.append(example["index"])
