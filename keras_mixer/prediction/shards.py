@@ -96,8 +96,8 @@ def _opened(table: Location) -> Iterator["ParquetFile"]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with table.filesystem.open_input_file(table.path) as file:
-            yield ParquetFile(file)
+        with ParquetFile(table.path, filesystem=table.filesystem) as parquet:
+            yield parquet
     except (OSError, pa.ArrowInvalid) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
         raise kind(f"{table.name} cannot be read as a parquet file: {error}") from error
@@ -169,21 +169,26 @@ def find_images(
     """
     files: dict[str, Location] = {}
     tables: dict[str, Location] = {}
+    suffixes = (*IMAGE_SUFFIXES, PARQUET_SUFFIX)
     inside = None if leave_out is None else leave_out.name.rstrip("/") + "/"
     for pattern in patterns:
-        listed = [entry for place in expand(os.fspath(pattern)) for entry in _files_at(place)]
-        if inside is not None:
-            listed = [(file, wanted) for file, wanted in listed if not file.name.startswith(inside)]
-        found = [file for file, wanted in listed if wanted]
-        others = [file for file, wanted in listed if not wanted]
+        found: list[Location] = []
+        others: list[str] = []
+        for place, is_folder in expand(os.fspath(pattern)):
+            for file in place.files() if is_folder else [place]:
+                if inside is not None and file.name.startswith(inside):
+                    continue
+                if is_folder and not file.path.lower().endswith(suffixes):
+                    others.append(file.name)
+                else:
+                    found.append(file)
         if not found:
-            kinds = ", ".join((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
             outside = "" if leave_out is None else f" outside {leave_out.name}"
-            raise ValueError(f"{pattern} holds no images: expected files that end in {kinds}{outside}.")
+            raise ValueError(f"{pattern} holds no images: expected files that end in {', '.join(suffixes)}{outside}.")
         if others:
-            first = ", ".join(file.name for file in others[:3])
             _log.warning(
-                f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as {first}."
+                f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as "
+                f"{', '.join(others[:3])}."
             )
         for file in found:
             (tables if file.path.lower().endswith(PARQUET_SUFFIX) else files)[file.name] = file
@@ -198,16 +203,6 @@ def find_images(
             f"unique values with --id-column, or number the rows with --id-column {ROW_NUMBERS}."
         )
     return shards
-
-
-def _files_at(place: Location) -> list[tuple[Location, bool]]:
-    """Returns the files at a place, and whether each is wanted: in a folder, only images and tables are."""
-    kind = place.kind
-    if kind == "NotFound":
-        raise ValueError(f"There is no file or folder {place.name}.")
-    if kind != "Directory":
-        return [(place, True)]
-    return [(file, file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))) for file in place.files()]
 
 
 def _row_groups(table: Location, image_column: str | None, id_column: str | None) -> list[Shard]:

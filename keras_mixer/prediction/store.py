@@ -71,10 +71,9 @@ class PredictionStore:
             ValueError: If the folder holds predictions that something else made, or other files.
             OSError: If it cannot be read or written.
         """
-        manifest = self.location / MANIFEST
-        known = manifest.exists()
-        resumed = known and not restart
         files = self._files()
+        manifest, known = self.location / MANIFEST, MANIFEST in files
+        resumed = known and not restart
         half_written = [file for name, file in files.items() if _HALF_WRITTEN.fullmatch(name)]
         if resumed:
             before = _read_manifest(manifest)
@@ -82,11 +81,10 @@ class PredictionStore:
             _check_same(self.location.name, made_by, before)
         elif not known and len(files) > len(half_written):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
-        for file in half_written:  # a killed process left them
-            file.delete()
+        parts = [] if resumed else self._parts()
+        for file in (*half_written, *parts):  # a killed process left the first
+            file.filesystem.rm_file(file.path)
         if not resumed:
-            for part in self._parts():
-                part.delete()
             manifest.write(_as_json(made_by))
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
@@ -123,8 +121,16 @@ class PredictionStore:
         Raises:
             ValueError: If a part cannot be read.
         """
-        if retry_errors:
-            self._forget_errors()
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        for part in self._parts() if retry_errors else ():
+            table = pq.read_table(part.path, filesystem=part.filesystem, schema=_schema())
+            kept = table.filter(pc.is_null(table.column("error")))
+            if not len(kept):
+                part.filesystem.rm_file(part.path)
+            elif len(kept) < len(table):
+                self._write_table(part, kept)
         return set(self.read(["path"]).column("path").to_pylist())
 
     def counts(self) -> tuple[int, int]:
@@ -174,21 +180,14 @@ class PredictionStore:
         return [file for name, file in files.items() if name.startswith(_PART) and name.endswith(_SUFFIX)]
 
     def _files(self) -> dict[str, Location]:
-        if self.location.kind != "Directory":
+        filesystem = self.location.filesystem
+        filesystem.invalidate_cache()  # another process may have written
+        try:
+            listed = filesystem.ls(self.location.path, detail=True)
+        except FileNotFoundError:
             return {}
-        return {file.path.rpartition("/")[2]: file for file in self.location.files(recursive=False, hidden=True)}
-
-    def _forget_errors(self) -> None:
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        for part in self._parts():
-            table = pq.read_table(part.path, filesystem=self.location.filesystem, schema=_schema())
-            kept = table.filter(pc.is_null(table.column("error")))
-            if not len(kept):
-                part.delete()
-            elif len(kept) < len(table):
-                self._write_table(part, kept)
+        names = (entry["name"].rpartition("/")[2] for entry in listed if entry["type"] != "directory")
+        return {name: self.location / name for name in sorted(filter(None, names))}
 
     def _write_table(self, location: Location, table: "pa.Table") -> None:
         import pyarrow as pa

@@ -56,7 +56,7 @@ def test_a_file_system_is_asked_for_a_listing_and_not_for_each_file_in_it(monkey
 
     def questions(pattern, expected):
         asked.clear()
-        assert len(names(find_images([f"fsspec+memory://bucket/photos/{pattern}"]))) == expected
+        assert len(names(find_images([f"memory://bucket/photos/{pattern}"]))) == expected
         return list(asked)
 
     files.pipe({f"/bucket/photos/{number}.png": b"bytes" for number in range(20)})
