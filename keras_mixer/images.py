@@ -18,12 +18,6 @@ _GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C
 _GIF_HEADER_SIZE, _GIF_FLAGS = 13, 10
 
 
-def image_format(data: bytes) -> str | None:
-    """Returns "JPEG", "PNG" or "GIF" by the first bytes of a file, or None for anything else."""
-    starts = {"JPEG": JPEG_START, "PNG": PNG_START, "GIF": GIF_START}
-    return next((name for name, start in starts.items() if data.startswith(start)), None)
-
-
 def declared_size(data: bytes) -> tuple[int, int]:
     """Reads an image's width and height from its header, without decoding it.
 
@@ -39,7 +33,8 @@ def declared_size(data: bytes) -> tuple[int, int]:
         ValueError: If `data` is not a JPEG, PNG or GIF file, or its header cannot be read.
         ImportError: If Pillow is not installed.
     """
-    kind = image_format(data)
+    starts = {"JPEG": JPEG_START, "PNG": PNG_START, "GIF": GIF_START}
+    kind = next((name for name, start in starts.items() if data.startswith(start)), None)
     if kind is None:
         raise ValueError(f"it is neither JPEG nor PNG nor GIF: its first bytes are {data[:8]!r}")
     if kind == "GIF":

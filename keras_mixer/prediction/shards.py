@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PARQUET_SUFFIX = ".parquet"
 ROW_NUMBERS = "none"  # the `id_column` that numbers the rows
+_BYTES = ("BYTE_ARRAY", "NONE")  # physical and logical type of a column of bytes
 _ROWS_AT_A_TIME = 64  # rows of a row group that are in memory together, encoded
 
 _log = logging.getLogger(__name__)
@@ -209,8 +210,7 @@ def _row_groups(table: Location, image_column: str | None, id_column: str | None
     shards: list[Shard] = []
     before = 0
     with _opened(table) as parquet:
-        schema = parquet.schema_arrow
-        images, ids = _image_column(table, schema, image_column), _id_column(table, schema, id_column)
+        images, ids = _image_column(table, parquet, image_column), _id_column(table, parquet, id_column)
         for group in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
             if ids is None:
@@ -222,41 +222,30 @@ def _row_groups(table: Location, image_column: str | None, id_column: str | None
     return shards
 
 
-def _image_column(table: Location, schema, wanted: str | None) -> str:
-    columns = _columns_of_bytes(schema)
+def _image_column(table: Location, parquet: "ParquetFile", wanted: str | None) -> str:
+    # The path of a column in a record is dotted, such as "image.bytes". A column in a list repeats.
+    once = [column for column in parquet.schema if not column.max_repetition_level]
+    columns = [column.path for column in once if (column.physical_type, column.logical_type.type) == _BYTES]
     if wanted is not None:
-        within = [column for column in columns if column == wanted or column.startswith(f"{wanted}.")]
+        within = [column for column in columns if f"{column}.".startswith(f"{wanted}.")]
         columns = [wanted] if wanted in within else within
     if len(columns) != 1:
-        existing = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        existing = ", ".join(f"{field.name} ({field.type})" for field in parquet.schema_arrow)
         raise ValueError(
             f"{table.name} has {len(columns)} columns of bytes{'' if wanted is None else f' called {wanted!r}'}, but "
-            f"one must hold the encoded images. Its columns are {existing}. Name one with "
-            f"--image-column."
+            f"one must hold the encoded images. Its columns are {existing}. Name one with --image-column."
         )
     return columns[0]
 
 
-def _columns_of_bytes(fields, prefix: str = "") -> list[str]:
-    """Returns the dotted names of the binary columns, including those in records, such as `image.bytes`."""
-    import pyarrow as pa
-
-    found = []
-    for field in fields:
-        if pa.types.is_struct(field.type):
-            found += _columns_of_bytes(field.type, f"{prefix}{field.name}.")
-        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            found.append(prefix + field.name)
-    return found
-
-
-def _id_column(table: Location, schema, wanted: str | None) -> str | None:
+def _id_column(table: Location, parquet: "ParquetFile", wanted: str | None) -> str | None:
+    names = parquet.schema_arrow.names
     if wanted is None:
-        return next((name for name in ("path", "id") if name in schema.names), None)
+        return next((name for name in ("path", "id") if name in names), None)
     if wanted == ROW_NUMBERS:
         return None
-    if wanted not in schema.names:
-        raise ValueError(f"{table.name} has no column {wanted!r}, only {', '.join(schema.names)}.")
+    if wanted not in names:
+        raise ValueError(f"{table.name} has no column {wanted!r}, only {', '.join(names)}.")
     return wanted
 
 

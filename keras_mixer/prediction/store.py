@@ -148,11 +148,10 @@ class PredictionStore:
         import pyarrow as pa
 
         paths = [prediction.path for prediction in predictions]
-        columns: dict[str, list] = {"path": paths, "error": [prediction.error for prediction in predictions]}
-        for name in ("classes", "labels", "scores"):
-            columns[name] = [None if prediction.error else getattr(prediction, name) for prediction in predictions]
+        nothing = dict.fromkeys(("classes", "labels", "scores"))
+        rows = [vars(prediction) | (nothing if prediction.error else {}) for prediction in predictions]
         digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:20]
-        self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.table(columns, schema=_schema()))
+        self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.Table.from_pylist(rows, _schema()))
 
     def read(self, columns: list[str] | None = None) -> "pa.Table":
         """Reads all rows.
