@@ -23,7 +23,7 @@ class Location:
     """A file or folder. It can be sent to another process.
 
     Args:
-        filesystem: The file system, of fsspec.
+        filesystem: A file system of fsspec.
         path: The path on it: absolute on this machine, bucket and key in an object store.
 
     Raises:
@@ -103,10 +103,10 @@ def locate(name: str | os.PathLike) -> Location:
 def expand(pattern: str) -> list[tuple[Location, bool]]:
     """Returns the places that match a pattern with `*`, `**`, `?` and `[abc]`, and whether each is a folder.
 
-    They come in the order of their names. The very name of a file or folder stands for it.
+    They come in the order of their names. The exact name of a file or folder matches only itself.
 
     Raises:
-        ValueError: If there is nothing.
+        ValueError: If nothing matches.
     """
     place = locate(pattern)
     filesystem, path = place.filesystem, place.path
