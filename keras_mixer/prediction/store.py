@@ -78,7 +78,13 @@ class PredictionStore:
         if resumed:
             before = _read_manifest(manifest)
             before.pop(_TABLES, None)
-            _check_same(self.location.name, made_by, before)
+            different = sorted(name for name in made_by | before if made_by.get(name) != before.get(name))
+            if different:
+                changes = (f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
+                raise ValueError(
+                    f"{self.location.name} holds predictions that something else made: {', '.join(changes)}. Choose "
+                    f"another folder, or pass --restart to delete them."
+                )
         elif not known and len(files) > len(half_written):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
         parts = [] if resumed else self._parts()
@@ -194,7 +200,7 @@ class PredictionStore:
 
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer)
-        location.write(buffer.getvalue())
+        location.write(buffer.getvalue().to_pybytes())
 
 
 def _schema() -> "pa.Schema":
@@ -221,13 +227,3 @@ def _read_manifest(manifest: Location) -> dict:
     except ValueError as error:
         raise ValueError(f"{manifest.name} is damaged ({error}): choose another folder or pass --restart.") from error
     return values if isinstance(values, dict) else {}
-
-
-def _check_same(folder: str, made_by: dict, before: dict) -> None:
-    different = sorted(name for name in made_by.keys() | before.keys() if made_by.get(name) != before.get(name))
-    if different:
-        changes = ", ".join(f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
-        raise ValueError(
-            f"{folder} holds predictions that something else made: {changes}. Choose another folder, or pass --restart "
-            f"to delete them."
-        )
