@@ -18,15 +18,16 @@ def require(*modules: str, extra: str = "", command: str = "", purpose: str = "T
     Example:
         >>> require("onnxruntime", extra="onnx", purpose="Running an .onnx file")
     """
-    missing = [module for module in modules if not _is_installed(module)]
+    missing = [module for module in modules if not installed(module)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         command = command or f'pip install "keras_mixer[{extra}]"'
         raise ImportError(f"{purpose} needs {', '.join(missing)}, which {verb} not installed: {command}")
 
 
-def _is_installed(module: str) -> bool:
+def installed(*modules: str) -> bool:
+    """Says whether all of these modules can be imported, and imports none of them."""
     try:
-        return importlib.util.find_spec(module) is not None
+        return all(importlib.util.find_spec(module) for module in modules)
     except ModuleNotFoundError:  # the package that would hold the module
         return False

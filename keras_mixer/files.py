@@ -27,7 +27,7 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale_partial_files(path.parent, of=path.name)
+    remove_stale_partial_files(path.parent, f"{PARTIAL}*-{glob.escape(path.name)}")
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         yield partial
@@ -46,24 +46,15 @@ def remove_partial_files(folder: str | os.PathLike) -> None:
         partial.unlink(missing_ok=True)
 
 
-def remove_stale_partial_files(folder: pathlib.Path, of: str | None = None) -> None:
-    """Removes the partial files in `folder`, or only those of the final name `of`, that have not changed for a day.
+def remove_stale_partial_files(folder: pathlib.Path, pattern: str = f"{PARTIAL}*") -> None:
+    """Removes what matches `pattern` in `folder` and has not changed for a day, because a killed process left it.
 
-    A file that cannot be removed, such as one in a shared folder, stays.
+    What cannot be removed, such as a file in a shared folder, stays.
     """
-    for stale in untouched_for_a_day(folder, f"{PARTIAL}*" if of is None else f"{PARTIAL}*-{glob.escape(of)}"):
-        with contextlib.suppress(OSError):
-            stale.unlink()
-
-
-def untouched_for_a_day(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-    """Returns what matches `pattern` in `folder` and has not changed for a day, because a killed process left it."""
-    found = []
     for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # another process may remove it too
+        with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - _STALE:
-                found.append(path)
-    return found
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -74,8 +65,7 @@ def scratch_folder(base: pathlib.Path) -> Iterator[pathlib.Path]:
     are removed.
     """
     base.mkdir(parents=True, exist_ok=True)
-    for stale in untouched_for_a_day(base, f"{_SCRATCH}*"):
-        shutil.rmtree(stale, ignore_errors=True)
+    remove_stale_partial_files(base, f"{_SCRATCH}*")
     scratch = pathlib.Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=base))
     try:
         yield scratch

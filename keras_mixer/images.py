@@ -1,4 +1,4 @@
-"""Image files without a framework: formats, sizes read from headers, and decoding with Pillow."""
+"""Image files without a framework: their formats, sizes read from headers, and PNG files made with Pillow."""
 
 import io
 import struct
@@ -18,28 +18,23 @@ _GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C
 _GIF_HEADER_SIZE, _GIF_FLAGS = 13, 10
 
 
-def image_format(data: bytes) -> str | None:
-    """Returns "JPEG", "PNG" or "GIF" by the first bytes of a file, or None for anything else."""
-    starts = {"JPEG": JPEG_START, "PNG": PNG_START, "GIF": GIF_START}
-    return next((name for name, start in starts.items() if data.startswith(start)), None)
-
-
 def declared_size(data: bytes) -> tuple[int, int]:
     """Reads an image's width and height from its header, without decoding it.
 
     The size of a GIF is that of its first frame, because only this frame is decoded. Pillow reports the canvas instead.
 
     Args:
-        data: The bytes of a JPEG, PNG or GIF file.
+        data: The bytes of the file.
 
     Returns:
         Width and height in pixels.
 
     Raises:
-        ValueError: If `data` is not such a file, or its header cannot be read.
+        ValueError: If `data` is not a JPEG, PNG or GIF file, or its header cannot be read.
         ImportError: If Pillow is not installed.
     """
-    kind = image_format(data)
+    starts = {"JPEG": JPEG_START, "PNG": PNG_START, "GIF": GIF_START}
+    kind = next((name for name, start in starts.items() if data.startswith(start)), None)
     if kind is None:
         raise ValueError(f"it is neither JPEG nor PNG nor GIF: its first bytes are {data[:8]!r}")
     if kind == "GIF":
@@ -75,37 +70,6 @@ def _first_frame_size(data: bytes) -> tuple[int, int]:
         return struct.unpack_from("<HH", data, at + 5)
     except (IndexError, struct.error):
         raise ValueError("the file ends before its first frame") from None
-
-
-def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decodes an image with Pillow; transparency is dropped, and a GIF gives its first frame.
-
-    Args:
-        data: The bytes of a JPEG, PNG or GIF file.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: The most pixels (height x width) that are decoded.
-
-    Returns:
-        Pixels, uint8 `(height, width, channels)`.
-
-    Raises:
-        ValueError: If `data` is not a sound image, or is too large.
-        ImportError: If Pillow is not installed.
-    """
-    width, height = declared_size(data)
-    if width * height > max_pixels:
-        raise ValueError(f"it has {width:,} x {height:,} pixels, more than {max_pixels:,}")
-    require("PIL", command="pip install pillow", purpose="Reading images")
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            frame = image.tile[0][1] if image.format == "GIF" and image.tile else None
-            mode = "RGB" if channels == 3 else "L"
-            pixels = np.asarray((image.crop(frame) if frame else image).convert(mode))
-    except Exception as error:  # as in `declared_size`
-        raise ValueError(str(error)) from error
-    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def as_png(pixels: np.ndarray) -> bytes:

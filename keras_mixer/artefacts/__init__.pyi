@@ -1,5 +1,6 @@
 from .litert import export_litert as export_litert
 from .onnx import export_onnx as export_onnx
+from .opening import FORMATS as FORMATS
 from .opening import find as find
 from .opening import fingerprint as fingerprint
 from .opening import load_card as load_card
@@ -7,6 +8,7 @@ from .opening import newest_version as newest_version
 from .opening import open_artefact as open_artefact
 from .opening import open_classifier as open_classifier
 from .opening import packed as packed
+from .opening import register as register
 from .opening import unpacked as unpacked
 from .openvino import export_openvino as export_openvino
 from .predictor import Predictor as Predictor
@@ -14,5 +16,3 @@ from .predictor import keras_predictor as keras_predictor
 from .predictor import on_one_tensor as on_one_tensor
 from .record import Format as Format
 from .saved_model import export_saved_model as export_saved_model
-from .table import FORMATS as FORMATS
-from .table import register as register

@@ -117,10 +117,7 @@ def _converted(converter, precision: str, images: list[np.ndarray]) -> bytes:
 def _open(path: pathlib.Path, threads: int | None) -> Scores:
     from ai_edge_litert.interpreter import Interpreter
 
-    try:
-        interpreter = Interpreter(str(path), num_threads=threads)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"LiteRT cannot load {path}: {error}") from error
+    interpreter = Interpreter(str(path), num_threads=threads)
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def scores(images: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: O
         model.export(str(path), format=kind, verbose=False)
     try:
         scores = open_(path, None)
-    except ValueError as error:
+    except Exception as error:  # the errors of runtimes share no public base class
         cause = str(error)
         if "Erfc" in cause:
             cause = "ONNX cannot hold the exact GELU as Keras writes it: build the model with gelu(approximate=True)."
@@ -71,10 +71,7 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no public base class
-        raise ValueError(f"ONNX Runtime cannot load {path}: {error}") from error
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
     batch = source.shape[0] if isinstance(source.shape[0], int) else None
     return in_batches(lambda images: session.run(None, {source.name: images.astype(np.float32, copy=False)})[0], batch)

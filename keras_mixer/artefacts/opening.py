@@ -1,4 +1,7 @@
-"""Opens a trained classifier in any of its formats, and lists the files that it is made of."""
+"""The table of formats, and what opens a trained classifier in any of them.
+
+To add a format, write its file in this package and add its row to `FORMATS`.
+"""
 
 import hashlib
 import os
@@ -7,11 +10,40 @@ from collections.abc import Mapping
 
 from keras_mixer import wire
 from keras_mixer.artefacts.keras_file import KERAS_FILE
+from keras_mixer.artefacts.litert import LITERT
+from keras_mixer.artefacts.onnx import ONNX
+from keras_mixer.artefacts.openvino import OPENVINO
 from keras_mixer.artefacts.predictor import Predictor
 from keras_mixer.artefacts.record import Format, files_in
 from keras_mixer.artefacts.saved_model import SAVED_MODEL
-from keras_mixer.artefacts.table import FORMATS
 from keras_mixer.card import CARD_FILE, ModelCard
+
+FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO)}
+
+
+def register(form: Format) -> Format:
+    """Adds a format of your own to those that can be exported, measured and opened.
+
+    Args:
+        form: The format.
+
+    Returns:
+        `form`.
+
+    Raises:
+        ValueError: If there is a format of that name, or another one opens files with that suffix.
+
+    Example:
+        >>> coreml = Format("coreml", "model.mlpackage", write=write_coreml, open=None, needs=("coremltools",))
+        >>> keras_mixer.artefacts.register(coreml)
+    """
+    others = (KERAS_FILE, *FORMATS.values())
+    if form.name in {other.name for other in others}:
+        raise ValueError(f"There is a format called {form.name!r} already: choose another name.")
+    if form.suffix in {other.suffix for other in others}:
+        raise ValueError(f"Another format opens {form.suffix or 'folders of versions'}: choose another suffix.")
+    FORMATS[form.name] = form
+    return form
 
 
 def open_artefact(path: str | os.PathLike, *, threads: int | None = None) -> Predictor:
@@ -41,10 +73,7 @@ def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> t
     Args:
         path: A run folder or `.keras` file with its card; a SavedModel with its card among the assets, or a folder of
             its versions; any other exported file with `model.json` beside it.
-        threads: CPU threads of the runtime; None for its own choice.
-
-    Returns:
-        The classifier and its card.
+        threads: See `open_artefact`.
 
     Raises:
         ValueError: If there is no model or no card at `path`, or one of them is damaged.

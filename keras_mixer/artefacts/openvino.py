@@ -45,10 +45,7 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
     settings: dict = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    try:
-        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    except RuntimeError as error:
-        raise ValueError(f"OpenVINO cannot load {path}: {error}") from error
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     return lambda images: compiled([images])[0]
 
 

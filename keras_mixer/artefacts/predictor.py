@@ -1,6 +1,7 @@
 """A trained classifier as one function from images to scores, and helpers that prepare Keras models for it."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -88,25 +89,19 @@ def in_float32(model: "keras.Model") -> "keras.Model":
 
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
+
+    def replaced(config: dict) -> dict:
+        return {**config, "config": {"name": "float32"}} if config.get("class_name") == "DTypePolicy" else config
+
+    config = json.loads(json.dumps(model.get_config()), object_hook=replaced)
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("float32")  # for layers whose configuration names no policy
-        rebuilt = type(model).from_config(_with_float32_policies(model.get_config()))
+        rebuilt = type(model).from_config(config)
     finally:
         keras.config.set_dtype_policy(policy)
     rebuilt.set_weights([keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32")) for weight in model.weights])
     return rebuilt
-
-
-def _with_float32_policies(config):
-    """Copies a layer's configuration and replaces every dtype policy in it, at any depth, by float32."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy":
-            return {**config, "config": {"name": "float32"}}
-        return {key: _with_float32_policies(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(_with_float32_policies(value) for value in config)
-    return config
 
 
 def in_batches(scores: Scores, batch: int | None) -> Scores:

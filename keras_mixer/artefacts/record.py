@@ -73,7 +73,13 @@ class Format:
         if self.open is None:
             raise ValueError(f"This machine cannot run the format {self.name}: {path} is not opened.")
         self.check_installed()
-        return Predictor(self.name, self.open(path, threads), path, self.size(path))
+        try:
+            scores = self.open(path, threads)
+        except ImportError:
+            raise
+        except Exception as error:  # the errors of runtimes share no public base class
+            raise ValueError(f"{path} cannot be opened as {self.name}: {error}") from error
+        return Predictor(self.name, scores, path, self.size(path))
 
     def parts(self, path: pathlib.Path) -> list[pathlib.Path]:
         """Returns `path` and those of its companions that are there."""

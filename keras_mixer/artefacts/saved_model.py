@@ -178,13 +178,9 @@ def _prediction_log(model_name: str, signature: str, inputs: dict) -> bytes:
 def _open(path: pathlib.Path, _threads: int | None) -> Scores:
     import tensorflow as tf
 
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except Exception as error:  # TensorFlow does not say what a damaged SavedModel raises
-        raise ValueError(f"{path} is not a SavedModel that can be loaded: {error}") from error
-    signature = wire.DEFAULT_SIGNATURE
+    loaded, signature = tf.saved_model.load(str(path)), wire.DEFAULT_SIGNATURE
     if signature not in loaded.signatures:
-        raise ValueError(f"The SavedModel {path} lacks the signature {signature!r}: {list(loaded.signatures)}.")
+        raise ValueError(f"its signatures are {list(loaded.signatures)}, without {signature!r}")
     (name,) = loaded.signatures[signature].structured_input_signature[1]
 
     def scores(images: np.ndarray) -> np.ndarray:

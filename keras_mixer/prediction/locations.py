@@ -1,152 +1,131 @@
-"""Files and folders named by a path or a URI: on this machine or in an object store, as Arrow reads them."""
+"""Files and folders named by a path or a URI, on this machine or wherever fsspec reaches."""
 
+import contextlib
 import dataclasses
 import glob
 import os
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from keras_mixer.extras import require
 from keras_mixer.files import PARTIAL
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    from fsspec import AbstractFileSystem
 
-# Object stores show a file once all of it has arrived. Elsewhere it is written aside and renamed.
-_APPEARS_WHOLE = ("s3", "gcs", "abfs")
-_SCHEMES = {"gcs": "gs"}
+# These show a file once all of it has arrived. Elsewhere it is written aside and renamed.
+_OBJECT_STORES = ("s3://", "gs://", "abfs://")
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """A file or folder on a file system of Arrow. It can be sent to another process.
+    """A file or folder. It can be sent to another process.
 
-    Attributes:
-        filesystem: The file system.
+    Args:
+        filesystem: A file system of fsspec.
         path: The path on it: absolute on this machine, bucket and key in an object store.
-        known: What a listing said is there, "File", "Directory" or "NotFound", which saves a request; otherwise None.
+
+    Raises:
+        ValueError: If the path is not UTF-8.
     """
 
-    filesystem: "FileSystem"
+    filesystem: "AbstractFileSystem"
     path: str
-    known: str | None = dataclasses.field(default=None, compare=False)
+
+    def __post_init__(self):
+        if re.search("[\ud800-\udfff]", self.path):
+            name = self.path.encode(errors="backslashreplace").decode()
+            raise ValueError(f"The name of {name} is not UTF-8, so parquet cannot hold it: rename it.")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine."""
+        return "file" in self.filesystem.protocol
 
     @property
     def name(self) -> str:
         """The path on this machine, or a URI."""
-        kind = self.filesystem.type_name
-        return self.path if kind == "local" else f"{_SCHEMES.get(kind, kind)}://{self.path}"
-
-    @property
-    def kind(self) -> str:
-        """What is there: "File", "Directory" or "NotFound". Asks the file system if no listing has said it."""
-        return self.known or self.filesystem.get_file_info(self.path).type.name
+        return self.path if self.is_local else self.filesystem.unstrip_protocol(self.path)
 
     def __truediv__(self, name: str) -> "Location":
         return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}")
 
-    def exists(self) -> bool:
-        """Says whether anything is there."""
-        return self.kind != "NotFound"
-
     def read(self) -> bytes:
         """Reads all bytes of a file."""
-        if self.filesystem.type_name == "local":  # Arrow does not read pipes, and its errors are longer
+        if self.is_local:  # fsspec does not read pipes
             with open(self.path, "rb") as file:
                 return file.read()
-        with self.filesystem.open_input_stream(self.path) as stream:
-            return stream.read()
+        return self.filesystem.cat_file(self.path)
 
     def write(self, content: bytes) -> None:
         """Writes a file, whole or not at all, and makes the folders above it."""
+        if self.name.startswith(_OBJECT_STORES):
+            self.filesystem.pipe_file(self.path, content)
+            return
         folder, _, name = self.path.rpartition("/")
-        whole = self.filesystem.type_name in _APPEARS_WHOLE
-        if not whole:
-            self.filesystem.create_dir(folder, recursive=True)
-        target = self.path if whole else f"{folder}/{PARTIAL}{os.getpid()}-{name}"
-        with self.filesystem.open_output_stream(target) as stream:
-            stream.write(content)
-        if not whole:
-            self.filesystem.move(target, self.path)
+        partial = f"{folder}/{PARTIAL}{os.getpid()}-{name}"
+        self.filesystem.makedirs(folder, exist_ok=True)
+        self.filesystem.pipe_file(partial, content)
+        self.filesystem.mv(partial, self.path)
 
-    def delete(self) -> None:
-        """Deletes a file."""
-        self.filesystem.delete_file(self.path)
-
-    def files(self, *, recursive: bool = True, hidden: bool = False, folders: bool = False) -> list["Location"]:
-        """Lists the files in a folder, in the order of their paths.
-
-        Args:
-            recursive: Whether to list the files of subfolders too.
-            hidden: Whether to list files if their name, or a subfolder's name, starts with a dot.
-            folders: Whether to list folders too.
-
-        Raises:
-            ValueError: If a name is not UTF-8.
-            OSError: If the folder cannot be read.
-        """
-        from pyarrow.fs import FileSelector, FileType
-
-        kinds = (FileType.File, FileType.Directory) if folders else (FileType.File,)
-        found = self.filesystem.get_file_info(FileSelector(self.path, recursive=recursive))
-        try:
-            places = sorted((info.path, info.type.name) for info in found if info.type in kinds)
-        except UnicodeDecodeError as error:
-            raise _not_utf8(error) from error
+    def files(self) -> list["Location"]:
+        """Lists the files in a folder at any depth, in the order of their paths, without hidden ones."""
+        found: list[str] = []
+        if self.is_local:  # fsspec follows no links to folders
+            for folder, _, names in os.walk(self.path, followlinks=True, onerror=_raise):
+                found += filter(os.path.isfile, (os.path.join(folder, name) for name in names))
+        else:
+            found = [path for path in self.filesystem.find(self.path) if not path.endswith("/")]  # an empty folder
         start = len(self.path.rstrip("/"))
-        return [Location(self.filesystem, *place) for place in places if hidden or "/." not in place[0][start:]]
+        return [Location(self.filesystem, path) for path in sorted(found) if "/." not in path[start:]]
 
 
 def locate(name: str | os.PathLike) -> Location:
-    """Finds the file system of a path or a URI (`file://`, `s3://`, `gs://`, `hdfs://`, `abfs://`).
+    """Finds the file system of a path or a URI, such as `s3://`, `gs://`, `abfs://`, `hdfs://` or `file://`.
 
     Raises:
-        ValueError: If Arrow does not know the kind of URI, or the path is not UTF-8.
-        OSError: If its server does not answer.
-        ImportError: If Arrow is not installed.
+        ValueError: If fsspec does not know the kind of URI, or the path is not UTF-8.
+        ImportError: If fsspec, or the package by which it reaches a store, is not installed.
     """
-    require("pyarrow", command="pip install pyarrow", purpose="Reading images and writing predictions")
-    from pyarrow import fs
+    require("fsspec", "pyarrow", extra="pipelines", purpose="Reading images and writing predictions")
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
 
     text = os.fspath(name)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise _not_utf8(error) from error
-    if "://" in text:
-        return Location(*fs.FileSystem.from_uri(text))
-    return Location(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
+    if text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
+    elif "://" in text:
+        return Location(*url_to_fs(text))
+    return Location(LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
 
 
-def expand(pattern: str) -> list[Location]:
-    """Finds what matches a pattern with `*` and `**`, and on this machine also `?` and `[abc]`, in the order of names.
+def expand(pattern: str) -> list[tuple[Location, bool]]:
+    """Returns the places that match a pattern with `*`, `**`, `?` and `[abc]`, and whether each is a folder.
 
-    A pattern without any of these, or the very name of a file or folder, stands for the place that it names, even if
-    nothing is there.
+    They come in the order of their names. The exact name of a file or folder matches only itself.
+
+    Raises:
+        ValueError: If nothing matches.
     """
-    if "://" not in pattern:
-        here = locate(pattern)
-        if here.exists() or not glob.has_magic(pattern):
-            return [here]
-        return [locate(path) for path in sorted(glob.glob(here.path, recursive=True))]
-    address, mark, query = pattern.partition("?")
-    base, star, _ = address.partition("*")
-    if not star:
-        return [locate(pattern)]
-    from fsspec.utils import glob_translate
-
-    base = base.rpartition("/")[0]
-    folder, wanted = locate(base + mark + query), address[len(base) + 1 :].rstrip("/")
-    start = len(folder.path.rstrip("/")) + 1
-    matches = re.compile(glob_translate(wanted)).match
-    # One listing answers for all files, because each further question to an object store is a request.
-    places = folder.files(recursive="/" in wanted or "**" in wanted, folders=True)
-    return [place for place in places if matches(place.path[start:])]
-
-
-def _not_utf8(error: UnicodeDecodeError | UnicodeEncodeError) -> ValueError:
-    if isinstance(error, UnicodeDecodeError):
-        name = error.object.decode(errors="backslashreplace")
+    place = locate(pattern)
+    filesystem, path = place.filesystem, place.path
+    matches: dict[str, bool] = {}
+    if place.is_local:
+        paths = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
+        matches = {path: os.path.isdir(path) for path in paths}
     else:
-        name = error.object.encode(errors="backslashreplace").decode()
-    return ValueError(f"The name of {name} is not UTF-8, so neither Arrow nor parquet can hold it: rename it.")
+        if glob.has_magic(path):  # one listing; a question for each file would be a request each
+            start = len(os.path.dirname(re.split(r"[*?[]", path)[0]))
+            listed = filesystem.glob(path, detail=True).items()
+            matches = {path: info["type"] == "directory" for path, info in listed if "/." not in path[start:]}
+        if not matches:
+            with contextlib.suppress(FileNotFoundError):
+                matches = {path: filesystem.info(path)["type"] == "directory"}
+    if not matches:
+        raise ValueError(f"There is no file or folder {place.name}.")
+    return [(Location(filesystem, path), is_folder) for path, is_folder in matches.items()]
+
+
+def _raise(error: OSError) -> None:
+    raise error

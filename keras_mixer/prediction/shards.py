@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PARQUET_SUFFIX = ".parquet"
 ROW_NUMBERS = "none"  # the `id_column` that numbers the rows
+_BYTES = ("BYTE_ARRAY", "NONE")  # physical and logical type of a column of bytes
 _ROWS_AT_A_TIME = 64  # rows of a row group that are in memory together, encoded
 
 _log = logging.getLogger(__name__)
@@ -96,8 +97,8 @@ def _opened(table: Location) -> Iterator["ParquetFile"]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with table.filesystem.open_input_file(table.path) as file:
-            yield ParquetFile(file)
+        with ParquetFile(table.path, filesystem=table.filesystem) as parquet:
+            yield parquet
     except (OSError, pa.ArrowInvalid) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
         raise kind(f"{table.name} cannot be read as a parquet file: {error}") from error
@@ -169,21 +170,26 @@ def find_images(
     """
     files: dict[str, Location] = {}
     tables: dict[str, Location] = {}
+    suffixes = (*IMAGE_SUFFIXES, PARQUET_SUFFIX)
     inside = None if leave_out is None else leave_out.name.rstrip("/") + "/"
     for pattern in patterns:
-        listed = [entry for place in expand(os.fspath(pattern)) for entry in _files_at(place)]
-        if inside is not None:
-            listed = [(file, wanted) for file, wanted in listed if not file.name.startswith(inside)]
-        found = [file for file, wanted in listed if wanted]
-        others = [file for file, wanted in listed if not wanted]
+        found: list[Location] = []
+        others: list[str] = []
+        for place, is_folder in expand(os.fspath(pattern)):
+            for file in place.files() if is_folder else [place]:
+                if inside is not None and file.name.startswith(inside):
+                    continue
+                if is_folder and not file.path.lower().endswith(suffixes):
+                    others.append(file.name)
+                else:
+                    found.append(file)
         if not found:
-            kinds = ", ".join((*IMAGE_SUFFIXES, PARQUET_SUFFIX))
             outside = "" if leave_out is None else f" outside {leave_out.name}"
-            raise ValueError(f"{pattern} holds no images: expected files that end in {kinds}{outside}.")
+            raise ValueError(f"{pattern} holds no images: expected files that end in {', '.join(suffixes)}{outside}.")
         if others:
-            first = ", ".join(file.name for file in others[:3])
             _log.warning(
-                f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as {first}."
+                f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as "
+                f"{', '.join(others[:3])}."
             )
         for file in found:
             (tables if file.path.lower().endswith(PARQUET_SUFFIX) else files)[file.name] = file
@@ -200,22 +206,11 @@ def find_images(
     return shards
 
 
-def _files_at(place: Location) -> list[tuple[Location, bool]]:
-    """Returns the files at a place, and whether each is wanted: in a folder, only images and tables are."""
-    kind = place.kind
-    if kind == "NotFound":
-        raise ValueError(f"There is no file or folder {place.name}.")
-    if kind != "Directory":
-        return [(place, True)]
-    return [(file, file.path.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX))) for file in place.files()]
-
-
 def _row_groups(table: Location, image_column: str | None, id_column: str | None) -> list[Shard]:
     shards: list[Shard] = []
     before = 0
     with _opened(table) as parquet:
-        schema = parquet.schema_arrow
-        images, ids = _image_column(table, schema, image_column), _id_column(table, schema, id_column)
+        images, ids = _image_column(table, parquet, image_column), _id_column(table, parquet, id_column)
         for group in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
             if ids is None:
@@ -227,41 +222,30 @@ def _row_groups(table: Location, image_column: str | None, id_column: str | None
     return shards
 
 
-def _image_column(table: Location, schema, wanted: str | None) -> str:
-    columns = _columns_of_bytes(schema)
+def _image_column(table: Location, parquet: "ParquetFile", wanted: str | None) -> str:
+    # The path of a column in a record is dotted, such as "image.bytes". A column in a list repeats.
+    once = [column for column in parquet.schema if not column.max_repetition_level]
+    columns = [column.path for column in once if (column.physical_type, column.logical_type.type) == _BYTES]
     if wanted is not None:
-        within = [column for column in columns if column == wanted or column.startswith(f"{wanted}.")]
+        within = [column for column in columns if f"{column}.".startswith(f"{wanted}.")]
         columns = [wanted] if wanted in within else within
     if len(columns) != 1:
-        existing = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        existing = ", ".join(f"{field.name} ({field.type})" for field in parquet.schema_arrow)
         raise ValueError(
             f"{table.name} has {len(columns)} columns of bytes{'' if wanted is None else f' called {wanted!r}'}, but "
-            f"one must hold the encoded images. Its columns are {existing}. Name one with "
-            f"--image-column."
+            f"one must hold the encoded images. Its columns are {existing}. Name one with --image-column."
         )
     return columns[0]
 
 
-def _columns_of_bytes(fields, prefix: str = "") -> list[str]:
-    """Returns the dotted names of the binary columns, including those in records, such as `image.bytes`."""
-    import pyarrow as pa
-
-    found = []
-    for field in fields:
-        if pa.types.is_struct(field.type):
-            found += _columns_of_bytes(field.type, f"{prefix}{field.name}.")
-        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            found.append(prefix + field.name)
-    return found
-
-
-def _id_column(table: Location, schema, wanted: str | None) -> str | None:
+def _id_column(table: Location, parquet: "ParquetFile", wanted: str | None) -> str | None:
+    names = parquet.schema_arrow.names
     if wanted is None:
-        return next((name for name in ("path", "id") if name in schema.names), None)
+        return next((name for name in ("path", "id") if name in names), None)
     if wanted == ROW_NUMBERS:
         return None
-    if wanted not in schema.names:
-        raise ValueError(f"{table.name} has no column {wanted!r}, only {', '.join(schema.names)}.")
+    if wanted not in names:
+        raise ValueError(f"{table.name} has no column {wanted!r}, only {', '.join(names)}.")
     return wanted
 
 

@@ -71,22 +71,26 @@ class PredictionStore:
             ValueError: If the folder holds predictions that something else made, or other files.
             OSError: If it cannot be read or written.
         """
-        manifest = self.location / MANIFEST
-        known = manifest.exists()
-        resumed = known and not restart
         files = self._files()
+        manifest, known = self.location / MANIFEST, MANIFEST in files
+        resumed = known and not restart
         half_written = [file for name, file in files.items() if _HALF_WRITTEN.fullmatch(name)]
         if resumed:
             before = _read_manifest(manifest)
             before.pop(_TABLES, None)
-            _check_same(self.location.name, made_by, before)
+            different = sorted(name for name in made_by | before if made_by.get(name) != before.get(name))
+            if different:
+                changes = (f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
+                raise ValueError(
+                    f"{self.location.name} holds predictions that something else made: {', '.join(changes)}. Choose "
+                    f"another folder, or pass --restart to delete them."
+                )
         elif not known and len(files) > len(half_written):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
-        for file in half_written:  # a killed process left them
-            file.delete()
+        parts = [] if resumed else self._parts()
+        for file in (*half_written, *parts):  # a killed process left the first
+            file.filesystem.rm_file(file.path)
         if not resumed:
-            for part in self._parts():
-                part.delete()
             manifest.write(_as_json(made_by))
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
@@ -123,8 +127,16 @@ class PredictionStore:
         Raises:
             ValueError: If a part cannot be read.
         """
-        if retry_errors:
-            self._forget_errors()
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        for part in self._parts() if retry_errors else ():
+            table = pq.read_table(part.path, filesystem=part.filesystem, schema=_schema())
+            kept = table.filter(pc.is_null(table.column("error")))
+            if not len(kept):
+                part.filesystem.rm_file(part.path)
+            elif len(kept) < len(table):
+                self._write_table(part, kept)
         return set(self.read(["path"]).column("path").to_pylist())
 
     def counts(self) -> tuple[int, int]:
@@ -142,11 +154,10 @@ class PredictionStore:
         import pyarrow as pa
 
         paths = [prediction.path for prediction in predictions]
-        columns: dict[str, list] = {"path": paths, "error": [prediction.error for prediction in predictions]}
-        for name in ("classes", "labels", "scores"):
-            columns[name] = [None if prediction.error else getattr(prediction, name) for prediction in predictions]
+        nothing = dict.fromkeys(("classes", "labels", "scores"))
+        rows = [vars(prediction) | (nothing if prediction.error else {}) for prediction in predictions]
         digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:20]
-        self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.table(columns, schema=_schema()))
+        self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.Table.from_pylist(rows, _schema()))
 
     def read(self, columns: list[str] | None = None) -> "pa.Table":
         """Reads all rows.
@@ -174,21 +185,14 @@ class PredictionStore:
         return [file for name, file in files.items() if name.startswith(_PART) and name.endswith(_SUFFIX)]
 
     def _files(self) -> dict[str, Location]:
-        if self.location.kind != "Directory":
+        filesystem = self.location.filesystem
+        filesystem.invalidate_cache()  # another process may have written
+        try:
+            listed = filesystem.ls(self.location.path, detail=True)
+        except FileNotFoundError:
             return {}
-        return {file.path.rpartition("/")[2]: file for file in self.location.files(recursive=False, hidden=True)}
-
-    def _forget_errors(self) -> None:
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        for part in self._parts():
-            table = pq.read_table(part.path, filesystem=self.location.filesystem, schema=_schema())
-            kept = table.filter(pc.is_null(table.column("error")))
-            if not len(kept):
-                part.delete()
-            elif len(kept) < len(table):
-                self._write_table(part, kept)
+        names = (entry["name"].rpartition("/")[2] for entry in listed if entry["type"] != "directory")
+        return {name: self.location / name for name in sorted(filter(None, names))}
 
     def _write_table(self, location: Location, table: "pa.Table") -> None:
         import pyarrow as pa
@@ -196,7 +200,7 @@ class PredictionStore:
 
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer)
-        location.write(buffer.getvalue())
+        location.write(buffer.getvalue().to_pybytes())
 
 
 def _schema() -> "pa.Schema":
@@ -223,13 +227,3 @@ def _read_manifest(manifest: Location) -> dict:
     except ValueError as error:
         raise ValueError(f"{manifest.name} is damaged ({error}): choose another folder or pass --restart.") from error
     return values if isinstance(values, dict) else {}
-
-
-def _check_same(folder: str, made_by: dict, before: dict) -> None:
-    different = sorted(name for name in made_by.keys() | before.keys() if made_by.get(name) != before.get(name))
-    if different:
-        changes = ", ".join(f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
-        raise ValueError(
-            f"{folder} holds predictions that something else made: {changes}. Choose another folder, or pass --restart "
-            f"to delete them."
-        )

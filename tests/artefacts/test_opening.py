@@ -54,9 +54,9 @@ def test_versions_are_compared_as_numbers(folder, tmp_path):
     [
         ("missing.tflite", None, "There is no model"),
         ("model.h5", b"", "is not a model"),
-        ("model.onnx", b"garbage", "ONNX Runtime cannot load"),
-        ("model.xml", b"garbage", "OpenVINO cannot load"),
-        ("model.tflite", b"garbage", "LiteRT cannot load"),
+        ("model.onnx", b"garbage", r"model\.onnx cannot be opened as onnx"),
+        ("model.xml", b"garbage", r"model\.xml cannot be opened as openvino"),
+        ("model.tflite", b"garbage", r"model\.tflite cannot be opened as litert"),
     ],
 )
 def test_what_is_no_model_is_an_error(tmp_path, name, content, message):

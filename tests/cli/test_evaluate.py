@@ -131,7 +131,7 @@ def test_bad_input_is_one_line(run, capsys, arguments, message):
         ("nowhere", "There is no model at nowhere: expected a run folder"),
         ("notes.txt", "notes.txt is not a model: expected a run folder"),
         ("empty", "empty holds no SavedModel: .* A run folder would hold model.keras"),
-        ("damaged", "damaged/1 is not a SavedModel that can be loaded"),
+        ("damaged", "damaged/1 cannot be opened as saved_model"),
     ],
 )
 def test_what_is_no_model_is_bad_usage(name, message, tmp_path, monkeypatch, capsys):

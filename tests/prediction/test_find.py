@@ -48,6 +48,13 @@ def test_the_same_by_uri(images, pattern, expected):
     assert names(find_images([images.as_uri() + pattern])) == [str(images / name) for name in expected]
 
 
+def test_spaces_in_a_uri_and_links_to_folders(images):
+    (images / "my photographs").symlink_to(images / "more")
+    uri = (images / "my photographs").as_uri()
+    assert names(find_images([uri])) == [str(images / "my photographs" / "d.png")]
+    assert str(images / "my photographs" / "d.png") in names(find_images([str(images)]))
+
+
 def test_a_file_system_is_asked_for_a_listing_and_not_for_each_file_in_it(monkeypatch):
     """To an object store each question is a request, and they are asked one after the other."""
     files, asked = MemoryFileSystem(), []
@@ -56,7 +63,7 @@ def test_a_file_system_is_asked_for_a_listing_and_not_for_each_file_in_it(monkey
 
     def questions(pattern, expected):
         asked.clear()
-        assert len(names(find_images([f"fsspec+memory://bucket/photos/{pattern}"]))) == expected
+        assert len(names(find_images([f"memory://bucket/photos/{pattern}"]))) == expected
         return list(asked)
 
     files.pipe({f"/bucket/photos/{number}.png": b"bytes" for number in range(20)})

@@ -29,6 +29,21 @@ def test_rows_as_any_reader_of_parquet_finds_them(store):
     assert store.counts() == (2, 1)
 
 
+def test_a_store_at_a_uri():
+    store = PredictionStore("memory://bucket/store")
+    try:
+        store.open(MADE_BY)
+        store.write([GOOD, BAD])
+        assert store.done(retry_errors=True) == {"/a.png"}
+        with pytest.raises(ValueError, match=r"memory://.*bucket/store holds predictions"):
+            store.open({})
+        store.open({}, restart=True)
+        assert store.done() == set()
+        assert [name.rpartition("/")[2] for name in store.location.filesystem.find("/bucket")] == ["_manifest.json"]
+    finally:
+        store.location.filesystem.rm("/bucket", recursive=True)
+
+
 def test_an_empty_store_has_nothing_done(store):
     assert store.done() == set()
     assert store.counts() == (0, 0)

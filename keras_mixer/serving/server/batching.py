@@ -178,12 +178,8 @@ class Batcher:
 
 
 def _gather(parts: list[Arrays], padding: int) -> Arrays:
-    if len(parts) == 1 and not padding:
+    if padding:
+        parts = [*parts, {name: np.repeat(array[-1:], padding, axis=0) for name, array in parts[-1].items()}]
+    if len(parts) == 1:
         return parts[0]
-    arrays = {}
-    for name in parts[0]:
-        columns = [part[name] for part in parts]
-        if padding:
-            columns.append(np.repeat(columns[-1][-1:], padding, axis=0))
-        arrays[name] = np.concatenate(columns)
-    return arrays
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

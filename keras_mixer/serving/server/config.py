@@ -135,9 +135,7 @@ def read_model_config(path: str | os.PathLike) -> list[ModelConfig]:
         ValueError: If it is not a model configuration.
         ImportError: If tensorflow-serving-api is not installed.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no model configuration {file}.")
+    file = _existing(path, "model")
     require("tensorflow_serving.config", command=wire.INSTALL_STUBS, purpose="Reading a model configuration")
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
@@ -153,6 +151,12 @@ def read_model_config(path: str | os.PathLike) -> list[ModelConfig]:
         )
         for config in proto.model_config_list.config
     ]
+
+
+def _existing(path: str | os.PathLike, kind: str) -> Path:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no {kind} configuration {path}.")
+    return Path(path)
 
 
 def _policy(config):
@@ -181,9 +185,7 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
         FileNotFoundError: If the file is missing.
         ValueError: If it holds an unknown or a contradictory setting.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no batching configuration {file}.")
+    file = _existing(path, "batching")
     # Published packages lack this file's proto. Its grammar has only names and plain values.
     text = re.sub(rf"({_QUOTED})|#[^\n]*", r"\1", file.read_text(encoding="utf-8"))
     values: dict[str, int | list[int]] = {}

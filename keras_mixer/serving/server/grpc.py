@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from keras_mixer.extras import installed
 from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
@@ -23,23 +24,17 @@ _log = logging.getLogger("keras_mixer.serving")
 
 def stubs_installed() -> bool:
     """Says whether gRPC can be served."""
-    try:
-        import grpc  # noqa: F401
-        import tensorflow_serving  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return installed("grpc", "tensorflow_serving")
 
 
-def grpc_server(host: str, port: int, max_message_bytes: int):
-    """Binds a gRPC server without services to an address, and returns it with its port."""
+def grpc_server(address: str, max_message_bytes: int):
+    """Binds a gRPC server without services to an address `host:port`, and returns it with its port."""
     import grpc
 
     server = grpc.server(
         ThreadPoolExecutor(_THREADS, thread_name_prefix="keras_mixer_grpc"),
         options=[("grpc.max_receive_message_length", min(max_message_bytes, _LARGEST)), ("grpc.so_reuseport", 0)],
     )
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError:

@@ -41,18 +41,18 @@ class ModelManager:
     """Loads, switches and unloads versions. Several threads may use it, but only one at a time may call `poll`."""
 
     def __init__(self, models: Iterable[ModelConfig], metrics: Metrics, batch_sizes: tuple[int, ...] = (1,)):
-        self._models: dict[str, _Model] = {}
+        self.models: dict[str, _Model] = {}
         for config in models:
-            if config.name in self._models:
+            if config.name in self.models:
                 raise ValueError(f"Two models are named {config.name!r}: give one of them another name.")
-            self._models[config.name] = _Model(config)
+            self.models[config.name] = _Model(config)
         self._metrics = metrics
         self._batch_sizes = batch_sizes
         self._lock = threading.Lock()
 
     def load(self) -> None:
         """Loads every model for the first time. Raises an OSError or a ValueError if one of them cannot be served."""
-        for model in self._models.values():
+        for model in self.models.values():
             config = model.config
             if not config.base_path.is_dir():
                 raise FileNotFoundError(f"There is no folder {config.base_path}: name a model's base path.")
@@ -78,7 +78,7 @@ class ModelManager:
         available. Settings of other models are ignored.
         """
         changed = {config.name: config for config in configs}
-        for name, model in self._models.items():
+        for name, model in self.models.items():
             self._poll_model(model, changed.get(name, model.config))
 
     def _poll_model(self, model: _Model, config: ModelConfig) -> None:
@@ -153,7 +153,7 @@ class ModelManager:
                 entry.users -= 1
 
     def _named(self, name: str, version: int | None, label: str | None) -> tuple[_Model | None, int | None]:
-        model = self._models.get(name)
+        model = self.models.get(name)
         if label is None:
             return model, version
         if model is None or label not in model.config.labels:
@@ -182,10 +182,6 @@ class ModelManager:
             what = "any versions" if version is None else f"version {version}"
             raise RequestError("NOT_FOUND", f"Could not find {what} of model {name}")
         return rows
-
-    def known(self, name: str) -> bool:
-        """Says whether this server has a model called `name`."""
-        return name in self._models
 
 
 def _not_served(model: _Model, number: int) -> str:

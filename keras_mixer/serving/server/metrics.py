@@ -1,10 +1,7 @@
 """Counters for Prometheus. Those that TF Serving also has carry its names."""
 
-from collections.abc import Sequence
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from keras_mixer.extras import require
-
-_TF = ":tensorflow:serving"
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _MICROSECONDS = tuple(500 * 2**power for power in range(16))  # half a millisecond to 16 seconds
 
@@ -16,38 +13,18 @@ class Metrics:
     """
 
     def __init__(self):
-        require("prometheus_client", extra="serve", purpose="The server")
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-        self.registry = CollectorRegistry()
-
-        def metric(kind, name: str, help_text: str, labels: Sequence[str] = (), **options):
-            return kind(name, help_text, labels, registry=self.registry, **options)
-
-        self._requests = metric(
-            Counter, f"{_TF}:request_count", "Requests by model and status.", ["model_name", "status"]
-        )
-        self._latency = metric(
-            Histogram,
-            f"{_TF}:request_latency",
-            "Time of a successful request in the server, in microseconds.",
-            ["model_name", "API", "entrypoint"],
-            buckets=_MICROSECONDS,
-        )
-        self.batches = metric(
-            Histogram,
-            f"{_TF}:batching_session:processed_batch_size",
-            "Rows of the batches that ran, without padding.",
-            ["model_name"],
-            buckets=_SIZES,
-        )
-        self._versions = metric(
-            Gauge,
-            "keras_mixer_serving_version",
-            "1 for each version that answers requests.",
-            ["model_name", "version"],
-        )
-        self.in_flight = metric(Gauge, "keras_mixer_serving_in_flight", "Predict requests that are not answered yet.")
+        self.registry = registry = CollectorRegistry()
+        tf, ours, model = ":tensorflow:serving", "keras_mixer_serving", ["model_name"]
+        text = "Requests by model and status."
+        self._requests = Counter(f"{tf}:request_count", text, [*model, "status"], registry=registry)
+        text = "Time of a successful request in the server, in microseconds."
+        labels = [*model, "API", "entrypoint"]
+        self._latency = Histogram(f"{tf}:request_latency", text, labels, registry=registry, buckets=_MICROSECONDS)
+        text, name = "Rows of the batches that ran, without padding.", f"{tf}:batching_session:processed_batch_size"
+        self.batches = Histogram(name, text, model, registry=registry, buckets=_SIZES)
+        text = "1 for each version that answers requests."
+        self._versions = Gauge(f"{ours}_version", text, [*model, "version"], registry=registry)
+        self.in_flight = Gauge(f"{ours}_in_flight", "Predict requests that are not answered yet.", registry=registry)
 
     def request(self, model: str, entrypoint: str, status: str, seconds: float) -> None:
         """Records one predict request. `model` is empty if this server lacks it, so that clients cannot add names."""

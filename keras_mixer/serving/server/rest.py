@@ -64,20 +64,16 @@ class RestHandler:
             raise too_large
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        chunks, size = [], 0
         try:
             async with asyncio.timeout(seconds):
-                async for chunk in request.content.iter_any():
-                    size += len(chunk)
-                    if size > limit:
-                        raise too_large
-                    chunks.append(chunk)
+                return await request.clone(client_max_size=limit).read()
+        except web.HTTPRequestEntityTooLarge:
+            raise too_large from None
         except TimeoutError:
             message = f"The request's body did not arrive within {seconds:g} seconds."
             raise RequestError("DEADLINE_EXCEEDED", message, http_status=408) from None
         except web.RequestPayloadError as error:
             raise invalid(f"The request's body cannot be read: {error}") from None
-        return b"".join(chunks)
 
     async def _predict(self, spec: ModelSpec, body: bytes) -> web.Response:
         document = await self._service.offload(len(body), _parse, body)

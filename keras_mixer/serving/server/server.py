@@ -1,6 +1,7 @@
 """The server for development and tests: models, REST and gRPC, from start to stop."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -97,86 +98,81 @@ class Server:
             require("grpc", extra="serve", purpose="Serving gRPC")
             command = f"{wire.INSTALL_STUBS}; or serve REST only"
             require("tensorflow_serving", command=command, purpose="Serving gRPC")
-        from keras_mixer.serving.server.grpc import grpc_server, release
-        from keras_mixer.serving.server.manager import ModelManager
-        from keras_mixer.serving.server.metrics import Metrics
-
-        self._metrics = Metrics()
-        sizes = (1, self._batching.max_batch_size) if self._batching else (1,)
-        self._manager = ModelManager(self.models, self._metrics, sizes)
-        # The ports come first, because loading the models takes long.
-        listener = _listen(self.host, self.rest_port)
-        self._grpc = None
+        ready: Future[None] = Future()
+        thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), name="keras_mixer_serving", daemon=True)
+        thread.start()
         try:
-            if self.port is not None:
-                self._grpc, self.port = grpc_server(self.host, self.port, self._limits.max_body_bytes)
-            self.rest_port = listener.getsockname()[1]
-            self._manager.load()
-            ready: Future[None] = Future()
-            thread = threading.Thread(
-                target=lambda: asyncio.run(self._serve(listener, ready)), name="keras_mixer_serving", daemon=True
-            )
-            thread.start()
             ready.result()  # raises the error if the server cannot start
-        except BaseException:
-            listener.close()
-            if self._grpc is not None:
-                release(self._grpc)
+        except KeyboardInterrupt:
+            self._loop.call_soon_threadsafe(self._stop.set)  # then it stops once the models are loaded
             raise
         self._thread = thread
-        self._stopping = threading.Event()
-        self._poller = threading.Thread(target=self._poll, name="keras_mixer_poll", daemon=True)
-        self._poller.start()
         return self
 
-    async def _serve(self, listener: socket.socket, ready: "Future[None]") -> None:
+    async def _run(self, ready: "Future[None]") -> None:
         from aiohttp import web
 
         from keras_mixer.serving.server.batching import Batcher
-        from keras_mixer.serving.server.grpc import add_services
+        from keras_mixer.serving.server.grpc import add_services, grpc_server, release
+        from keras_mixer.serving.server.manager import ModelManager
+        from keras_mixer.serving.server.metrics import Metrics
         from keras_mixer.serving.server.rest import RestHandler
         from keras_mixer.serving.server.service import PredictService
 
-        batcher = Batcher(self._batching, self._metrics)
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        metrics, limits, grpc = Metrics(), self._limits, None
+        sizes = (1, self._batching.max_batch_size) if self._batching else (1,)
         try:
-            self._loop = asyncio.get_running_loop()
-            self._stop = asyncio.Event()
-            service = PredictService(self._manager, batcher, self._metrics, self._limits)
-            http = web.Server(
-                RestHandler(service), keepalive_timeout=self._limits.idle_timeout, lingering_time=5.0, access_log=None
-            )
-            if self._grpc is not None:
-                add_services(self._grpc, service, self._loop)
-                self._grpc.start()
-            sockets = await self._loop.create_server(http, sock=listener, backlog=_BACKLOG)
+            with contextlib.ExitStack() as undo:
+                manager = ModelManager(self.models, metrics, sizes)
+                # The ports come first, because loading the models takes long.
+                listener = undo.enter_context(_listen(self.host, self.rest_port))
+                if self.port is not None:
+                    grpc, self.port = grpc_server(self.grpc_target, limits.max_body_bytes)
+                    undo.callback(release, grpc)
+                self.rest_port = listener.getsockname()[1]
+                manager.load()
+                batcher = Batcher(self._batching, metrics)
+                undo.callback(batcher.close)
+                service = PredictService(manager, batcher, metrics, limits)
+                if grpc is not None:
+                    add_services(grpc, service, self._loop)
+                    grpc.start()
+                http = web.Server(
+                    RestHandler(service), keepalive_timeout=limits.idle_timeout, lingering_time=5.0, access_log=None
+                )
+                sockets = await self._loop.create_server(http, sock=listener, backlog=_BACKLOG)
+                undo.pop_all()
         except BaseException as error:
-            batcher.close()
             ready.set_exception(error)
             return
         ready.set_result(None)
+        polling = asyncio.create_task(self._poll(manager))
         await self._stop.wait()
         # New connections and calls are refused, those in flight are answered, and then everything closes.
+        polling.cancel()
         sockets.close()
         batcher.stop_waiting()
-        stopped = None if self._grpc is None else self._grpc.stop(self._limits.stop_timeout)
+        stopped = None if grpc is None else grpc.stop(limits.stop_timeout)
         http.pre_shutdown()
-        await http.shutdown(self._limits.stop_timeout)
+        await http.shutdown(limits.stop_timeout)
         if stopped is not None:
             await asyncio.to_thread(stopped.wait)
         await asyncio.to_thread(batcher.close)
 
-    def _poll(self) -> None:
+    async def _poll(self, manager) -> None:
         configs: list[ModelConfig] = []
         fault = ""
-        while not self._stopping.wait(self._poll_seconds):
+        while True:
+            await asyncio.sleep(self._poll_seconds)
             try:
-                configs, fault = list(self._reread()), ""
+                configs, fault = list(await asyncio.to_thread(self._reread)), ""
             except (OSError, ValueError) as error:  # the last good settings stay, and the same fault is logged once
                 if str(error) != fault:
                     _log.error("The settings of the models cannot be read again: %s", error)
                 fault = str(error)
             try:
-                self._manager.poll(configs)
+                await asyncio.to_thread(manager.poll, configs)
             except Exception:  # the loaded versions go on answering
                 _log.exception("Looking for new versions failed")
 
@@ -184,10 +180,8 @@ class Server:
         """Refuses new requests, answers those in flight, and closes. Does nothing if the server is not running."""
         if self._thread is None:
             return
-        self._stopping.set()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
-        self._poller.join()
         self._thread = None
 
     def __enter__(self) -> "Server":

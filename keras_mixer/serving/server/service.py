@@ -70,7 +70,7 @@ class PredictService:
             status = error.code
             raise
         finally:
-            known = spec.name if self.manager.known(spec.name) else ""
+            known = spec.name if spec.name in self.manager.models else ""
             self.metrics.request(known, entrypoint, status, time.perf_counter() - start)
 
     async def offload(self, size: int, function: Callable, *arguments):

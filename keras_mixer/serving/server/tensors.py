@@ -44,15 +44,11 @@ class TensorSpec:
             len(shape) != len(self.shape)
             or any(want not in (None, have) for want, have in zip(self.shape, shape, strict=True))
         ):
-            raise invalid(f"Input {self.name!r} must have shape {self._shape}, but got {_text(shape)}.")
+            raise invalid(f"Input {self.name!r} must have shape {_text(self.shape)}, but got {_text(shape)}.")
 
     @property
     def _type(self) -> str:
         return "string" if self.dtype.kind == "O" else self.dtype.name
-
-    @property
-    def _shape(self) -> str:
-        return _text(self.shape or ())
 
 
 def _text(shape: tuple[int | None, ...]) -> str:
@@ -74,7 +70,7 @@ def from_json(value, spec: TensorSpec) -> np.ndarray:
             raise invalid(f"Input {spec.name!r} is ragged: all lists at depth {len(shape)} must have one length.")
         shape.append(sizes.pop())
         if spec.shape is not None and len(shape) > len(spec.shape):
-            raise invalid(f"Input {spec.name!r} must have shape {spec._shape}, but lists are nested deeper.")
+            raise invalid(f"Input {spec.name!r} must have shape {_text(spec.shape)}, but lists are nested deeper.")
         level = list(chain.from_iterable(level))
     allowed = _LEAVES.get(spec.dtype.kind)
     if allowed is None:
