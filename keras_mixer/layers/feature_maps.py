@@ -4,13 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored, small_dense
 from keras_mixer.shapes import LineAxes, feature_map, positive_integer
 
 _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
 
 
-class ReweightedMixing(keras.layers.Layer):
+class ReweightedMixing(PlainLayer):
     """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
     One branch mixes channels; a subclass gives the two spatial ones. This is split attention (ResNeSt, arXiv
@@ -43,9 +44,6 @@ class ReweightedMixing(keras.layers.Layer):
         weights = ops.softmax(logits, axis=-1)
         mixed = sum(branch * weights[..., index] for index, branch in enumerate(branches))
         return restored(inputs, self.projection(as_rows(mixed)))
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -108,9 +106,6 @@ class WeightedPermuteMLP(ReweightedMixing):
         mixed = ops.reshape(dense(rows), (-1, others, along, segment))
         return ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, *shape[1:]))
 
-    def get_config(self):
-        return {**super().get_config(), "segment_dim": self.segment_dim}
-
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class CycleMixing(ReweightedMixing):
@@ -140,7 +135,7 @@ class CycleMixing(ReweightedMixing):
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class CycleFC(keras.layers.Layer):
+class CycleFC(PlainLayer):
     """Reads channel `c` from `(c + reach // 2) % reach - reach // 2` pixels away, then maps channels to channels.
 
     It sees `reach` pixels along one axis at the cost of a single pixel. Pixels outside the image are zero. Section 3.1
@@ -221,9 +216,3 @@ class CycleFC(keras.layers.Layer):
 
     def _part(self, maps, rows: slice):
         return maps[(slice(None),) * self.axis + (rows,)]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "axis": self.axis, "reach": self.reach}

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(PlainLayer):
     """Cuts an image into non-overlapping patches and projects each linearly to `hidden_dim` channels.
 
     It gives what a convolution gives whose kernel and stride are the patch, but computes one matrix product. Tokens are
@@ -61,9 +62,6 @@ class PatchEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         rows, columns = self._grid_of(input_shape)
         return (input_shape[0], rows * columns, self.hidden_dim)
-
-    def get_config(self):
-        return {**super().get_config(), "hidden_dim": self.hidden_dim, "patch_size": self.patch_size}
 
     def _grid_of(self, input_shape) -> tuple[int, int]:
         if len(input_shape) != 4 or None in input_shape[1:]:
