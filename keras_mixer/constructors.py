@@ -25,22 +25,16 @@ _DOC = """Builds {title}, with random, published or your own weights.
     {sizes}
 
     Args:
-        include_top: Whether to end in the classification head.
         weights: None for random weights; the path of a checkpoint, in any format of `keras_mixer.weights.load`; or the
             name of a published set.
             {published}
-        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         input_shape: Image shape (height, width, channels); None for {input_shape}.
             Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does.
         pooling: Without the head: None for the normalised tokens or feature maps, "avg" or "max" for the mean or
             maximum of the tokens or of the last map.
         classes: Classes of the head; None for those of the weights, else 1,000. If the weights have another number of
             classes, or no head, the body is loaded, the head starts fresh, and a log line says so.
-        classifier_activation: Activation of the head; None for logits.
-        stochastic_depth: Probability of dropping the last residual branch for a sample while training. It rises
-            linearly from 0 at the first branch.
-        dropout: Dropout rate inside the MLPs.
-        name: Name of the model.
+        include_top, input_tensor, classifier_activation, stochastic_depth, dropout, name: As in `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model`. Its attribute `preprocessing` says how its weights want their images; pass it to

@@ -86,13 +86,11 @@ def accuracy_cost_figure():
     Returns:
         A `matplotlib.figure.Figure` of the rows of table 2 and the three of table 3 that section 3.1 adds to them.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = [row for row in TABLE if row.source == f"{MIXER}, table 2" or _added_to_figure_2(row)]
     points = sorted((row.core_days, row.imagenet, row) for row in rows if row.core_days and row.imagenet)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     for number, data in enumerate(dict.fromkeys(row.pretraining for *_, row in points)):
         chosen = [(cost, accuracy) for cost, accuracy, row in points if row.pretraining == data]

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_mixer.artefacts import Predictor
 from keras_mixer.dataset import DatasetSpec
-from keras_mixer.evaluation.calibration import are_probabilities
+from keras_mixer.evaluation.confidence import are_probabilities
 from keras_mixer.extras import require
 
 

@@ -5,6 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer.artefacts import (  # noqa: F401 - public in keras_mixer.evaluation
+    Predictor,
+    keras_predictor,
+    newest_version,
+    on_one_tensor,
+    open_artefact,
+    open_classifier,
+)
 from keras_mixer.card import ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation.labels import class_subset

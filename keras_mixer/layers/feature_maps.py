@@ -14,8 +14,8 @@ _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights,
 class ReweightedMixing(PlainLayer):
     """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
-    One branch mixes channels; a subclass gives the two spatial ones. This is split attention (ResNeSt, arXiv
-    2004.08955) in the form of Vision Permutator and CycleMLP.
+    One branch mixes channels; a subclass builds the two spatial ones in `_build_spatial` and computes them in
+    `_mix_spatially`. This is split attention (ResNeSt, arXiv 2004.08955) as in Vision Permutator and CycleMLP.
     """
 
     def build(self, input_shape):
@@ -28,14 +28,6 @@ class ReweightedMixing(PlainLayer):
         self.projection = small_dense(channels, "projection", dtype=self.dtype_policy)
         for layer in (self.channels, self.reweight, self.projection):
             layer.build((None, channels))
-
-    def _build_spatial(self, input_shape) -> None:
-        """Builds the sublayers of the two spatial branches."""
-        raise NotImplementedError
-
-    def _mix_spatially(self, inputs) -> tuple:
-        """Returns the two spatial branches."""
-        raise NotImplementedError
 
     def call(self, inputs):
         branches = (*self._mix_spatially(inputs), restored(inputs, self.channels(as_rows(inputs))))

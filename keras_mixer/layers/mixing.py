@@ -28,14 +28,10 @@ def gelu_tanh(x):
 
 
 class MixingMLP(MLP):
-    """An MLP along one axis of a table of tokens by channels.
-
-    Subclasses reshape the table to two axes, the mixed one last, because every backend runs such products at full
-    speed.
-    """
+    """An MLP along one axis of a table of tokens by channels."""
 
     def _build_rows_mlp(self, width: int, width_out: int) -> None:
-        """Builds the MLP from rows of `width` values to rows of `width_out` values."""
+        """Builds the MLP on a table of two axes, the mixed one last: every backend runs such products at full speed."""
         # LeCun normal kernels and zero biases, as in the reference implementation.
         dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
         self._build_mlp(

@@ -85,13 +85,10 @@ class PatchEmbedding(PlainLayer):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class PatchMap(PatchEmbedding):
-    """Does what `PatchEmbedding` does, but keeps the rows and columns of the patches.
+    """Does what `PatchEmbedding` does, with the same arguments, but keeps the rows and columns of the patches.
 
     Input shape: `(batch, height, width, image_channels)`.
     Output shape: `(batch, rows, columns, hidden_dim)`.
-
-    Raises:
-        ValueError: In the same cases as `PatchEmbedding`.
 
     Example:
         >>> keras_mixer.layers.PatchMap(hidden_dim=32, patch_size=8)(keras.ops.ones((2, 64, 48, 3))).shape

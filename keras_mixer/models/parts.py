@@ -57,10 +57,7 @@ def linear_rates(count: int, last: float) -> list[float]:
 
 
 def residual(inputs, branch, rate: float, name: str):
-    """Returns `inputs + branch`; training drops the branch of a sample with probability `rate`.
-
-    The layers are `{name}_stochastic_depth`, if the rate is above 0, and `{name}_add`.
-    """
+    """Returns `inputs + branch`; training drops the branch of a sample with probability `rate`."""
     import keras
 
     from keras_mixer.layers import StochasticDepth
@@ -105,19 +102,12 @@ def classifier(
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Blocks at one resolution of a pyramid.
-
-    Attributes:
-        blocks: Number of blocks.
-        mlp_ratio: Hidden units of their channel MLPs per channel.
-        mixing: Makes the spatial mixing of a block from its name.
-        downsampling: Makes the feature map for the next stage; None keeps it as it is. Ignored in the last stage.
-    """
+    """Blocks at one resolution of a pyramid."""
 
     blocks: int
-    mlp_ratio: float
-    mixing: Callable
-    downsampling: Callable | None
+    mlp_ratio: float  # hidden units of their channel MLPs per channel
+    mixing: Callable  # makes the spatial mixing of a block from its name
+    downsampling: Callable | None  # makes the feature map for the next stage; None keeps it, as does the last stage
 
 
 def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
@@ -237,11 +227,9 @@ PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_h\.(\w+)", r"\1_block_\2_mixing/height/\3"),
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_w\.(\w+)", r"\1_block_\2_mixing/width/\3"),
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_c\.(\w+)", r"\1_block_\2_mixing/channels/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc1\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_0/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc2\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.(fc[12])\.(\w+)", r"\1_block_\2_mixing/reweight/\3/\4"),
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.proj\.(\w+)", r"\1_block_\2_mixing/projection/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc1\.(\w+)", r"\1_block_\2_channel_mlp/Dense_0/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc2\.(\w+)", r"\1_block_\2_channel_mlp/Dense_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.(fc[12])\.(\w+)", r"\1_block_\2_channel_mlp/\3/\4"),
     LAST_NORM,
     HEAD,
 )
