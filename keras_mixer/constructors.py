@@ -102,7 +102,8 @@ def _constructor(variant: str) -> Constructor:
     ) -> "keras.Model":
         shape = fixed_shape(input_shape, input_tensor)
         preprocessing = preprocessing_of(variant, default_shape)
-        with _opened(variant, weights) as checkpoint:
+        path = weights if weights is None or is_path(weights) else path_to_load(variant, str(weights))
+        with contextlib.nullcontext() if path is None else open_checkpoint(path) as checkpoint:
             arguments, resize = dict(sizes), True
             if checkpoint and not is_path(weights):
                 preprocessing = find(variant, str(weights)).preprocessing
@@ -146,12 +147,6 @@ def _constructor(variant: str) -> Constructor:
         else f'keras_mixer.siblings.preprocessing_of("{variant}", model.input_shape[1:])',
     )
     return construct
-
-
-def _opened(variant: str, weights) -> contextlib.AbstractContextManager[Checkpoint | None]:
-    if weights is None:
-        return contextlib.nullcontext()
-    return open_checkpoint(weights if is_path(weights) else path_to_load(variant, weights))
 
 
 def _trained_sizes(checkpoint: Checkpoint, layer: str, shape, patch_size: int):

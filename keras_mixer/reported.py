@@ -47,12 +47,6 @@ class Reported:
     source: str = ""
 
 
-def _table() -> tuple[Reported, ...]:
-    with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return tuple(Reported(**{name: _value(name, text) for name, text in row.items()}) for row in rows)
-
-
 def _value(name: str, text: str):
     if not text:
         return None
@@ -60,7 +54,10 @@ def _value(name: str, text: str):
 
 
 # "ResMLP-S36, distilled" has no cost, because its source repeats that of ResMLP-B24.
-TABLE: tuple[Reported, ...] = _table()
+with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as _file:
+    TABLE: tuple[Reported, ...] = tuple(
+        Reported(**{name: _value(name, text) for name, text in row.items()}) for row in csv.DictReader(_file)
+    )
 
 
 def reported(model: str) -> list[Reported]:

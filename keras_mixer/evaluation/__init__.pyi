@@ -1,4 +1,5 @@
 from .accuracy import Accuracy as Accuracy
+from .accuracy import Predictor as Predictor
 from .accuracy import measure as measure
 from .confidence import Calibration as Calibration
 from .confidence import calibration as calibration
@@ -19,7 +20,6 @@ from .labels import real_dataset as real_dataset
 from .labels import real_label_sets as real_label_sets
 from .pictures import save_prediction_sheet as save_prediction_sheet
 from .split import EvaluationSplit as EvaluationSplit
-from .split import Predictor as Predictor
 from .split import keras_predictor as keras_predictor
 from .split import labelled_batches as labelled_batches
 from .split import newest_version as newest_version

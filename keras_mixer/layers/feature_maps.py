@@ -169,13 +169,9 @@ class CycleFC(PlainLayer):
         self._taps = taps.reshape(height, width, channels, 1).astype("float32")
 
     def call(self, inputs):
-        outputs = ops.matmul(as_rows(self._shifted(inputs)), self.kernel) + self.bias
-        return restored(inputs, outputs)
-
-    def _shifted(self, inputs):
-        """Reads every channel at its offset, in the fastest form for the backend."""
-        forms = {"jax": self._selected, "torch": self._written}
-        return forms.get(keras.backend.backend(), self._convolved)(inputs)
+        # Each backend has a fastest way to read every channel at its offset.
+        shift = {"jax": self._selected, "torch": self._written}.get(keras.backend.backend(), self._convolved)
+        return restored(inputs, ops.matmul(as_rows(shift(inputs)), self.kernel) + self.bias)
 
     def _convolved(self, inputs):
         """Shifts by a depthwise kernel, 1 at the offset and 0 elsewhere: one pass in TensorFlow and LiteRT."""

@@ -170,7 +170,12 @@ class MixerBlock(PlainLayer):
         super().__init__(**kwargs)
         self.tokens_mlp_dim = positive_integer("tokens_mlp_dim", tokens_mlp_dim)
         self.channels_mlp_dim = positive_integer("channels_mlp_dim", channels_mlp_dim)
-        self.stochastic_depth = _pair_of_rates(stochastic_depth)
+        if not isinstance(stochastic_depth, (tuple, list)) or len(stochastic_depth) != 2:
+            raise ValueError(
+                "`stochastic_depth` of a block must be a pair of rates (token mixing, channel mixing), but got "
+                f"{stochastic_depth!r}."
+            )
+        self.stochastic_depth = tuple(rate_below_one("stochastic_depth", rate) for rate in stochastic_depth)
         self.dropout = rate_below_one("dropout", dropout)
         self.untied = untied
         self.channel_groups = channel_groups
@@ -222,14 +227,6 @@ class MixerBlock(PlainLayer):
 
     def compute_output_shape(self, input_shape):
         return tuple(self.token_mixing.compute_output_shape(input_shape))
-
-
-def _pair_of_rates(rates) -> tuple[float, float]:
-    if not isinstance(rates, (tuple, list)) or len(rates) != 2:
-        raise ValueError(
-            f"`stochastic_depth` of a block must be a pair of rates (token mixing, channel mixing), but got {rates!r}."
-        )
-    return rate_below_one("stochastic_depth", rates[0]), rate_below_one("stochastic_depth", rates[1])
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

@@ -12,7 +12,8 @@ class PatchEmbedding(PlainLayer):
     """Cuts an image into non-overlapping patches and projects each linearly to `hidden_dim` channels.
 
     It gives what a convolution gives whose kernel and stride are the patch, but computes one matrix product. Tokens are
-    in raster order, row by row from the top left. Section 2 of the paper, "per-patch fully-connected".
+    in raster order, row by row from the top left; `grid` has their rows and columns once the layer is built. Section 2
+    of the paper, "per-patch fully-connected".
 
     Args:
         hidden_dim: Channels of a token, C in the paper.
@@ -34,13 +35,8 @@ class PatchEmbedding(PlainLayer):
         self.hidden_dim = positive_integer("hidden_dim", hidden_dim)
         self.patch_size = pair_of_positive_integers("patch_size", patch_size)
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches; known once the layer is built."""
-        return self._grid
-
     def build(self, input_shape):
-        self._grid = self._grid_of(input_shape)
+        self.grid = self._grid_of(input_shape)  # rows and columns of patches
         self.kernel = self.add_weight(
             name="kernel",
             shape=(*self.patch_size, input_shape[-1], self.hidden_dim),
@@ -49,7 +45,7 @@ class PatchEmbedding(PlainLayer):
         self.bias = self.add_weight(name="bias", shape=(self.hidden_dim,), initializer="zeros")
 
     def call(self, images):
-        (rows, columns), (patch_height, patch_width) = self._grid, self.patch_size
+        (rows, columns), (patch_height, patch_width) = self.grid, self.patch_size
         image_channels = self.kernel.shape[2]
         # Only two of the six axes change places. A transposition of four is enough, and every runtime does that fast.
         strips = ops.reshape(images, (-1, patch_height, columns, patch_width * image_channels))

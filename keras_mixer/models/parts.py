@@ -77,18 +77,16 @@ def classifier(
     """
     import keras
 
-    average, maximum = {
-        3: (keras.layers.GlobalAveragePooling1D, keras.layers.GlobalMaxPooling1D),
-        4: (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D),
-    }[len(tokens.shape)]
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
+    if not include_top and pooling is None:
+        return keras.Model(inputs, tokens, name=name)
+    kind = "Max" if pooling == "max" and not include_top else "Average"
+    pool = getattr(keras.layers, f"Global{kind}Pooling{len(tokens.shape) - 2}D")
     # The channels are last, whatever `keras.config.image_data_format` says.
-    pooled = {"data_format": "channels_last", "name": "pre_logits"}
+    features = pool(data_format="channels_last", name="pre_logits")(tokens)
     if not include_top:
-        outputs = tokens if pooling is None else (average if pooling == "avg" else maximum)(**pooled)(tokens)
-        return keras.Model(inputs, outputs, name=name)
-    features = average(**pooled)(tokens)
+        return keras.Model(inputs, features, name=name)
     head = keras.layers.Dense(
         positive_integer("classes", classes),
         activation=classifier_activation,
@@ -125,10 +123,7 @@ def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
 
 
 def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout: float) -> list:
-    """Runs the stages of Vision Permutator or CycleMLP on a feature map `(batch, rows, columns, channels)`.
-
-    Returns the last feature map of each resolution, finest first.
-    """
+    """Runs the stages on a feature map; returns the last feature map of each resolution, finest first."""
     rates = iter(linear_rates(2 * sum(stage.blocks for stage in stages), stochastic_depth))
     maps = []
     for number, stage in enumerate(stages):

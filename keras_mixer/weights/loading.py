@@ -67,15 +67,14 @@ def load(
         variable.assign(values[name])
 
 
-def load_with_fresh_head(
+def load_with_fresh_head(  # noqa: D417
     model, source: "str | os.PathLike | Checkpoint", resize: bool | tuple[int, int] = False
 ) -> None:
     """Does what `load` does, but leaves a head of another number of classes as it is, and says so in a log line.
 
     Args:
         model: A built Keras model, with or without a head.
-        source: As in `load`.
-        resize: As in `load`.
+        source, resize: As in `load`.
 
     Raises:
         ValueError: If the file is damaged or its body does not fit. The model stays as it was.

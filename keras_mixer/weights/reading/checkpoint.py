@@ -1,8 +1,4 @@
-"""A checkpoint that is open, and the official names of weights in files and models.
-
-Official names are `stem/kernel`, `MixerBlock_3/token_mixing/Dense_0/kernel`, `head/bias` and so on. The layouts of the
-architectures rename the keys of foreign checkpoints. Any other key keeps its name, and the loader reports it.
-"""
+"""Open checkpoints, and the official names of weights, such as `MixerBlock_3/token_mixing/Dense_0/kernel`."""
 
 import contextlib
 import dataclasses

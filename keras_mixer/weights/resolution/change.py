@@ -152,10 +152,8 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
 
 
 def clone_uncompiled(model, **arguments) -> keras.Model:
-    """Clones a functional model by `keras.models.clone_model` with `arguments`, without its compilation.
-
-    Keras would clone the compilation as well, and fails on a loss without a name.
-    """
+    """Clones a functional model by `keras.models.clone_model` with `arguments`, without its compilation."""
+    # Keras would clone the compilation as well, and fails on a loss without a name.
     twin = keras.Model(model.input, model.output, name=model.name)
     constructors = [inspect.getfullargspec(type(of).__init__).args for of in (model, twin)]
     if constructors[0] == constructors[1]:  # Keras then keeps the class
