@@ -110,7 +110,7 @@ def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str)
 
 
 def _judge(scores: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns what is told of each image of a batch, or of those with finite scores."""
+    """Judges the images of a batch; confidences and differences are those of images with finite scores alone."""
     finite = np.isfinite(scores).all(axis=1)
     both = finite & np.isfinite(reference).all(axis=1)
     softmaxed = are_probabilities(reference)

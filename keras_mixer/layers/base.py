@@ -6,7 +6,7 @@ import keras
 
 
 class PlainLayer(keras.layers.Layer):
-    """A layer that keeps the shape of its input, and has each argument of its constructor as an attribute."""
+    """A layer that keeps the shape of its input; its configuration holds the arguments that it keeps as attributes."""
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -104,7 +104,7 @@ def is_path(source) -> bool:
 
 
 def _variant_of(model, source: str, skip: Sequence[str]) -> str:
-    """Returns the variant that gave `model` its name or else, among those with the set `source`, its weights."""
+    """Returns the variant that `model` is named after; else the one with the set `source` that has the same weights."""
     if model.name in ARCHITECTURES:
         return model.name
     variants = [entry.variant for entry in available() if entry.name == source]

@@ -33,7 +33,7 @@ class StoredArray:
     shape: tuple[int, ...]
     dtype: str  # its name, such as "float32"
     read: Callable[[], np.ndarray]  # raises ValueError or OSError if the file is damaged
-    stored_bytes: int  # that it takes in the file
+    stored_bytes: int  # its size in the file
 
     def check_size(self, name: str) -> None:
         """Raises ValueError if the bytes in the file cannot hold a shape that the model does not decide."""
