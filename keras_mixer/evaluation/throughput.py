@@ -242,11 +242,8 @@ def _largest_array(model: "keras.Model") -> int:
 
 
 def available_memory(root: str | os.PathLike = "/") -> float:
-    """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell.
-
-    The host and the control groups of this process each leave some memory; the least counts. The cache of files counts
-    as free. `root` holds `proc` and `sys`.
-    """
+    """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell."""
+    # The host and the control groups of this process each leave some memory. The cache of files counts as free.
     root = pathlib.Path(root)
     return min(_of_host(root), *_of_control_groups(root))
 

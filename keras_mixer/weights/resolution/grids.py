@@ -105,10 +105,7 @@ def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> 
 
 
 def resample_line(weight: np.ndarray, channels: int, length: int) -> np.ndarray:
-    """Resamples a weight over a row or column to `length` places of `channels` channels, as `resample` does for a grid.
-
-    Its first axis is read, its second written.
-    """
+    """Resamples a weight over a row or column to `length` places of `channels` channels, as `resample` does a grid."""
     old = weight.shape[0] // channels
     places = weight.reshape(old, channels, old, channels)
     places = resample(places, (TOKENS_IN, OTHER, TOKENS_OUT, OTHER), (old, 1), (length, 1))
