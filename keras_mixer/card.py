@@ -1,12 +1,11 @@
 """The card of a trained model: what its outputs mean and how to make its inputs, as a file beside the weights."""
 
 import dataclasses
-import json
 import os
 import pathlib
 
 from keras_mixer.dataset import DatasetSpec
-from keras_mixer.fields import read
+from keras_mixer.fields import JsonRecord
 from keras_mixer.files import written_whole
 from keras_mixer.preprocessing import Preprocessing
 
@@ -14,7 +13,7 @@ CARD_FILE = "model.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelCard:
+class ModelCard(JsonRecord):
     """What it takes to use a classifier, besides its weights.
 
     Args:
@@ -29,25 +28,12 @@ class ModelCard:
     preprocessing: Preprocessing
     dataset: DatasetSpec | None = None
 
-    def to_json(self) -> str:
-        """Returns the card as an indented JSON object."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
-
     def for_others(self) -> "ModelCard":
         """Returns the card without folders of this machine."""
         dataset = self.dataset
         if dataset is not None:
             dataset = None if dataset.is_folder else dataclasses.replace(dataset, data_dir=None)
         return dataclasses.replace(self, dataset=dataset)
-
-    @classmethod
-    def from_json(cls, text: str) -> "ModelCard":
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: If the text is not JSON, or a field is unknown, missing, of a wrong type or out of range.
-        """
-        return read(cls, json.loads(text))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the card to `path`, whole or not at all."""

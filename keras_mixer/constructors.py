@@ -25,22 +25,16 @@ _DOC = """Builds {title}, with random, published or your own weights.
     {sizes}
 
     Args:
-        include_top: Whether to end in the classification head.
         weights: None for random weights; the path of a checkpoint, in any format of `keras_mixer.weights.load`; or the
             name of a published set.
             {published}
-        input_tensor: Keras tensor of images to build on, instead of a new input of `input_shape`.
         input_shape: Image shape (height, width, channels); None for {input_shape}.
             Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does.
         pooling: Without the head: None for the normalised tokens or feature maps, "avg" or "max" for the mean or
             maximum of the tokens or of the last map.
         classes: Classes of the head; None for those of the weights, else 1,000. If the weights have another number of
             classes, or no head, the body is loaded, the head starts fresh, and a log line says so.
-        classifier_activation: Activation of the head; None for logits.
-        stochastic_depth: Probability of dropping the last residual branch for a sample while training. It rises
-            linearly from 0 at the first branch.
-        dropout: Dropout rate inside the MLPs.
-        name: Name of the model.
+        include_top, input_tensor, classifier_activation, stochastic_depth, dropout, name: As in `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model`. Its attribute `preprocessing` says how its weights want their images; pass it to
@@ -108,7 +102,8 @@ def _constructor(variant: str) -> Constructor:
     ) -> "keras.Model":
         shape = fixed_shape(input_shape, input_tensor)
         preprocessing = preprocessing_of(variant, default_shape)
-        with _opened(variant, weights) as checkpoint:
+        path = weights if weights is None or is_path(weights) else path_to_load(variant, str(weights))
+        with contextlib.nullcontext() if path is None else open_checkpoint(path) as checkpoint:
             arguments, resize = dict(sizes), True
             if checkpoint and not is_path(weights):
                 preprocessing = find(variant, str(weights)).preprocessing
@@ -152,12 +147,6 @@ def _constructor(variant: str) -> Constructor:
         else f'keras_mixer.siblings.preprocessing_of("{variant}", model.input_shape[1:])',
     )
     return construct
-
-
-def _opened(variant: str, weights) -> contextlib.AbstractContextManager[Checkpoint | None]:
-    if weights is None:
-        return contextlib.nullcontext()
-    return open_checkpoint(weights if is_path(weights) else path_to_load(variant, weights))
 
 
 def _trained_sizes(checkpoint: Checkpoint, layer: str, shape, patch_size: int):

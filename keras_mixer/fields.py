@@ -1,12 +1,30 @@
-"""Reading a dataclass from JSON: every name and every type is checked."""
+"""Dataclasses as JSON: every name and every type is checked when one is read."""
 
 import dataclasses
+import json
 import math
 import types
 import typing
-from typing import Any
+from typing import Any, Self
 
 _EXAMPLES = {int: "[224, 224]", float: "[0.003, 0.01]", str: '["first", "second"]'}
+
+
+class JsonRecord:
+    """A dataclass that can be written as JSON and read again."""
+
+    def to_json(self) -> str:
+        """Returns the record as an indented JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=2)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is not JSON, or a field is unknown, missing, of a wrong type or out of range.
+        """
+        return read(cls, json.loads(text))
 
 
 def read(cls, values: Any, prefix: str = ""):

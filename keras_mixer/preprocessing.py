@@ -1,18 +1,17 @@
 """How an image becomes the input of a model: one record for published weights, model cards and recipes."""
 
 import dataclasses
-import json
 
 import numpy as np
 
-from keras_mixer.fields import read
+from keras_mixer.fields import JsonRecord
 
 RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
 
 
 @dataclasses.dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(JsonRecord):
     """What a model expects of its input images.
 
     `keras_mixer.data.pixels` carries it out with TensorFlow. `preprocess_input` scales pixels on any backend.
@@ -86,19 +85,6 @@ class Preprocessing:
         from keras_mixer.data import pixels  # TensorFlow is imported here
 
         return pixels.preprocess(encoded, self)
-
-    def to_json(self) -> str:
-        """Returns this preprocessing as a JSON object."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Preprocessing":
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: If the text is not JSON, or a field is unknown, of a wrong type or out of range.
-        """
-        return read(cls, json.loads(text))
 
 
 def preprocess_input(images, preprocessing: Preprocessing | None = None):

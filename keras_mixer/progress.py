@@ -10,12 +10,13 @@ class Progress:
 
     Args:
         title: Name of the work, such as "Training".
-        total: Number of steps.
+        total: Number of steps; 0 if it is unknown.
         unit: Word before the count in a line, such as "step".
         completed: Steps done before.
+        in_bytes: Whether the steps are bytes of a transfer; the bar then shows megabytes and their rate.
     """
 
-    def __init__(self, title: str, total: int, unit: str, completed: int = 0):
+    def __init__(self, title: str, total: int, unit: str, completed: int = 0, in_bytes: bool = False):
         from rich import progress
         from rich.console import Console
 
@@ -23,14 +24,15 @@ class Progress:
         self._bar = progress.Progress(
             progress.TextColumn(title),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
+            progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn(),
+            *([progress.TransferSpeedColumn()] if in_bytes else []),
             progress.TextColumn("{task.fields[note]}"),
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task(title, total=total, completed=completed, note="")
+        self._task = self._bar.add_task(title, total=total or None, completed=completed, note="")
         self._total, self._unit = total, unit
         self._last_note = time.monotonic()
 
@@ -50,4 +52,5 @@ class Progress:
         text = note()
         self._bar.update(self._task, completed=completed, note=text)
         if self._bar.disable:
-            self._console.print(f"{self._unit} {completed:,}/{self._total:,}  {text}", highlight=False)
+            count = f"{completed:,}/{self._total:,}" if self._total else f"{completed:,}"
+            self._console.print(f"{self._unit} {count}  {text}".rstrip(), highlight=False)

@@ -47,12 +47,6 @@ class Reported:
     source: str = ""
 
 
-def _table() -> tuple[Reported, ...]:
-    with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return tuple(Reported(**{name: _value(name, text) for name, text in row.items()}) for row in rows)
-
-
 def _value(name: str, text: str):
     if not text:
         return None
@@ -60,7 +54,10 @@ def _value(name: str, text: str):
 
 
 # "ResMLP-S36, distilled" has no cost, because its source repeats that of ResMLP-B24.
-TABLE: tuple[Reported, ...] = _table()
+with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as _file:
+    TABLE: tuple[Reported, ...] = tuple(
+        Reported(**{name: _value(name, text) for name, text in row.items()}) for row in csv.DictReader(_file)
+    )
 
 
 def reported(model: str) -> list[Reported]:
@@ -86,13 +83,11 @@ def accuracy_cost_figure():
     Returns:
         A `matplotlib.figure.Figure` of the rows of table 2 and the three of table 3 that section 3.1 adds to them.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = [row for row in TABLE if row.source == f"{MIXER}, table 2" or _added_to_figure_2(row)]
     points = sorted((row.core_days, row.imagenet, row) for row in rows if row.core_days and row.imagenet)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     for number, data in enumerate(dict.fromkeys(row.pretraining for *_, row in points)):
         chosen = [(cost, accuracy) for cost, accuracy, row in points if row.pretraining == data]

@@ -52,11 +52,7 @@ class CorruptImages:
         return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}."
 
     def note(self, index: int, source: Source) -> None:
-        """Counts example `index` of `source`.
-
-        Raises:
-            CorruptImagesError: If that is one more than allowed.
-        """
+        """Counts example `index` of `source`; raises CorruptImagesError if that is one more than allowed."""
         location = source.location(int(index))
         if location not in self.found:
             self.found.append(location)

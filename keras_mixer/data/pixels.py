@@ -33,11 +33,7 @@ def preprocess(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
     """Decodes a JPEG, PNG or GIF (its first frame) to uint8 `(any height, any width, channels)`.
 
-    The orientation in EXIF data is not applied, and transparency is dropped.
-
-    Raises:
-        ValueError: If `channels` is neither 3 (RGB) nor 1 (grey).
-        tf.errors.InvalidArgumentError: When the operation runs, if the bytes are not such an image.
+    The orientation in EXIF data is not applied, and transparency is dropped. The operation fails on other bytes.
     """
     if channels not in (1, 3):
         raise ValueError(f"Image files are decoded to 3 channels (RGB) or 1 (grey), but the model takes {channels}.")
@@ -188,10 +184,7 @@ def first_frame_as_png(encoded: tf.Tensor) -> tf.Tensor:
     """Writes the first frame of a GIF, without the canvas around it, as a PNG of the same colours.
 
     One operation can then decode every format to colour or grey. TensorFlow decodes GIFs only to three channels, and
-    always all frames.
-
-    Raises:
-        tf.errors.InvalidArgumentError: When the operation runs, if the file is cut short or damaged.
+    always all frames. The operation fails if the file is cut short or damaged.
     """
     start, end, _, _ = first_frame(encoded)
     whole = tf.debugging.Assert(end <= tf.strings.length(encoded), ["The GIF is cut short or holds no frame."])

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -24,10 +23,18 @@ _PROBED = 16  # images of a folder whose sizes are compared before all are decod
 class RandomAccess:
     """Examples by number."""
 
-    size: int
-    encoded: bool  # True: images are encoded bytes and may be unreadable; False: they are decoded uint8
-    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]  # from an int64 in [0, size) to {"image", "label", "index"}
-    read: Callable[[tf.Tensor], tf.Tensor] = tf.identity  # from the image or path of `fetch` to bytes or pixels
+    columns: dict[str, tf.Tensor]  # "image", "label" and "index", one entry per example
+    encoded: bool  # True: images are paths of files that may be unreadable; False: they are decoded uint8
+
+    @property
+    def size(self) -> int:
+        return len(self.columns["label"])
+
+    def fetch(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: column[number] for name, column in self.columns.items()}
+
+    def read(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.io.read_file(image) if self.encoded else image
 
 
 # Sources in memory and the numbers of their unreadable images, by source and number of channels. They are kept because
@@ -56,13 +63,9 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
             _kept.setdefault(source, {})[preprocessing.channels] = decoded
             return decoded[0]
     if isinstance(source, FolderSource):
-        paths, labels = tf.constant(source.paths), tf.constant(source.labels)
-        return RandomAccess(
-            source.num_examples,
-            True,
-            lambda index: {"image": paths[index], "label": labels[index], "index": index},
-            tf.io.read_file,
-        )
+        numbers = tf.range(source.num_examples, dtype=tf.int64)
+        columns = {"image": tf.constant(source.paths), "label": tf.constant(source.labels), "index": numbers}
+        return RandomAccess(columns, encoded=True)
     return None
 
 
@@ -103,11 +106,8 @@ def _decode_all(
             indices.append(example["index"])
     if not labels:
         raise ValueError(f"No image of {source.spec.name}, split {source.spec.split}, can be read.")
-    pixels, classes, origins = tf.constant(images[: len(labels)]), tf.constant(labels), tf.constant(indices)
-    access = RandomAccess(
-        len(labels), False, lambda index: {"image": pixels[index], "label": classes[index], "index": origins[index]}
-    )
-    return access, unreadable
+    columns = {"image": tf.constant(images[: len(labels)]), "label": tf.constant(labels), "index": tf.constant(indices)}
+    return RandomAccess(columns, encoded=False), unreadable
 
 
 def _common_shape(source: FolderSource, preprocessing: Preprocessing):

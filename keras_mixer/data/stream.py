@@ -27,10 +27,7 @@ def key(seed: int, purpose: int, number: tf.Tensor) -> tf.Tensor:
 
 
 def with_examples(places: tf.data.Dataset, size: int, seed: int) -> tf.data.Dataset:
-    """Pairs each position of the stream with an example: each epoch is a permutation of all examples.
-
-    The permutation is computed element by element, so that a stream starts anywhere at no cost.
-    """
+    """Pairs each position of the stream with an example: each epoch is a permutation, computed element by element."""
 
     @unconverted
     def pair(place):
@@ -59,13 +56,8 @@ def read_in_order(source: Source, seed: int, start: int) -> tf.data.Dataset:
 def augmented(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, shape, batch_size: int, encoded: bool):
     """Makes batches `{"image", "label", "index", "readable"}` of augmented examples.
 
-    Args:
-        numbered: Elements that lead to one example each.
-        fetch: From an element to the example's place in the stream, and the example.
-        augment: From the place and the image to uint8 pixels.
-        shape: Shape of the pixels.
-        batch_size: Examples of a batch.
-        encoded: Whether images are encoded and may be unreadable; the pixels of an unreadable one are zeros.
+    `fetch` maps an element of `numbered` to an example and its place in the stream, and `augment` maps the place and
+    the image to uint8 pixels of `shape`. If images are encoded, the pixels of an unreadable one are zeros.
     """
 
     @unconverted

@@ -49,11 +49,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
 
 
 def load_card(path: str | os.PathLike) -> ModelCard:
-    """Loads only the card of a trained model.
-
-    Raises:
-        ValueError: If the model or its card is missing, or the card cannot be read.
-    """
+    """Loads only the card of a trained model; raises ValueError if one of its two files is missing."""
     return ModelCard.load(_files(path)[1])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from keras_mixer.artefacts import Predictor
-from keras_mixer.evaluation.calibration import (
+from keras_mixer.evaluation.confidence import (
     are_probabilities,
     binned_calibration,
     comparable_logits,
@@ -53,11 +53,7 @@ class Accuracy:
     largest_logit_difference: float | None = None
 
     def confusion_matrix(self) -> np.ndarray:
-        """Counts how often each class (row) is predicted as each (column), over the images with finite scores.
-
-        Returns:
-            Counts `(classes, classes)`.
-        """
+        """Counts how often each class (row) is predicted as each (column), over the images with finite scores."""
         finite = self.predictions != NOT_FINITE
         return confusion_matrix(self.predictions[finite], self.labels[finite], len(self.per_class))
 
@@ -84,7 +80,7 @@ def measure(
         >>> keras_mixer.evaluation.measure({"litert": litert}, split)["litert"].top1
     """
     reference_name = next(iter(predictors))
-    tallies: dict[str, _Tally] = {}
+    judged: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in predictors}
     for images, labels in batches:
         images, labels = np.asarray(images, np.float32), np.asarray(labels)
         if len(images) == 0:
@@ -93,11 +89,10 @@ def measure(
         reference = scores[reference_name]
         _check(scores, labels, reference_name)
         for name in predictors:
-            tally = tallies.setdefault(name, _Tally(reference.shape[1]))
-            tally.add(scores[name], labels, reference, compare=name != reference_name)
-    if not tallies:
+            judged[name].append(_judge(scores[name], labels, reference))
+    if not judged[reference_name]:
         raise ValueError("There is nothing to measure: the evaluation split holds no images.")
-    return {name: tally.result() for name, tally in tallies.items()}
+    return {name: _summary(parts, reference.shape[1], name != reference_name) for name, parts in judged.items()}
 
 
 def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str) -> None:
@@ -114,56 +109,42 @@ def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str)
         )
 
 
-class _Tally:
-    """The results of one classifier on the images so far."""
+def _judge(scores: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
+    """Judges the images of a batch; confidences and differences are those of images with finite scores alone."""
+    finite = np.isfinite(scores).all(axis=1)
+    both = finite & np.isfinite(reference).all(axis=1)
+    softmaxed = are_probabilities(reference)
+    best = np.where(finite, scores.argmax(axis=1), NOT_FINITE)
+    # A tie counts against the label. A constant model would otherwise be right every time.
+    rank = np.sum(scores >= np.take_along_axis(scores, labels[:, None], axis=1), axis=1) - 1
+    ours, theirs = (comparable_logits(values[both], softmaxed) for values in (scores, reference))
+    return {
+        "labels": labels,
+        "predictions": best,
+        "confidences": confidences(scores[finite], softmaxed),
+        "in_top_k": finite & ((rank < TOP_K) | (best == labels)),
+        "agreeing": both & (best == reference.argmax(axis=1)),
+        "score_differences": np.abs(scores[both] - reference[both]).max(axis=1),
+        "logit_differences": np.abs(ours - theirs).max(axis=1),
+    }
 
-    def __init__(self, classes: int):
-        self._classes = classes
-        self._labels: list[np.ndarray] = []
-        self._predictions: list[np.ndarray] = []
-        self._confidences: list[np.ndarray] = []
-        self._in_top_k = 0
-        self._agreeing: int | None = None
-        self._score_differences: list[float] = []
-        self._logit_differences: list[float] = []
 
-    def add(self, scores: np.ndarray, labels: np.ndarray, reference: np.ndarray, compare: bool) -> None:
-        finite = np.isfinite(scores).all(axis=1)
-        softmaxed = are_probabilities(reference)
-        best = np.where(finite, scores.argmax(axis=1), NOT_FINITE)
-        self._labels.append(labels)
-        self._predictions.append(best)
-        self._confidences.append(confidences(scores[finite], softmaxed))
-        own = np.take_along_axis(scores, labels[:, None], axis=1)
-        # A tie counts against the label. A constant model would otherwise be right every time.
-        rank = np.sum(scores >= own, axis=1) - 1
-        self._in_top_k += int(np.sum(finite & ((rank < TOP_K) | (best == labels))))
-        if not compare:
-            return
-        both = finite & np.isfinite(reference).all(axis=1)
-        self._agreeing = (self._agreeing or 0) + int(np.sum(both & (best == reference.argmax(axis=1))))
-        if both.any():
-            ours, theirs = scores[both], reference[both]
-            self._score_differences.append(float(np.abs(ours - theirs).max()))
-            ours, theirs = comparable_logits(ours, softmaxed), comparable_logits(theirs, softmaxed)
-            self._logit_differences.append(float(np.abs(ours - theirs).max()))
-
-    def result(self) -> Accuracy:
-        labels, predictions = np.concatenate(self._labels), np.concatenate(self._predictions)
-        right, finite = predictions == labels, predictions != NOT_FINITE
-        seen = np.bincount(labels, minlength=self._classes)
-        recognised = np.bincount(labels[right], minlength=self._classes)
-        sure = np.concatenate(self._confidences)
-        return Accuracy(
-            examples=len(labels),
-            top1=float(right.mean()),
-            top5=self._in_top_k / len(labels),
-            per_class=tuple(float(r / s) if s else None for r, s in zip(recognised, seen, strict=True)),
-            not_finite=int(np.sum(~finite)),
-            calibration_error=binned_calibration(sure, right[finite]).error if len(sure) else None,
-            labels=labels,
-            predictions=predictions,
-            agreement=None if self._agreeing is None else self._agreeing / len(labels),
-            largest_score_difference=max(self._score_differences, default=None),
-            largest_logit_difference=max(self._logit_differences, default=None),
-        )
+def _summary(parts: list[dict[str, np.ndarray]], classes: int, compare: bool) -> Accuracy:
+    of = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    labels, predictions, sure = of["labels"], of["predictions"], of["confidences"]
+    right, finite = predictions == labels, predictions != NOT_FINITE
+    seen, recognised = (np.bincount(chosen, minlength=classes) for chosen in (labels, labels[right]))
+    compared = compare and len(of["score_differences"]) > 0
+    return Accuracy(
+        examples=len(labels),
+        top1=float(right.mean()),
+        top5=float(of["in_top_k"].mean()),
+        per_class=tuple(float(r / s) if s else None for r, s in zip(recognised, seen, strict=True)),
+        not_finite=int(np.sum(~finite)),
+        calibration_error=binned_calibration(sure, right[finite]).error if len(sure) else None,
+        labels=labels,
+        predictions=predictions,
+        agreement=float(of["agreeing"].mean()) if compare else None,
+        largest_score_difference=float(of["score_differences"].max()) if compared else None,
+        largest_logit_difference=float(of["logit_differences"].max()) if compared else None,
+    )

@@ -86,14 +86,14 @@ def extract_features(
     return np.concatenate(features), np.concatenate(labels)
 
 
-def choose_shots(labels: np.ndarray, classes: int, shots: int, seeds: Sequence[int]) -> list[Choice]:
+def choose_shots(  # noqa: D417
+    labels: np.ndarray, classes: int, shots: int, seeds: Sequence[int]
+) -> list[Choice]:
     """Draws the images that `few_shot_probe` fits to, so that no other image needs features.
 
     Args:
         labels: Integer labels `(n,)` of the images to choose from.
-        classes: Number of classes.
-        shots: Images per class. A class with fewer gives all it has.
-        seeds: Each seed makes one choice of images.
+        classes, shots, seeds: As in `few_shot_probe`.
 
     Returns:
         For each seed and class, indices into `labels` in the order in which more shots add them.
@@ -169,11 +169,6 @@ class RidgePath:
     Minimises `||X W - Y||^2 + penalty ||W||^2` over W, in float64, where X holds standardised features and the bias
     feature. One eigendecomposition serves all penalties. The solution has two forms, and the one with the smaller
     matrix is used: `(X'X + penalty I)^-1 X'Y` has one row per feature, `X'(XX' + penalty I)^-1 Y` one per example.
-
-    Args:
-        features: `(n, features)`.
-        labels: Integer classes `(n,)`.
-        classes: Number of classes.
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int):
@@ -192,7 +187,9 @@ class RidgePath:
         inputs[:, -1] = BIAS_FEATURE
         if count > width:
             self._eigenvalues, basis = np.linalg.eigh(inputs.T @ inputs)
-            self._left, self._right = basis, basis.T @ _correlation(inputs, labels, classes)
+            sums = np.zeros((classes, width + 1))  # of each class, which make X'Y without the large matrix Y
+            np.add.at(sums, labels, inputs)
+            self._left, self._right = basis, basis.T @ (2.0 * sums - inputs.sum(axis=0)).T
         else:
             self._eigenvalues, basis = np.linalg.eigh(inputs @ inputs.T)
             targets = np.full((count, classes), -1.0)
@@ -211,12 +208,3 @@ class RidgePath:
         """Returns regressed targets, about 1 for the class and -1 for others, `(n, classes)`."""
         standardised = (features - self._mean) / self._deviation
         return standardised @ kernel[:-1] + BIAS_FEATURE * kernel[-1]
-
-
-def _correlation(inputs: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Returns X'Y `(features, classes)` from sums over each class, without the matrix Y of n x classes."""
-    sums = np.zeros((classes, inputs.shape[1]))
-    order = np.argsort(labels, kind="stable")
-    present, starts = np.unique(labels[order], return_index=True)
-    sums[present] = np.add.reduceat(inputs[order], starts, axis=0)
-    return (2.0 * sums - inputs.sum(axis=0)).T

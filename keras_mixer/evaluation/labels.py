@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_mixer.artefacts import Predictor
 from keras_mixer.dataset import DatasetSpec
-from keras_mixer.evaluation.calibration import are_probabilities
+from keras_mixer.evaluation.confidence import are_probabilities
 from keras_mixer.extras import require
 
 
@@ -61,11 +61,7 @@ def on_classes(predictor: Predictor, classes: np.ndarray) -> Predictor:
 
 
 def real_dataset(data_dir: str | os.PathLike | None = None) -> DatasetSpec:
-    """Returns the TFDS dataset that has ReaL labels. Its ordinary labels are ImageNet's.
-
-    Args:
-        data_dir: Where TFDS datasets are stored.
-    """
+    """Returns the TFDS dataset, stored in `data_dir`, that has ReaL labels; its ordinary labels are ImageNet's."""
     folder = None if data_dir is None else os.fspath(data_dir)
     return DatasetSpec("imagenet2012_real", split="validation", data_dir=folder, label_key="original_label")
 

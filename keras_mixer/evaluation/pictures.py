@@ -16,16 +16,7 @@ NAMED_CLASSES = 40  # more names cannot be read beside a picture
 
 
 def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = ""):
-    """Draws a confusion matrix, each row as shares of its class.
-
-    Args:
-        counts: How often each class (row) is predicted as each (column), as `confusion_matrix` returns it.
-        class_names: Names of the classes. Up to 40 are written beside the rows and columns.
-        title: Title of the picture.
-
-    Returns:
-        A `matplotlib.figure.Figure`. A class without images is white.
-    """
+    """Draws what `confusion_matrix` returns, each row as shares of its class; a class without images is white."""
     seen = counts.sum(axis=1, keepdims=True)
     shares = np.where(seen > 0, counts / np.maximum(seen, 1), np.nan)
     size = max(4.5, min(12.0, 0.3 * len(counts)))
@@ -44,11 +35,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = 
 
 
 def draw_invariance(curves: Sequence[Curve]):
-    """Draws accuracy over epochs for each order of pixels, one panel per architecture (figure 4 of the paper).
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-    """
+    """Draws accuracy over epochs for each order of pixels, one panel per architecture (figure 4 of the paper)."""
     from matplotlib.ticker import MaxNLocator
 
     models = list(dict.fromkeys(curve.model for curve in curves))
@@ -68,16 +55,7 @@ def draw_invariance(curves: Sequence[Curve]):
 
 
 def draw_growth(sizes: Sequence[int], costs: Mapping[str, Sequence[float]], unit: str = "patches"):
-    """Draws costs against the size of an image on logarithmic scales, with the exponent of each cost.
-
-    Args:
-        sizes: Sizes of an image, rising.
-        costs: Cost at each size, by name and unit.
-        unit: What the sizes count.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-    """
+    """Draws costs at rising sizes of an image on logarithmic scales, with the exponent of each cost."""
     from matplotlib.ticker import NullLocator
 
     figure, panels = _axes(len(costs), 3.6)
@@ -162,9 +140,7 @@ def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, f
 
 def _axes(columns: int, width: float, height: float = 3.4, **options):
     require("matplotlib", extra="pipelines", purpose="Drawing")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(columns * width + 0.4, height), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns, squeeze=False, **options)[0]

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+# Public in keras_mixer.evaluation.
+from keras_mixer.artefacts import keras_predictor, newest_version, on_one_tensor, open_artefact, open_classifier  # noqa: F401
 from keras_mixer.card import ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation.labels import class_subset

@@ -242,11 +242,8 @@ def _largest_array(model: "keras.Model") -> int:
 
 
 def available_memory(root: str | os.PathLike = "/") -> float:
-    """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell.
-
-    The host and the control groups of this process each leave some memory; the least counts. The cache of files counts
-    as free. `root` holds `proc` and `sys`.
-    """
+    """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell."""
+    # The host and the control groups of this process each leave some memory. The cache of files counts as free.
     root = pathlib.Path(root)
     return min(_of_host(root), *_of_control_groups(root))
 
@@ -263,28 +260,27 @@ def _of_host(root: pathlib.Path) -> float:
 def _of_control_groups(root: pathlib.Path) -> Iterator[float]:
     """Yields the memory that the limits of the process's group, and of the groups above it, each leave."""
     yield float("inf")
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers not in _CONTROL_GROUPS:
             continue
         mount, limit, used, cache = _CONTROL_GROUPS[controllers]
-        top = root / "sys/fs/cgroup" / mount
+        top, inner = root / "sys/fs/cgroup" / mount, pathlib.PurePath(path.lstrip("/"))
         # In a container the path may be the host's. Then only the mount itself exists.
-        for group in (top / path.lstrip("/"), *(top / parent for parent in pathlib.PurePath(path.lstrip("/")).parents)):
-            bytes_of = [_text(group / name).strip() for name in (limit, used)]
-            if all(text.isdecimal() for text in bytes_of):  # the limit may be "max"
-                most, taken = map(int, bytes_of)
-                yield float(most - taken + _fields(group / "memory.stat").get(cache, 0))
+        for group in (top / inner, *(top / parent for parent in inner.parents)):
+            numbers = [*_lines(group / limit), *_lines(group / used)]
+            if len(numbers) == 2 and all(number.isdecimal() for number in numbers):  # the limit may be "max"
+                yield float(int(numbers[0]) - int(numbers[1]) + _fields(group / "memory.stat").get(cache, 0))
 
 
 def _fields(path: pathlib.Path) -> dict[str, int]:
     """Reads lines of a name and a number."""
-    words = (line.split() for line in _text(path).splitlines())
-    return {first: int(second) for first, second, *_ in filter(lambda line: len(line) > 1, words) if second.isdecimal()}
+    words = [line.split() for line in _lines(path)]
+    return {first: int(second) for first, second, *_ in (line for line in words if len(line) > 1) if second.isdecimal()}
 
 
-def _text(path: pathlib.Path) -> str:
+def _lines(path: pathlib.Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return ""
+        return []

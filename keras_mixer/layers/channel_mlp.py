@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.shapes import positive_integer, rate_below_one
 
 
@@ -53,7 +54,7 @@ def small_dense(units: int, name: str, **arguments) -> keras.layers.Dense:
     return keras.layers.Dense(units, kernel_initializer=initializer, name=name, **arguments)
 
 
-class MLP(keras.layers.Layer):
+class MLP(PlainLayer):
     """Dense, GELU, Dense, with dropout after the activation and after the second map."""
 
     def __init__(self, mlp_dim: int, dropout: float = 0.0, **kwargs):
@@ -72,12 +73,6 @@ class MLP(keras.layers.Layer):
     def _mlp(self, rows, training):
         hidden = self.dropout_0(self.dense_0(rows), training=training)
         return self.dropout_1(self.dense_1(hidden), training=training)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "mlp_dim": self.mlp_dim, "dropout": self.dropout}
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -118,6 +113,3 @@ class ChannelMLP(MLP):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.output_dim or input_shape[-1])
-
-    def get_config(self):
-        return {**super().get_config(), "output_dim": self.output_dim}

@@ -4,17 +4,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored, small_dense
 from keras_mixer.shapes import LineAxes, feature_map, positive_integer
 
 _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
 
 
-class ReweightedMixing(keras.layers.Layer):
+class ReweightedMixing(PlainLayer):
     """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
-    One branch mixes channels; a subclass gives the two spatial ones. This is split attention (ResNeSt, arXiv
-    2004.08955) in the form of Vision Permutator and CycleMLP.
+    One branch mixes channels; a subclass builds the two spatial ones in `_build_spatial` and computes them in
+    `_mix_spatially`. This is split attention (ResNeSt, arXiv 2004.08955) as in Vision Permutator and CycleMLP.
     """
 
     def build(self, input_shape):
@@ -28,14 +29,6 @@ class ReweightedMixing(keras.layers.Layer):
         for layer in (self.channels, self.reweight, self.projection):
             layer.build((None, channels))
 
-    def _build_spatial(self, input_shape) -> None:
-        """Builds the sublayers of the two spatial branches."""
-        raise NotImplementedError
-
-    def _mix_spatially(self, inputs) -> tuple:
-        """Returns the two spatial branches."""
-        raise NotImplementedError
-
     def call(self, inputs):
         branches = (*self._mix_spatially(inputs), restored(inputs, self.channels(as_rows(inputs))))
         pooled = ops.mean(sum(branches), axis=(1, 2))  # (batch, channels)
@@ -43,9 +36,6 @@ class ReweightedMixing(keras.layers.Layer):
         weights = ops.softmax(logits, axis=-1)
         mixed = sum(branch * weights[..., index] for index, branch in enumerate(branches))
         return restored(inputs, self.projection(as_rows(mixed)))
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -108,9 +98,6 @@ class WeightedPermuteMLP(ReweightedMixing):
         mixed = ops.reshape(dense(rows), (-1, others, along, segment))
         return ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, *shape[1:]))
 
-    def get_config(self):
-        return {**super().get_config(), "segment_dim": self.segment_dim}
-
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class CycleMixing(ReweightedMixing):
@@ -140,7 +127,7 @@ class CycleMixing(ReweightedMixing):
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class CycleFC(keras.layers.Layer):
+class CycleFC(PlainLayer):
     """Reads channel `c` from `(c + reach // 2) % reach - reach // 2` pixels away, then maps channels to channels.
 
     It sees `reach` pixels along one axis at the cost of a single pixel. Pixels outside the image are zero. Section 3.1
@@ -182,13 +169,9 @@ class CycleFC(keras.layers.Layer):
         self._taps = taps.reshape(height, width, channels, 1).astype("float32")
 
     def call(self, inputs):
-        outputs = ops.matmul(as_rows(self._shifted(inputs)), self.kernel) + self.bias
-        return restored(inputs, outputs)
-
-    def _shifted(self, inputs):
-        """Reads every channel at its offset, in the fastest form for the backend."""
-        forms = {"jax": self._selected, "torch": self._written}
-        return forms.get(keras.backend.backend(), self._convolved)(inputs)
+        # Each backend has a fastest way to read every channel at its offset.
+        shift = {"jax": self._selected, "torch": self._written}.get(keras.backend.backend(), self._convolved)
+        return restored(inputs, ops.matmul(as_rows(shift(inputs)), self.kernel) + self.bias)
 
     def _convolved(self, inputs):
         """Shifts by a depthwise kernel, 1 at the offset and 0 elsewhere: one pass in TensorFlow and LiteRT."""
@@ -221,9 +204,3 @@ class CycleFC(keras.layers.Layer):
 
     def _part(self, maps, rows: slice):
         return maps[(slice(None),) * self.axis + (rows,)]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "axis": self.axis, "reach": self.reach}

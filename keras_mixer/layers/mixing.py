@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.layers.channel_mlp import MLP
 from keras_mixer.layers.normalisation import LayerNorm
 from keras_mixer.layers.regularisation import StochasticDepth
@@ -27,14 +28,10 @@ def gelu_tanh(x):
 
 
 class MixingMLP(MLP):
-    """An MLP along one axis of a table of tokens by channels.
-
-    Subclasses reshape the table to two axes, the mixed one last, because every backend runs such products at full
-    speed.
-    """
+    """An MLP along one axis of a table of tokens by channels."""
 
     def _build_rows_mlp(self, width: int, width_out: int) -> None:
-        """Builds the MLP from rows of `width` values to rows of `width_out` values."""
+        """Builds the MLP on a table of two axes, the mixed one last: every backend runs such products at full speed."""
         # LeCun normal kernels and zero biases, as in the reference implementation.
         dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
         self._build_mlp(
@@ -100,9 +97,6 @@ class TokenMixing(MixingMLP):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.tokens or input_shape[1], input_shape[2])
 
-    def get_config(self):
-        return {**super().get_config(), "tokens": self.tokens}
-
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ChannelMixing(MixingMLP):
@@ -134,7 +128,7 @@ class ChannelMixing(MixingMLP):
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class MixerBlock(keras.layers.Layer):
+class MixerBlock(PlainLayer):
     """One Mixer layer, equation 1 of the paper: `U = X + tokens(LN(X))`, `Y = U + channels(LN(U))`.
 
     Args:
@@ -176,7 +170,12 @@ class MixerBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.tokens_mlp_dim = positive_integer("tokens_mlp_dim", tokens_mlp_dim)
         self.channels_mlp_dim = positive_integer("channels_mlp_dim", channels_mlp_dim)
-        self.stochastic_depth = _pair_of_rates(stochastic_depth)
+        if not isinstance(stochastic_depth, (tuple, list)) or len(stochastic_depth) != 2:
+            raise ValueError(
+                "`stochastic_depth` of a block must be a pair of rates (token mixing, channel mixing), but got "
+                f"{stochastic_depth!r}."
+            )
+        self.stochastic_depth = tuple(rate_below_one("stochastic_depth", rate) for rate in stochastic_depth)
         self.dropout = rate_below_one("dropout", dropout)
         self.untied = untied
         self.channel_groups = channel_groups
@@ -229,37 +228,13 @@ class MixerBlock(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(self.token_mixing.compute_output_shape(input_shape))
 
-    def get_config(self):
-        sizes = ("tokens_mlp_dim", "channels_mlp_dim", "tokens")
-        settings = ("stochastic_depth", "dropout", "untied", "channel_groups", "grouping")
-        return {**super().get_config(), **{name: getattr(self, name) for name in (*sizes, *settings)}}
-
-
-def _pair_of_rates(rates) -> tuple[float, float]:
-    if not isinstance(rates, (tuple, list)) or len(rates) != 2:
-        raise ValueError(
-            f"`stochastic_depth` of a block must be a pair of rates (token mixing, channel mixing), but got {rates!r}."
-        )
-    return rate_below_one("stochastic_depth", rates[0]), rate_below_one("stochastic_depth", rates[1])
-
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class UntiedTokenMixing(TokenMixing):
     """Mixes information across tokens, with an MLP of its own for each channel (appendix A).
 
     It has C times the parameters of `TokenMixing` and as many multiply-adds. The paper saw no noticeable improvement on
-    JFT-300M.
-
-    Args:
-        mlp_dim: Hidden units of each MLP, D_S in the paper.
-        dropout: Dropout rate after the activation and after the MLP, in [0, 1).
-        tokens: Tokens in the output; None keeps their number.
-
-    Input shape: `(batch, tokens in, channels)`, static except for the batch.
-    Output shape: `(batch, tokens out, channels)`.
-
-    Raises:
-        ValueError: If an argument is out of range, or if tokens or channels of the input are not static.
+    JFT-300M. Arguments, shapes and errors are those of `TokenMixing`.
 
     Example:
         >>> keras_mixer.layers.UntiedTokenMixing(mlp_dim=64)(keras.ops.ones((2, 16, 32))).shape
@@ -306,15 +281,11 @@ class GroupedTokenMixing(TokenMixing):
         mlp_dim: Hidden units of the MLP, D_S in the paper.
         channel_groups: G, the number of columns that are joined; a divisor of the number of channels.
         grouping: "concat" or "project".
-        dropout: Dropout rate after the activation and after the MLP, in [0, 1).
-        tokens: Tokens in the output; None keeps their number.
-
-    Input shape: `(batch, tokens in, channels)`, static except for the batch.
-    Output shape: `(batch, tokens out, channels)`.
+        dropout: As in `TokenMixing`, whose input and output shapes it has.
+        tokens: As in `TokenMixing`.
 
     Raises:
-        ValueError: If an argument is out of range, if the groups do not divide the channels, or if tokens or channels
-            of the input are not static.
+        ValueError: In the same cases as `TokenMixing`, and if the groups do not divide the channels.
 
     Example:
         >>> keras_mixer.layers.GroupedTokenMixing(mlp_dim=64, channel_groups=4)(keras.ops.ones((2, 16, 32))).shape
@@ -375,6 +346,3 @@ class GroupedTokenMixing(TokenMixing):
         mixed = self._mlp(joined, training)  # (batch, columns, groups, tokens out)
         mixed = ops.transpose(mixed, (0, 3, 1, 2))
         return ops.reshape(mixed, (-1, mixed.shape[1], self._columns * self.channel_groups))
-
-    def get_config(self):
-        return {**super().get_config(), "channel_groups": self.channel_groups, "grouping": self.grouping}

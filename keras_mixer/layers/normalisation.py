@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
+
 LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
 
 
@@ -52,7 +54,7 @@ class LayerNorm(keras.layers.LayerNormalization):
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class Affine(keras.layers.Layer):
+class Affine(PlainLayer):
     """Multiplies each channel by a learned factor and adds a learned shift, `Aff(x) = scale * x + bias`.
 
     ResMLP has it in place of a normalisation and as LayerScale; equation 1 of the paper (Touvron et al., 2021, arXiv
@@ -83,9 +85,3 @@ class Affine(keras.layers.Layer):
     def call(self, inputs):
         outputs = inputs * self.scale
         return outputs if self.bias is None else outputs + self.bias
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "initial_scale": self.initial_scale, "use_bias": self.use_bias}

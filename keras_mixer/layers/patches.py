@@ -3,15 +3,17 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(PlainLayer):
     """Cuts an image into non-overlapping patches and projects each linearly to `hidden_dim` channels.
 
     It gives what a convolution gives whose kernel and stride are the patch, but computes one matrix product. Tokens are
-    in raster order, row by row from the top left. Section 2 of the paper, "per-patch fully-connected".
+    in raster order, row by row from the top left; `grid` has their rows and columns once the layer is built. Section 2
+    of the paper, "per-patch fully-connected".
 
     Args:
         hidden_dim: Channels of a token, C in the paper.
@@ -33,13 +35,8 @@ class PatchEmbedding(keras.layers.Layer):
         self.hidden_dim = positive_integer("hidden_dim", hidden_dim)
         self.patch_size = pair_of_positive_integers("patch_size", patch_size)
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches; known once the layer is built."""
-        return self._grid
-
     def build(self, input_shape):
-        self._grid = self._grid_of(input_shape)
+        self.grid = self._grid_of(input_shape)  # rows and columns of patches
         self.kernel = self.add_weight(
             name="kernel",
             shape=(*self.patch_size, input_shape[-1], self.hidden_dim),
@@ -48,7 +45,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.hidden_dim,), initializer="zeros")
 
     def call(self, images):
-        (rows, columns), (patch_height, patch_width) = self._grid, self.patch_size
+        (rows, columns), (patch_height, patch_width) = self.grid, self.patch_size
         image_channels = self.kernel.shape[2]
         # Only two of the six axes change places. A transposition of four is enough, and every runtime does that fast.
         strips = ops.reshape(images, (-1, patch_height, columns, patch_width * image_channels))
@@ -61,9 +58,6 @@ class PatchEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         rows, columns = self._grid_of(input_shape)
         return (input_shape[0], rows * columns, self.hidden_dim)
-
-    def get_config(self):
-        return {**super().get_config(), "hidden_dim": self.hidden_dim, "patch_size": self.patch_size}
 
     def _grid_of(self, input_shape) -> tuple[int, int]:
         if len(input_shape) != 4 or None in input_shape[1:]:
@@ -87,13 +81,10 @@ class PatchEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class PatchMap(PatchEmbedding):
-    """Does what `PatchEmbedding` does, but keeps the rows and columns of the patches.
+    """Does what `PatchEmbedding` does, with the same arguments, but keeps the rows and columns of the patches.
 
     Input shape: `(batch, height, width, image_channels)`.
     Output shape: `(batch, rows, columns, hidden_dim)`.
-
-    Raises:
-        ValueError: In the same cases as `PatchEmbedding`.
 
     Example:
         >>> keras_mixer.layers.PatchMap(hidden_dim=32, patch_size=8)(keras.ops.ones((2, 64, 48, 3))).shape

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.shapes import rate_below_one
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class StochasticDepth(keras.layers.Layer):
+class StochasticDepth(PlainLayer):
     """Drops the residual branch of each sample with probability `rate` while training.
 
     The other branches are divided by `1 - rate`. This keeps the expected value, so that inference needs no correction.
@@ -43,9 +44,3 @@ class StochasticDepth(keras.layers.Layer):
         draws = keras.random.uniform(one_per_sample, dtype="float32", seed=self.seed_generator)
         keep = ops.cast(draws >= self.rate, branch.dtype)
         return branch * keep / ops.cast(1.0 - self.rate, branch.dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

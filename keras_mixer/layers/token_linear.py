@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
+from keras_mixer.layers.base import PlainLayer
 from keras_mixer.layers.normalisation import LayerNorm
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_integer, static_table
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class TokenLinear(keras.layers.Layer):
+class TokenLinear(PlainLayer):
     """Maps the tokens of each channel to as many tokens by one linear map, `Y = A X + b`.
 
     Equation 2 of ResMLP (arXiv 2105.03404) and of gMLP (arXiv 2105.08050).
@@ -46,9 +47,6 @@ class TokenLinear(keras.layers.Layer):
         mixed = ops.matmul(ops.reshape(columns, (-1, self._tokens)), self.kernel) + self.bias
         mixed = ops.reshape(mixed, (-1, self._channels, self._tokens))
         return ops.transpose(mixed, (0, 2, 1))  # (batch, tokens, channels)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
     def get_config(self):
         return {
@@ -107,7 +105,7 @@ class SpatialGatingUnit(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class TokenShortcut(keras.layers.Layer):
+class TokenShortcut(PlainLayer):
     """Maps the tokens of each channel to another number of tokens by one linear map without bias.
 
     It is the residual path of a Mixer block that reduces the tokens (appendix A of the paper, pyramids). The paper does
@@ -144,6 +142,3 @@ class TokenShortcut(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.tokens, input_shape[2])
-
-    def get_config(self):
-        return {**super().get_config(), "tokens": self.tokens}

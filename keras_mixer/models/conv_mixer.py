@@ -21,7 +21,7 @@ def _activated(features, activation, name: str):
     return keras.layers.BatchNormalization(**_BATCH_NORM, name=f"{name}_norm")(features)
 
 
-def _block(features, *, kernel_size: int, activation, rate: float, dropout: float, name: str):
+def _block(features, kernel_size: int, activation, rate: float, dropout: float, name: str):
     """One layer, equations 2 and 3: a depthwise convolution with a residual connection, then a pointwise one."""
     import keras
 
@@ -75,10 +75,9 @@ def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, 
         input_tensor, include_top, classes, classifier_activation, stochastic_depth, name: As in `keras_mixer.Mixer`.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
-        pooled features `(batch, hidden_dim)` or the feature map `(batch, rows, columns, hidden_dim)`. The published
-        weights want images normalised by ImageNet's mean and deviation. Pixels beyond the last whole patch are not
-        read.
+        A `keras.Model` as of `keras_mixer.Mixer`, with a feature map `(batch, rows, columns, hidden_dim)` instead of
+        tokens. The published weights want images normalised by ImageNet's mean and deviation. Pixels beyond the last
+        whole patch are not read.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -103,14 +102,7 @@ def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, 
     features = convolution(positive_integer("hidden_dim", hidden_dim), patch_size, patch_size, "stem")(images)
     features = _activated(features, activation, "stem")
     for index in range(num_blocks):
-        features = _block(
-            features,
-            kernel_size=kernel_size,
-            activation=activation,
-            rate=rates[index],
-            dropout=dropout,
-            name=f"block_{index}",
-        )
+        features = _block(features, kernel_size, activation, rates[index], dropout, f"block_{index}")
     return classifier(inputs, features, include_top, classes, classifier_activation, pooling, name)
 
 

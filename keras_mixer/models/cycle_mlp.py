@@ -83,10 +83,9 @@ def CycleMLP(  # noqa: D417, N802 - a model constructor is named like a class, a
             `keras_mixer.Mixer`.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
-        pooled features `(batch, hidden_dims[-1])`, or a list of feature maps `(batch, rows, columns, channels)`, one
-        for each resolution, finest first; the published sizes have them at strides 4, 8, 16 and 32. The published
-        weights want images normalised by ImageNet's mean and deviation.
+        A `keras.Model` as of `keras_mixer.Mixer`, with a list of feature maps `(batch, rows, columns, channels)`
+        instead of tokens, one for each resolution, finest first; the published sizes have them at strides 4, 8, 16 and
+        32. The published weights want images normalised by ImageNet's mean and deviation.
 
     Raises:
         ValueError: If an argument is out of range, or the channels change without a transition.
@@ -121,21 +120,12 @@ class CycleMLPVariant:
 
 
 # Table 1 of the paper and the authors' code.
+_DIMS, _RATIOS = (64, 128, 320, 512), (8, 8, 4, 4)
 _ROWS = (
-    Variant("cycle_mlp_b1", "CycleMLPB1", "CycleMLP-B1", CycleMLPVariant((2, 2, 4, 2), (64, 128, 320, 512))),
-    Variant("cycle_mlp_b2", "CycleMLPB2", "CycleMLP-B2", CycleMLPVariant((2, 3, 10, 3), (64, 128, 320, 512))),
-    Variant(
-        "cycle_mlp_b3",
-        "CycleMLPB3",
-        "CycleMLP-B3",
-        CycleMLPVariant((3, 4, 18, 3), (64, 128, 320, 512), mlp_ratios=(8, 8, 4, 4)),
-    ),
-    Variant(
-        "cycle_mlp_b4",
-        "CycleMLPB4",
-        "CycleMLP-B4",
-        CycleMLPVariant((3, 8, 27, 3), (64, 128, 320, 512), mlp_ratios=(8, 8, 4, 4)),
-    ),
+    Variant("cycle_mlp_b1", "CycleMLPB1", "CycleMLP-B1", CycleMLPVariant((2, 2, 4, 2), _DIMS)),
+    Variant("cycle_mlp_b2", "CycleMLPB2", "CycleMLP-B2", CycleMLPVariant((2, 3, 10, 3), _DIMS)),
+    Variant("cycle_mlp_b3", "CycleMLPB3", "CycleMLP-B3", CycleMLPVariant((3, 4, 18, 3), _DIMS, mlp_ratios=_RATIOS)),
+    Variant("cycle_mlp_b4", "CycleMLPB4", "CycleMLP-B4", CycleMLPVariant((3, 8, 27, 3), _DIMS, mlp_ratios=_RATIOS)),
     Variant("cycle_mlp_b5", "CycleMLPB5", "CycleMLP-B5", CycleMLPVariant((3, 4, 24, 3), (96, 192, 384, 768))),
 )
 CYCLE_MLP_VARIANTS: dict[str, CycleMLPVariant] = {row.name: row.sizes for row in _ROWS}
@@ -156,11 +146,7 @@ _RULES = (  # the "h" of the authors' code shifts along the width
 
 
 def _prepared(arrays: dict) -> dict:
-    """Drops the fixed offsets after checking them, and names the stages.
-
-    Raises:
-        ValueError: If offsets differ from those of a pseudo-kernel of 3.
-    """
+    """Drops the fixed offsets after checking them, and names the stages."""
     return by_stage({key: array for key, array in arrays.items() if not _is_checked_offset(key, array)})
 
 

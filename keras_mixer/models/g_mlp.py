@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def _block(tokens, *, mlp_dim: int, rate: float, dropout: float, name: str):
+def _block(tokens, mlp_dim: int, rate: float, dropout: float, name: str):
     """One layer, equation 1: `Z = gelu(LN(X) U)`, `Y = X + s(Z) V` with the spatial gating unit s."""
     import keras
 
@@ -68,8 +68,7 @@ def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in
         input_tensor, include_top, classes, classifier_activation, stochastic_depth, name: As in `keras_mixer.Mixer`.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)` in [-1, 1] to class scores
-        `(batch, classes)`, pooled features `(batch, hidden_dim)` or tokens `(batch, tokens, hidden_dim)`.
+        A `keras.Model` as of `keras_mixer.Mixer`.
 
     Raises:
         ValueError: If an argument is out of range or the patch does not divide the image.
@@ -89,9 +88,7 @@ def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in
     images, inputs = image_input(input_shape, input_tensor)
     tokens = layers.PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index in range(num_blocks):
-        tokens = _block(
-            tokens, mlp_dim=int(hidden_dim * mlp_ratio), rate=rates[index], dropout=dropout, name=f"block_{index}"
-        )
+        tokens = _block(tokens, int(hidden_dim * mlp_ratio), rates[index], dropout, f"block_{index}")
     tokens = layers.LayerNorm(name="pre_head_layer_norm")(tokens)
     return classifier(inputs, tokens, include_top, classes, classifier_activation, pooling, name)
 

@@ -161,30 +161,19 @@ _MIIL: dict[str, Any] = {
 }
 
 
-def _official(name: str, classes: int, training: str, files: str, note: str = "") -> list[WeightSet]:
-    return [
-        WeightSet(
-            f"mixer_{file.replace('_', '').lower()}",
-            name,
-            f"https://storage.googleapis.com/mixer_models/{name}/Mixer-{file}.npz",
-            classes,
-            f"google-research/vision_transformer, {training}",
-            "Apache-2.0",
-            note=note,
-        )
-        for file in files.split()
-    ]
-
-
-def _timm(
-    name: str, classes: int, training: str, repository: str, sizes: str, licence: str = "Apache-2.0", **fields
+def _sets(
+    name: str, classes: int, training: str, files: str, hub: str = "", licence: str = "Apache-2.0", **fields
 ) -> list[WeightSet]:
+    """Returns the authors' sets of a name, or those of timm in the repositories whose names end in `hub`."""
     sets = []
-    for size in sizes.split():
-        place = f"mixer_{size}_224.{repository}"
-        url = f"https://huggingface.co/timm/{place}/resolve/main/model.safetensors"
-        source = f"huggingface.co/timm/{place}, {training}"
-        sets.append(WeightSet(f"mixer_{size}", name, url, classes, source, licence, **fields))
+    for file in files.split():
+        variant = f"mixer_{file.replace('_', '').lower()}"
+        url = f"https://storage.googleapis.com/mixer_models/{name}/Mixer-{file}.npz"
+        source = "google-research/vision_transformer"
+        if hub:
+            source = f"huggingface.co/timm/{variant}_224.{hub}"
+            url = f"https://{source}/resolve/main/model.safetensors"
+        sets.append(WeightSet(variant, name, url, classes, f"{source}, {training}", licence, **fields))
     return sets
 
 
@@ -201,28 +190,24 @@ _PUBLISHED = (
         preprocessing=Preprocessing(image_size=(32, 32), resize="direct"),
         class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
-    *_official("imagenet1k", 1_000, "trained on ImageNet-1k", "B_16 L_16"),
-    *_official("imagenet21k", 21_843, "trained on ImageNet-21k", "B_16 L_16"),
-    *_official("sam", 1_000, _SAM, "B_16 B_32"),
-    *_official("gsam", 1_000, _GSAM, "B_16 B_32 S_16 S_32 S_8", _GSAM_NOTE),
-    *_timm("imagenet21k_timm", 21_843, _CONVERTED.format("imagenet21k"), "goog_in21k", "b16 l16"),
-    *_timm(
+    *_sets("imagenet1k", 1_000, "trained on ImageNet-1k", "B_16 L_16"),
+    *_sets("imagenet21k", 21_843, "trained on ImageNet-21k", "B_16 L_16"),
+    *_sets("sam", 1_000, _SAM, "B_16 B_32"),
+    *_sets("gsam", 1_000, _GSAM, "B_16 B_32 S_16 S_32 S_8", note=_GSAM_NOTE),
+    *_sets("imagenet21k_timm", 21_843, _CONVERTED.format("imagenet21k"), "B_16 L_16", "goog_in21k"),
+    *_sets(
         "imagenet1k_timm",
         1_000,
         _CONVERTED.format("imagenet1k"),
+        "B_16 L_16",
         "goog_in21k_ft_in1k",
-        "b16 l16",
         note=_FROM_SCRATCH_NOTE,
     ),
-    *_timm("imagenet21k_miil", 11_221, _21K_P.format(""), "miil_in21k", "b16", **_MIIL),
-    *_timm(
-        "imagenet1k_miil", 1_000, _21K_P.format(", fine-tuned on ImageNet-1k"), "miil_in21k_ft_in1k", "b16", **_MIIL
+    *_sets("imagenet21k_miil", 11_221, _21K_P.format(""), "B_16", "miil_in21k", **_MIIL),
+    *_sets(
+        "imagenet1k_miil", 1_000, _21K_P.format(", fine-tuned on ImageNet-1k"), "B_16", "miil_in21k_ft_in1k", **_MIIL
     ),
 )
-
-
-def _same(array):
-    return array
 
 
 def _without_leading_axis(array):
@@ -233,17 +218,12 @@ def _without_leading_axis(array):
 _OF_2021 = Layout(
     r"embedding/.*|Mixer/.*",
     (
-        Rule(r"embedding/(\w+)", r"stem/\1", _same),
-        Rule(r"Mixer/encoder_norm/(\w+)", r"pre_head_layer_norm/\1", _same),
-        Rule(r"Mixer/encoderblock_(\d{1,4})/(LayerNorm_[01]/\w+)", r"MixerBlock_\1/\2", _same),
+        Rule(r"embedding/(\w+)", r"stem/\1", lambda array: array),
+        Rule(r"Mixer/encoder_norm/(\w+)", r"pre_head_layer_norm/\1"),
+        Rule(r"Mixer/encoderblock_(\d{1,4})/(LayerNorm_[01]/\w+)", r"MixerBlock_\1/\2"),
         Rule(
-            r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)1",
-            r"MixerBlock_\1/\2_mixing/Dense_0/\3",
-            _without_leading_axis,
-        ),
-        Rule(
-            r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)2",
-            r"MixerBlock_\1/\2_mixing/Dense_1/\3",
+            r"Mixer/encoderblock_(\d{1,4})/(token|channel)_mixing_phase_0/(kernel|bias)([12])",
+            r"MixerBlock_\1/\2_mixing/fc\4/\3",
             _without_leading_axis,
         ),
     ),
@@ -254,8 +234,7 @@ _TIMM = Layout(
         Rule(r"stem\.proj\.(\w+)", r"stem/\1"),
         Rule(r"blocks\.(\d{1,4})\.norm1\.(\w+)", r"MixerBlock_\1/LayerNorm_0/\2"),
         Rule(r"blocks\.(\d{1,4})\.norm2\.(\w+)", r"MixerBlock_\1/LayerNorm_1/\2"),
-        Rule(r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc1\.(\w+)", r"MixerBlock_\1/\2_mixing/Dense_0/\3"),
-        Rule(r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.fc2\.(\w+)", r"MixerBlock_\1/\2_mixing/Dense_1/\3"),
+        Rule(r"blocks\.(\d{1,4})\.mlp_(token|channel)s\.(fc[12])\.(\w+)", r"MixerBlock_\1/\2_mixing/\3/\4"),
         LAST_NORM,
         HEAD,
     ),

@@ -57,10 +57,7 @@ def linear_rates(count: int, last: float) -> list[float]:
 
 
 def residual(inputs, branch, rate: float, name: str):
-    """Returns `inputs + branch`; training drops the branch of a sample with probability `rate`.
-
-    The layers are `{name}_stochastic_depth`, if the rate is above 0, and `{name}_add`.
-    """
+    """Returns `inputs + branch`; training drops the branch of a sample with probability `rate`."""
     import keras
 
     from keras_mixer.layers import StochasticDepth
@@ -80,18 +77,16 @@ def classifier(
     """
     import keras
 
-    average, maximum = {
-        3: (keras.layers.GlobalAveragePooling1D, keras.layers.GlobalMaxPooling1D),
-        4: (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D),
-    }[len(tokens.shape)]
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
+    if not include_top and pooling is None:
+        return keras.Model(inputs, tokens, name=name)
+    kind = "Max" if pooling == "max" and not include_top else "Average"
+    pool = getattr(keras.layers, f"Global{kind}Pooling{len(tokens.shape) - 2}D")
     # The channels are last, whatever `keras.config.image_data_format` says.
-    pooled = {"data_format": "channels_last", "name": "pre_logits"}
+    features = pool(data_format="channels_last", name="pre_logits")(tokens)
     if not include_top:
-        outputs = tokens if pooling is None else (average if pooling == "avg" else maximum)(**pooled)(tokens)
-        return keras.Model(inputs, outputs, name=name)
-    features = average(**pooled)(tokens)
+        return keras.Model(inputs, features, name=name)
     head = keras.layers.Dense(
         positive_integer("classes", classes),
         activation=classifier_activation,
@@ -105,19 +100,12 @@ def classifier(
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Blocks at one resolution of a pyramid.
-
-    Attributes:
-        blocks: Number of blocks.
-        mlp_ratio: Hidden units of their channel MLPs per channel.
-        mixing: Makes the spatial mixing of a block from its name.
-        downsampling: Makes the feature map for the next stage; None keeps it as it is. Ignored in the last stage.
-    """
+    """Blocks at one resolution of a pyramid."""
 
     blocks: int
-    mlp_ratio: float
-    mixing: Callable
-    downsampling: Callable | None
+    mlp_ratio: float  # hidden units of their channel MLPs per channel
+    mixing: Callable  # makes the spatial mixing of a block from its name
+    downsampling: Callable | None  # makes the feature map for the next stage; None keeps it, as does the last stage
 
 
 def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
@@ -135,10 +123,7 @@ def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
 
 
 def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout: float) -> list:
-    """Runs the stages of Vision Permutator or CycleMLP on a feature map `(batch, rows, columns, channels)`.
-
-    Returns the last feature map of each resolution, finest first.
-    """
+    """Runs the stages on a feature map; returns the last feature map of each resolution, finest first."""
     rates = iter(linear_rates(2 * sum(stage.blocks for stage in stages), stochastic_depth))
     maps = []
     for number, stage in enumerate(stages):
@@ -237,11 +222,9 @@ PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_h\.(\w+)", r"\1_block_\2_mixing/height/\3"),
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_w\.(\w+)", r"\1_block_\2_mixing/width/\3"),
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.mlp_c\.(\w+)", r"\1_block_\2_mixing/channels/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc1\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_0/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.fc2\.(\w+)", r"\1_block_\2_mixing/reweight/Dense_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.reweight\.(fc[12])\.(\w+)", r"\1_block_\2_mixing/reweight/\3/\4"),
     Rule(r"(stage_\d{1,4})\.(\d{1,4})\.attn\.proj\.(\w+)", r"\1_block_\2_mixing/projection/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc1\.(\w+)", r"\1_block_\2_channel_mlp/Dense_0/\3"),
-    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.fc2\.(\w+)", r"\1_block_\2_channel_mlp/Dense_1/\3"),
+    Rule(r"(stage_\d{1,4})\.(\d{1,4})\.mlp\.(fc[12])\.(\w+)", r"\1_block_\2_channel_mlp/\3/\4"),
     LAST_NORM,
     HEAD,
 )

@@ -1,8 +1,4 @@
-"""What the package knows of an architecture, as data: builder, variants, published weights and their names.
-
-The file of each architecture ends in one `Architecture`, and everything else reads these records. Keras is imported
-only when a model is built.
-"""
+"""What the package knows of an architecture, as records. Keras is imported only when a model is built."""
 
 import dataclasses
 import re
@@ -77,8 +73,8 @@ class Rule:
 
     Attributes:
         pattern: Regular expression of the whole key.
-        name: The official name, with the groups of the match as in `re.Match.expand`. If its last part is one of
-            PyTorch's, such as "weight" or "running_mean", it becomes Keras's.
+        name: The official name, with the groups of the match as in `re.Match.expand`. A part that is one of PyTorch's
+            names, such as "fc1", "weight" or "running_mean", becomes this package's or Keras's.
         change: Turns the stored array into the weight, before its values are read. An array has a `shape` and the
             methods `transposed(*axes)` and `reshaped(*shape)`.
     """
@@ -90,6 +86,7 @@ class Rule:
 
 # PyTorch's names and ResMLP's; "weight" is "kernel" or, in a normalisation, "scale".
 _LEAVES = {"alpha": "scale", "beta": "bias", "running_mean": "moving_mean", "running_var": "moving_variance"}
+_LAYERS = {"fc1": "Dense_0", "fc2": "Dense_1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +107,11 @@ class Layout:
         """Returns the official name of a key, and its array as the weight."""
         for rule in self.rules:
             if match := re.fullmatch(rule.pattern, key):
-                layer, _, leaf = match.expand(rule.name).rpartition("/")
+                *layers, leaf = match.expand(rule.name).split("/")
                 if leaf == "weight":
                     leaf = "kernel" if len(array.shape) > 1 else "scale"
-                return f"{layer}/{_LEAVES.get(leaf, leaf)}", rule.change(array)
+                names = [*(_LAYERS.get(layer, layer) for layer in layers), _LEAVES.get(leaf, leaf)]
+                return "/".join(names), rule.change(array)
         return key, array
 
 

@@ -1,6 +1,7 @@
 """ResMLP (Touvron et al., 2021, arXiv 2105.03404)."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.parts import HEAD, NINE_TENTHS, classifier, image_input, linear_rates, residual, token_map_cost
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def _block(tokens, *, mlp_dim: int, layer_scale: float, rates: tuple[float, float], dropout: float, name: str):
+def _block(tokens, mlp_dim: int, layer_scale: float, rates: Sequence[float], dropout: float, name: str):
     """One layer, equations 2 and 3: `Z = X + s1 * (A Aff(X))`, `Y = Z + s2 * MLP(Aff(Z))`."""
     import keras
 
@@ -61,9 +62,8 @@ def ResMLP(  # noqa: D417, N802 - a model constructor is named like a class, as 
             `keras_mixer.Mixer`.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
-        pooled features `(batch, hidden_dim)` or tokens `(batch, tokens, hidden_dim)`. The published weights want images
-        normalised by ImageNet's mean and deviation.
+        A `keras.Model` as of `keras_mixer.Mixer`. The published weights want images normalised by ImageNet's mean and
+        deviation.
 
     Raises:
         ValueError: If an argument is out of range or the patch does not divide the image.
@@ -82,14 +82,8 @@ def ResMLP(  # noqa: D417, N802 - a model constructor is named like a class, as 
     images, inputs = image_input(input_shape, input_tensor)
     tokens = layers.PatchEmbedding(hidden_dim, patch_size, name="stem")(images)  # (batch, tokens, hidden_dim)
     for index in range(num_blocks):
-        tokens = _block(
-            tokens,
-            mlp_dim=int(hidden_dim * mlp_ratio),
-            layer_scale=layer_scale,
-            rates=(rates[2 * index], rates[2 * index + 1]),
-            dropout=dropout,
-            name=f"block_{index}",
-        )
+        of_block = rates[2 * index : 2 * index + 2]
+        tokens = _block(tokens, int(hidden_dim * mlp_ratio), layer_scale, of_block, dropout, f"block_{index}")
     tokens = layers.Affine(name="pre_head_affine")(tokens)
     return classifier(inputs, tokens, include_top, classes, classifier_activation, pooling, name)
 
@@ -130,8 +124,7 @@ _TORCH = Layout(
         Rule(r"blocks\.(\d{1,4})\.(?:linear_tokens|attn)\.(\w+)", r"block_\1_token_linear/\2"),
         Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)1", r"block_\1_layer_scale_0/scale", _vector),
         Rule(r"blocks\.(\d{1,4})\.(?:ls|gamma_)2", r"block_\1_layer_scale_1/scale", _vector),
-        Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc1\.(\w+)", r"block_\1_channel_mlp/Dense_0/\2"),
-        Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.fc2\.(\w+)", r"block_\1_channel_mlp/Dense_1/\2"),
+        Rule(r"blocks\.(\d{1,4})\.(?:mlp_channels|mlp)\.(fc[12])\.(\w+)", r"block_\1_channel_mlp/\2/\3"),
         Rule(r"norm\.(\w+)", r"pre_head_affine/\1", _vector),
         HEAD,
     ),

@@ -68,10 +68,9 @@ def VisionPermutator(  # noqa: D417, N802 - a model constructor is named like a 
             `keras_mixer.Mixer`.
 
     Returns:
-        A functional `keras.Model` from images `(batch, height, width, channels)` to class scores `(batch, classes)`,
-        pooled features `(batch, hidden_dims[-1])`, or a list of feature maps `(batch, rows, columns, channels)`, one
-        for each resolution, finest first. The published weights want images normalised by ImageNet's mean and
-        deviation.
+        A `keras.Model` as of `keras_mixer.Mixer`, with a list of feature maps `(batch, rows, columns, channels)`
+        instead of tokens, one for each resolution, finest first. The published weights want images normalised by
+        ImageNet's mean and deviation.
 
     Raises:
         ValueError: If an argument is out of range, or the image size is not a multiple of the patch and transitions.

@@ -70,6 +70,8 @@ def draw_influence(
     Returns:
         A `matplotlib.figure.Figure`.
     """
+    from matplotlib.patches import Rectangle
+
     figure, axes = _grid_of_axes(2, len(tokens), image.shape[1] / image.shape[0], title)
     rows, columns = maps.shape[1:]
     photo = _photo(image, preprocessing)
@@ -78,12 +80,12 @@ def draw_influence(
         axes[0][column].imshow(**photo, extent=(0, columns, rows, 0))
         axes[1][column].imshow(influence, extent=(0, columns, rows, 0), cmap="viridis", vmin=0.0)
         for axis in (axes[0][column], axes[1][column]):
-            axis.add_patch(_rectangle(place, row))
+            axis.add_patch(Rectangle((place, row), 1, 1, fill=False, edgecolor="red", linewidth=1.5))
         axes[0][column].set_title(f"token {token}", fontsize=9)
     return figure
 
 
-def draw_feature_pca(
+def draw_feature_pca(  # noqa: D417
     images: np.ndarray, pca: FeaturePCA, title: str = "", *, preprocessing: Preprocessing | None = None
 ):
     """Draws images above the first three components of their tokens, as red, green and blue.
@@ -91,8 +93,7 @@ def draw_feature_pca(
     Args:
         images: Preprocessed images, `(n, height, width, channels)`.
         pca: Their components, see `feature_pca`.
-        title: Title of the picture.
-        preprocessing: Preprocessing of the images; None for [-1, 1].
+        title, preprocessing: As in `draw_influence`.
 
     Returns:
         A `matplotlib.figure.Figure`. Each colour goes from the 1st to the 99th percentile of its component.
@@ -109,16 +110,14 @@ def draw_feature_pca(
     return figure
 
 
-def draw_occlusion(
+def draw_occlusion(  # noqa: D417
     image: np.ndarray, saliency: np.ndarray, title: str = "", *, preprocessing: Preprocessing | None = None
 ):
     """Draws the photo beside a map of how far the score falls (red) or rises (blue) if a place is covered.
 
     Args:
-        image: One preprocessed image, `(height, width, channels)`.
         saliency: `(height, width)`, see `occlusion_saliency`.
-        title: Title of the picture.
-        preprocessing: Preprocessing of the image; None for [-1, 1].
+        image, title, preprocessing: As in `draw_influence`.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -185,13 +184,11 @@ def _panels(pictures: Mapping[str, np.ndarray], **imshow):
 
 def _grid_of_axes(rows: int, columns: int, aspect: float, title: str, size: float = 2.0):
     # Without pyplot, which keeps global state and may open a window.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05)
     figure = Figure(figsize=(columns * size * max(aspect, 0.4) + 0.4, rows * size + 0.6), layout=layout)
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -206,9 +203,3 @@ def _photo(image: np.ndarray, preprocessing: Preprocessing | None) -> dict:
     if pixels.shape[-1] == 3:
         return {"X": pixels}
     return {"X": pixels.mean(axis=-1), "cmap": "gray", "vmin": 0.0, "vmax": 1.0}
-
-
-def _rectangle(left: int, top: int):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((left, top), 1, 1, fill=False, edgecolor="red", linewidth=1.5)

@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_mixer.shapes import HIDDEN, TOKENS_IN
 from keras_mixer.visualization.parts import block_of, grid_of, stem_of
 
 
@@ -46,16 +45,11 @@ def token_mixing_units(model: keras.Model, block: int, channel: int = 0) -> np.n
         (384, 14, 14)
     """
     mixing = block_of(model, block).token_mixing
-    roles, name = mixing.token_axes["Dense_0/kernel"], "Dense_0/kernel"
     kernel = keras.ops.convert_to_numpy(mixing.dense_0.kernel).astype("float32")
     if kernel.ndim > 2:
         if not 0 <= channel < kernel.shape[0]:
             raise ValueError(f"Block {block} has {kernel.shape[0]} token-mixing kernels; got channel {channel}.")
-        kernel, roles = kernel[channel], roles[1:]
-    if roles != (TOKENS_IN, HIDDEN):
-        raise ValueError(
-            f"The weight {name} of block {block} has the axes {roles} instead of a map over tokens per unit."
-        )
+        kernel = kernel[channel]
     rows, columns = grid_of(model, kernel.shape[0])
     return kernel.T.reshape(-1, rows, columns)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_mixer.files import written_whole
-from keras_mixer.models.mixer import VARIANTS
-from keras_mixer.weights.published.cache import path_to_load
+from keras_mixer.models.catalogue import ARCHITECTURES, build
+from keras_mixer.weights.published.cache import available, path_to_load
 from keras_mixer.weights.reading.checkpoint import Checkpoint, layers_before_stem, named_weights, open_checkpoint
 from keras_mixer.weights.reading.formats import Arrays, StoredArray
 from keras_mixer.weights.resolution.fit import fit_to_grid
-from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
+from keras_mixer.weights.resolution.grids import grid_of, line_axes, stem_of, token_axes
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 20  # keys of one kind in a message
@@ -35,7 +35,7 @@ def load(
         model: A built Keras model whose weights have the official names, as `keras_mixer.Mixer` makes them.
         source: The name of a published set for the model's variant, such as "imagenet21k", or the path of an official
             `.npz` (either layout), a `.safetensors` with timm's or the authors' names, a `.weights.h5` or a `.keras`
-            file.
+            file. The name of the model tells its variant; if it does not, the shapes of the weights do.
         skip: Weights to leave as they are, in the model and in the file: official names or their first parts, such as
             "head" or "MixerBlock_0/token_mixing".
         resize: Whether to take weights of another resolution to that of the model, as `change_resolution` does. Token
@@ -52,29 +52,29 @@ def load(
         >>> keras_mixer.weights.load(model, "gsam", skip=("head",))
     """
     weights = named_weights(model)
-    with _opened(model, source) as checkpoint:
+    with _opened(model, source, skip) as checkpoint:
         path, arrays = checkpoint.path, checkpoint.named_for(weights)
         _check_skip(skip, [*weights, *arrays])
         before = [layer for layer in layers_before_stem(model) if not any(_is_of(name, (layer,)) for name in arrays)]
         weights = {name: variable for name, variable in weights.items() if not _is_of(name, (*skip, *before))}
         arrays = {name: array for name, array in arrays.items() if not _is_of(name, skip)}
         if resize:
-            arrays = fit_to_grid(model, named_weights(model), arrays, None if isinstance(resize, bool) else resize)
+            old = None if isinstance(resize, bool) or not token_axes(model) else grid_of(stem_of(model), resize)
+            arrays = fit_to_grid(model, arrays, old)
         _check_names_and_shapes(path, model, weights, arrays)
         values = {name: _values(path, name, arrays[name], variable) for name, variable in weights.items()}
     for name, variable in weights.items():
         variable.assign(values[name])
 
 
-def load_with_fresh_head(
+def load_with_fresh_head(  # noqa: D417
     model, source: "str | os.PathLike | Checkpoint", resize: bool | tuple[int, int] = False
 ) -> None:
     """Does what `load` does, but leaves a head of another number of classes as it is, and says so in a log line.
 
     Args:
         model: A built Keras model, with or without a head.
-        source: As in `load`.
-        resize: As in `load`.
+        source, resize: As in `load`.
 
     Raises:
         ValueError: If the file is damaged or its body does not fit. The model stays as it was.
@@ -89,10 +89,10 @@ def load_with_fresh_head(
         load(model, checkpoint, skip=() if classes == stored else ("head",), resize=resize)
 
 
-def _opened(model, source) -> contextlib.AbstractContextManager[Checkpoint]:
+def _opened(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractContextManager[Checkpoint]:
     if isinstance(source, Checkpoint):
         return contextlib.nullcontext(source)
-    return open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model), source))
+    return open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model, source, skip), source))
 
 
 def is_path(source) -> bool:
@@ -103,22 +103,27 @@ def is_path(source) -> bool:
     return isinstance(source, os.PathLike) or "." in source or os.sep in source
 
 
-def _variant_of(model) -> str:
-    """Returns the variant of Mixer that has the sizes of `model`, except those that a change of resolution changes."""
-    stem = stem_of(model)
-    blocks = [layer for layer in model.layers if hasattr(layer, "channels_mlp_dim")]
-    for name, variant in VARIANTS.items():
-        if (
-            tuple(stem.patch_size) == (variant.patch_size, variant.patch_size)
-            and stem.hidden_dim == variant.hidden_dim
-            and len(blocks) == variant.num_blocks
-            and {block.channels_mlp_dim for block in blocks} == {variant.channels_mlp_dim}
-        ):
-            return name
+def _variant_of(model, source: str, skip: Sequence[str]) -> str:
+    """Returns the variant that `model` is named after; else the one with the set `source` that has the same weights."""
+    if model.name in ARCHITECTURES:
+        return model.name
+    variants = [entry.variant for entry in available() if entry.name == source]
+    stems = [layer for layer in model.layers if layer.name == "stem"]
+    for variant in variants if stems else ():
+        twin = build(variant, include_top=False, input_shape=tuple(stems[0].input.shape[1:]))
+        if _shapes_of_any_size(twin, skip) == _shapes_of_any_size(model, skip):
+            return variant
     raise ValueError(
-        f"The sizes of the model {model.name!r} are not those of a published variant ({', '.join(VARIANTS)}). "
-        "Pass the path of a checkpoint, such as a .npz, .safetensors, .weights.h5 or .keras file."
+        f"{model.name!r} is neither the name nor of the sizes of a variant with published weights {source!r} "
+        f"({', '.join(variants) or 'none'}). Pass the path of a checkpoint, such as a .npz, .safetensors, .weights.h5 "
+        "or .keras file."
     )
+
+
+def _shapes_of_any_size(model, skip: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the weights that depend neither on the size of the images nor on the classes."""
+    others = ("head", *skip, *token_axes(model), *line_axes(model), *layers_before_stem(model))
+    return {name: tuple(weight.shape) for name, weight in named_weights(model).items() if not _is_of(name, others)}
 
 
 def _check_skip(skip: Sequence[str], names: Sequence[str]) -> None:

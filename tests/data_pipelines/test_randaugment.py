@@ -8,7 +8,7 @@ from keras_mixer.data.augmentation.randaugment import DRAWS_PER_LAYER, NAMES, ar
 
 def test_the_operations_of_the_papers_code():
     assert len(NAMES) == 16
-    assert set(arguments(10)) == set(NAMES) - {"autocontrast", "equalize", "invert"}
+    assert [name for name, value in arguments(10).items() if value is None] == ["autocontrast", "equalize", "invert"]
 
 
 # Worked out by hand from the definitions of the AutoAugment code: level / 10 of 30 degrees, 0.3, 100 px and 40 px at
@@ -52,7 +52,7 @@ def expected_results(image, u_sign, center):
             half = tf.constant([int(values[name] * height), int(values[name] * width)])
             results[name] = operation(image, half, tf.constant([int(center[0] * height), int(center[1] * width)]))
         else:
-            results[name] = operation(image, *([values[name]] if name in values else []))
+            results[name] = operation(image, *([] if values[name] is None else [values[name]]))
     return results
 
 

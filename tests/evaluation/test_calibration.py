@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
-from keras_mixer.evaluation.calibration import calibration, confusion_matrix
+from keras_mixer.evaluation.confidence import calibration, confusion_matrix
 
 
 def test_error_by_hand():

@@ -69,10 +69,10 @@ ARCHITECTURE = models.Architecture(
 
 
 @contextlib.contextmanager
-def registered():
-    models.register(ARCHITECTURE)
+def registered(architecture=ARCHITECTURE):
+    models.register(architecture)
     try:
         yield
     finally:
-        catalogue._registered.remove(ARCHITECTURE)
+        catalogue._registered.remove(architecture)
         del models.ARCHITECTURES["toy_s"]

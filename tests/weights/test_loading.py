@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -13,9 +14,10 @@ import goldens
 import keras
 import numpy as np
 import pytest
+import toy_architecture
 from safetensors.numpy import load_file, save_file
 
-from keras_mixer import weights
+from keras_mixer import models, weights
 from keras_mixer.weights.reading import formats
 from keras_mixer.weights.reading.checkpoint import open_checkpoint
 
@@ -76,7 +78,7 @@ def test_layers_before_the_stem_keep_their_weights_unless_the_file_has_them(tmp_
 
 SAVE_ALL_FORMATS = """
 import sys, goldens
-from keras_mixer import weights
+from keras_mixer import models, weights
 model = goldens.mixer(stochastic_depth=0.1, dropout=0.1)
 weights.load(model, goldens.TINY)
 model.compile("adam", "mse")
@@ -119,10 +121,28 @@ def test_a_set_name_is_a_file_of_the_models_variant(server, caplog):
     with pytest.raises(ValueError, match=r"mixer_s32-gsam\.npz does not fit"):
         weights.load(model, "gsam")
     assert "The weights gsam of mixer_s32: Reported broken" in caplog.text
-    with pytest.raises(ValueError, match="Published ones: gsam"):
-        weights.load(model, "imagenet21k")
-    with pytest.raises(ValueError, match="not those of a published variant"):
-        weights.load(goldens.mixer(), "gsam")
+    with pytest.raises(ValueError, match=r"variant with published weights 'sam' \(mixer_b16, mixer_b32"):
+        weights.load(model, "sam")
+    with pytest.raises(ValueError, match=r"variant with published weights 'gsm' \(none"):
+        weights.load(model, "gsm")
+    with pytest.raises(ValueError, match="Published ones: sam, gsam"):
+        weights.load(goldens.mixer(name="mixer_b32"), "imagenet21k")
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "mine"}, {"name": "mine", "input_shape": (32, 24, 3), "classes": 3}])
+def test_a_set_name_is_known_for_every_architecture_by_the_models_name_or_sizes(server, tmp_path, given):
+    url = "https://example.org/toy.npz"
+    published = (models.WeightSet("toy_s", "random", url, 5, "these tests", "Apache-2.0"),)
+    with toy_architecture.registered(dataclasses.replace(toy_architecture.ARCHITECTURE, published=published)):
+        source = models.build("toy_s", classes=5)
+        weights.save_npz(source, tmp_path / "toy.npz")
+        server.files["/toy.npz"] = (tmp_path / "toy.npz").read_bytes()
+        model = models.build("toy_s", **({"classes": 5} | given))
+        weights.load(model, "random", skip=("head",))
+        assert goldens.same(goldens.snapshot(model)[:3], goldens.snapshot(source)[:3])
+        other = toy_architecture.Toy(hidden_dim=6, patch_size=4, name="mine")
+        with pytest.raises(ValueError, match="'mine' is neither the name nor of the sizes of a variant"):
+            weights.load(other, "random")
 
 
 def test_skip_leaves_a_part_as_it_is_in_model_and_file(tmp_path):

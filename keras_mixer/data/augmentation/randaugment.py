@@ -10,30 +10,12 @@ import math
 
 import tensorflow as tf
 
-NAMES = (
-    "autocontrast",
-    "equalize",
-    "invert",
-    "rotate",
-    "posterize",
-    "solarize",
-    "color",
-    "contrast",
-    "brightness",
-    "sharpness",
-    "shear_x",
-    "shear_y",
-    "translate_x",
-    "translate_y",
-    "cutout",
-    "solarize_add",
-)
 DRAWS_PER_LAYER = 4  # which operation, which sign, where (y, x)
 FILL = 128  # the grey with which the paper's code fills the area that a moved image leaves
 
 
-def arguments(magnitude: float) -> dict[str, float]:
-    """Returns what each operation receives at a magnitude, before the random sign; some take no argument.
+def arguments(magnitude: float) -> dict[str, float | None]:
+    """Returns what each operation receives at a magnitude, before the random sign; None if it takes no argument.
 
     Rotation is in degrees, a shear in pixels per pixel. `translate_*` and `cutout` are shares of the image's side; the
     paper's code took 100 and 40 pixels of 224. Three operations do not extrapolate:
@@ -44,22 +26,20 @@ def arguments(magnitude: float) -> dict[str, float]:
     - `solarize_add` adds at most 255.
     """
     level = magnitude / 10.0
-    enhancement = 0.1 + 1.8 * level
     return {
+        **dict.fromkeys(("autocontrast", "equalize", "invert")),
         "rotate": 30.0 * level,
         "posterize": min(max(int(4 * level), 1), 8),
         "solarize": int(256 * level) % 256,
-        "color": enhancement,
-        "contrast": enhancement,
-        "brightness": enhancement,
-        "sharpness": enhancement,
-        "shear_x": 0.3 * level,
-        "shear_y": 0.3 * level,
-        "translate_x": 100 / 224 * level,
-        "translate_y": 100 / 224 * level,
+        **dict.fromkeys(("color", "contrast", "brightness", "sharpness"), 0.1 + 1.8 * level),
+        **dict.fromkeys(("shear_x", "shear_y"), 0.3 * level),
+        **dict.fromkeys(("translate_x", "translate_y"), 100 / 224 * level),
         "cutout": 40 / 224 * level,
         "solarize_add": min(int(110 * level), 255),
     }
+
+
+NAMES = tuple(arguments(0.0))
 
 
 def randaugment(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tensor:
@@ -74,22 +54,22 @@ def randaugment(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tens
 
 def _layer(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tensor:
     height, width, _ = image.shape
-    values = arguments(magnitude)
-    sides = {"translate_x": width, "translate_y": height}
     sign = tf.where(draws[1] < 0.5, -1.0, 1.0)
+    # The unit of an argument whose sign is random.
+    units = {"rotate": 1, "shear_x": 1, "shear_y": 1, "translate_x": width, "translate_y": height}
 
-    def operation(name):
+    def operation(name, value):
         function = globals()[name]
         if name == "cutout":
-            half = [int(values[name] * height), int(values[name] * width)]
-            center = tf.cast(draws[2:4] * (height, width), tf.int32)
-            return lambda: function(image, tf.constant(half), center)
-        if name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
-            return lambda: function(image, sign * (values[name] * sides.get(name, 1)))
-        return (lambda: function(image, values[name])) if name in values else (lambda: function(image))
+            half = tf.constant([int(value * height), int(value * width)])
+            return lambda: function(image, half, tf.cast(draws[2:4] * (height, width), tf.int32))
+        if name in units:
+            return lambda: function(image, sign * (value * units[name]))
+        return (lambda: function(image)) if value is None else (lambda: function(image, value))
 
     chosen = tf.minimum(tf.cast(draws[0] * len(NAMES), tf.int32), len(NAMES) - 1)
-    return tf.ensure_shape(tf.switch_case(chosen, [operation(name) for name in NAMES]), image.shape)
+    operations = [operation(name, value) for name, value in arguments(magnitude).items()]
+    return tf.ensure_shape(tf.switch_case(chosen, operations), image.shape)
 
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ from keras_mixer.images import IMAGE_SUFFIXES
 
 ORIENTATION_SAMPLE = 100  # JPEGs of a folder, evenly spread, whose EXIF orientation is checked
 
+_SHOWN = "[!.]*"  # not `.ipynb_checkpoints`, nor macOS's `._rose.jpg`
 _ORIENTATION, _UPRIGHT = 0x0112, (0, 1)  # 0 stands for an unknown orientation
 
 
@@ -26,10 +27,6 @@ class FolderSource(Source):
     The classes are the sorted names of the class folders of all splits, as in TFDS. Names that start with a dot do not
     count. Files other than JPEGs, PNGs and GIFs are left out with a warning. A class without images is an error. Each
     class is spread evenly over a split, so that a slice such as `train[90%:]` has its share of every class.
-
-    Attributes:
-        paths: Paths of the image files, in the order of the examples.
-        labels: Their labels, int64.
     """
 
     def __init__(self, spec: DatasetSpec):
@@ -108,21 +105,12 @@ def _scan(root: pathlib.Path) -> tuple[dict[tuple[str, str], list[str]], list[st
     """Lists the images by split and class, and the other files."""
     images: dict[tuple[str, str], list[str]] = {}
     others: list[str] = []
-    for folder in (folder for split in _folders(root) for folder in _folders(split)):
-        with os.scandir(folder) as entries:
-            paths = sorted(entry.path for entry in entries if _shown(entry) and not entry.is_dir())
+    for folder in sorted(root.glob(f"{_SHOWN}/{_SHOWN}/")):
+        with os.scandir(folder) as entries:  # knows folders from files without asking again for each
+            paths = sorted(e.path for e in entries if not e.name.startswith(".") and not e.is_dir())
         images[folder.parent.name, folder.name] = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
         others += [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
     return images, others
-
-
-def _folders(path: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir() and _shown(child)) if path.is_dir() else []
-
-
-def _shown(entry: pathlib.Path | os.DirEntry) -> bool:
-    """Returns whether an entry is visible, unlike `.ipynb_checkpoints` and macOS's `._rose.jpg`."""
-    return not entry.name.startswith(".")
 
 
 def _warn_of_turned_photos(folder: str, paths: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from keras_mixer.files import remove_stale_partial_files, written_whole
 from keras_mixer.models.catalogue import ARCHITECTURES, architectures, find_row
 from keras_mixer.models.record import WeightSet
 from keras_mixer.preprocessing import Preprocessing, preprocess_input  # noqa: F401 - public in keras_mixer.weights
+from keras_mixer.progress import Progress
 
 InputPreprocessing = Preprocessing  # its name in version 0.1
 SHIPPED = Path(__file__).parent.parent / "shipped"
@@ -123,13 +124,9 @@ def cached_file(url: str, name: str) -> Path:
 
 
 def verify(path: Path) -> str:
-    """Checks a cached file against its recorded sha256, and returns that.
+    """Returns the sha256 of a cached file; raises ValueError if it is not the recorded one.
 
     A file without a record gets one. If the cache is read-only, a log line says that it cannot be written.
-
-    Raises:
-        ValueError: If the file or the record has changed.
-        OSError: If one cannot be read.
     """
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,10 +150,8 @@ def verify(path: Path) -> str:
 def check_cached(entry: WeightSet) -> int:
     """Reads the cached file of a published set in full and returns the number of values in it.
 
-    Raises:
-        ValueError: If the sha256 of the file is not the recorded one, the file cannot be parsed or holds values that
-            are not finite, or its head has another number of classes than the registry says.
-        OSError: If the file cannot be read or is not in the cache.
+    Raises ValueError if the file has changed, cannot be parsed, holds values that are not finite, or has a head of
+    another number of classes than the registry says.
     """
     from keras_mixer.weights.reading.checkpoint import open_checkpoint
 
@@ -178,11 +173,7 @@ def check_cached(entry: WeightSet) -> int:
 
 
 def published_or_mirrored(url: str) -> str:
-    """Returns `url`, or its address on the mirror if one is set.
-
-    Raises:
-        ValueError: If the mirror is neither https nor plain http on this machine.
-    """
+    """Returns `url`, or its address on the mirror if one is set."""
     mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
     if not mirror:
         return url
@@ -199,12 +190,8 @@ def fetch(url: str, path: Path) -> str:
 
     The bytes go to a temporary file beside `path`, which gets its final name in one step once it matches the hash that
     the server announced: the md5 of `x-goog-hash` or the sha256 of the Hugging Face hub. An interrupted transfer leaves
-    nothing behind. Two processes at once each fetch a whole file.
-
-    Raises:
-        OSError: If the file cannot be fetched or does not match. The message names the address, the path to put a file
-            that was fetched by hand, and the variable that points at a mirror.
-        ValueError: If the mirror is neither https nor plain http on this machine.
+    nothing behind. Two processes at once each fetch a whole file. The message of an OSError names the address, the path
+    to put a file that was fetched by hand, and the variable that points at a mirror.
     """
     import requests
 
@@ -236,13 +223,9 @@ def write_digest(path: Path, digest: str) -> None:
 def _transfer(address: str, file, label: str) -> str:
     import requests
     from requests.adapters import HTTPAdapter
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from urllib3.util import Retry
 
     retry = Retry(connect=1, read=2, status=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504))
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     hashes = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
     with requests.Session() as session, contextlib.ExitStack() as stack:
         log = logging.getLogger("urllib3.connectionpool")
@@ -257,15 +240,13 @@ def _transfer(address: str, file, label: str) -> str:
         if address.startswith("https://") and (plain := [a.url for a in answers if not a.url.startswith("https://")]):
             raise requests.RequestException(f"it was redirected to {plain[0]}, which is not https")
         response.raise_for_status()
-        progress = stack.enter_context(
-            Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        )
-        task = progress.add_task(label, total=int(response.headers.get("Content-Length", 0)) or None)
+        total = int(response.headers.get("Content-Length", 0))
+        progress = stack.enter_context(Progress(label, total, f"{label}: byte", in_bytes=True))
         for chunk in response.iter_content(_CHUNK):  # an error if fewer bytes come than were announced
             file.write(chunk)
             for hash_ in hashes.values():
                 hash_.update(chunk)
-            progress.advance(task, len(chunk))
+            progress.update(file.tell(), lambda: "")
         for name, announced in _announced_hashes(answers).items():
             if hashes[name].hexdigest() != announced:
                 raise requests.RequestException(

@@ -45,16 +45,11 @@ def decode_predictions(
     from keras import ops
 
     scores = ops.convert_to_numpy(probabilities)
-    if class_names is not None:
-        if scores.ndim != 2 or scores.shape[1] != len(class_names):
-            raise ValueError(
-                f"`class_names` has {len(class_names)} names: expected scores of shape (batch, {len(class_names)}), "
-                f"but got {scores.shape}."
-            )
-    elif scores.ndim != 2 or scores.shape[1] not in _READERS:
+    sizes = tuple(_READERS) if class_names is None else (len(class_names),)
+    if scores.ndim != 2 or scores.shape[1] not in sizes:
         raise ValueError(
-            "`decode_predictions` names the classes of ImageNet-1k and ImageNet-21k: it expects scores of shape "
-            f"(batch, 1000) or (batch, 21843), but got {scores.shape}. Name other classes with `class_names`."
+            f"Expected scores of shape {' or '.join(f'(batch, {size})' for size in sizes)}, but got {scores.shape}. "
+            "`class_names` names the classes; without it they are those of ImageNet-1k or ImageNet-21k."
         )
     if top is None:
         top = min(5, scores.shape[1])

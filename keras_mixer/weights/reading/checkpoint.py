@@ -1,8 +1,4 @@
-"""A checkpoint that is open, and the official names of weights in files and models.
-
-Official names are `stem/kernel`, `MixerBlock_3/token_mixing/Dense_0/kernel`, `head/bias` and so on. The layouts of the
-architectures rename the keys of foreign checkpoints. Any other key keeps its name, and the loader reports it.
-"""
+"""Open checkpoints, and the official names of weights, such as `MixerBlock_3/token_mixing/Dense_0/kernel`."""
 
 import contextlib
 import dataclasses
@@ -19,15 +15,10 @@ _LEAVES = {"gamma": "scale", "beta": "bias"}  # Keras's names -> the official on
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """An open file of weights.
-
-    Attributes:
-        path: The file.
-        arrays: Its arrays by official name; Keras's files number the weights of a layer, such as `stem/0`.
-    """
+    """An open file of weights."""
 
     path: Path
-    arrays: Arrays
+    arrays: Arrays  # by official name; Keras's files number the weights of a layer, such as `stem/0`
 
     @property
     def classes(self) -> int | None:
@@ -62,12 +53,7 @@ class Checkpoint:
 
 @contextlib.contextmanager
 def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
-    """Opens a file in any known layout; its arrays can be read as long as the context lasts.
-
-    Raises:
-        ValueError: If the file is not a checkpoint, is damaged, or has two keys for the same weight.
-        OSError: If the file cannot be read.
-    """
+    """Opens a file in any known layout; its arrays can be read as long as the context lasts."""
     with open_arrays(Path(path)) as arrays:
         yield Checkpoint(Path(path), _officially_named(arrays))
 

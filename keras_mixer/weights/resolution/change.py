@@ -1,24 +1,17 @@
 """Takes a model to another image size (appendix C of the paper)."""
 
 import dataclasses
+import functools
 import inspect
 import math
 
 import keras
-import numpy as np
 
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
 from keras_mixer.weights.reading.checkpoint import named_weights
-from keras_mixer.weights.resolution.grids import (
-    block_diagonal,
-    grid_of,
-    line_axes,
-    parts_between,
-    resample,
-    resample_line,
-    stem_of,
-    token_axes,
-)
+from keras_mixer.weights.reading.formats import StoredArray
+from keras_mixer.weights.resolution.fit import fit_to_grid
+from keras_mixer.weights.resolution.grids import grid_of, line_axes, parts_between, stem_of, token_axes
 
 _METHODS = ("auto", "block_diagonal", "resample")
 
@@ -74,8 +67,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         if [weight.shape for weight in changed.weights] == [weight.shape for weight in model.weights]:
             changed.set_weights(model.get_weights())
             return changed
-    stem = stem_of(model)
-    _check_one_grid(model, named_weights(model))
+    stem, weights = stem_of(model), named_weights(model)
+    _check_one_grid(model, weights)
     old, new = stem.grid, grid_of(stem, (height, width))
     parts = None if method == "resample" else parts_between(old, new)
     if method == "block_diagonal" and parts is None:
@@ -83,19 +76,25 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             f"Block-diagonal weights need a whole number of old images in the new one, but the grid of patches goes "
             f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
         )
-
-    def at_new_size(weight: np.ndarray, roles) -> np.ndarray:
-        if parts is not None:
-            return block_diagonal(weight, roles, old, parts)
-        return resample(weight, roles, old, new)
-
-    growth = parts[0] * parts[1] if parts else 1
-    changed = _rebuilt(model, (height, width), growth)
-    copy_weights(model, changed, axes, at_new_size, skip=lines)
-    targets, weights = named_weights(changed), named_weights(model)
-    for name, channels in lines.items():
-        values = keras.ops.convert_to_numpy(weights[name])
-        targets[name].assign(resample_line(values, channels, targets[name].shape[0] // channels))
+    changed = _rebuilt(model, (height, width), math.prod(parts) if parts else 1)
+    targets = named_weights(changed)
+    arrays = {
+        name: StoredArray(
+            tuple(weight.shape),
+            weight.dtype,
+            functools.partial(keras.ops.convert_to_numpy, weight),
+            stored_bytes=8 * math.prod(weight.shape),
+        )
+        for name, weight in weights.items()
+    }
+    for name, array in fit_to_grid(changed, arrays, old, parted=parts is not None).items():
+        if tuple(array.shape) != tuple(targets[name].shape):
+            raise ValueError(
+                f"{name} of {model.name!r} has the shape {tuple(targets[name].shape)} at the new size and "
+                f"{tuple(array.shape)} at the old one, but it is not a weight over tokens: pool the tokens before it, "
+                f"instead of flattening them."
+            )
+        targets[name].assign(keras.ops.cast(array.read(), targets[name].dtype))
     return changed
 
 
@@ -135,24 +134,6 @@ def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
         )
 
 
-def copy_weights(model, to, axes, change, skip=()) -> None:
-    """Assigns every weight of `model` but `skip` to its namesake in `to`; `change` is applied to those in `axes`."""
-    targets = named_weights(to)
-    for name, variable in named_weights(model).items():
-        if name in skip:
-            continue
-        values = keras.ops.convert_to_numpy(variable)
-        if name in axes:
-            values = change(values, axes[name])
-        if tuple(values.shape) != tuple(targets[name].shape):
-            raise ValueError(
-                f"{name} of {model.name!r} has the shape {tuple(targets[name].shape)} at the new size and "
-                f"{tuple(values.shape)} at the old one, but it is not a weight over tokens: pool the tokens before it, "
-                f"instead of flattening them."
-            )
-        targets[name].assign(values)
-
-
 def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
     """Builds `model` anew on another input, with `growth` times the hidden units in its token MLPs."""
     (images,) = model.inputs
@@ -171,10 +152,8 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
 
 
 def clone_uncompiled(model, **arguments) -> keras.Model:
-    """Clones a functional model by `keras.models.clone_model` with `arguments`, without its compilation.
-
-    Keras would clone the compilation as well, and fails on a loss without a name.
-    """
+    """Clones a functional model by `keras.models.clone_model` with `arguments`, without its compilation."""
+    # Keras would clone the compilation as well, and fails on a loss without a name.
     twin = keras.Model(model.input, model.output, name=model.name)
     constructors = [inspect.getfullargspec(type(of).__init__).args for of in (model, twin)]
     if constructors[0] == constructors[1]:  # Keras then keeps the class

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from keras_mixer.shapes import HIDDEN, TOKENS_IN, TOKENS_OUT
+from keras_mixer.shapes import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT
+from keras_mixer.weights.reading.checkpoint import named_weights
 from keras_mixer.weights.reading.formats import Arrays, StoredArray
 from keras_mixer.weights.resolution.grids import (
+    Grid,
     block_diagonal,
-    grid_of,
     line_axes,
     parts_between,
     resample,
@@ -21,17 +22,13 @@ from keras_mixer.weights.resolution.grids import (
 )
 
 
-def fit_to_grid(model, weights: Mapping, arrays: Arrays, image_size: tuple[int, int] | None = None) -> Arrays:
-    """Takes the arrays over tokens, rows and columns to the model's resolution.
+def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = True) -> Arrays:
+    """Takes the arrays over tokens, rows and columns to the resolution of `model`, from the grid `old` or a square one.
 
-    An array that cannot be changed stays, and the loader reports its shape.
-
-    Args:
-        model: The model to load into.
-        weights: Its variables by official name.
-        arrays: Arrays by official name.
-        image_size: Height and width in pixels that the arrays were trained at; None for a square image.
+    If `parted`, each part of a larger image gets the old weights, if the model has the hidden units for that; otherwise
+    they are resampled. An array that cannot be changed stays, and the loader reports its shape.
     """
+    weights = named_weights(model)
     arrays = _fit_lines(model, weights, arrays)
     axes = {
         name: roles
@@ -47,21 +44,20 @@ def fit_to_grid(model, weights: Mapping, arrays: Arrays, image_size: tuple[int, 
     if len(lengths) != 1:
         return arrays
     (tokens,) = lengths
-    stem = stem_of(model)
-    new = stem.grid
-    if image_size is None and tokens == math.prod(new):
+    new = stem_of(model).grid
+    if old is None and tokens == math.prod(new):
         return arrays
-    old = grid_of(stem, image_size) if image_size else square_grid(tokens)
+    old = old or square_grid(tokens)
     if old == new or math.prod(old) != tokens:
         return arrays
 
     def shape(name: str, growth: int) -> tuple[int, ...]:
         """Returns the shape of an array at the new grid, with `growth` times the hidden units."""
+        factors = {HIDDEN: growth, OTHER: 1}
         stored = zip(axes[name], arrays[name].shape, strict=True)
-        grown = [(role, length * growth if role == HIDDEN else length) for role, length in stored]
-        return tuple(math.prod(new) if role in (TOKENS_IN, TOKENS_OUT) else length for role, length in grown)
+        return tuple(length * factors[role] if role in factors else math.prod(new) for role, length in stored)
 
-    parts = parts_between(old, new)
+    parts = parts_between(old, new) if parted else None
     growth = math.prod(parts) if parts else 1
     if any(shape(name, growth) != tuple(weights[name].shape) for name in axes):
         parts, growth = None, 1  # the model does not have hidden units for each part of the image
@@ -91,4 +87,4 @@ def _fit_lines(model, weights: Mapping, arrays: Arrays) -> Arrays:
 
 def _changed(name: str, array: StoredArray, shape: tuple[int, ...], change: Callable) -> StoredArray:
     array.check_size(name)  # the model does not decide the shape of this array
-    return array.changed(shape, lambda values: change(np.asarray(values, "float32")))
+    return array.changed(shape, lambda values: change(np.asarray(values, "float64")))

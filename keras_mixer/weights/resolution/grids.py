@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,22 +11,15 @@ from keras_mixer.shapes import HIDDEN, OTHER, TOKENS_IN, TOKENS_OUT
 Grid = tuple[int, int]  # rows and columns of tokens
 
 
-def token_axes(model) -> dict[str, tuple[str, ...]]:
+def token_axes(model, attribute: str = "token_axes") -> dict[str, Any]:
     """Returns the roles of the axes of every weight over tokens, by official name."""
-    return {
-        f"{layer.name}/{name}": roles
-        for layer in model.layers
-        for name, roles in getattr(layer, "token_axes", {}).items()
-    }
+    layers = {layer.name: getattr(layer, attribute, {}) for layer in model.layers}
+    return {f"{layer}/{name}": declared for layer, weights in layers.items() for name, declared in weights.items()}
 
 
 def line_axes(model) -> dict[str, int]:
     """Returns, by official name, the channels of one place in every weight over a row or column of a feature map."""
-    return {
-        f"{layer.name}/{name}": channels
-        for layer in model.layers
-        for name, channels in getattr(layer, "line_axes", {}).items()
-    }
+    return token_axes(model, "line_axes")
 
 
 def stem_of(model):
@@ -111,14 +105,11 @@ def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> 
 
 
 def resample_line(weight: np.ndarray, channels: int, length: int) -> np.ndarray:
-    """Resamples a weight over a row or column to `length` places of `channels` channels, as `resample` does for a grid.
-
-    Its first axis is read, its second written.
-    """
+    """Resamples a weight over a row or column to `length` places of `channels` channels, as `resample` does a grid."""
     old = weight.shape[0] // channels
-    places = weight.astype("float64").reshape(old, channels, old, channels)
-    places = np.einsum("or,nw,rcwd->ocnd", _resize(length, old).T, _resize(old, length), places, optimize=True)
-    return places.reshape(length * channels, length * channels).astype(weight.dtype)
+    places = weight.reshape(old, channels, old, channels)
+    places = resample(places, (TOKENS_IN, OTHER, TOKENS_OUT, OTHER), (old, 1), (length, 1))
+    return places.reshape(length * channels, length * channels)
 
 
 def _resize(old: int, new: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.reading.checkpoint import named_weights
-from keras_mixer.weights.resolution.change import clone_uncompiled, copy_settings, copy_weights
+from keras_mixer.weights.resolution.change import clone_uncompiled, copy_settings
 from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
 
 
@@ -60,18 +60,16 @@ def permute(
 
 def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
     """Assigns the weights of `model` to `to`; those of the stem and over tokens get the order of permuted images."""
-
-    def reordered(weight: np.ndarray, roles) -> np.ndarray:
-        for axis, role in enumerate(roles):
+    axes, targets = token_axes(model), named_weights(to)
+    for name, variable in named_weights(model).items():
+        weight = keras.ops.convert_to_numpy(variable)
+        for axis, role in enumerate(axes.get(name, ())):
             # After a block that changes their number, the tokens are not in the order of the patches.
             if role in (TOKENS_IN, TOKENS_OUT) and weight.shape[axis] == len(tokens):
                 weight = np.take(weight, tokens, axis=axis)
-        return weight
-
-    copy_weights(model, to, token_axes(model), reordered)
-    kernel = named_weights(to)[f"{stem_of(model).name}/kernel"]
-    rows = keras.ops.convert_to_numpy(kernel).reshape(len(pixels), -1)
-    kernel.assign(rows[pixels].reshape(kernel.shape))
+        if name == f"{stem_of(model).name}/kernel":
+            weight = weight.reshape(len(pixels), -1)[pixels].reshape(weight.shape)
+        targets[name].assign(weight)
 
 
 def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:

@@ -16,10 +16,7 @@ def are_probabilities(scores: np.ndarray) -> bool:
 
 
 def confidences(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
-    """Returns the probability of the best class `(n,)` from finite scores `(n, classes)`.
-
-    The scores are logits, or probabilities whose sum may differ from 1 after quantization.
-    """
+    """Returns the probability of the best class `(n,)` from finite logits, or probabilities of about sum 1."""
     scores = scores.astype(np.float64)
     if not softmaxed:
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
