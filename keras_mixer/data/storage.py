@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mixer.data.corrupt import CorruptImages
-from keras_mixer.data.pixels import attempt, decode
+from keras_mixer.data.pixels import decode
 from keras_mixer.data.sources.base import Source
 from keras_mixer.data.sources.folder import FolderSource
 from keras_mixer.preprocessing import Preprocessing
