@@ -4,14 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mixer.layers.base import PlainLayer
+from keras_mixer.layers.base import CompositeLayer, PlainLayer
 from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored, small_dense
 from keras_mixer.shapes import LineAxes, feature_map, positive_integer
 
 _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
 
 
-class ReweightedMixing(PlainLayer):
+class ReweightedMixing(CompositeLayer):
     """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
     One branch mixes channels; a subclass builds the two spatial ones in `_build_spatial` and computes them in
@@ -21,11 +21,10 @@ class ReweightedMixing(PlainLayer):
     def build(self, input_shape):
         channels = feature_map(type(self).__name__, input_shape)[-1]
         self._build_spatial(input_shape)
-        self.channels = small_dense(channels, "channels", use_bias=False, dtype=self.dtype_policy)
-        self.reweight = ChannelMLP(
-            max(1, channels // _REDUCTION), output_dim=3 * channels, name="reweight", dtype=self.dtype_policy
-        )
-        self.projection = small_dense(channels, "projection", dtype=self.dtype_policy)
+        self.channels = self._sublayer(small_dense, channels, name="channels", use_bias=False)
+        hidden = max(1, channels // _REDUCTION)
+        self.reweight = self._sublayer(ChannelMLP, hidden, output_dim=3 * channels, name="reweight")
+        self.projection = self._sublayer(small_dense, channels, name="projection")
         for layer in (self.channels, self.reweight, self.projection):
             layer.build((None, channels))
 
@@ -80,8 +79,8 @@ class WeightedPermuteMLP(ReweightedMixing):
             raise ValueError(f"`segment_dim` must divide the {channels} channels, but got {self.segment_dim}.")
         self._segment = channels // self.segment_dim  # channels of a segment
         tall, wide = self._rows * self._segment, self._columns * self._segment
-        self.height = small_dense(tall, "height", use_bias=False, dtype=self.dtype_policy)
-        self.width = small_dense(wide, "width", use_bias=False, dtype=self.dtype_policy)
+        self.height = self._sublayer(small_dense, tall, name="height", use_bias=False)
+        self.width = self._sublayer(small_dense, wide, name="width", use_bias=False)
         self.height.build((None, tall))
         self.width.build((None, wide))
 
@@ -117,8 +116,8 @@ class CycleMixing(ReweightedMixing):
 
     def _build_spatial(self, input_shape):
         # The authors call the one along the width "h", and the first weight of their softmax belongs to it.
-        self.cycle_width = CycleFC(axis=2, name="cycle_width", dtype=self.dtype_policy)
-        self.cycle_height = CycleFC(axis=1, name="cycle_height", dtype=self.dtype_policy)
+        self.cycle_width = self._sublayer(CycleFC, axis=2, name="cycle_width")
+        self.cycle_height = self._sublayer(CycleFC, axis=1, name="cycle_height")
         self.cycle_width.build(input_shape)
         self.cycle_height.build(input_shape)
 
