@@ -18,6 +18,7 @@ def MixerS32(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_s32",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerS16(
     include_top: bool = True,
@@ -30,6 +31,7 @@ def MixerS16(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_s16",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerS8(
     include_top: bool = True,
@@ -42,6 +44,7 @@ def MixerS8(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_s8",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerB32(
     include_top: bool = True,
@@ -54,6 +57,7 @@ def MixerB32(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_b32",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerB16(
     include_top: bool = True,
@@ -66,6 +70,7 @@ def MixerB16(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_b16",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerL32(
     include_top: bool = True,
@@ -78,6 +83,7 @@ def MixerL32(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_l32",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerL16(
     include_top: bool = True,
@@ -90,6 +96,7 @@ def MixerL16(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_l16",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerH14(
     include_top: bool = True,
@@ -102,6 +109,7 @@ def MixerH14(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_h14",
+    dtype=None,
 ) -> keras.Model: ...
 def MixerNano(
     include_top: bool = True,
@@ -114,6 +122,7 @@ def MixerNano(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "mixer_nano",
+    dtype=None,
 ) -> keras.Model: ...
 def ResMLP12(
     include_top: bool = True,
@@ -126,6 +135,7 @@ def ResMLP12(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "res_mlp_12",
+    dtype=None,
 ) -> keras.Model: ...
 def ResMLP24(
     include_top: bool = True,
@@ -138,6 +148,7 @@ def ResMLP24(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "res_mlp_24",
+    dtype=None,
 ) -> keras.Model: ...
 def ResMLP36(
     include_top: bool = True,
@@ -150,6 +161,7 @@ def ResMLP36(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "res_mlp_36",
+    dtype=None,
 ) -> keras.Model: ...
 def ResMLPB24x8(
     include_top: bool = True,
@@ -162,6 +174,7 @@ def ResMLPB24x8(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "res_mlp_b24_8",
+    dtype=None,
 ) -> keras.Model: ...
 def GMLPTi(
     include_top: bool = True,
@@ -174,6 +187,7 @@ def GMLPTi(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "g_mlp_ti",
+    dtype=None,
 ) -> keras.Model: ...
 def GMLPS(
     include_top: bool = True,
@@ -186,6 +200,7 @@ def GMLPS(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "g_mlp_s",
+    dtype=None,
 ) -> keras.Model: ...
 def GMLPB(
     include_top: bool = True,
@@ -198,6 +213,7 @@ def GMLPB(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "g_mlp_b",
+    dtype=None,
 ) -> keras.Model: ...
 def ConvMixer1536x20(
     include_top: bool = True,
@@ -210,6 +226,7 @@ def ConvMixer1536x20(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "conv_mixer_1536_20",
+    dtype=None,
 ) -> keras.Model: ...
 def ConvMixer768x32(
     include_top: bool = True,
@@ -222,6 +239,7 @@ def ConvMixer768x32(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "conv_mixer_768_32",
+    dtype=None,
 ) -> keras.Model: ...
 def ConvMixer1024x20(
     include_top: bool = True,
@@ -234,6 +252,7 @@ def ConvMixer1024x20(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "conv_mixer_1024_20",
+    dtype=None,
 ) -> keras.Model: ...
 def VisionPermutatorSmall14(
     include_top: bool = True,
@@ -246,6 +265,7 @@ def VisionPermutatorSmall14(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "vision_permutator_small_14",
+    dtype=None,
 ) -> keras.Model: ...
 def VisionPermutatorSmall7(
     include_top: bool = True,
@@ -258,6 +278,7 @@ def VisionPermutatorSmall7(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "vision_permutator_small_7",
+    dtype=None,
 ) -> keras.Model: ...
 def VisionPermutatorMedium7(
     include_top: bool = True,
@@ -270,6 +291,7 @@ def VisionPermutatorMedium7(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "vision_permutator_medium_7",
+    dtype=None,
 ) -> keras.Model: ...
 def VisionPermutatorLarge7(
     include_top: bool = True,
@@ -282,6 +304,7 @@ def VisionPermutatorLarge7(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "vision_permutator_large_7",
+    dtype=None,
 ) -> keras.Model: ...
 def CycleMLPB1(
     include_top: bool = True,
@@ -294,6 +317,7 @@ def CycleMLPB1(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "cycle_mlp_b1",
+    dtype=None,
 ) -> keras.Model: ...
 def CycleMLPB2(
     include_top: bool = True,
@@ -306,6 +330,7 @@ def CycleMLPB2(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "cycle_mlp_b2",
+    dtype=None,
 ) -> keras.Model: ...
 def CycleMLPB3(
     include_top: bool = True,
@@ -318,6 +343,7 @@ def CycleMLPB3(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "cycle_mlp_b3",
+    dtype=None,
 ) -> keras.Model: ...
 def CycleMLPB4(
     include_top: bool = True,
@@ -330,6 +356,7 @@ def CycleMLPB4(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "cycle_mlp_b4",
+    dtype=None,
 ) -> keras.Model: ...
 def CycleMLPB5(
     include_top: bool = True,
@@ -342,4 +369,5 @@ def CycleMLPB5(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     name: str = "cycle_mlp_b5",
+    dtype=None,
 ) -> keras.Model: ...

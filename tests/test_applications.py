@@ -215,13 +215,10 @@ def test_a_model_on_top_of_a_tensor(published):
 @pytest.mark.parametrize(
     ("constructor", "arguments"), [("MixerNano", {"weights": "cifar10"}), ("GMLPTi", {"input_shape": (32, 48, 3)})]
 )
-def test_the_docstring_says_how_a_loaded_model_wants_its_images(constructor, arguments, tmp_path):
+def test_a_saved_model_says_how_it_wants_its_images(constructor, arguments, tmp_path):
     built = getattr(keras_mixer, constructor)(**arguments)
     built.save(tmp_path / "model.keras")
-    model = keras.models.load_model(tmp_path / "model.keras")
-    lookup = re.search(r"`(keras_mixer\.\w+\.\w+\(.*\).*)` says it again", getattr(keras_mixer, constructor).__doc__)[1]
-    scope = {"keras_mixer": keras_mixer, "model": model, **arguments}
-    assert eval(lookup, scope) == built.preprocessing
+    assert keras.models.load_model(tmp_path / "model.keras").preprocessing == built.preprocessing is not None
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])

@@ -21,13 +21,18 @@ def gelu_erf(x):
 
 
 def as_rows(inputs):
-    """Reshapes `(batch, ..., channels)` to `(n, channels)`, which every backend multiplies at full speed."""
-    return inputs if len(inputs.shape) == 2 else ops.reshape(inputs, (-1, inputs.shape[-1]))
+    """Reshapes `(batch, ..., channels)` to `(n, channels)`, which every backend multiplies at full speed.
+
+    A symbolic tensor of unknown sides stays as it is, because nothing could reshape it back.
+    """
+    if len(inputs.shape) == 2 or (isinstance(inputs, keras.KerasTensor) and None in inputs.shape[1:]):
+        return inputs
+    return ops.reshape(inputs, (-1, inputs.shape[-1]))
 
 
 def restored(inputs, rows):
-    """Reshapes `rows` of shape `(n, channels)` to the leading axes of `inputs`, whose lengths may be unknown."""
-    if len(inputs.shape) == 2:
+    """Reshapes `rows` from `as_rows` to the leading axes of `inputs`, whose lengths may be unknown."""
+    if len(inputs.shape) == len(rows.shape):
         return rows
     # A single unknown length can be -1, which keeps operations on shapes out of an exported graph.
     lengths = [-1, *inputs.shape[1:-1]]

@@ -169,7 +169,7 @@ class CycleFC(PlainLayer):
 
     def call(self, inputs):
         # Each backend has a fastest way to read every channel at its offset.
-        shift = {"jax": self._selected, "torch": self._written}.get(keras.backend.backend(), self._convolved)
+        shift = {"jax": self._selected, "torch": self._interleaved}.get(keras.backend.backend(), self._convolved)
         return restored(inputs, ops.matmul(as_rows(shift(inputs)), self.kernel) + self.bias)
 
     def _convolved(self, inputs):
@@ -190,16 +190,20 @@ class CycleFC(PlainLayer):
             shifted = ops.where(self._offsets == offset, ops.concatenate(parts, axis=self.axis), shifted)
         return shifted
 
-    def _written(self, inputs):
-        """Writes the channels of each offset into a map of zeros, which moves every value once."""
-        shifted, length = ops.zeros_like(inputs), inputs.shape[self.axis]
-        for first, offset in enumerate(self._offsets[: self.reach].tolist()):
-            ahead, behind = max(offset, 0), max(-offset, 0)
-            inside = max(length - ahead - behind, 0)
-            channels = slice(first, None, self.reach)
-            target = self._part(shifted, slice(behind, behind + inside))
-            target[..., channels] = self._part(inputs, slice(ahead, ahead + inside))[..., channels]
-        return shifted
+    def _interleaved(self, inputs):
+        """Stacks a shifted view of the channels of each offset, which moves every value twice.
+
+        Writing into views would move it once, but PyTorch's exporter to ONNX drops such writes.
+        """
+        half, channels, length = self.reach // 2, inputs.shape[-1], inputs.shape[self.axis]
+        widths = [(0, 0), (0, 0), (0, 0), (0, -channels % self.reach)]
+        widths[self.axis] = (half, half)
+        padded, views = ops.pad(inputs, widths), []
+        for first in range(self.reach):
+            start = (first + half) % self.reach  # half + offset
+            views.append(self._part(padded, slice(start, start + length))[..., first :: self.reach])
+        shape = (-1, *inputs.shape[1:3], padded.shape[-1])
+        return ops.reshape(ops.stack(views, axis=-1), shape)[..., :channels]
 
     def _part(self, maps, rows: slice):
         return maps[(slice(None),) * self.axis + (rows,)]

@@ -1,5 +1,7 @@
 """The Mixer layer and its two MLPs (section 2 of the paper), with the variants of token mixing of appendix A."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -22,6 +24,7 @@ from keras_mixer.shapes import (
 GROUPINGS = ("concat", "project")
 
 
+@keras.saving.register_keras_serializable(package="keras_mixer")
 def gelu_tanh(x):
     """Returns `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, the form that Mixer was trained with."""
     return ops.gelu(x, approximate=True)
@@ -182,7 +185,7 @@ class MixerBlock(CompositeLayer):
         self.grouping = grouping
         self.tokens = tokens
         # Made here instead of in `build` so that bad arguments are refused at once.
-        mixing = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing"}
+        mixing: dict[str, Any] = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing"}
         grouped = positive_integer("channel_groups", channel_groups) > 1 or grouping != "concat"
         if untied and grouped:
             raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_mixer.models.parts import HEAD, LAST_NORM, classifier, image_input, linear_rates
+from keras_mixer.models.parts import HEAD, LAST_NORM, classifier, image_input, linear_rates, with_dtype
 from keras_mixer.models.record import Architecture, Layout, Rule, Variant, WeightSet
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 
+@with_dtype
 def Mixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
     *,
     num_blocks: int,
@@ -65,6 +66,8 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
             `keras_mixer.layers.TokenShortcut`. In the paper, pyramids trained much faster at little loss of accuracy on
             JFT-300M, but not on ImageNet.
         name: Name of the model.
+        dtype: Dtype policy of the layers, a name such as "mixed_bfloat16" or a `keras.DTypePolicy`; None for Keras's
+            own, `keras.config.dtype_policy()`.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` in [-1, 1] to class scores
