@@ -12,14 +12,14 @@ from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 
 
 class ImageReader(keras.layers.Layer):
-    """The first layer of a model; its configuration keeps the attribute `preprocessing`, see `ImageModel`."""
+    """The first layer of a model; its configuration keeps the preprocessing of `keras_mixer.models.ImageModel`."""
 
-    preprocessing: Preprocessing | None = None
+    _preprocessing: Preprocessing | None = None
 
     def get_config(self):
         config = super().get_config()
-        if self.preprocessing is not None:
-            config["preprocessing"] = json.loads(self.preprocessing.to_json())
+        if self._preprocessing is not None:
+            config["preprocessing"] = json.loads(self._preprocessing.to_json())
         return config
 
     @classmethod
@@ -28,7 +28,7 @@ class ImageReader(keras.layers.Layer):
         preprocessing = config.pop("preprocessing", None)
         layer = super().from_config(config)
         if preprocessing is not None:
-            layer.preprocessing = fields.read(Preprocessing, preprocessing)
+            layer._preprocessing = fields.read(Preprocessing, preprocessing)
         return layer
 
 

@@ -10,16 +10,20 @@ from keras_mixer.preprocessing import Preprocessing
 class ImageModel(keras.Model):
     """A functional model of images that knows how they are prepared; copies and saved files know it as well."""
 
+    _preprocessing: Preprocessing | None = None
+
+    def _keeper(self) -> keras.layers.Layer:
+        """Returns the layer that keeps the preprocessing; the model itself, whose copies lose it, if none does."""
+        return next((layer for layer in self.layers if isinstance(layer, ImageReader)), self)
+
     @property
     def preprocessing(self) -> Preprocessing | None:
         """How the weights want their images, for `keras_mixer.preprocess_input`; None if nobody said it."""
-        return next((layer.preprocessing for layer in self.layers if isinstance(layer, ImageReader)), None)
+        return self._keeper()._preprocessing
 
     @preprocessing.setter
     def preprocessing(self, value: Preprocessing | None) -> None:
-        for layer in self.layers:
-            if isinstance(layer, ImageReader):
-                layer.preprocessing = value
+        self._keeper()._preprocessing = value
 
 
 def feature_model(model: keras.Model, name: str) -> ImageModel:

@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.record import Rule
@@ -47,7 +48,10 @@ def with_dtype(builder: Callable[..., "keras.Model"]) -> Callable[..., "keras.Mo
 def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
     """Returns the image shape that a caller fixes by one of the two arguments; None if by neither."""
     if input_tensor is None:
-        return None if input_shape is None else tuple(side if side is None else int(side) for side in input_shape)
+        if input_shape is None:
+            return None
+        # NumPy's integers would not become JSON; Keras refuses what is no integer.
+        return tuple(int(side) if isinstance(side, Integral) else side for side in input_shape)
     shape = tuple(input_tensor.shape[1:])
     if input_shape is not None and (
         len(input_shape) != len(shape)

@@ -55,7 +55,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, but got {method!r}.")
     height, width = pair_of_positive_integers("image_size", image_size)
     _check_functional(model)
-    axes, lines = token_axes(model), line_axes(model)
+    weights, axes, lines = named_weights(model), token_axes(model), line_axes(model)
     if method == "block_diagonal" and (lines or not axes):
         raise ValueError(
             f"Block-diagonal weights treat each part of an image alone, but {model.name!r} "
@@ -66,9 +66,9 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         _check_patches_fit(model, (height, width))
         changed = _rebuilt(model, (height, width), 1)
         if [weight.shape for weight in changed.weights] == [weight.shape for weight in model.weights]:
-            changed.set_weights(model.get_weights())
+            assign_weights(changed, weight_values(model))
             return changed
-    stem, weights = stem_of(model), named_weights(model)
+    stem = stem_of(model)
     _check_one_grid(model, weights)
     old, new = stem.grid, grid_of(stem, (height, width))
     parts = None if method == "resample" else parts_between(old, new)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT
-from keras_mixer.weights.reading.checkpoint import assign_weights, weight_values
+from keras_mixer.weights.reading.checkpoint import assign_weights, named_weights, weight_values
 from keras_mixer.weights.resolution.change import clone_uncompiled, copy_settings
 from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
 
@@ -32,15 +32,16 @@ def permute(
         A new model, not compiled. If it ends in tokens, they have the order of the permuted patches.
 
     Raises:
-        ValueError: If an argument is not a permutation of the right length, or the model depends on the place of a
-            patch, as a head on flattened tokens does. A trial with random weights finds such a model, but only if it
-            has one input, and it leaves out the layers before the stem. These must treat all pixels alike.
+        ValueError: If an argument is not a permutation of the right length, the model is quantised, or it depends on the
+            place of a patch, as a head on flattened tokens does. A trial with random weights finds such a model, but
+            only if it has one input, and it leaves out the layers before the stem. These must treat all pixels alike.
 
     Example:
         >>> order = np.random.default_rng(0).permutation(196)
         >>> shuffled = keras_mixer.weights.permute(keras_mixer.MixerB16(), patch_permutation=order)
     """
     stem = stem_of(model)
+    named_weights(model)  # refuses a quantised model
     if patch_permutation is not None and line_axes(model):
         raise ValueError(
             f"{model.name!r} mixes along rows and columns, so that its weights cannot make up for patches in another "
