@@ -32,7 +32,7 @@ def permute(
         A new model, not compiled. If it ends in tokens, they have the order of the permuted patches.
 
     Raises:
-        ValueError: If an argument is not a permutation of the right length, the model is quantised, or it depends on the
+        ValueError: If an argument is not a permutation of the right length, the model is quantised or it depends on the
             place of a patch, as a head on flattened tokens does. A trial with random weights finds such a model, but
             only if it has one input, and it leaves out the layers before the stem. These must treat all pixels alike.
 
