@@ -17,8 +17,8 @@ def MixerS32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_s32",
     dtype=None,
+    name: str = "mixer_s32",
 ) -> keras.Model: ...
 def MixerS16(
     include_top: bool = True,
@@ -30,8 +30,8 @@ def MixerS16(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_s16",
     dtype=None,
+    name: str = "mixer_s16",
 ) -> keras.Model: ...
 def MixerS8(
     include_top: bool = True,
@@ -43,8 +43,8 @@ def MixerS8(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_s8",
     dtype=None,
+    name: str = "mixer_s8",
 ) -> keras.Model: ...
 def MixerB32(
     include_top: bool = True,
@@ -56,8 +56,8 @@ def MixerB32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_b32",
     dtype=None,
+    name: str = "mixer_b32",
 ) -> keras.Model: ...
 def MixerB16(
     include_top: bool = True,
@@ -69,8 +69,8 @@ def MixerB16(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_b16",
     dtype=None,
+    name: str = "mixer_b16",
 ) -> keras.Model: ...
 def MixerL32(
     include_top: bool = True,
@@ -82,8 +82,8 @@ def MixerL32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_l32",
     dtype=None,
+    name: str = "mixer_l32",
 ) -> keras.Model: ...
 def MixerL16(
     include_top: bool = True,
@@ -95,8 +95,8 @@ def MixerL16(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_l16",
     dtype=None,
+    name: str = "mixer_l16",
 ) -> keras.Model: ...
 def MixerH14(
     include_top: bool = True,
@@ -108,8 +108,8 @@ def MixerH14(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_h14",
     dtype=None,
+    name: str = "mixer_h14",
 ) -> keras.Model: ...
 def MixerNano(
     include_top: bool = True,
@@ -121,8 +121,8 @@ def MixerNano(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "mixer_nano",
     dtype=None,
+    name: str = "mixer_nano",
 ) -> keras.Model: ...
 def ResMLP12(
     include_top: bool = True,
@@ -134,8 +134,8 @@ def ResMLP12(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "res_mlp_12",
     dtype=None,
+    name: str = "res_mlp_12",
 ) -> keras.Model: ...
 def ResMLP24(
     include_top: bool = True,
@@ -147,8 +147,8 @@ def ResMLP24(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "res_mlp_24",
     dtype=None,
+    name: str = "res_mlp_24",
 ) -> keras.Model: ...
 def ResMLP36(
     include_top: bool = True,
@@ -160,8 +160,8 @@ def ResMLP36(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "res_mlp_36",
     dtype=None,
+    name: str = "res_mlp_36",
 ) -> keras.Model: ...
 def ResMLPB24x8(
     include_top: bool = True,
@@ -173,8 +173,8 @@ def ResMLPB24x8(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "res_mlp_b24_8",
     dtype=None,
+    name: str = "res_mlp_b24_8",
 ) -> keras.Model: ...
 def GMLPTi(
     include_top: bool = True,
@@ -186,8 +186,8 @@ def GMLPTi(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "g_mlp_ti",
     dtype=None,
+    name: str = "g_mlp_ti",
 ) -> keras.Model: ...
 def GMLPS(
     include_top: bool = True,
@@ -199,8 +199,8 @@ def GMLPS(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "g_mlp_s",
     dtype=None,
+    name: str = "g_mlp_s",
 ) -> keras.Model: ...
 def GMLPB(
     include_top: bool = True,
@@ -212,8 +212,8 @@ def GMLPB(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "g_mlp_b",
     dtype=None,
+    name: str = "g_mlp_b",
 ) -> keras.Model: ...
 def ConvMixer1536x20(
     include_top: bool = True,
@@ -225,8 +225,8 @@ def ConvMixer1536x20(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "conv_mixer_1536_20",
     dtype=None,
+    name: str = "conv_mixer_1536_20",
 ) -> keras.Model: ...
 def ConvMixer768x32(
     include_top: bool = True,
@@ -238,8 +238,8 @@ def ConvMixer768x32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "conv_mixer_768_32",
     dtype=None,
+    name: str = "conv_mixer_768_32",
 ) -> keras.Model: ...
 def ConvMixer1024x20(
     include_top: bool = True,
@@ -251,8 +251,8 @@ def ConvMixer1024x20(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "conv_mixer_1024_20",
     dtype=None,
+    name: str = "conv_mixer_1024_20",
 ) -> keras.Model: ...
 def VisionPermutatorSmall14(
     include_top: bool = True,
@@ -264,8 +264,8 @@ def VisionPermutatorSmall14(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "vision_permutator_small_14",
     dtype=None,
+    name: str = "vision_permutator_small_14",
 ) -> keras.Model: ...
 def VisionPermutatorSmall7(
     include_top: bool = True,
@@ -277,8 +277,8 @@ def VisionPermutatorSmall7(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "vision_permutator_small_7",
     dtype=None,
+    name: str = "vision_permutator_small_7",
 ) -> keras.Model: ...
 def VisionPermutatorMedium7(
     include_top: bool = True,
@@ -290,8 +290,8 @@ def VisionPermutatorMedium7(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "vision_permutator_medium_7",
     dtype=None,
+    name: str = "vision_permutator_medium_7",
 ) -> keras.Model: ...
 def VisionPermutatorLarge7(
     include_top: bool = True,
@@ -303,8 +303,8 @@ def VisionPermutatorLarge7(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "vision_permutator_large_7",
     dtype=None,
+    name: str = "vision_permutator_large_7",
 ) -> keras.Model: ...
 def CycleMLPB1(
     include_top: bool = True,
@@ -316,8 +316,8 @@ def CycleMLPB1(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "cycle_mlp_b1",
     dtype=None,
+    name: str = "cycle_mlp_b1",
 ) -> keras.Model: ...
 def CycleMLPB2(
     include_top: bool = True,
@@ -329,8 +329,8 @@ def CycleMLPB2(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "cycle_mlp_b2",
     dtype=None,
+    name: str = "cycle_mlp_b2",
 ) -> keras.Model: ...
 def CycleMLPB3(
     include_top: bool = True,
@@ -342,8 +342,8 @@ def CycleMLPB3(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "cycle_mlp_b3",
     dtype=None,
+    name: str = "cycle_mlp_b3",
 ) -> keras.Model: ...
 def CycleMLPB4(
     include_top: bool = True,
@@ -355,8 +355,8 @@ def CycleMLPB4(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "cycle_mlp_b4",
     dtype=None,
+    name: str = "cycle_mlp_b4",
 ) -> keras.Model: ...
 def CycleMLPB5(
     include_top: bool = True,
@@ -368,6 +368,6 @@ def CycleMLPB5(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
-    name: str = "cycle_mlp_b5",
     dtype=None,
+    name: str = "cycle_mlp_b5",
 ) -> keras.Model: ...

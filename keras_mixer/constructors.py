@@ -35,7 +35,7 @@ _DOC = """Builds {title}, with random, published or your own weights.
             maximum of the tokens or of the last map.
         classes: Classes of the head; None for those of the weights, else 1,000. If the weights have another number of
             classes, or no head, the body is loaded, the head starts fresh, and a log line says so.
-        include_top, input_tensor, classifier_activation, stochastic_depth, dropout, name, dtype: As in
+        include_top, input_tensor, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:
@@ -99,8 +99,8 @@ def _constructor(variant: str) -> Constructor:
         classifier_activation="softmax",
         stochastic_depth: float = 0.0,
         dropout: float = 0.0,
-        name: str = variant,
         dtype=None,
+        name: str = variant,
     ) -> "keras.Model":
         shape = fixed_shape(input_shape, input_tensor)
         preprocessing = preprocessing_of(variant, default_shape)

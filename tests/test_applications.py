@@ -61,7 +61,7 @@ def test_every_variant_has_a_constructor_with_the_signature_of_keras_application
         assert name in dir(keras_mixer)
         parameters = inspect.signature(constructor).parameters
         # Theirs in their order; ours stand before `name`, which comes last in both.
-        assert [p for p in parameters if p not in ("stochastic_depth", "dropout")] == theirs
+        assert [p for p in parameters if p not in ("stochastic_depth", "dropout", "dtype")] == theirs
         assert parameters["name"].default == variant
         assert parameters["weights"].default is None
         assert constructor.__name__ == name

@@ -82,7 +82,7 @@ def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, 
         input_shape: Image shape (height, width, channels); None for a side of any length.
         pooling: Without the head: None for the feature map, "avg" or "max" for its mean or maximum.
         dropout: Dropout rate after each block, in [0, 1).
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, name, dtype: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:

@@ -81,7 +81,7 @@ def CycleMLP(  # noqa: D417, N802 - a model constructor is named like a class, a
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels); None for a side of any length.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name, dtype: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:

@@ -67,7 +67,7 @@ def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
         dropout: Dropout rate after the activation and after the second projection, in [0, 1).
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, name, dtype: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:

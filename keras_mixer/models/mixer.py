@@ -65,9 +65,9 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
             patches; it never grows. None keeps all tokens. A block that reduces them has a
             `keras_mixer.layers.TokenShortcut`. In the paper, pyramids trained much faster at little loss of accuracy on
             JFT-300M, but not on ImageNet.
-        name: Name of the model.
         dtype: Dtype policy of the layers, a name such as "mixed_bfloat16" or a `keras.DTypePolicy`; None for Keras's
             own, `keras.config.dtype_policy()`.
+        name: Name of the model.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` in [-1, 1] to class scores

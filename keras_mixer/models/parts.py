@@ -39,9 +39,9 @@ def with_dtype(builder: Callable[..., "keras.Model"]) -> Callable[..., "keras.Mo
         with dtype_policy(dtype):
             return builder(**arguments)
 
-    signature = inspect.signature(builder)
+    *arguments, name = inspect.signature(builder).parameters.values()
     dtype = inspect.Parameter("dtype", inspect.Parameter.KEYWORD_ONLY, default=None)
-    build.__signature__ = signature.replace(parameters=[*signature.parameters.values(), dtype])  # type: ignore[attr-defined]
+    build.__signature__ = inspect.Signature([*arguments, dtype, name])  # type: ignore[attr-defined]
     return build
 
 

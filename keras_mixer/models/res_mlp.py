@@ -68,7 +68,7 @@ def ResMLP(  # noqa: D417, N802 - a model constructor is named like a class, as 
         layer_scale: Initial factor on each branch; deeper models have smaller ones.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name, dtype: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:

@@ -66,7 +66,7 @@ def VisionPermutator(  # noqa: D417, N802 - a model constructor is named like a 
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch and of the transitions.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name, dtype: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:
