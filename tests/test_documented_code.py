@@ -176,7 +176,9 @@ def surroundings(request, monkeypatch):
         with workshop.small_variants():
             yield {}
     else:
-        yield {"s3://bucket/": "flowers/test/rose/"} | ({"runs/digits": "runs/new"} if name.endswith("run.train") else {})
+        yield {"s3://bucket/": "flowers/test/rose/"} | (
+            {"runs/digits": "runs/new"} if name.endswith("run.train") else {}
+        )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
