@@ -92,6 +92,8 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     rows = [dataclasses.asdict(row) for row in report.rows]
     title = f"{folder}, {report.measured_on}"
     show(rows if as_json else [_row(row) for row in report.rows], title=title, as_json=as_json)
+    if oldest := [f"{row.file} {row.min_runtime}" for row in report.rows if row.min_runtime]:
+        click.echo(f"Oldest release of TensorFlow Lite that loads the file: {', '.join(oldest)}", err=True)
     if serving and all(row.within_limit for row in report.rows if row.artefact == "saved_model"):
         bundle = write_serving_bundle(folder, folder.with_name(f"{name}-serving"))
         click.echo(f"TF Serving bundle: {bundle} (start with its README.md)", err=True)
