@@ -9,7 +9,12 @@ JOBS ?= 3
 # and set up again what its tests share: of `test_equality.py` alone that is minutes.
 DIST := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo stubs test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
+# The quick test files of `make check`.
+QUICK := tests/layers tests/models tests/weights tests/visualization \
+	$(addprefix tests/data_pipelines/test_,card.py image_ops.py preprocessing.py) \
+	$(addprefix tests/test_,applications.py cores.py files.py reported.py stubs.py)
+
+.PHONY: demo stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
 
 demo: .venv/.demo
 	$(BIN)/keras-mixer train --recipe digits --output runs/digits
@@ -23,6 +28,10 @@ demo: .venv/.demo
 # The lists of names for editors and type checkers, from the code.
 stubs: .venv/.test
 	$(BIN)/python tools/stubs.py
+
+# What to run between two edits: lint, types, contracts, and the tests that neither train, convert nor start a process.
+check: lint
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -n 2 --dist load -m "not slow and not environments" $(QUICK)
 
 test: lint test-tensorflow test-jax test-torch
 

@@ -34,6 +34,15 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
+@pytest.mark.parametrize("size", [(50, 50), (131, 97)])
+def test_a_grey_model_sees_the_same_of_a_colour_jpeg(snippet, photo, tmp_path, size):
+    PIL.Image.open(photo).save(tmp_path / "photo.jpg", quality=95)
+    preprocessing = Preprocessing(image_size=size, channels=1)
+    expected = preprocessing((tmp_path / "photo.jpg").read_bytes()).numpy()
+    result = snippet["model_input"](tmp_path / "photo.jpg", json_of(preprocessing))
+    np.testing.assert_allclose(127.5 * result[0], 127.5 * expected, atol=0.01)
+
+
 @pytest.mark.parametrize(
     "preprocessing",
     [

@@ -133,6 +133,17 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
     return in_batches(scores, None if any_size else int(source["shape"][0]))
 
 
+def min_runtime(path: pathlib.Path) -> str | None:
+    """Returns the oldest release of TensorFlow Lite that loads a file, such as "2.17.0", by its metadata."""
+    from ai_edge_litert.schema_py_generated import Model
+
+    model = Model.GetRootAsModel(path.read_bytes(), 0)
+    for metadata in map(model.Metadata, range(model.MetadataLength())):
+        if metadata.Name() == b"min_runtime_version":
+            return model.Buffers(metadata.Buffer()).DataAsNumpy().tobytes().rstrip(b"\0").decode() or None
+    return None
+
+
 def _quantized(values: np.ndarray, details: dict) -> np.ndarray:
     """Converts float32 values to the type of a model's input."""
     if details["dtype"] == np.float32:
@@ -162,6 +173,7 @@ def _format(name: str, file: str, precision: str, limit: float) -> Format:
         calibrated=precision == "int8",
         needs=("ai_edge_litert",),
         install="pip install ai-edge-litert",
+        min_runtime=min_runtime,
     )
 
 

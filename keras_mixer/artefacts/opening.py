@@ -9,15 +9,30 @@ import pathlib
 from collections.abc import Mapping
 
 from keras_mixer import wire
-from keras_mixer.artefacts.keras_file import KERAS_FILE
 from keras_mixer.artefacts.litert import LITERT
 from keras_mixer.artefacts.onnx import ONNX
 from keras_mixer.artefacts.openvino import OPENVINO
-from keras_mixer.artefacts.predictor import Predictor
+from keras_mixer.artefacts.predictor import Predictor, Scores, keras_predictor
 from keras_mixer.artefacts.record import Format, files_in
 from keras_mixer.artefacts.saved_model import SAVED_MODEL
 from keras_mixer.card import CARD_FILE, ModelCard
 
+
+def _write_keras(model, path: pathlib.Path, card, _samples) -> pathlib.Path:
+    from keras_mixer.data import save_model
+
+    save_model(model, card, path.parent)
+    return path
+
+
+def _open_keras(path: pathlib.Path, _threads: int | None) -> Scores:
+    from keras_mixer.data import load_model
+
+    return keras_predictor(load_model(path)[0]).scores
+
+
+# What training leaves: it is opened and measured like an export, but not exported.
+KERAS_FILE = Format("keras", "model.keras", _write_keras, _open_keras, card="{stem}.json")
 FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO)}
 
 

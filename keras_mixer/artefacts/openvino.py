@@ -39,10 +39,13 @@ def export_openvino(model: "keras.Model", path: str | os.PathLike) -> pathlib.Pa
 
 
 def _open(path: pathlib.Path, threads: int | None) -> Scores:
+    # Without this, OpenVINO computes in bfloat16 on a CPU that can.
+    return _open_by_default(path, threads, INFERENCE_PRECISION_HINT="f32")
+
+
+def _open_by_default(path: pathlib.Path, threads: int | None, **settings) -> Scores:
     import openvino
 
-    # Without this, OpenVINO computes in bfloat16 on a CPU that can.
-    settings: dict = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
@@ -57,4 +60,5 @@ OPENVINO = Format(
     companions=("{stem}.bin",),
     needs=("openvino",),
     install='pip install "keras_mixer[openvino]"',
+    open_by_default=_open_by_default,
 )

@@ -39,6 +39,8 @@ class Format:
         needs: Modules that must be installed to run it.
         needs_to_write: Further modules that must be installed to write it.
         install: The command that installs all of these.
+        open_by_default: Opens a path as `open` does, but with the runtime's own settings, if these compute otherwise.
+        min_runtime: Returns the oldest version of the runtime that loads a path, such as "2.17.0", if the file says it.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Format:
     needs: tuple[str, ...] = ()
     needs_to_write: tuple[str, ...] = ()
     install: str = ""
+    open_by_default: Open | None = None
+    min_runtime: Callable[[pathlib.Path], str | None] | None = None
 
     @property
     def suffix(self) -> str:

@@ -10,8 +10,6 @@ from keras_mixer.artefacts import FORMATS
 from keras_mixer.cli.options import dataset_options, repeated, specification
 from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
 
-BREACH = 1
-
 
 def _check_formats(_context, _option, names):
     # Not a `click.Choice`, because a program may have added formats of its own to the table.
@@ -34,14 +32,10 @@ class _SeveralFormats(click.Command):
             if argument.startswith("-"):
                 in_formats = argument == "--formats"
             elif in_formats and spread[-1] != "--formats":
-                in_formats = argument in FORMATS or not _is_path(argument)
+                in_formats = argument in FORMATS or not (os.sep in argument or os.path.exists(argument))
                 spread += ["--formats"] * in_formats
             spread.append(argument)
         return super().parse_args(ctx, spread)
-
-
-def _is_path(argument: str) -> bool:
-    return os.sep in argument or os.path.exists(argument)
 
 
 @click.command(cls=_SeveralFormats)
@@ -98,27 +92,28 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
     rows = [dataclasses.asdict(row) for row in report.rows]
     title = f"{folder}, {report.measured_on}"
     show(rows if as_json else [_row(row) for row in report.rows], title=title, as_json=as_json)
+    if oldest := [f"{row.file} {row.min_runtime}" for row in report.rows if row.min_runtime]:
+        click.echo(f"Oldest release of TensorFlow Lite that loads the file: {', '.join(oldest)}", err=True)
     if serving and all(row.within_limit for row in report.rows if row.artefact == "saved_model"):
         bundle = write_serving_bundle(folder, folder.with_name(f"{name}-serving"))
         click.echo(f"TF Serving bundle: {bundle} (start with its README.md)", err=True)
     for breach in report.breaches:
         click.echo(f"Error: in {folder}, {breach}", err=True)
-    context.exit(BREACH if report.breaches else 0)
+    context.exit(1 if report.breaches else 0)
 
 
 def _row(row) -> dict:
+    def short(value: float | None, digits: int) -> float | None:
+        return None if value is None else float(f"{value:.{digits}g}")
+
     # Few digits and short names keep the table within 80 columns; report.json has all digits, the files and the limits.
     return {
         "artefact": row.artefact.replace("_", " ") + (f" ({row.note})" if row.note else ""),
-        "MB": None if row.bytes is None else float(f"{row.bytes / 1e6:.3g}"),
-        "ms": None if row.milliseconds is None else float(f"{row.milliseconds:.3g}"),
+        "MB": short(row.bytes and row.bytes / 1e6, 3),
+        "ms": short(row.milliseconds, 3),
         "img/s": None if row.images_per_second is None else round(row.images_per_second),
         "top-1 %": None if row.top1 is None else 100 * row.top1,
         "agree %": None if row.agreement is None else 100 * row.agreement,
-        "score diff": _one_digit(row.largest_score_difference),
-        "logit diff": _one_digit(row.largest_logit_difference),
+        "score diff": short(row.largest_score_difference, 1),
+        "logit diff": short(row.largest_logit_difference, 1),
     }
-
-
-def _one_digit(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.1g}")

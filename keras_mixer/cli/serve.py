@@ -32,6 +32,7 @@ from keras_mixer.cli.output import start
 @click.option("--batch-timeout-micros", type=int, help="How long a request waits for others, 2000 by default.")
 @click.option("--max-body-mb", type=PositiveNumber(), default=32.0, help="Largest request body, in MiB.")
 @click.option("--max-image-megapixels", type=PositiveNumber(), default=32.0, help="Largest image that is decoded.")
+@click.option("--cors", metavar="ORIGIN", help="Origin of web pages that may read the answers; * for all.")
 @click.option("--poll-seconds", type=PositiveNumber(), default=1.0, help="How often new versions are looked for.")
 def command(base_paths, **options):
     """Serve the SavedModels of BASE_PATH, such as saved_models/digits, as TF Serving does by REST and gRPC.
@@ -60,6 +61,7 @@ def command(base_paths, **options):
         ),
         poll_seconds=options["poll_seconds"],
         reread=reread,
+        cors=options["cors"],
     )
     stop = threading.Event()
 

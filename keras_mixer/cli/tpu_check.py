@@ -55,27 +55,27 @@ def command(recipe_name, variant, topology, batch, classes, backend, settings, l
 
 
 def _row(result) -> dict:
-    def gigabytes(size):
-        return None if size is None else round(size / 1e9, 3)
+    def rounded(value, unit, digits):
+        return None if value is None else round(value / unit, digits)
 
     return {
         "batch": result.batch_size,
         "fits": "yes" if result.fits else "no",
-        "state GB": gigabytes(result.argument_bytes),
-        "step GB": gigabytes(result.temporary_bytes),
-        "GFLOP": None if result.flops is None else round(result.flops / 1e9, 1),
+        "state GB": rounded(result.argument_bytes, 1e9, 3),
+        "step GB": rounded(result.temporary_bytes, 1e9, 3),
+        "GFLOP": rounded(result.flops, 1e9, 1),
         "all-reduces": result.all_reduces,
         "compiled in s": round(result.compile_seconds, 1),
     }
 
 
 def _title(recipe, done, topology: str) -> str:
-    fitting = [batch for batch, result in done.items() if result.fits]
-    failing = [batch for batch, result in done.items() if not result.fits]
     asked = done[recipe.batch_size]
+    fitting = max((batch for batch, result in done.items() if result.fits), default="none")
+    failing = min((batch for batch, result in done.items() if not result.fits), default=None)
     one = " of one TensorFlow replica, without the all-reduce of gradients" if asked.backend != "jax" else ""
     return (
         f"{recipe.model.variant or recipe.name}, one training step{one}, on {topology} ({asked.chips} chips), per "
-        f"chip; compiled, not run. Largest batch tried that fits: {max(fitting) if fitting else 'none'}"
-        f"{f'; smallest that does not: {min(failing)}' if failing else ''}"
+        f"chip; compiled, not run. Largest batch tried that fits: {fitting}"
+        f"{f'; smallest that does not: {failing}' if failing else ''}"
     )

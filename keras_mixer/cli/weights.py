@@ -127,10 +127,6 @@ def _sets(variant, name):
     """Returns the published sets of a variant and name; None stands for all."""
     from keras_mixer.weights import available, find
 
-    if name is not None:
-        return [find(variant, name)]
-    entries = available(variant)
-    if not entries:
-        known = ", ".join(sorted({entry.variant for entry in available()}))
-        raise ValueError(f"No weights of {variant!r} are published. Variants with published weights: {known}.")
-    return entries
+    if name is None and (entries := available(variant)):
+        return entries
+    return [find(variant, name)]

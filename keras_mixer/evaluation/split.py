@@ -104,12 +104,11 @@ class EvaluationSplit:
                 )
             self.classes = class_subset(card.class_names, self.source.class_names)
         self.num_examples = min(self.source.num_examples, limit or self.source.num_examples)
-        self._preprocessing, self._batch_size = card.preprocessing, batch_size
-        self._corrupt_limit = corrupt_limit
+        self._reading: dict = {"batch_size": batch_size, "limit": self.num_examples, "corrupt_limit": corrupt_limit}
+        self._preprocessing = card.preprocessing
 
     def __iter__(self) -> Iterator[Batch]:
-        limits = {"limit": self.num_examples, "corrupt_limit": self._corrupt_limit}
-        return labelled_batches(self.source, self._preprocessing, self._batch_size, **limits)
+        return labelled_batches(self.source, self._preprocessing, **self._reading)
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZES = tuple(2**exponent for exponent in range(5, 14))  # 32 to 8192
 MATMUL_SIZES = (1024, 2048, 4096)
-
-# For the controllers in a line of /proc/self/cgroup: where they are mounted, the files that hold the limit and the
-# memory in use, and the key of `memory.stat` for the part in use that is only a cache of files.
-_CONTROL_GROUPS = {
-    "": ("", "memory.max", "memory.current", "inactive_file"),  # version 2
-    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +95,8 @@ def measure_throughput(
     images = np.random.default_rng(0).uniform(-1, 1, size=(max(1, min(batch_sizes)), *shape)).astype("float32")
     rates: dict[int, float] = {}
     for size in batch_sizes:
-        if rates and size / list(rates.values())[-1] > max_seconds:
-            break
-        if on_cpu and size * _largest_array(model) > available_memory():
+        too_slow = rates and size / list(rates.values())[-1] > max_seconds
+        if too_slow or (on_cpu and size * _largest_array(model) > available_memory()):
             break
         batch = tf.constant(np.resize(images, (size, *shape)))
         try:
@@ -242,45 +235,26 @@ def _largest_array(model: "keras.Model") -> int:
 
 
 def available_memory(root: str | os.PathLike = "/") -> float:
-    """Returns the bytes of memory that can be taken without swapping; infinite on a system that does not tell."""
-    # The host and the control groups of this process each leave some memory. The cache of files counts as free.
-    root = pathlib.Path(root)
-    return min(_of_host(root), *_of_control_groups(root))
+    """Returns the bytes of memory that can be taken without swapping, on this machine and in its control groups."""
+    import psutil
+
+    return min(float(psutil.virtual_memory().available), *_left_by_control_groups(pathlib.Path(root)))
 
 
-def _of_host(root: pathlib.Path) -> float:
-    if (found := _fields(root / "proc/meminfo").get("MemAvailable:")) is not None:
-        return 1024.0 * found
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))  # without the cache of files
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, and macOS lacks this name in it
-        return float("inf")
-
-
-def _of_control_groups(root: pathlib.Path) -> Iterator[float]:
-    """Yields the memory that the limits of the process's group, and of the groups above it, each leave."""
+def _left_by_control_groups(root: pathlib.Path) -> Iterator[float]:
+    """Yields what the limits of this process's group (cgroup version 2), and of the groups above it, each leave."""
     yield float("inf")
-    for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers not in _CONTROL_GROUPS:
+    own = root / "proc/self/cgroup"
+    lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
+    inner = pathlib.PurePath(next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), ""))
+    # In a container the path may be the host's. Then only the mount itself exists.
+    for group in (root / "sys/fs/cgroup" / path for path in (inner, *inner.parents)):
+        try:
+            limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        except (OSError, ValueError):  # there is no such group, or its limit is "max"
             continue
-        mount, limit, used, cache = _CONTROL_GROUPS[controllers]
-        top, inner = root / "sys/fs/cgroup" / mount, pathlib.PurePath(path.lstrip("/"))
-        # In a container the path may be the host's. Then only the mount itself exists.
-        for group in (top / inner, *(top / parent for parent in inner.parents)):
-            numbers = [*_lines(group / limit), *_lines(group / used)]
-            if len(numbers) == 2 and all(number.isdecimal() for number in numbers):  # the limit may be "max"
-                yield float(int(numbers[0]) - int(numbers[1]) + _fields(group / "memory.stat").get(cache, 0))
-
-
-def _fields(path: pathlib.Path) -> dict[str, int]:
-    """Reads lines of a name and a number."""
-    words = [line.split() for line in _lines(path)]
-    return {first: int(second) for first, second, *_ in (line for line in words if len(line) > 1) if second.isdecimal()}
-
-
-def _lines(path: pathlib.Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
+        statistics = group / "memory.stat"
+        cache = re.search(
+            r"^inactive_file (\d+)$", statistics.read_text() if statistics.is_file() else "", re.MULTILINE
+        )
+        yield float(limit - used + (int(cache[1]) if cache else 0))  # the cache of files counts as free

@@ -1,26 +1,6 @@
 """Trained classifiers as files that a server, a phone or another runtime runs, each with its accuracy measured."""
 
-from keras_mixer.artefacts import (
-    FORMATS,
-    Format,
-    export_litert,
-    export_onnx,
-    export_openvino,
-    export_saved_model,
-)
+from keras_mixer.artefacts import FORMATS, Format, export_litert, export_onnx, export_openvino, export_saved_model
 from keras_mixer.export.bundle import write_serving_bundle
 from keras_mixer.export.exporting import export
 from keras_mixer.export.report import Report, Row
-
-__all__ = [
-    "FORMATS",
-    "Format",
-    "Report",
-    "Row",
-    "export",
-    "export_litert",
-    "export_onnx",
-    "export_openvino",
-    "export_saved_model",
-    "write_serving_bundle",
-]

@@ -14,7 +14,7 @@ from keras_mixer.artefacts.saved_model import check_card, published_as_next_vers
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation import EvaluationSplit
-from keras_mixer.export.report import Report, measured
+from keras_mixer.export.report import BY_DEFAULT, Report, measured
 from keras_mixer.export.samples import RandomImages, calibration_images
 from keras_mixer.files import scratch_folder
 
@@ -103,7 +103,7 @@ def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, 
     _make_way(card, folder)
     rows = list(report.rows)
     for place, row in enumerate(rows):
-        if row.artefact not in paths:  # the Keras model
+        if row.artefact not in paths or row.note == BY_DEFAULT:  # the Keras model, or a file of another row
             continue
         form, path = FORMATS[row.artefact], paths[row.artefact]
         if form.file:

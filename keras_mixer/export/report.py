@@ -17,7 +17,7 @@ from keras_mixer.files import written_whole
 
 REPORT_FILE = "report.json"
 REFERENCE = "keras"
-NOT_RUN = "not run here"
+NOT_RUN, BY_DEFAULT = "not run here", "default precision"
 _SHARED = ("top1", "top5", "agreement", "largest_score_difference", "largest_logit_difference", "not_finite")
 _RUNTIMES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnxruntime", "openvino")
 
@@ -41,16 +41,18 @@ class Row:
         not_finite: Number of images with a score that is NaN or infinite.
         drop: Points of top-1 accuracy lost against the Keras model; None for that model, or if not measured.
         limit: Points that the format may lose.
-        note: "not run here" for a format that this machine cannot run; otherwise None.
+        note: "not run here" for a format that this machine cannot run, "default precision" for a file that was run with
+            the settings of its runtime alone; otherwise None.
+        min_runtime: Oldest version of the runtime that loads the file, if the file says it.
     """
 
     artefact: str
     file: str | None
     bytes: int | None
-    milliseconds: float | None
-    images_per_second: float | None
-    top1: float | None
-    top5: float | None
+    milliseconds: float | None = None
+    images_per_second: float | None = None
+    top1: float | None = None
+    top5: float | None = None
     agreement: float | None = None
     largest_score_difference: float | None = None
     largest_logit_difference: float | None = None
@@ -58,6 +60,7 @@ class Row:
     drop: float | None = None
     limit: float | None = None
     note: str | None = None
+    min_runtime: str | None = None
 
     @property
     def within_limit(self) -> bool:
@@ -119,36 +122,44 @@ def measured(
     Raises:
         ValueError: If the split holds no images, or an artefact scores other classes.
     """
-    runnable = {name: path for name, path in paths.items() if FORMATS[name].open is not None}
-    opened = {name: FORMATS[name].opened(path, usable_cores()) for name, path in runnable.items()}
-    predictors = {REFERENCE: reference, **opened}
+    predictors = {REFERENCE: reference}
+    for name, path in paths.items():
+        if FORMATS[name].open is not None:
+            predictors[name] = FORMATS[name].opened(path, usable_cores())
+        if (open_ := FORMATS[name].open_by_default) is not None:
+            scores = open_(path, usable_cores())
+            predictors[f"{name}, {BY_DEFAULT}"] = dataclasses.replace(predictors[name], scores=scores)
     accuracies = measure(predictors, split)
     first_images, _ = next(iter(split))
     latencies = measure_latency(predictors, np.asarray(first_images)[:1])
-    rows = tuple(
-        _row(name, predictors[name], accuracies[name], accuracies[REFERENCE], latencies[name])
-        if name in predictors
-        else Row(name, paths[name].name, FORMATS[name].size(paths[name]), None, None, None, None, note=NOT_RUN)
-        for name in (REFERENCE, *paths)
-    )
+    rows = []
+    for key in dict.fromkeys([REFERENCE, *paths, *predictors]):
+        name, _, note = key.partition(", ")
+        row = Row(name, None, None, note=note or (None if key in predictors else NOT_RUN))
+        if form := FORMATS.get(name):
+            oldest = form.min_runtime(paths[name]) if form.min_runtime else None
+            row = dataclasses.replace(row, file=paths[name].name, bytes=form.size(paths[name]), min_runtime=oldest)
+        if key in predictors:
+            row = _measured(row, accuracies[key], accuracies[REFERENCE], latencies[key])
+        rows.append(row)
+    rows.sort(key=lambda row: [REFERENCE, *paths].index(row.artefact))  # a file's rows stand together
     examples = accuracies[REFERENCE].examples
     if isinstance(split, EvaluationSplit):
         spec = split.source.spec
-        return Report(model, spec.name, spec.split, examples, _machine(), rows)
-    rows = tuple(dataclasses.replace(row, top1=None, top5=None, drop=None) for row in rows)
-    return Report(model, None, None, examples, _machine(), rows)
+        return Report(model, spec.name, spec.split, examples, _machine(), tuple(rows))
+    rows = [dataclasses.replace(row, top1=None, top5=None, drop=None) for row in rows]
+    return Report(model, None, None, examples, _machine(), tuple(rows))
 
 
-def _row(name: str, predictor: Predictor, accuracy: Accuracy, reference: Accuracy, latency: Latency) -> Row:
-    return Row(
-        artefact=name,
-        file=None if predictor.path is None else predictor.path.name,
-        bytes=predictor.size,
+def _measured(row: Row, accuracy: Accuracy, reference: Accuracy, latency: Latency) -> Row:
+    form = FORMATS.get(row.artefact)
+    return dataclasses.replace(
+        row,
         milliseconds=latency.milliseconds,
         images_per_second=latency.images_per_second,
         **{field: getattr(accuracy, field) for field in _SHARED},
-        drop=None if name == REFERENCE else 100.0 * (reference.top1 - accuracy.top1),
-        limit=FORMATS[name].limit if name in FORMATS else None,
+        drop=100.0 * (reference.top1 - accuracy.top1) if form else None,
+        limit=form.limit if form and not row.note else None,
     )
 
 

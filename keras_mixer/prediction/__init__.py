@@ -7,26 +7,3 @@ from keras_mixer.prediction.locations import Location, locate
 from keras_mixer.prediction.ray_engine import RayWorkers, predict_on_ray
 from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard, find_images, left_over, names_by_table
 from keras_mixer.prediction.store import PredictionStore
-
-__all__ = [
-    "FileShard",
-    "Job",
-    "Location",
-    "ParquetShard",
-    "Part",
-    "Prediction",
-    "PredictionStore",
-    "RayWorkers",
-    "Shard",
-    "check_card",
-    "classify",
-    "find_images",
-    "fingerprint",
-    "left_over",
-    "locate",
-    "names_by_table",
-    "packed",
-    "predict_on_ray",
-    "predict_to_store",
-    "unpacked",
-]

@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_mixer.artefacts import export_litert, keras_predictor, open_artefact
-from keras_mixer.artefacts.litert import PRECISIONS
+from keras_mixer.artefacts.litert import PRECISIONS, min_runtime
 from keras_mixer.data import load
 from keras_mixer.evaluation import EvaluationSplit, measure
 from keras_mixer.export.samples import calibration_images
@@ -47,6 +47,12 @@ def graph(path):
         name = NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
         operations.append((name, types(operator.inputs), types(operator.outputs), operator.builtinOptions))
     return operations
+
+
+def test_a_file_says_which_runtime_is_the_oldest_that_loads_it(files):
+    """By the versions of its operations; the weights of a product of 8 bits with a scale per channel came with 2.17."""
+    oldest = {precision: min_runtime(path) for precision, path in files.items()}
+    assert oldest == {"float32": "2.9.0", "float16": "2.9.0", "dynamic_int8": "2.17.0", "int8": "2.9.0"}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -92,19 +92,12 @@ def test_each_classifier_is_called_in_turn_after_warming_up():
         assert latency.images_per_second == 4 / (latency.milliseconds / 1e3)
 
 
-MEMINFO = "MemTotal: 8000 kB\nMemFree: 1000 kB\nMemAvailable: 6000 kB\nCached: 5200 kB\nHugePages_Total: 0\n"
-
-
-def host(folder, cgroup="", **files):
+def host(folder, cgroup, **files):
     """A folder that looks like the root of a host."""
-    for path, text in {"proc/meminfo": MEMINFO, "proc/self/cgroup": cgroup, **files}.items():
+    for path, text in {"proc/self/cgroup": cgroup, **files}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     return folder
-
-
-def test_the_cache_of_files_counts_as_available(tmp_path):
-    assert available_memory(host(tmp_path)) == 6000 * 1024
 
 
 @pytest.mark.parametrize("group", ["/", "/pod", "/pod/container", "/of/the/host"])
@@ -124,24 +117,10 @@ def test_the_tightest_limit_counts(tmp_path):
     assert available_memory(host(tmp_path, "0::/pod/container\n", **files)) == 800_000
 
 
-def test_control_groups_of_version_1(tmp_path):
-    names = {
-        "limit_in_bytes": "3000000",
-        "usage_in_bytes": "2000000",
-        "stat": "inactive_file 5\ntotal_inactive_file 10",
-    }
-    files = {f"sys/fs/cgroup/memory/a/memory.{name}": text for name, text in names.items()}
-    assert available_memory(host(tmp_path, "5:cpu:/a\n4:memory:/a\n0::/\n", **files)) == 1_000_010
+def test_without_control_groups_the_machine_counts(tmp_path):
+    import psutil
 
-
-def test_a_host_that_tells_nothing_is_asked_for_free_pages(tmp_path):
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < available_memory(tmp_path) < whole
-
-
-def test_where_there_is_no_sysconf_memory_is_taken_for_endless(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "sysconf")  # as on Windows
-    assert available_memory(tmp_path) == float("inf")
+    assert available_memory(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.5)
 
 
 def test_this_host_has_some():

@@ -51,6 +51,21 @@ def test_report_json_holds_the_same(report, base):
     written = json.loads((base / "report.json").read_text())
     assert written == json.loads(json.dumps(dataclasses.asdict(report)))
     assert written["machine"]["keras"]
+    assert [row["min_runtime"] for row in written["rows"]] == [None, None, "2.9.0", None]
+
+
+def test_openvino_is_measured_in_float32_and_as_it_runs_by_default(model, card, tmp_path):
+    """By default it computes in bfloat16 on a processor that can, which a user should know."""
+    report = export(model, card, tmp_path / "digits", ["openvino"], limit=40)
+    _, exact, default = report.rows
+    assert (exact.artefact, exact.note, exact.limit) == ("openvino", None, 0.1)
+    assert (default.artefact, default.note, default.limit) == ("openvino", "default precision", None)
+    assert exact.file == default.file == "model.xml"
+    assert exact.largest_score_difference < 1e-5
+    assert default.largest_score_difference < 0.05
+    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == [
+        *("model.bin", "model.json", "model.xml", "report.json")
+    ]
 
 
 def test_an_artefact_that_loses_too_much_is_named_and_kept(data_dir, card, tmp_path, monkeypatch):

@@ -58,8 +58,8 @@ def wrong_type(random_):
     return PATH, floats(image)
 
 
-def not_finite(random_):
-    token = random_.choice(["NaN", "Infinity", "-Infinity", "1e999", "1e39"])
+def not_a_number(random_):
+    token = random_.choice(["nan", "Infinit", "-", "1e999", "-1e400"])
     return PATH, floats(np.zeros((1, 8, 8, 3)).tolist()).replace(b"0.0", token.encode(), 1)
 
 
@@ -94,7 +94,7 @@ def unknown_signature(random_):
 def broken_json(random_):
     body = bytearray(file_of(b"data"))
     del body[random_.randrange(len(body) // 2) :]
-    return PATH, bytes(body) + random_.choice([b"", b"]", b"\xff", b"[" * 5000, b"}}"])
+    return PATH, bytes(body) + random_.choice([b"", b"\xff", b"[" * 5000])
 
 
 def wrong_keys(random_):
@@ -116,7 +116,7 @@ KINDS = [
     wrong_shape,
     ragged,
     wrong_type,
-    not_finite,
+    not_a_number,
     cut_short,
     no_bytes,
     noise,

@@ -73,19 +73,12 @@ def test_a_type_that_json_cannot_carry_is_refused():
     assert failure.value.http_status == 501
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1e39])
-def test_numbers_must_be_finite(value):
-    wanted = spec("float32", None)
-    with pytest.raises(RequestError, match="finite"):
-        wanted.check(from_json([1.0, value], wanted))
-
-
 @pytest.mark.parametrize("shape", [(2,), (2, 4), (2, 3, 1), ()])
 def test_shapes_must_fit(shape):
     wanted = spec("float32", None, 3)
-    wanted.check(np.zeros((5, 3), np.float32))
+    wanted.check(np.dtype("float32"), (5, 3))
     with pytest.raises(RequestError, match=r"must have shape \[\?, 3\], but got"):
-        wanted.check(np.zeros(shape, np.float32))
+        wanted.check(np.dtype("float32"), shape)
 
 
 def test_outputs_that_are_not_finite_are_written_as_python_reads_them():

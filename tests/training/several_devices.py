@@ -43,8 +43,8 @@ def main(folder: pathlib.Path, parts: list[str]) -> int:
             continue
         with open(folder / f"{part}.txt", "wb") as file:
             os.dup2(file.fileno(), 2)
-        if part in cluster:
-            os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": part, "index": 0}})
+        if (task := part.removeprefix("plain_")) in cluster:
+            os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": task, "index": 0}})
         np.savez(folder / f"{part}.npz", **PARTS[part](folder))
         if part != parts[-1]:
             return 0
@@ -53,16 +53,11 @@ def main(folder: pathlib.Path, parts: list[str]) -> int:
 
 def replicas(folder: pathlib.Path) -> dict:
     """One process with two devices."""
-    import tensorflow as tf
-
     from keras_mixer.training.devices.distribution import choose
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    _two_devices()
     found: dict = five_steps(ONE_PROCESS)
-    mirrored = choose("mirrored")
-    found["draws"] = draws(mirrored)
-    found |= {f"plain/{what}": value for what, value in plain_keras.on_two_devices(mirrored.strategy).items()}
+    found["draws"] = draws(choose("mirrored"))
     found["mirrored/run"] = _run(folder, "mirrored")
     try:
         choose("tpu")  # the last, for connecting changes what devices a process sees
@@ -78,7 +73,6 @@ def process(folder: pathlib.Path) -> dict:
     distribution = choose("auto")
     task = json.loads(os.environ["TF_CONFIG"])["task"]["type"]
     found: dict = five_steps([f"{task}:multi_worker"])
-    found[f"{task}/plain fit"] = plain_keras.in_two_processes(distribution.strategy)
     found[f"{task}/place"] = [distribution.workers, distribution.worker]
     found[f"{task}/run"] = _run(folder, "multi_worker")
     with contextlib.suppress(KeyboardInterrupt):
@@ -104,7 +98,37 @@ def jax(folder: pathlib.Path) -> dict:
     return found
 
 
-PARTS = {"replicas": replicas, "chief": process, "worker": process, "jax": jax}
+def plain(_folder: pathlib.Path) -> dict:
+    """Keras's own step on two devices."""
+    from keras_mixer.training.devices.distribution import choose
+
+    _two_devices()
+    return plain_keras.on_two_devices(choose("mirrored").strategy)
+
+
+def plain_process(_folder: pathlib.Path) -> dict:
+    """Keras's own step in one of two processes."""
+    from keras_mixer.training.devices.distribution import choose
+
+    return {"fit": plain_keras.in_two_processes(choose("auto").strategy)}
+
+
+PARTS = {
+    "replicas": replicas,
+    "chief": process,
+    "worker": process,
+    "jax": jax,
+    "plain": plain,
+    "plain_chief": plain_process,
+    "plain_worker": plain_process,
+}
+
+
+def _two_devices() -> None:
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def _run(folder: pathlib.Path, strategy: str, name: str | None = None, callbacks=()) -> float:

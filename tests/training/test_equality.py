@@ -99,37 +99,6 @@ def test_each_device_drops_other_samples_and_the_first_those_that_one_device_dro
     assert 16 < (first != second).sum() < 48
 
 
-def test_plain_keras_clips_before_it_sums(results):
-    """And so its update depends on the number of devices. Ours does not, by our optimizer under Keras's own step."""
-    assert results["plain/update, one device"] == pytest.approx(0.01, rel=1e-4)
-    assert results["plain/update, two devices"] > 0.012
-    assert results["plain/update, two devices, ours"] == pytest.approx(0.01, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("what", "fault"),
-    [
-        ("fit", ""),
-        ("steps_per_execution", "Placeholder"),
-        ("jit_compile", "StatefulPartitionedCall"),
-    ],
-)
-def test_what_plain_keras_does_not_do_on_several_devices(results, what, fault):
-    """Where a Keras release mends one of these, the code that gets past it may go: see `TensorFlowTrainingModel`.
-
-    Ours does both: a case above runs several steps in one call, compiled.
-    """
-    found = str(results[f"plain/{what}"])
-    assert re.search(fault, found), found
-    assert bool(found) == bool(fault)
-
-
-@pytest.mark.parametrize("process", ["chief", "worker"])
-def test_plain_keras_does_not_fit_in_two_processes(results, process):
-    """Where a Keras release mends it, `TensorFlowTrainingModel._maybe_symbolic_build` need not get past it any more."""
-    assert re.search("ValueError: Attempt to convert a value .PerReplica", str(results[f"{process}/plain fit"]))
-
-
 def test_clipping_was_active_and_weights_moved(results):
     clipped, unclipped = _group(results, "four", "weight"), _group(results, "unclipped", "weight")
     assert _difference(_all(unclipped), _all(clipped)) > 1e-4

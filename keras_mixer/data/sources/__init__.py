@@ -6,8 +6,6 @@ from keras_mixer.data.sources.base import Source
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import require
 
-__all__ = ["Source", "load"]
-
 
 def load(
     dataset: DatasetSpec | str, split: str | None = None, data_dir: str | None = None, label_key: str | None = None

@@ -59,9 +59,9 @@ class Batcher:
     async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs checked inputs. Raises a RequestError if the model fails, or too many requests wait (UNAVAILABLE)."""
         loop = asyncio.get_running_loop()
-        if not self._batched or not signature.batchable:
+        rows = len(next(iter(inputs.values()))) if self._batched and signature.batchable else 0
+        if not rows:
             return await loop.run_in_executor(self._threads, servable.run, signature.name, inputs)
-        rows = len(next(iter(inputs.values())))
         size = self._options.max_batch_size
         if rows <= size:
             return await self._enqueue(loop, servable, signature, inputs)

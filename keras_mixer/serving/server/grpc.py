@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import logging
 import math
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,9 +52,20 @@ def release(server) -> None:
     server.stop(None).wait()
 
 
-def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoop) -> None:
-    """Adds TF Serving's two services to a gRPC server. Predictions run on `loop`."""
-    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoop):
+    """Adds TF Serving's two services, health and reflection to a gRPC server. Predictions run on `loop`.
+
+    Returns:
+        The health service, whose `enter_graceful_shutdown` tells that the server is stopping.
+    """
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection
+    from tensorflow_serving.apis import (
+        model_service_pb2,
+        model_service_pb2_grpc,
+        prediction_service_pb2,
+        prediction_service_pb2_grpc,
+    )
 
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):  # noqa: N802
@@ -68,6 +80,15 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
 
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Model(), server)
+    files = (prediction_service_pb2, model_service_pb2, health_pb2)
+    names = [one.full_name for file in files for one in file.DESCRIPTOR.services_by_name.values()]
+    servicer = health.HealthServicer()
+    # TF Serving knows its services by their short names, and the protocol asks for the full ones.
+    for name in ("", "PredictionService", "ModelService", *names):
+        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    return servicer
 
 
 def _answer(context, call):
@@ -95,8 +116,9 @@ def _predict(service: PredictService, loop, request, context):
     spec, size = _model_spec(request.model_spec), request.ByteSize()
     call = service.predict(spec, request.model_spec.signature_name, read, size=size, entrypoint="GRPC")
     future = asyncio.run_coroutine_threadsafe(call, loop)
+    left = context.time_remaining()  # without a deadline None or, by the release of gRPC, centuries
     try:
-        version, signature, outputs = future.result(timeout=context.time_remaining())
+        version, signature, outputs = future.result(None if left is None or left > threading.TIMEOUT_MAX else left)
     except concurrent.futures.TimeoutError:
         future.cancel()
         raise RequestError("DEADLINE_EXCEEDED", "The request's deadline has passed.") from None
@@ -112,7 +134,9 @@ def _predict(service: PredictService, loop, request, context):
 def _filtered(names, outputs) -> list[str]:
     if unknown := set(names) - set(outputs):
         raise invalid(f"The outputs are {sorted(outputs)}, but output_filter asks for {sorted(unknown)}.")
-    return list(dict.fromkeys(names)) or list(outputs)
+    if len(set(names)) != len(names):
+        raise invalid(f"output_filter asks for an output twice: {sorted(names)}.")
+    return list(names) or list(outputs)
 
 
 def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:
@@ -124,7 +148,7 @@ def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:
     sizes = tuple(dim.size for dim in proto.tensor_shape.dim)
     try:
         dtype = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype)
-        spec.check_form(dtype, sizes)
+        spec.check(dtype, sizes)
         count = math.prod(sizes)
         repeated = proto.dtype == tf.string.as_datatype_enum and len(proto.string_val) != count
         if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or count * dtype.itemsize > limit or repeated:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote
@@ -22,25 +23,32 @@ _MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
 _READ = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _MAX_VERSION = 2**63 - 1
+_CORS_HEADERS = {"Access-Control-Allow-Methods": "POST, GET", "Access-Control-Allow-Headers": "Content-Type"}
 _log = logging.getLogger("keras_mixer.serving")
 
 
 class RestHandler:
     """Answers every HTTP request of the server. Errors have TF Serving's form, `{"error": ...}`."""
 
-    def __init__(self, service: PredictService):
-        self._service = service
+    def __init__(self, service: PredictService, cors: str | None = None):
+        self._service, self._cors = service, cors
+        self.draining = False  # while the server stops, no connection is kept for a further request
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         try:
-            return await self._route(request)
+            response = await self._route(request)
         except RequestError as error:
-            return _error(error)
+            response = _error(error)
         except ConnectionError:  # the client has gone, and no answer would reach it
             raise
         except Exception:
             _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
-            return _error(RequestError("INTERNAL", "The server failed on this request; its log has the reason."))
+            response = _error(RequestError("INTERNAL", "The server failed on this request; its log has the reason."))
+        if self._cors:
+            response.headers.update(_CORS_HEADERS | {"Access-Control-Allow-Origin": self._cors})
+        if self.draining:
+            response.force_close()
+        return response
 
     async def _route(self, request: web.BaseRequest) -> web.Response:
         path = request.rel_url.raw_path
@@ -53,12 +61,20 @@ class RestHandler:
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
+        if request.method == "OPTIONS":  # a browser's preflight
+            if re.match("https?://", request.headers.get("Origin", "")):
+                return web.Response()
+            raise RequestError("FAILED_PRECONDITION", "Origin header is missing in CORS preflight")
+        if not path.lower().startswith("/v1/"):
+            raise RequestError(
+                "NOT_FOUND", f"There is nothing at {path[:200]}; models are at {wire.model_path('NAME')}."
+            )
         raise invalid(f"Malformed request: {request.method} {path[:200]}")
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         limit, seconds = self._service.limits.max_body_bytes, self._service.limits.read_timeout
         too_large = RequestError(
-            "INVALID_ARGUMENT", f"The request's body is larger than the {limit:,} bytes accepted.", http_status=413
+            "RESOURCE_EXHAUSTED", f"The request's body is larger than the {limit:,} bytes accepted.", http_status=413
         )
         if (request.content_length or 0) > limit:
             raise too_large
@@ -120,13 +136,29 @@ def _model_spec(match: re.Match) -> ModelSpec:
 def _parse(body: bytes) -> dict:
     try:
         document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise invalid(f"JSON Parse error: {error}") from None
+    except orjson.JSONDecodeError:
+        document = _lenient_json(body)
     if not isinstance(document, dict):
         raise invalid("The request's JSON must be an object.")
     if ("instances" in document) == ("inputs" in document):
         raise invalid("The request must have either 'instances' or 'inputs'.")
     return document
+
+
+def _lenient_json(body: bytes):
+    """Reads JSON as TF Serving's parser does: with NaN and infinities, and nothing that follows the value counts."""
+
+    def number(text: str) -> float:
+        if math.isinf(value := float(text)):
+            raise invalid(f"JSON Parse error: {text[:40]} is too large for a number.")
+        return value
+
+    try:
+        text = body.decode("utf-8-sig").lstrip(" \t\r\n")
+        text = re.sub(r'"(?:[^"\\]|\\.)*"|\bInf\b', lambda found: "Infinity" if found[0] == "Inf" else found[0], text)
+        return json.JSONDecoder(parse_float=number).raw_decode(text)[0]
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"JSON Parse error: {error}") from None
 
 
 def _is_named(value) -> bool:
@@ -152,7 +184,7 @@ def _arrays(value, signature: Signature) -> dict[str, np.ndarray]:
         if len(signature.inputs) != 1:
             raise invalid(f"The request must name the inputs {sorted(signature.inputs)}.")
         value = dict.fromkeys(signature.inputs, value)
-    signature.check_names(value)
+    signature.check_names(value, further=True)
     return {name: from_json(value[name], spec) for name, spec in signature.inputs.items()}
 
 

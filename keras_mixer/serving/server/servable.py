@@ -40,31 +40,32 @@ class Signature:
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.shape and spec.shape[0] is None for spec in specs)
 
-    def check_names(self, names: Collection[str]) -> None:
-        """Raises a RequestError unless `names` are those of the inputs."""
-        if set(names) != set(self.inputs):
+    def check_names(self, names: Collection[str], *, further: bool = False) -> None:
+        """Raises a RequestError unless `names` are those of the inputs, and `further` ones if that is true."""
+        if not set(names) >= set(self.inputs) or (len(names) > len(self.inputs) and not further):
             got = sorted(names)[:20]
             raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {got}.")
 
     def check(self, inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
-        """Raises a RequestError unless all inputs can run: types, shapes, finite numbers, sound image headers."""
+        """Raises a RequestError unless all inputs can run: types, shapes, sound image headers."""
         for name, spec in self.inputs.items():
-            spec.check(inputs[name])
+            spec.check(inputs[name].dtype, inputs[name].shape)
             if name == wire.IMAGE_BYTES and spec.dtype.kind == "O":
                 check_images(inputs[name].ravel(), limits)
         if self.batchable:
             sizes = {name: len(array) for name, array in inputs.items()}
-            if len(set(sizes.values())) != 1 or 0 in sizes.values():
-                raise invalid(f"All inputs must have the same number of rows, 1 or more, but got {sizes}.")
+            if len(set(sizes.values())) != 1:
+                raise invalid(f"All inputs must have the same number of rows, but got {sizes}.")
 
 
 def check_images(images: Iterable[bytes], limits: Limits) -> None:
     """Raises a RequestError if an image of a request, or all of them together, declare too many pixels."""
     pixels = sum(check_image(data, limits.max_image_pixels) for data in images)
     if pixels > limits.max_request_pixels:
-        raise invalid(
+        raise RequestError(
+            "RESOURCE_EXHAUSTED",
             f"The request's images declare {pixels:,} pixels together, more than the {limits.max_request_pixels:,} "
-            f"that are accepted: send fewer at a time, or smaller ones."
+            f"that are accepted: send fewer at a time, or smaller ones.",
         )
 
 
@@ -80,7 +81,10 @@ def check_image(data: bytes, max_pixels: int) -> int:
     except ValueError as error:
         raise invalid(f"The image cannot be read: {error}.") from None
     if width * height > max_pixels:
-        raise invalid(f"The image declares {width} x {height} pixels, more than the {max_pixels:,} that are accepted.")
+        raise RequestError(
+            "RESOURCE_EXHAUSTED",
+            f"The image declares {width} x {height} pixels, more than the {max_pixels:,} that are accepted.",
+        )
     return width * height
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ class Server:
         poll_seconds: Seconds between two looks for new versions.
         reread: Called at each look. Returns the present settings of the models, such as
             `lambda: read_model_config(file)`, so that versions and labels can change while the server runs.
+        cors: The origin whose pages may read the answers of REST, such as "https://example.org", or "*" for all pages.
 
     Raises:
         ValueError: If a setting is out of range; at the start, if a model cannot be loaded.
@@ -57,6 +59,7 @@ class Server:
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         poll_seconds: float = 1.0,
         reread: Callable[[], Iterable[ModelConfig]] = tuple,
+        cors: str | None = None,
     ):
         several = [models] if isinstance(models, (str, os.PathLike, ModelConfig)) else list(models)
         self.models = [model if isinstance(model, ModelConfig) else ModelConfig(Path(model)) for model in several]
@@ -69,7 +72,9 @@ class Server:
                 raise ValueError(f"A port is between 0 and 65535, but got {number}.")
         self.host, self.rest_port, self.port = host, rest_port, port
         self._batching, self._limits, self._poll_seconds = batching, limits, poll_seconds
-        self._reread = reread
+        if cors is not None and not re.fullmatch(r"\*|https?://[^/\s]+", cors):
+            raise ValueError(f"An origin is * or a scheme and host, such as https://example.org, but got {cors!r}.")
+        self._reread, self._cors = reread, cors
         self._thread: threading.Thread | None = None
 
     @property
@@ -95,7 +100,7 @@ class Server:
         require("aiohttp", "orjson", "prometheus_client", extra="serve", purpose="The server")
         require("tensorflow", extra="tensorflow", purpose="The server")
         if self.port is not None:
-            require("grpc", extra="serve", purpose="Serving gRPC")
+            require("grpc", "grpc_health", "grpc_reflection", extra="serve", purpose="Serving gRPC")
             command = f"{wire.INSTALL_STUBS}; or serve REST only"
             require("tensorflow_serving", command=command, purpose="Serving gRPC")
         ready: Future[None] = Future()
@@ -120,7 +125,7 @@ class Server:
         from keras_mixer.serving.server.service import PredictService
 
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        metrics, limits, grpc = Metrics(), self._limits, None
+        metrics, limits, grpc, health = Metrics(), self._limits, None, None
         sizes = (1, self._batching.max_batch_size) if self._batching else (1,)
         try:
             with contextlib.ExitStack() as undo:
@@ -136,11 +141,10 @@ class Server:
                 undo.callback(batcher.close)
                 service = PredictService(manager, batcher, metrics, limits)
                 if grpc is not None:
-                    add_services(grpc, service, self._loop)
+                    health = add_services(grpc, service, self._loop)
                     grpc.start()
-                http = web.Server(
-                    RestHandler(service), keepalive_timeout=limits.idle_timeout, lingering_time=5.0, access_log=None
-                )
+                rest = RestHandler(service, self._cors)
+                http = web.Server(rest, keepalive_timeout=limits.idle_timeout, lingering_time=5.0, access_log=None)
                 sockets = await self._loop.create_server(http, sock=listener, backlog=_BACKLOG)
                 undo.pop_all()
         except BaseException as error:
@@ -152,6 +156,9 @@ class Server:
         # New connections and calls are refused, those in flight are answered, and then everything closes.
         polling.cancel()
         sockets.close()
+        rest.draining = True
+        if health is not None:
+            health.enter_graceful_shutdown()
         batcher.stop_waiting()
         stopped = None if grpc is None else grpc.stop(limits.stop_timeout)
         http.pre_shutdown()

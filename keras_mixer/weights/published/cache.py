@@ -63,8 +63,8 @@ def find(variant: str, name: str) -> WeightSet:
         raise ValueError(f"No set of weights {name!r} of {title} was published. Published ones: {known}.")
     variants = ", ".join(sorted({entry.variant for entry in available()}))
     raise ValueError(
-        f"No weights of {title} were published, but {name!r} was asked for: pass the path of a checkpoint. "
-        f"Variants with published weights: {variants}."
+        f"No weights of {title} were published: pass the path of a checkpoint. Variants with published weights: "
+        f"{variants}."
     )
 
 

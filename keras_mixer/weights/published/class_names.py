@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -101,16 +100,13 @@ def _imagenet_1k() -> list[tuple[str, str]]:
 
 
 def _imagenet_21k() -> list[tuple[str, str]]:
-    ids = _lines(cached_file(_IMAGENET_21K_IDS, "imagenet21k_wordnet_ids.txt"))
-    lemmas = _lines(cached_file(_IMAGENET_21K_LEMMAS, "imagenet21k_wordnet_lemmas.txt"))
-    return list(zip(ids, lemmas, strict=True))
+    columns = []
+    for address in (_IMAGENET_21K_IDS, _IMAGENET_21K_LEMMAS):
+        path = cached_file(address, address.rpartition("/")[2])
+        columns.append(path.read_text(encoding="utf-8", errors="replace").splitlines())
+        if len(columns[-1]) != 21_843:
+            raise ValueError(f"{path} has {len(columns[-1])} lines instead of 21,843: delete it to fetch it again.")
+    return list(zip(*columns, strict=True))
 
 
 _READERS = {1_000: _imagenet_1k, 21_843: _imagenet_21k}
-
-
-def _lines(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    if len(lines) != 21_843:
-        raise ValueError(f"{path} has {len(lines)} lines instead of 21,843: delete it to fetch it again.")
-    return lines

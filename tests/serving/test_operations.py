@@ -1,0 +1,156 @@
+"""What operators and other people's clients ask of the server: bare gRPC stubs, health, reflection, CORS, draining."""
+
+import base64
+import concurrent.futures
+import threading
+
+import numpy as np
+import pytest
+import requests
+import stand_in
+
+from keras_mixer import serving
+
+pytestmark = pytest.mark.usefixtures("grpc_stubs")
+IMAGES = stand_in.images(0, 2)
+PAGE = {"Origin": "https://example.org"}
+
+
+@pytest.fixture
+def channel(embedded):
+    import grpc
+
+    with grpc.insecure_channel(embedded.grpc_target) as channel:
+        yield channel
+
+
+def request():
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    made = predict_pb2.PredictRequest(model_spec={"name": stand_in.NAME})
+    made.inputs["images"].CopyFrom(tf.make_tensor_proto(IMAGES))
+    return made
+
+
+@pytest.mark.parametrize("deadline", [{}, {"timeout": None}, {"timeout": 30}, {"timeout": 1e9}])
+def test_a_bare_stub_predicts_with_and_without_a_deadline(channel, deadline):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(), **deadline)
+    (scores,) = response.outputs.values()
+    np.testing.assert_allclose(tf.make_ndarray(scores), stand_in.expected_scores(IMAGES, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("service", ["", "PredictionService", "tensorflow.serving.PredictionService", "ModelService"])
+def test_health_is_told_by_the_standard_protocol(channel, service):
+    """The short names are those of TF Serving's `--enable_grpc_healthcheck_service`."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_of_an_unknown_service_is_not_found(channel):
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with pytest.raises(grpc.RpcError) as error:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="other"))
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_describes_the_services(channel):
+    """As `grpcurl` asks, which has no proto files."""
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+    database = ProtoReflectionDescriptorDatabase(channel)
+    assert {"tensorflow.serving.PredictionService", "grpc.health.v1.Health"} <= set(database.get_services())
+    service = DescriptorPool(database).FindServiceByName("tensorflow.serving.PredictionService")
+    assert service.methods_by_name["Predict"].input_type.full_name == "tensorflow.serving.PredictRequest"
+
+
+@pytest.fixture(scope="module")
+def open_to_pages(bundle):
+    model = serving.ModelConfig(bundle / stand_in.NAME)
+    with serving.Server(model, rest_port=0, port=None, cors="https://example.org") as server:
+        yield f"{server.url}/v1/models/{stand_in.NAME}"
+
+
+def test_a_page_of_the_origin_may_read_answers_and_errors(open_to_pages):
+    answers = [
+        requests.get(open_to_pages, headers=PAGE, timeout=30),
+        requests.post(f"{open_to_pages}:predict", json={"instances": IMAGES.tolist()}, headers=PAGE, timeout=30),
+        requests.post(f"{open_to_pages}:predict", json={}, headers=PAGE, timeout=30),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 400]
+    for answer in answers:
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://example.org"
+
+
+def test_a_preflight_is_answered_as_tf_serving_does(open_to_pages):
+    """`RestApiRequestDispatcher::ProcessRequest` and `AddCORSHeaders` of its `model_servers`."""
+    preflight = requests.options(f"{open_to_pages}:predict", headers=PAGE, timeout=30)
+    assert (preflight.status_code, preflight.content) == (200, b"")
+    assert preflight.headers["Access-Control-Allow-Methods"] == "POST, GET"
+    assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
+    refused = requests.options(f"{open_to_pages}:predict", timeout=30)
+    assert (refused.status_code, refused.json()) == (400, {"error": "Origin header is missing in CORS preflight"})
+
+
+def test_without_cors_no_page_may_read_an_answer(embedded):
+    answer = requests.options(f"{embedded.url}/v1/models/{stand_in.NAME}", headers=PAGE, timeout=30)
+    assert answer.status_code == 200
+    assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("origin", ["", "example.org", "https://example.org/page", "ftp://example.org"])
+def test_what_is_no_origin_is_refused(bundle, origin):
+    with pytest.raises(ValueError, match="An origin is"):
+        serving.Server(bundle / stand_in.NAME, cors=origin)
+
+
+def test_a_server_that_stops_says_so(bundle, monkeypatch):
+    """To a health check that watches, and to REST by `Connection: close`, while it answers what is in flight."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from keras_mixer.serving.server.servable import Servable
+
+    running, go_on = threading.Event(), threading.Event()
+    run = Servable.run
+
+    def slow(self, name, inputs):
+        running.set()
+        assert go_on.wait(60)
+        return run(self, name, inputs)
+
+    server = serving.Server(serving.ModelConfig(bundle / stand_in.NAME), rest_port=0, port=0).start()
+    address = f"{server.url}/v1/models/{stand_in.NAME}:predict"
+    with grpc.insecure_channel(server.grpc_target) as channel, concurrent.futures.ThreadPoolExecutor() as threads:
+        states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+        monkeypatch.setattr(Servable, "run", slow)
+        answer = threads.submit(requests.post, address, json={"instances": IMAGES.tolist()}, timeout=60)
+        assert running.wait(60)
+        stopped = threads.submit(server.stop)
+        assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        go_on.set()
+        assert answer.result().status_code == 200
+        assert answer.result().headers["Connection"] == "close"
+        stopped.result(60)
+
+
+def test_too_much_at_once_is_a_status_of_its_own(embedded):
+    """A client may then send less at a time: 413 for bytes, 429 for pixels."""
+    from image_headers import png_header
+
+    files = {"b64": base64.b64encode(png_header(6_000, 6_000)).decode()}
+    body = {"signature_name": "serving_bytes", "instances": [files]}
+    answer = requests.post(f"{embedded.url}/v1/models/{stand_in.NAME}:predict", json=body, timeout=30)
+    assert answer.status_code == 429
+    assert "pixels" in answer.json()["error"]
+    large = requests.post(f"{embedded.url}/v1/models/{stand_in.NAME}:predict", data=b" " * (4 * 2**20 + 1), timeout=30)
+    assert large.status_code == 413
