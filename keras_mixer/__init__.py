@@ -1,8 +1,8 @@
 """MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601) for Keras 3 and TensorFlow.
 
 Names load on first use, so that `import keras_mixer` and `keras-mixer --help` are quick; `__init__.pyi` lists them.
-The layers register themselves as soon as Keras is imported, before or after this package. So `keras.models.load_model`
-reads a saved Mixer after a plain `import keras_mixer`.
+Layers and models register themselves as soon as Keras is imported, before or after this package. So
+`keras.models.load_model` reads a saved Mixer after a plain `import keras_mixer`.
 """
 
 import importlib
@@ -16,5 +16,6 @@ __all__ = [name for name in __all__ if name not in ("data", "evaluation", "expor
 
 
 @wrapt.when_imported("keras")
-def _register_layers(_keras):
+def _register_classes(_keras):
     importlib.import_module("keras_mixer.layers")
+    importlib.import_module("keras_mixer.models.image_model")

@@ -25,6 +25,7 @@ from .applications import MixerS8 as MixerS8
 from .models.conv_mixer import ConvMixer as ConvMixer
 from .models.cycle_mlp import CycleMLP as CycleMLP
 from .models.g_mlp import GMLP as GMLP
+from .models.image_model import feature_model as feature_model
 from .models.mixer import Mixer as Mixer
 from .models.res_mlp import ResMLP as ResMLP
 from .models.vision_permutator import VisionPermutator as VisionPermutator

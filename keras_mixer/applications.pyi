@@ -17,6 +17,7 @@ def MixerS32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_s32",
 ) -> keras.Model: ...
 def MixerS16(
@@ -29,6 +30,7 @@ def MixerS16(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_s16",
 ) -> keras.Model: ...
 def MixerS8(
@@ -41,6 +43,7 @@ def MixerS8(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_s8",
 ) -> keras.Model: ...
 def MixerB32(
@@ -53,6 +56,7 @@ def MixerB32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_b32",
 ) -> keras.Model: ...
 def MixerB16(
@@ -65,6 +69,7 @@ def MixerB16(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_b16",
 ) -> keras.Model: ...
 def MixerL32(
@@ -77,6 +82,7 @@ def MixerL32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_l32",
 ) -> keras.Model: ...
 def MixerL16(
@@ -89,6 +95,7 @@ def MixerL16(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_l16",
 ) -> keras.Model: ...
 def MixerH14(
@@ -101,6 +108,7 @@ def MixerH14(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_h14",
 ) -> keras.Model: ...
 def MixerNano(
@@ -113,6 +121,7 @@ def MixerNano(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "mixer_nano",
 ) -> keras.Model: ...
 def ResMLP12(
@@ -125,6 +134,7 @@ def ResMLP12(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "res_mlp_12",
 ) -> keras.Model: ...
 def ResMLP24(
@@ -137,6 +147,7 @@ def ResMLP24(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "res_mlp_24",
 ) -> keras.Model: ...
 def ResMLP36(
@@ -149,6 +160,7 @@ def ResMLP36(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "res_mlp_36",
 ) -> keras.Model: ...
 def ResMLPB24x8(
@@ -161,6 +173,7 @@ def ResMLPB24x8(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "res_mlp_b24_8",
 ) -> keras.Model: ...
 def GMLPTi(
@@ -173,6 +186,7 @@ def GMLPTi(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "g_mlp_ti",
 ) -> keras.Model: ...
 def GMLPS(
@@ -185,6 +199,7 @@ def GMLPS(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "g_mlp_s",
 ) -> keras.Model: ...
 def GMLPB(
@@ -197,6 +212,7 @@ def GMLPB(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "g_mlp_b",
 ) -> keras.Model: ...
 def ConvMixer1536x20(
@@ -209,6 +225,7 @@ def ConvMixer1536x20(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "conv_mixer_1536_20",
 ) -> keras.Model: ...
 def ConvMixer768x32(
@@ -221,6 +238,7 @@ def ConvMixer768x32(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "conv_mixer_768_32",
 ) -> keras.Model: ...
 def ConvMixer1024x20(
@@ -233,6 +251,7 @@ def ConvMixer1024x20(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "conv_mixer_1024_20",
 ) -> keras.Model: ...
 def VisionPermutatorSmall14(
@@ -245,6 +264,7 @@ def VisionPermutatorSmall14(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "vision_permutator_small_14",
 ) -> keras.Model: ...
 def VisionPermutatorSmall7(
@@ -257,6 +277,7 @@ def VisionPermutatorSmall7(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "vision_permutator_small_7",
 ) -> keras.Model: ...
 def VisionPermutatorMedium7(
@@ -269,6 +290,7 @@ def VisionPermutatorMedium7(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "vision_permutator_medium_7",
 ) -> keras.Model: ...
 def VisionPermutatorLarge7(
@@ -281,6 +303,7 @@ def VisionPermutatorLarge7(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "vision_permutator_large_7",
 ) -> keras.Model: ...
 def CycleMLPB1(
@@ -293,6 +316,7 @@ def CycleMLPB1(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "cycle_mlp_b1",
 ) -> keras.Model: ...
 def CycleMLPB2(
@@ -305,6 +329,7 @@ def CycleMLPB2(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "cycle_mlp_b2",
 ) -> keras.Model: ...
 def CycleMLPB3(
@@ -317,6 +342,7 @@ def CycleMLPB3(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "cycle_mlp_b3",
 ) -> keras.Model: ...
 def CycleMLPB4(
@@ -329,6 +355,7 @@ def CycleMLPB4(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "cycle_mlp_b4",
 ) -> keras.Model: ...
 def CycleMLPB5(
@@ -341,5 +368,6 @@ def CycleMLPB5(
     classifier_activation="softmax",
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
+    dtype=None,
     name: str = "cycle_mlp_b5",
 ) -> keras.Model: ...

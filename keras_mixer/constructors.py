@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.catalogue import architectures, at_shape, find_row, find_variant, preprocessing_of
-from keras_mixer.models.parts import fixed_shape
+from keras_mixer.models.parts import dtype_policy, fixed_shape
 from keras_mixer.models.record import Architecture
 from keras_mixer.weights.loading import is_path, load_with_fresh_head
 from keras_mixer.weights.published.cache import available, find, path_to_load
@@ -29,17 +29,18 @@ _DOC = """Builds {title}, with random, published or your own weights.
             name of a published set.
             {published}
         input_shape: Image shape (height, width, channels); None for {input_shape}.
-            Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does.
+            Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does, and
+            weights for another number of channels to this one, as `adapt_channels` of `keras_mixer.weights.load` does.
         pooling: Without the head: None for the normalised tokens or feature maps, "avg" or "max" for the mean or
             maximum of the tokens or of the last map.
         classes: Classes of the head; None for those of the weights, else 1,000. If the weights have another number of
             classes, or no head, the body is loaded, the head starts fresh, and a log line says so.
-        include_top, input_tensor, classifier_activation, stochastic_depth, dropout, name: As in `keras_mixer.Mixer`.
+        include_top, input_tensor, classifier_activation, stochastic_depth, dropout, dtype, name: As in
+            `keras_mixer.Mixer`.
 
     Returns:
         A functional `keras.Model`. Its attribute `preprocessing` says how its weights want their images; pass it to
-        `keras_mixer.preprocess_input`. A saved model does not keep it: after `keras.models.load_model`,
-        `{lookup}` says it again.
+        `keras_mixer.preprocess_input`. Copies and saved files keep it.
 
     Raises:
         ValueError: If an argument is out of range, the set is unknown, or the checkpoint does not fit.
@@ -98,25 +99,27 @@ def _constructor(variant: str) -> Constructor:
         classifier_activation="softmax",
         stochastic_depth: float = 0.0,
         dropout: float = 0.0,
+        dtype=None,
         name: str = variant,
     ) -> "keras.Model":
         shape = fixed_shape(input_shape, input_tensor)
         preprocessing = preprocessing_of(variant, default_shape)
         path = weights if weights is None or is_path(weights) else path_to_load(variant, str(weights))
-        with contextlib.nullcontext() if path is None else open_checkpoint(path) as checkpoint:
+        with dtype_policy(dtype), contextlib.nullcontext() if path is None else open_checkpoint(path) as checkpoint:
             arguments, resize = dict(sizes), True
+            default = (*default_shape[:2], (checkpoint and checkpoint.image_channels) or default_shape[2])
             if checkpoint and not is_path(weights):
                 preprocessing = find(variant, str(weights)).preprocessing
             if checkpoint and architecture.token_kernel:
                 trained_at, hidden = _trained_sizes(checkpoint, architecture.token_kernel, shape, sizes["patch_size"])
                 if trained_at is None or not is_path(weights):
                     trained_at = preprocessing.image_size
-                shape, resize = shape or (*trained_at, 3), trained_at
+                shape, resize = shape or (*trained_at, default[2]), trained_at
                 if hidden:
                     arguments["tokens_mlp_dim"] = hidden * _growth(trained_at, shape[:2], sizes["patch_size"])
             model = builder(
                 **arguments,
-                input_shape=shape or default_shape,
+                input_shape=shape or default,
                 input_tensor=input_tensor,
                 include_top=include_top,
                 classes=classes if classes is not None else (checkpoint and checkpoint.classes) or 1_000,
@@ -142,9 +145,6 @@ def _constructor(variant: str) -> Constructor:
         sizes=textwrap.fill(listed_sizes, 112, subsequent_indent=" " * 4),
         published=textwrap.fill(listed, 108, subsequent_indent=" " * 12),
         input_shape=f"that of the weights, else {default_shape}" if architecture.token_kernel else default_shape,
-        lookup=f'keras_mixer.weights.find("{variant}", weights).preprocessing'
-        if published
-        else f'keras_mixer.siblings.preprocessing_of("{variant}", model.input_shape[1:])',
     )
     return construct
 

@@ -1,6 +1,8 @@
 """How an image becomes the input of a model: one record for published weights, model cards and recipes."""
 
 import dataclasses
+import sys
+from numbers import Integral
 
 import numpy as np
 
@@ -46,12 +48,13 @@ class Preprocessing(JsonRecord):
     crop_share: float = 224 / 256
 
     def __post_init__(self):
-        size = (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
-        if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
+        size = (self.image_size,) * 2 if isinstance(self.image_size, Integral) else tuple(self.image_size)
+        if len(size) != 2 or not all(isinstance(side, Integral) and side >= 1 for side in size):
             raise ValueError(f"`image_size` is a pair of pixels (height, width), but got {self.image_size!r}.")
-        object.__setattr__(self, "image_size", size)
-        if not isinstance(self.channels, int) or self.channels < 1:
+        object.__setattr__(self, "image_size", tuple(map(int, size)))
+        if not isinstance(self.channels, Integral) or self.channels < 1:
             raise ValueError(f"`channels` is a number of at least 1, but got {self.channels!r}.")
+        object.__setattr__(self, "channels", int(self.channels))
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"`resize` is one of {', '.join(RESIZE_MODES)}, but got {self.resize!r}.")
         if self.interpolation not in INTERPOLATIONS:
@@ -96,7 +99,8 @@ def preprocess_input(images, preprocessing: Preprocessing | None = None):
         preprocessing: The preprocessing of the weights, such as `model.preprocessing`. None scales to [-1, 1].
 
     Returns:
-        Values of the same shape: a float32 NumPy array for an array, list or number, else a tensor of the backend.
+        Values of the same shape: a float32 NumPy array for an array, list or number; a tensor of TensorFlow for one of
+        TensorFlow, also in `tf.data.Dataset.map` on another backend; else a tensor of the backend.
 
     Example:
         >>> keras_mixer.preprocess_input(np.array([0, 255]))
@@ -106,6 +110,8 @@ def preprocess_input(images, preprocessing: Preprocessing | None = None):
     mean, std = (np.asarray(value, "float32") for value in (preprocessing.mean, preprocessing.std))
     if isinstance(images, (np.ndarray, list, tuple, int, float)):
         scaled = np.asarray(images, "float32") / np.float32(255.0)
+    elif type(images).__module__.startswith("tensorflow."):
+        scaled = sys.modules["tensorflow"].cast(images, "float32") / 255.0
     else:
         from keras import ops
 

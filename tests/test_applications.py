@@ -61,7 +61,7 @@ def test_every_variant_has_a_constructor_with_the_signature_of_keras_application
         assert name in dir(keras_mixer)
         parameters = inspect.signature(constructor).parameters
         # Theirs in their order; ours stand before `name`, which comes last in both.
-        assert [p for p in parameters if p not in ("stochastic_depth", "dropout")] == theirs
+        assert [p for p in parameters if p not in ("stochastic_depth", "dropout", "dtype")] == theirs
         assert parameters["name"].default == variant
         assert parameters["weights"].default is None
         assert constructor.__name__ == name
@@ -215,13 +215,10 @@ def test_a_model_on_top_of_a_tensor(published):
 @pytest.mark.parametrize(
     ("constructor", "arguments"), [("MixerNano", {"weights": "cifar10"}), ("GMLPTi", {"input_shape": (32, 48, 3)})]
 )
-def test_the_docstring_says_how_a_loaded_model_wants_its_images(constructor, arguments, tmp_path):
+def test_a_saved_model_says_how_it_wants_its_images(constructor, arguments, tmp_path):
     built = getattr(keras_mixer, constructor)(**arguments)
     built.save(tmp_path / "model.keras")
-    model = keras.models.load_model(tmp_path / "model.keras")
-    lookup = re.search(r"`(keras_mixer\.\w+\.\w+\(.*\).*)` says it again", getattr(keras_mixer, constructor).__doc__)[1]
-    scope = {"keras_mixer": keras_mixer, "model": model, **arguments}
-    assert eval(lookup, scope) == built.preprocessing
+    assert keras.models.load_model(tmp_path / "model.keras").preprocessing == built.preprocessing is not None
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])

@@ -39,6 +39,7 @@ _MODELS = {
         "multiply_adds",
         "register",
     ),
+    "image_model": ("ImageModel", "feature_model"),
     "record": ("Architecture", "Layout", "Rule", "Variant", "WeightSet"),
 }
 _VISUALIZATION = {
@@ -86,7 +87,11 @@ _WEIGHTS = {
 
 def stubs() -> dict[Path, str]:
     """Returns the contents of every stub by its path."""
-    root = {"preprocessing": ["preprocess_input"], "weights.published.class_names": ["decode_predictions"]}
+    root = {
+        "models.image_model": ["feature_model"],
+        "preprocessing": ["preprocess_input"],
+        "weights.published.class_names": ["decode_predictions"],
+    }
     models: dict = dict(_MODELS)
     constructors: list[str] = []
     for architecture in CATALOGUE:

@@ -87,7 +87,7 @@ def in_float32(model: "keras.Model") -> "keras.Model":
     """
     import keras
 
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
+    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
         return model
 
     def replaced(config: dict) -> dict:

@@ -14,6 +14,7 @@ from .normalisation import LayerNorm as LayerNorm
 from .patches import PatchEmbedding as PatchEmbedding
 from .patches import PatchMap as PatchMap
 from .patches import PatchMerging as PatchMerging
+from .patches import StemConvolution as StemConvolution
 from .regularisation import StochasticDepth as StochasticDepth
 from .token_linear import SpatialGatingUnit as SpatialGatingUnit
 from .token_linear import TokenLinear as TokenLinear

@@ -1,6 +1,7 @@
-"""The base class of most layers: its configuration and its output shape follow from the rest of a layer."""
+"""The base classes of most layers: configuration and output shape follow from the rest of a layer."""
 
 import inspect
+import types
 
 import keras
 
@@ -16,3 +17,45 @@ class PlainLayer(keras.layers.Layer):
         arguments = [one for init in constructors for one in list(inspect.signature(init).parameters.values())[1:]]
         names = {one.name for one in arguments if one.kind is one.POSITIONAL_OR_KEYWORD}
         return {**super().get_config(), **{name: getattr(self, name) for name in sorted(names) if hasattr(self, name)}}
+
+
+class CompositeLayer(PlainLayer):
+    """A layer made of sublayers; its configuration records where they differ from it.
+
+    A sublayer has the `trainable` flag and the dtype policy of the layer, unless one of them was set on the sublayer
+    alone. Those settings, LoRA and quantisation survive saving and cloning.
+
+    Args:
+        sublayers: Settings of sublayers by name, as `get_config` returns them.
+    """
+
+    def __init__(self, *, sublayers=None, **kwargs):
+        super().__init__(**kwargs)
+        self._recorded = types.MappingProxyType(sublayers or {})  # Keras would track a plain dict
+
+    def _sublayer(self, make, *arguments, name: str, **settings) -> keras.layers.Layer:
+        """Makes the sublayer `name` by calling `make`; every sublayer is made here."""
+        own = {"trainable": self.trainable, "dtype": self.dtype_policy, **self._recorded.get(name, {})}
+        if "quantization_config" in own:
+            own["quantization_config"] = keras.saving.deserialize_keras_object(own["quantization_config"])
+        return make(*arguments, name=name, **settings, **own)
+
+    def get_config(self):
+        config, sublayers = super().get_config(), dict(self._recorded)
+        for layer in self._flatten_layers(include_self=False, recursive=False):
+            settings = _settings(layer).items()
+            sublayers[layer.name] = {key: value for key, value in settings if value not in (None, config.get(key))}
+        sublayers = {name: settings for name, settings in sublayers.items() if settings}
+        return {**config, "sublayers": sublayers} if sublayers else config
+
+
+def _settings(layer) -> dict:
+    """Returns the settings of a sublayer that the layer around it does not decide."""
+    return {
+        "trainable": layer.trainable,
+        "dtype": keras.dtype_policies.serialize(layer.dtype_policy),
+        "lora_rank": getattr(layer, "lora_rank", None),
+        "lora_alpha": getattr(layer, "lora_alpha", None),
+        "quantization_config": keras.saving.serialize_keras_object(getattr(layer, "quantization_config", None)),
+        "sublayers": layer.get_config().get("sublayers") if isinstance(layer, CompositeLayer) else None,
+    }

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_mixer.layers.base import PlainLayer
+from keras_mixer.layers.base import CompositeLayer
 from keras_mixer.shapes import positive_integer, rate_below_one
 
 
@@ -21,13 +21,18 @@ def gelu_erf(x):
 
 
 def as_rows(inputs):
-    """Reshapes `(batch, ..., channels)` to `(n, channels)`, which every backend multiplies at full speed."""
-    return inputs if len(inputs.shape) == 2 else ops.reshape(inputs, (-1, inputs.shape[-1]))
+    """Reshapes `(batch, ..., channels)` to `(n, channels)`, which every backend multiplies at full speed.
+
+    A symbolic tensor of unknown sides stays as it is, because nothing could reshape it back.
+    """
+    if len(inputs.shape) == 2 or (isinstance(inputs, keras.KerasTensor) and None in inputs.shape[1:]):
+        return inputs
+    return ops.reshape(inputs, (-1, inputs.shape[-1]))
 
 
 def restored(inputs, rows):
-    """Reshapes `rows` of shape `(n, channels)` to the leading axes of `inputs`, whose lengths may be unknown."""
-    if len(inputs.shape) == 2:
+    """Reshapes `rows` from `as_rows` to the leading axes of `inputs`, whose lengths may be unknown."""
+    if len(inputs.shape) == len(rows.shape):
         return rows
     # A single unknown length can be -1, which keeps operations on shapes out of an exported graph.
     lengths = [-1, *inputs.shape[1:-1]]
@@ -46,15 +51,21 @@ class ChannelDense(keras.layers.Dense):
     def call(self, inputs, training=None):
         return restored(inputs, super().call(as_rows(inputs), training=training))
 
+    def quantized_call(self, inputs, training=None):
+        return restored(inputs, super().quantized_call(as_rows(inputs), training=training))
 
-def small_dense(units: int, name: str, **arguments) -> keras.layers.Dense:
+    def quantize(self, mode=None, type_check=True, config=None):
+        super().quantize(mode, type_check=False, config=config)  # Keras passes over subclasses that do not ask for it
+
+
+def small_dense(units: int, **arguments) -> keras.layers.Dense:
     """Returns a linear map that starts as in the code of ResMLP, Vision Permutator and CycleMLP."""
     # Each map has an initializer of its own, because an initializer gives the same values every time.
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(units, kernel_initializer=initializer, name=name, **arguments)
+    return keras.layers.Dense(units, kernel_initializer=initializer, **arguments)
 
 
-class MLP(PlainLayer):
+class MLP(CompositeLayer):
     """Dense, GELU, Dense, with dropout after the activation and after the second map."""
 
     def __init__(self, mlp_dim: int, dropout: float = 0.0, **kwargs):
@@ -67,8 +78,8 @@ class MLP(PlainLayer):
         self.dense_0, self.dense_1 = dense_0, dense_1
         self.dense_0.build(shape)
         self.dense_1.build(hidden_shape)
-        self.dropout_0 = keras.layers.Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
-        self.dropout_1 = keras.layers.Dropout(self.dropout, name="Dropout_1", dtype=self.dtype_policy)
+        self.dropout_0 = self._sublayer(keras.layers.Dropout, self.dropout, name="Dropout_0")
+        self.dropout_1 = self._sublayer(keras.layers.Dropout, self.dropout, name="Dropout_1")
 
     def _mlp(self, rows, training):
         hidden = self.dropout_0(self.dense_0(rows), training=training)
@@ -104,8 +115,8 @@ class ChannelMLP(MLP):
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        dense_0 = small_dense(self.mlp_dim, "Dense_0", activation=gelu_erf, dtype=self.dtype_policy)
-        dense_1 = small_dense(self.output_dim or channels, "Dense_1", dtype=self.dtype_policy)
+        dense_0 = self._sublayer(small_dense, self.mlp_dim, name="Dense_0", activation=gelu_erf)
+        dense_1 = self._sublayer(small_dense, self.output_dim or channels, name="Dense_1")
         self._build_mlp(dense_0, dense_1, (None, channels), (None, self.mlp_dim))
 
     def call(self, inputs, training=None):

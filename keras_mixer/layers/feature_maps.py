@@ -4,14 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mixer.layers.base import PlainLayer
+from keras_mixer.layers.base import CompositeLayer, PlainLayer
 from keras_mixer.layers.channel_mlp import ChannelMLP, as_rows, restored, small_dense
 from keras_mixer.shapes import LineAxes, feature_map, positive_integer
 
 _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights, in both papers' code
 
 
-class ReweightedMixing(PlainLayer):
+class ReweightedMixing(CompositeLayer):
     """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
     One branch mixes channels; a subclass builds the two spatial ones in `_build_spatial` and computes them in
@@ -21,11 +21,10 @@ class ReweightedMixing(PlainLayer):
     def build(self, input_shape):
         channels = feature_map(type(self).__name__, input_shape)[-1]
         self._build_spatial(input_shape)
-        self.channels = small_dense(channels, "channels", use_bias=False, dtype=self.dtype_policy)
-        self.reweight = ChannelMLP(
-            max(1, channels // _REDUCTION), output_dim=3 * channels, name="reweight", dtype=self.dtype_policy
-        )
-        self.projection = small_dense(channels, "projection", dtype=self.dtype_policy)
+        self.channels = self._sublayer(small_dense, channels, name="channels", use_bias=False)
+        hidden = max(1, channels // _REDUCTION)
+        self.reweight = self._sublayer(ChannelMLP, hidden, output_dim=3 * channels, name="reweight")
+        self.projection = self._sublayer(small_dense, channels, name="projection")
         for layer in (self.channels, self.reweight, self.projection):
             layer.build((None, channels))
 
@@ -80,8 +79,8 @@ class WeightedPermuteMLP(ReweightedMixing):
             raise ValueError(f"`segment_dim` must divide the {channels} channels, but got {self.segment_dim}.")
         self._segment = channels // self.segment_dim  # channels of a segment
         tall, wide = self._rows * self._segment, self._columns * self._segment
-        self.height = small_dense(tall, "height", use_bias=False, dtype=self.dtype_policy)
-        self.width = small_dense(wide, "width", use_bias=False, dtype=self.dtype_policy)
+        self.height = self._sublayer(small_dense, tall, name="height", use_bias=False)
+        self.width = self._sublayer(small_dense, wide, name="width", use_bias=False)
         self.height.build((None, tall))
         self.width.build((None, wide))
 
@@ -117,8 +116,8 @@ class CycleMixing(ReweightedMixing):
 
     def _build_spatial(self, input_shape):
         # The authors call the one along the width "h", and the first weight of their softmax belongs to it.
-        self.cycle_width = CycleFC(axis=2, name="cycle_width", dtype=self.dtype_policy)
-        self.cycle_height = CycleFC(axis=1, name="cycle_height", dtype=self.dtype_policy)
+        self.cycle_width = self._sublayer(CycleFC, axis=2, name="cycle_width")
+        self.cycle_height = self._sublayer(CycleFC, axis=1, name="cycle_height")
         self.cycle_width.build(input_shape)
         self.cycle_height.build(input_shape)
 
@@ -170,7 +169,7 @@ class CycleFC(PlainLayer):
 
     def call(self, inputs):
         # Each backend has a fastest way to read every channel at its offset.
-        shift = {"jax": self._selected, "torch": self._written}.get(keras.backend.backend(), self._convolved)
+        shift = {"jax": self._selected, "torch": self._interleaved}.get(keras.backend.backend(), self._convolved)
         return restored(inputs, ops.matmul(as_rows(shift(inputs)), self.kernel) + self.bias)
 
     def _convolved(self, inputs):
@@ -191,16 +190,20 @@ class CycleFC(PlainLayer):
             shifted = ops.where(self._offsets == offset, ops.concatenate(parts, axis=self.axis), shifted)
         return shifted
 
-    def _written(self, inputs):
-        """Writes the channels of each offset into a map of zeros, which moves every value once."""
-        shifted, length = ops.zeros_like(inputs), inputs.shape[self.axis]
-        for first, offset in enumerate(self._offsets[: self.reach].tolist()):
-            ahead, behind = max(offset, 0), max(-offset, 0)
-            inside = max(length - ahead - behind, 0)
-            channels = slice(first, None, self.reach)
-            target = self._part(shifted, slice(behind, behind + inside))
-            target[..., channels] = self._part(inputs, slice(ahead, ahead + inside))[..., channels]
-        return shifted
+    def _interleaved(self, inputs):
+        """Stacks a shifted view of the channels of each offset, which moves every value twice.
+
+        Writing into views would move it once, but PyTorch's exporter to ONNX drops such writes.
+        """
+        half, channels, length = self.reach // 2, inputs.shape[-1], inputs.shape[self.axis]
+        widths = [(0, 0), (0, 0), (0, 0), (0, -channels % self.reach)]
+        widths[self.axis] = (half, half)
+        padded, views = ops.pad(inputs, widths), []
+        for first in range(self.reach):
+            start = (first + half) % self.reach  # half + offset
+            views.append(self._part(padded, slice(start, start + length))[..., first :: self.reach])
+        shape = (-1, *inputs.shape[1:3], padded.shape[-1])
+        return ops.reshape(ops.stack(views, axis=-1), shape)[..., :channels]
 
     def _part(self, maps, rows: slice):
         return maps[(slice(None),) * self.axis + (rows,)]

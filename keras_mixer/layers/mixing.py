@@ -1,9 +1,11 @@
 """The Mixer layer and its two MLPs (section 2 of the paper), with the variants of token mixing of appendix A."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from keras_mixer.layers.base import PlainLayer
+from keras_mixer.layers.base import CompositeLayer
 from keras_mixer.layers.channel_mlp import MLP
 from keras_mixer.layers.normalisation import LayerNorm
 from keras_mixer.layers.regularisation import StochasticDepth
@@ -22,6 +24,7 @@ from keras_mixer.shapes import (
 GROUPINGS = ("concat", "project")
 
 
+@keras.saving.register_keras_serializable(package="keras_mixer")
 def gelu_tanh(x):
     """Returns `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, the form that Mixer was trained with."""
     return ops.gelu(x, approximate=True)
@@ -33,10 +36,10 @@ class MixingMLP(MLP):
     def _build_rows_mlp(self, width: int, width_out: int) -> None:
         """Builds the MLP on a table of two axes, the mixed one last: every backend runs such products at full speed."""
         # LeCun normal kernels and zero biases, as in the reference implementation.
-        dense = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
+        dense = {"kernel_initializer": "lecun_normal"}
         self._build_mlp(
-            keras.layers.Dense(self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense),
-            keras.layers.Dense(width_out, name="Dense_1", **dense),
+            self._sublayer(keras.layers.Dense, self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense),
+            self._sublayer(keras.layers.Dense, width_out, name="Dense_1", **dense),
             (None, width),
             (None, self.mlp_dim),
         )
@@ -45,8 +48,8 @@ class MixingMLP(MLP):
         """Returns a layer with a LeCun normal kernel for `fan_in` values, which Keras cannot tell from its shape."""
         # Cutting a normal distribution at two standard deviations leaves 0.8796 of its deviation.
         initializer = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5 / 0.87962566103423978)
-        arguments = {"kernel_initializer": initializer, "dtype": self.dtype_policy, "name": name, **arguments}
-        return keras.layers.EinsumDense(equation, output_shape, **arguments)
+        arguments = {"kernel_initializer": initializer, "name": name, **arguments}
+        return self._sublayer(keras.layers.EinsumDense, equation, output_shape, **arguments)
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -128,7 +131,7 @@ class ChannelMixing(MixingMLP):
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class MixerBlock(PlainLayer):
+class MixerBlock(CompositeLayer):
     """One Mixer layer, equation 1 of the paper: `U = X + tokens(LN(X))`, `Y = U + channels(LN(U))`.
 
     Args:
@@ -182,14 +185,14 @@ class MixerBlock(PlainLayer):
         self.grouping = grouping
         self.tokens = tokens
         # Made here instead of in `build` so that bad arguments are refused at once.
-        mixing = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing", "dtype": self.dtype_policy}
+        mixing: dict[str, Any] = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing"}
         grouped = positive_integer("channel_groups", channel_groups) > 1 or grouping != "concat"
         if untied and grouped:
             raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")
         if grouped:
-            self.token_mixing = GroupedTokenMixing(self.tokens_mlp_dim, channel_groups, grouping, **mixing)
-        else:
-            self.token_mixing = (UntiedTokenMixing if untied else TokenMixing)(self.tokens_mlp_dim, **mixing)
+            mixing |= {"channel_groups": channel_groups, "grouping": grouping}
+        kind = GroupedTokenMixing if grouped else UntiedTokenMixing if untied else TokenMixing
+        self.token_mixing = self._sublayer(kind, self.tokens_mlp_dim, **mixing)
 
     @property
     def token_axes(self) -> TokenAxes:
@@ -202,18 +205,19 @@ class MixerBlock(PlainLayer):
         }
 
     def build(self, input_shape):
-        mixing = {"dropout": self.dropout, "dtype": self.dtype_policy}
         drop_tokens, drop_channels = self.stochastic_depth
         mixed_shape = self.compute_output_shape(input_shape)
         if mixed_shape == tuple(input_shape):
-            self.shortcut = keras.layers.Identity(name="shortcut", dtype=self.dtype_policy)
+            self.shortcut = self._sublayer(keras.layers.Identity, name="shortcut")
         else:
-            self.shortcut = TokenShortcut(mixed_shape[1], name="shortcut", dtype=self.dtype_policy)
-        self.layer_norm_0 = LayerNorm(name="LayerNorm_0", dtype=self.dtype_policy)
-        self.stochastic_depth_0 = StochasticDepth(drop_tokens, name="StochasticDepth_0", dtype=self.dtype_policy)
-        self.layer_norm_1 = LayerNorm(name="LayerNorm_1", dtype=self.dtype_policy)
-        self.channel_mixing = ChannelMixing(self.channels_mlp_dim, name="channel_mixing", **mixing)
-        self.stochastic_depth_1 = StochasticDepth(drop_channels, name="StochasticDepth_1", dtype=self.dtype_policy)
+            self.shortcut = self._sublayer(TokenShortcut, mixed_shape[1], name="shortcut")
+        self.layer_norm_0 = self._sublayer(LayerNorm, name="LayerNorm_0")
+        self.stochastic_depth_0 = self._sublayer(StochasticDepth, drop_tokens, name="StochasticDepth_0")
+        self.layer_norm_1 = self._sublayer(LayerNorm, name="LayerNorm_1")
+        self.channel_mixing = self._sublayer(
+            ChannelMixing, self.channels_mlp_dim, dropout=self.dropout, name="channel_mixing"
+        )
+        self.stochastic_depth_1 = self._sublayer(StochasticDepth, drop_channels, name="StochasticDepth_1")
         for layer in (self.layer_norm_0, self.token_mixing, self.shortcut):
             layer.build(input_shape)
         for layer in (self.layer_norm_1, self.channel_mixing):

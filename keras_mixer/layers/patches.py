@@ -1,14 +1,49 @@
 """Patches: an image becomes tokens or a feature map, and a feature map becomes a smaller one."""
 
+import json
+
 import keras
 from keras import ops
 
+from keras_mixer import fields
 from keras_mixer.layers.base import PlainLayer
+from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 
 
+class ImageReader(keras.layers.Layer):
+    """The first layer of a model; its configuration keeps the preprocessing of `keras_mixer.models.ImageModel`."""
+
+    _preprocessing: Preprocessing | None = None
+
+    def get_config(self):
+        config = super().get_config()
+        if self._preprocessing is not None:
+            config["preprocessing"] = json.loads(self._preprocessing.to_json())
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        preprocessing = config.pop("preprocessing", None)
+        layer = super().from_config(config)
+        if preprocessing is not None:
+            layer._preprocessing = fields.read(Preprocessing, preprocessing)
+        return layer
+
+
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class PatchEmbedding(PlainLayer):
+class StemConvolution(ImageReader, keras.layers.Conv2D):
+    """A `keras.layers.Conv2D` that reads the images of ConvMixer and CycleMLP.
+
+    Example:
+        >>> keras_mixer.layers.StemConvolution(32, kernel_size=7, strides=7)(keras.ops.ones((2, 56, 42, 3))).shape
+        (2, 8, 6, 32)
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_mixer")
+class PatchEmbedding(ImageReader, PlainLayer):
     """Cuts an image into non-overlapping patches and projects each linearly to `hidden_dim` channels.
 
     It gives what a convolution gives whose kernel and stride are the patch, but computes one matrix product. Tokens are

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mixer.layers.base import PlainLayer
+from keras_mixer.layers.base import CompositeLayer, PlainLayer
 from keras_mixer.layers.normalisation import LayerNorm
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_integer, static_table
 
@@ -60,7 +60,7 @@ GATE_NORM_EPSILON = 1e-5  # PyTorch's default, as in the published weights; the 
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class SpatialGatingUnit(keras.layers.Layer):
+class SpatialGatingUnit(CompositeLayer):
     """Multiplies one half of the channels by the other half mixed across tokens, `s(Z) = Z1 * (W LN(Z2) + b)`.
 
     It starts with weights near 0 and biases of 1, so that the first half passes unchanged. Section 2.1 of gMLP (Liu et
@@ -86,12 +86,9 @@ class SpatialGatingUnit(keras.layers.Layer):
         if channels % 2:
             raise ValueError(f"SpatialGatingUnit expects an even number of channels, but got {tuple(input_shape)}.")
         half = (batch, tokens, channels // 2)
-        self.norm = LayerNorm(epsilon=GATE_NORM_EPSILON, name="norm", dtype=self.dtype_policy)
-        self.projection = TokenLinear(
-            kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6),
-            bias_initializer="ones",
-            name="projection",
-            dtype=self.dtype_policy,
+        self.norm = self._sublayer(LayerNorm, epsilon=GATE_NORM_EPSILON, name="norm")
+        self.projection = self._sublayer(
+            TokenLinear, keras.initializers.RandomNormal(stddev=1e-6), bias_initializer="ones", name="projection"
         )
         self.norm.build(half)
         self.projection.build(half)

@@ -15,6 +15,8 @@ from .cycle_mlp import CycleMLPVariant as CycleMLPVariant
 from .g_mlp import GMLP as GMLP
 from .g_mlp import GMLPVariant as GMLPVariant
 from .g_mlp import G_MLP_VARIANTS as G_MLP_VARIANTS
+from .image_model import ImageModel as ImageModel
+from .image_model import feature_model as feature_model
 from .mixer import Mixer as Mixer
 from .mixer import MixerVariant as MixerVariant
 from .mixer import VARIANTS as VARIANTS

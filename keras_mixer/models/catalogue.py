@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from keras_mixer.models.parts import COSTS
@@ -121,8 +122,8 @@ def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> Preproc
 
     Args:
         variant: Name of the variant.
-        image_shape: (height, width, channels); a side of None stands for 224 pixels. Published weights take three
-            channels. Images of another number of channels are scaled to [-1, 1].
+        image_shape: (height, width, channels); a side of None stands for 224 pixels. A mean and deviation per channel
+            are averaged for one channel, and repeated in turn for another number.
 
     Example:
         >>> keras_mixer.siblings.preprocessing_of("res_mlp_24", (224, 224, 3)).mean
@@ -135,10 +136,19 @@ def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> Preproc
 def at_shape(preprocessing: Preprocessing, image_shape: Sequence[int | None]) -> Preprocessing:
     """Returns `preprocessing` for images of another shape, by the rules of `preprocessing_of`."""
     height, width, channels = image_shape
-    per_channel = isinstance(preprocessing.mean, tuple) or isinstance(preprocessing.std, tuple)
-    if per_channel and channels != 3:
-        preprocessing = dataclasses.replace(preprocessing, mean=0.5, std=0.5)
-    return dataclasses.replace(preprocessing, image_size=(height or 224, width or 224), channels=channels or 3)
+
+    def adapted(values):
+        if not isinstance(values, tuple) or channels in (None, len(values)):
+            return values
+        return (sum(values) / len(values),) if channels == 1 else tuple(islice(cycle(values), channels))
+
+    return dataclasses.replace(
+        preprocessing,
+        image_size=(height or 224, width or 224),
+        channels=channels or preprocessing.channels,
+        mean=adapted(preprocessing.mean),
+        std=adapted(preprocessing.std),
+    )
 
 
 def multiply_adds(model: "keras.Model") -> int:

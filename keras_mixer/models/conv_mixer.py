@@ -3,7 +3,16 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.parts import HEAD, IMAGENET, classifier, convolution, image_input, linear_rates, residual
+from keras_mixer.models.parts import (
+    HEAD,
+    IMAGENET,
+    classifier,
+    convolution,
+    image_input,
+    linear_rates,
+    residual,
+    with_dtype,
+)
 from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 from keras_mixer.shapes import positive_integer, rate_below_one
 
@@ -41,6 +50,7 @@ def _block(features, kernel_size: int, activation, rate: float, dropout: float, 
     return keras.layers.Dropout(dropout, name=f"{name}_dropout")(features) if dropout else features
 
 
+@with_dtype
 def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     hidden_dim: int,
@@ -72,7 +82,8 @@ def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, 
         input_shape: Image shape (height, width, channels); None for a side of any length.
         pooling: Without the head: None for the feature map, "avg" or "max" for its mean or maximum.
         dropout: Dropout rate after each block, in [0, 1).
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, name: As in `keras_mixer.Mixer`.
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dtype, name: As in
+            `keras_mixer.Mixer`.
 
     Returns:
         A `keras.Model` as of `keras_mixer.Mixer`, with a feature map `(batch, rows, columns, hidden_dim)` instead of

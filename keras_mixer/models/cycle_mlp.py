@@ -19,6 +19,7 @@ from keras_mixer.models.parts import (
     pyramid,
     pyramid_classifier,
     reweighted_cost,
+    with_dtype,
 )
 from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 
@@ -50,6 +51,7 @@ def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[
     return None
 
 
+@with_dtype
 def CycleMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     layers: Sequence[int],
@@ -79,7 +81,7 @@ def CycleMLP(  # noqa: D417, N802 - a model constructor is named like a class, a
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels); None for a side of any length.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:

@@ -12,6 +12,7 @@ from keras_mixer.models.parts import (
     linear_rates,
     residual,
     token_map_cost,
+    with_dtype,
 )
 from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 from keras_mixer.shapes import positive_integer, rate_below_one
@@ -36,6 +37,7 @@ def _block(tokens, mlp_dim: int, rate: float, dropout: float, name: str):
     return residual(tokens, branch, rate, name)
 
 
+@with_dtype
 def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     num_blocks: int,
@@ -65,7 +67,8 @@ def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
         dropout: Dropout rate after the activation and after the second projection, in [0, 1).
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, name: As in `keras_mixer.Mixer`.
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dtype, name: As in
+            `keras_mixer.Mixer`.
 
     Returns:
         A `keras.Model` as of `keras_mixer.Mixer`.

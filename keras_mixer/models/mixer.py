@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_mixer.models.parts import HEAD, LAST_NORM, classifier, image_input, linear_rates
+from keras_mixer.models.parts import HEAD, LAST_NORM, classifier, image_input, linear_rates, with_dtype
 from keras_mixer.models.record import Architecture, Layout, Rule, Variant, WeightSet
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 
+@with_dtype
 def Mixer(  # noqa: N802 - a model constructor is named like a class, as in keras.applications
     *,
     num_blocks: int,
@@ -64,6 +65,8 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
             patches; it never grows. None keeps all tokens. A block that reduces them has a
             `keras_mixer.layers.TokenShortcut`. In the paper, pyramids trained much faster at little loss of accuracy on
             JFT-300M, but not on ImageNet.
+        dtype: Dtype policy of the layers, a name such as "mixed_bfloat16" or a `keras.DTypePolicy`; None for Keras's
+            own, `keras.config.dtype_policy()`.
         name: Name of the model.
 
     Returns:

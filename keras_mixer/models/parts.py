@@ -1,9 +1,13 @@
 """What several architectures share: the images at the start, residual branches, pyramids, the head, common costs."""
 
+import contextlib
 import dataclasses
+import functools
+import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.record import Rule
@@ -14,10 +18,40 @@ if TYPE_CHECKING:
     import keras
 
 
+@contextlib.contextmanager
+def dtype_policy(policy) -> Iterator[None]:
+    """Makes `policy` the dtype policy of the layers that are built in the context; None leaves Keras's own."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(before if policy is None else policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def with_dtype(builder: Callable[..., "keras.Model"]) -> Callable[..., "keras.Model"]:
+    """Gives a builder the argument `dtype`, the dtype policy of its layers."""
+
+    @functools.wraps(builder)
+    def build(*, dtype=None, **arguments):
+        with dtype_policy(dtype):
+            return builder(**arguments)
+
+    *arguments, name = inspect.signature(builder).parameters.values()
+    dtype = inspect.Parameter("dtype", inspect.Parameter.KEYWORD_ONLY, default=None)
+    build.__signature__ = inspect.Signature([*arguments, dtype, name])  # type: ignore[attr-defined]
+    return build
+
+
 def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
     """Returns the image shape that a caller fixes by one of the two arguments; None if by neither."""
     if input_tensor is None:
-        return None if input_shape is None else tuple(input_shape)
+        if input_shape is None:
+            return None
+        # NumPy's integers would not become JSON; Keras refuses what is no integer.
+        return tuple(int(side) if isinstance(side, Integral) else side for side in input_shape)
     shape = tuple(input_tensor.shape[1:])
     if input_shape is not None and (
         len(input_shape) != len(shape)
@@ -31,7 +65,9 @@ def image_input(input_shape, input_tensor):
     """Returns the tensor of images to build on, and the inputs of the model that it belongs to."""
     import keras
 
-    images = keras.Input(shape=input_shape, name="images") if input_tensor is None else input_tensor
+    images = input_tensor
+    if images is None:
+        images = keras.Input(shape=fixed_shape(input_shape, None), name="images")
     inputs = keras.utils.get_source_inputs(images)
     return images, inputs[0] if len(inputs) == 1 else inputs  # a model of a one-item list would want lists of images
 
@@ -40,7 +76,9 @@ def convolution(hidden_dim: int, kernel_size: int, strides: int, name: str):
     """Returns a convolution that starts LeCun normal and has its channels last, whatever Keras's configuration says."""
     import keras
 
-    return keras.layers.Conv2D(
+    from keras_mixer.layers import StemConvolution
+
+    return (StemConvolution if name == "stem" else keras.layers.Conv2D)(
         hidden_dim,
         kernel_size,
         strides=strides,
@@ -77,16 +115,18 @@ def classifier(
     """
     import keras
 
+    from keras_mixer.models.image_model import ImageModel
+
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
     if not include_top and pooling is None:
-        return keras.Model(inputs, tokens, name=name)
+        return ImageModel(inputs, tokens, name=name)
     kind = "Max" if pooling == "max" and not include_top else "Average"
     pool = getattr(keras.layers, f"Global{kind}Pooling{len(tokens.shape) - 2}D")
     # The channels are last, whatever `keras.config.image_data_format` says.
     features = pool(data_format="channels_last", name="pre_logits")(tokens)
     if not include_top:
-        return keras.Model(inputs, features, name=name)
+        return ImageModel(inputs, features, name=name)
     head = keras.layers.Dense(
         positive_integer("classes", classes),
         activation=classifier_activation,
@@ -95,7 +135,7 @@ def classifier(
         dtype=keras.backend.result_type(features.dtype, "float32"),
         name="head",
     )
-    return keras.Model(inputs, head(features), name=name)
+    return ImageModel(inputs, head(features), name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,14 +196,14 @@ def pyramid_classifier(
 
     Only the norm of the coarsest map has weights, because a checkpoint of a classifier has no others.
     """
-    import keras
+    from keras_mixer.models.image_model import ImageModel
 
     coarsest = _pyramid_norm("pre_head_layer_norm")(maps[-1])
     if include_top or pooling is not None:
         return classifier(inputs, coarsest, include_top, classes, classifier_activation, pooling, name)
     plain = {"center": False, "scale": False}
     finer = [_pyramid_norm(f"feature_norm_{i}", **plain)(features) for i, features in enumerate(maps[:-1])]
-    return keras.Model(inputs, [*finer, coarsest], name=name)
+    return ImageModel(inputs, [*finer, coarsest], name=name)
 
 
 def _pyramid_norm(name: str, **arguments):

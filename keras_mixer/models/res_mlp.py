@@ -4,7 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.parts import HEAD, NINE_TENTHS, classifier, image_input, linear_rates, residual, token_map_cost
+from keras_mixer.models.parts import (
+    HEAD,
+    NINE_TENTHS,
+    classifier,
+    image_input,
+    linear_rates,
+    residual,
+    token_map_cost,
+    with_dtype,
+)
 from keras_mixer.models.record import Architecture, Layout, Rule, Variant
 from keras_mixer.shapes import positive_integer
 
@@ -28,6 +37,7 @@ def _block(tokens, mlp_dim: int, layer_scale: float, rates: Sequence[float], dro
     return residual(tokens, branch, rates[1], f"{name}_1")
 
 
+@with_dtype
 def ResMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     num_blocks: int,
@@ -58,7 +68,7 @@ def ResMLP(  # noqa: D417, N802 - a model constructor is named like a class, as 
         layer_scale: Initial factor on each branch; deeper models have smaller ones.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:

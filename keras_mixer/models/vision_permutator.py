@@ -16,6 +16,7 @@ from keras_mixer.models.parts import (
     pyramid,
     pyramid_classifier,
     reweighted_cost,
+    with_dtype,
 )
 from keras_mixer.models.record import Architecture, Layout, Variant
 
@@ -32,6 +33,7 @@ def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[
     return PatchMerging(hidden_dims[stage + 1], 2 if transitions[stage] else 1, name=f"downsampling_{stage}")
 
 
+@with_dtype
 def VisionPermutator(  # noqa: D417, N802 - a model constructor is named like a class, as in keras.applications
     *,
     layers: Sequence[int],
@@ -64,7 +66,7 @@ def VisionPermutator(  # noqa: D417, N802 - a model constructor is named like a 
         mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch and of the transitions.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
-        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, name: As in
+        input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:

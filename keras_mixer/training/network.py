@@ -3,9 +3,8 @@
 This is the only file of training that knows where architectures and weights come from.
 """
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,13 +14,23 @@ from keras_mixer.data.trained_model import load_card, load_model
 from keras_mixer.layers import MixerBlock
 from keras_mixer.models import find_architecture, find_variant
 from keras_mixer.models.catalogue import at_shape, preprocessing_of
+from keras_mixer.models.parts import dtype_policy
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.recipe import ModelSpec, Recipe, is_trained_model
 from keras_mixer.weights import change_resolution, find, load_with_fresh_head
 from keras_mixer.weights.loading import is_path
 
 # Arguments of the builders that follow from the rest of a recipe.
-_DECIDED = ("input_shape", "input_tensor", "include_top", "classes", "classifier_activation", "pooling", "name")
+_DECIDED = (
+    "input_shape",
+    "input_tensor",
+    "include_top",
+    "classes",
+    "classifier_activation",
+    "pooling",
+    "name",
+    "dtype",
+)
 _RATES = ("stochastic_depth", "dropout")
 
 
@@ -67,6 +76,7 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
             raise ValueError(
                 f"The weights {spec.weights!r} fit a {spec.variant} without {', '.join(changed)}: leave that out."
             )
+    network.preprocessing = input_preprocessing(recipe)
     if spec.frozen:
         freeze_body(network)
     return network
@@ -117,7 +127,7 @@ def input_preprocessing(recipe: Recipe) -> Preprocessing:
     elif spec.weights is None or is_path(spec.weights):
         usual = preprocessing_of(spec.variant, shape)
     else:
-        usual = find(spec.variant, spec.weights).preprocessing
+        usual = at_shape(find(spec.variant, spec.weights).preprocessing, shape)
     return recipe.preprocessing.complete(usual)
 
 
@@ -131,17 +141,6 @@ def classifier_of(network: keras.Model) -> keras.Model:
     """Returns a copy of a trained network that computes in float32 and gives probabilities."""
     with dtype_policy("float32"):
         return _copy(network, lambda layer: {"activation": "softmax"} if layer.name == "head" else {}, network.name)
-
-
-@contextlib.contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Makes `name` the dtype policy of the layers that are built in the context."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:

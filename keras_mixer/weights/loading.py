@@ -5,15 +5,23 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_mixer.files import written_whole
 from keras_mixer.models.catalogue import ARCHITECTURES, build
 from keras_mixer.weights.published.cache import available, path_to_load
-from keras_mixer.weights.reading.checkpoint import Checkpoint, layers_before_stem, named_weights, open_checkpoint
+from keras_mixer.weights.reading.checkpoint import (
+    Checkpoint,
+    assign_weights,
+    layers_before_stem,
+    named_weights,
+    open_checkpoint,
+    weight_values,
+)
 from keras_mixer.weights.reading.formats import Arrays, StoredArray
-from keras_mixer.weights.resolution.fit import fit_to_grid
+from keras_mixer.weights.resolution.fit import fit_to_channels, fit_to_grid
 from keras_mixer.weights.resolution.grids import grid_of, line_axes, stem_of, token_axes
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -26,6 +34,7 @@ def load(
     source: "str | os.PathLike | Checkpoint",
     skip: Sequence[str] = (),
     resize: bool | tuple[int, int] = False,
+    adapt_channels: bool = False,
 ) -> None:
     """Loads all weights of `model`, or none.
 
@@ -41,10 +50,12 @@ def load(
         resize: Whether to take weights of another resolution to that of the model, as `change_resolution` does. Token
             MLPs become block-diagonal if the model has the hidden units for it; otherwise they are resampled. True
             assumes that the weights are for square images; a pair (height, width) in pixels says otherwise.
+        adapt_channels: Whether to take a stem for another number of image channels to that of the model: a single
+            channel gets the sum over those of the file, several get them in turn, scaled. A log line says so.
 
     Raises:
-        ValueError: If the file is damaged or does not fit. The message lists all weights that are missing, unexpected,
-            of another shape or of another dtype. The model stays as it was.
+        ValueError: If the file is damaged or does not fit, or the model is quantised. The message lists all weights
+            that are missing, unexpected, of another shape or of another dtype. The model stays as it was.
         OSError: If the file cannot be read or fetched.
 
     Example:
@@ -61,16 +72,19 @@ def load(
         if resize:
             old = None if isinstance(resize, bool) or not token_axes(model) else grid_of(stem_of(model), resize)
             arrays = fit_to_grid(model, arrays, old)
+        if adapt_channels:
+            arrays = fit_to_channels(model, arrays)
         _check_names_and_shapes(path, model, weights, arrays)
         values = {name: _values(path, name, arrays[name], variable) for name, variable in weights.items()}
-    for name, variable in weights.items():
-        variable.assign(values[name])
+    assign_weights(model, values)
 
 
 def load_with_fresh_head(  # noqa: D417
     model, source: "str | os.PathLike | Checkpoint", resize: bool | tuple[int, int] = False
 ) -> None:
     """Does what `load` does, but leaves a head of another number of classes as it is, and says so in a log line.
+
+    It also adapts the stem to another number of image channels.
 
     Args:
         model: A built Keras model, with or without a head.
@@ -86,7 +100,7 @@ def load_with_fresh_head(  # noqa: D417
         if classes is not None and classes != stored:
             theirs = f"that in {checkpoint.path} has {stored}" if stored else f"{checkpoint.path} has none"
             _log.warning("%s: the head for %d classes starts fresh, because %s.", model.name, classes, theirs)
-        load(model, checkpoint, skip=() if classes == stored else ("head",), resize=resize)
+        load(model, checkpoint, () if classes == stored else ("head",), resize, adapt_channels=True)
 
 
 def _opened(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractContextManager[Checkpoint]:
@@ -149,6 +163,12 @@ def _check_names_and_shapes(path: Path, model, weights: dict, arrays: Arrays) ->
         "of another shape": [f"{n} {tuple(arrays[n].shape)} instead of {tuple(weights[n].shape)}" for n in misshaped],
         "of another dtype": [f"{n} {arrays[n].dtype}" for n in shared if arrays[n].dtype not in _DTYPES],
     }
+    if outer := _layer_of_a_larger_model(missing, unexpected):
+        whole = f'keras.models.load_model("{path}")' if path.suffix == ".keras" else "larger"
+        raise ValueError(
+            f"{path} holds a larger model, whose layer {outer!r} has the weights of {model.name!r}. Load all of it and "
+            f"take the layer: `{whole}.get_layer({outer!r})`."
+        )
     listed = "; ".join(_listed(kind, items) for kind, items in problems.items() if items)
     if not listed:
         return
@@ -158,9 +178,20 @@ def _check_names_and_shapes(path: Path, model, weights: dict, arrays: Arrays) ->
             " The checkpoint was trained at another resolution: load it with `resize=True`, or load it into a model of "
             "its own resolution and call `keras_mixer.weights.change_resolution`."
         )
+    elif misshaped == ["stem/kernel"] and not missing and not unexpected:
+        hint = " If only the number of image channels differs, load it with `adapt_channels=True`."
     elif {*missing, *unexpected, *misshaped} <= {"head/kernel", "head/bias"}:
         hint = ' Only the head differs: `skip=("head",)` leaves the model\'s own.'
     raise ValueError(f"{path} does not fit the model {model.name!r}: {listed}.{hint}")
+
+
+def _layer_of_a_larger_model(missing: list[str], unexpected: list[str]) -> str | None:
+    """Returns the first part of the unexpected names if all that is missing lies under it; None otherwise."""
+    layers = {name.rpartition("/")[0] for name in unexpected}
+    for outer in {name.partition("/")[0] for name in unexpected}:
+        if missing and all(f"{outer}/{name.rpartition('/')[0]}" in layers for name in missing):
+            return outer
+    return None
 
 
 def _listed(kind: str, items: list[str]) -> str:
@@ -186,13 +217,14 @@ def save_npz(model, path: str | os.PathLike) -> None:
     """Writes every weight of `model` under its official name to a `.npz` file, whole or not at all.
 
     Weights of half precision are written as float32, which holds them exactly: loading the file gives the same bits.
+    The matrices of LoRA are merged into the kernels.
 
     Args:
         model: A built Keras model.
         path: Where to write; the name must end in `.npz`. An existing file is replaced.
 
     Raises:
-        ValueError: If the name has another ending or the model has no weights.
+        ValueError: If the name has another ending, or the model is quantised or has no weights.
         OSError: If the file cannot be written.
 
     Example:
@@ -202,12 +234,10 @@ def save_npz(model, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"`path` must end in .npz, but got {str(path)!r}.")
-    from keras import ops
-
-    arrays = {}
-    for name, variable in named_weights(model).items():
-        values = ops.convert_to_numpy(variable)
-        arrays[name] = values if values.dtype == np.float64 else values.astype("float32")
+    arrays: dict[str, Any] = {
+        name: values if values.dtype == np.float64 else values.astype("float32")
+        for name, values in weight_values(model).items()
+    }
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
     with written_whole(path, durable=True) as partial:

@@ -21,6 +21,7 @@ CASES = {
     ),
     "LayerNorm": (lambda: layers.LayerNorm(name="layer"), (2, 4, 8), (2, 4, 8)),
     "TokenShortcut": (lambda: layers.TokenShortcut(3, name="layer"), (2, 4, 8), (2, 3, 8)),
+    "StemConvolution": (lambda: layers.StemConvolution(6, 2, strides=2, name="layer"), (2, 4, 6, 3), (2, 2, 3, 6)),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.3, seed=1, name="layer"), (2, 4, 8), (2, 4, 8)),
     "Affine": (lambda: layers.Affine(0.5, name="layer"), (2, 4, 8), (2, 4, 8)),
     "ChannelDense": (lambda: layers.ChannelDense(6, name="layer"), (2, 4, 8), (2, 4, 6)),

@@ -3,6 +3,7 @@
 import ast
 import pathlib
 
+import goldens
 import numpy as np
 
 from keras_mixer import models
@@ -59,6 +60,16 @@ def model(name, **arguments):
     """A model of random weights in the sizes of a golden checkpoint, ending in logits."""
     defaults = {"input_shape": (32, 32, 3), "classifier_activation": None}
     return BUILDERS[name][0](**(sizes(name) | defaults | arguments))
+
+
+ARCHITECTURES = ("mixer", *BUILDERS)
+
+
+def tiny(architecture, **arguments):
+    """A model of random weights of any of the six architectures, for images of 32 pixels, ending in logits."""
+    if architecture == "mixer":
+        return goldens.mixer(**({"input_shape": (32, 32, 3)} | arguments))
+    return model(architecture, **arguments)
 
 
 def randomised(model, seed=1):

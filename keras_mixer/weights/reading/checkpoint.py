@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from keras_mixer.models.catalogue import architectures
 from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays
@@ -24,6 +26,12 @@ class Checkpoint:
     def classes(self) -> int | None:
         """Classes of its head; None without a head."""
         return self.kernel_shape("head")[1]
+
+    @property
+    def image_channels(self) -> int | None:
+        """Channels of the images that its stem reads; None without a stem."""
+        stems = [self.arrays[name].shape for name in ("stem/kernel", "stem/0") if name in self.arrays]
+        return stems[0][2] if stems and len(stems[0]) == 4 else None
 
     def kernel_shape(self, layer: str) -> tuple[int | None, int | None]:
         """Returns the shape of a layer's kernel; (None, None) if the file does not have that matrix."""
@@ -73,10 +81,25 @@ def _officially_named(arrays: Arrays) -> Arrays:
 
 
 def named_weights(model) -> dict:
-    """Returns the model's variables by official name: layer, sublayers, then `kernel`, `scale` or `bias`."""
+    """Returns the model's variables by official name: layer, sublayers, then `kernel`, `scale` or `bias`.
+
+    The matrices of LoRA are left out, because `weight_values` merges them into the kernels. Raises ValueError if the
+    model is quantised or has no weights.
+    """
+    for layer in model._flatten_layers():
+        if getattr(layer, "quantization_mode", None) and layer.weights:
+            raise ValueError(
+                f"{model.name!r} is quantised (the layer {layer.name!r}: {layer.quantization_mode}), and quantised "
+                "weights have no official names. Load weights, change the resolution, permute or write a .npz before "
+                "`model.quantize`; save the quantised model with `model.save` and load it with "
+                "`keras.models.load_model`."
+            )
+    adapters = {id(matrix) for layer in _with_lora(model) for matrix in (layer.lora_kernel_a, layer.lora_kernel_b)}
     weights: dict = {}
     for layer in model.layers:
         for variable in layer.weights:
+            if id(variable) in adapters:
+                continue
             # In a model that was built inside another, the outer name comes first.
             _, _, inner = variable.path.rpartition(f"{layer.name}/") if "/" not in layer.name else ("", "", "")
             parent, slash, leaf = (inner or variable.path).rpartition("/")
@@ -87,6 +110,43 @@ def named_weights(model) -> dict:
     if not weights:
         raise ValueError("The model has no weights: build it before its weights are loaded or saved.")
     return weights
+
+
+def weight_values(model) -> dict[str, np.ndarray]:
+    """Returns the values of the model's weights by official name, with LoRA merged into the kernels."""
+    from keras import ops
+
+    deltas = {
+        id(_kernel_of(layer)): layer.lora_alpha / layer.lora_rank * ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
+        for layer in _with_lora(model)
+    }
+    values = {}
+    for name, variable in named_weights(model).items():
+        values[name] = ops.convert_to_numpy(variable)
+        if id(variable) in deltas:
+            values[name] = values[name].astype("float32") + ops.convert_to_numpy(deltas[id(variable)])
+    return values
+
+
+def assign_weights(model, values: Mapping[str, np.ndarray]) -> None:
+    """Assigns values by official name; LoRA on a kernel among them starts anew, as when Keras loads weights."""
+    from keras import ops
+
+    weights = named_weights(model)
+    assigned = {id(weights[name]) for name in values}
+    for name, array in values.items():
+        weights[name].assign(ops.cast(array, weights[name].dtype))
+    for layer in _with_lora(model):
+        if id(_kernel_of(layer)) in assigned:
+            layer.lora_kernel_b.assign(ops.zeros_like(layer.lora_kernel_b))
+
+
+def _with_lora(model) -> list:
+    return [layer for layer in model._flatten_layers() if getattr(layer, "lora_enabled", False)]
+
+
+def _kernel_of(layer):
+    return next(variable for variable in layer.weights if variable.name == "kernel")
 
 
 def layers_before_stem(model) -> frozenset[str]:

@@ -6,9 +6,10 @@ import inspect
 import math
 
 import keras
+import numpy as np
 
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
-from keras_mixer.weights.reading.checkpoint import named_weights
+from keras_mixer.weights.reading.checkpoint import assign_weights, named_weights, weight_values
 from keras_mixer.weights.reading.formats import StoredArray
 from keras_mixer.weights.resolution.fit import fit_to_grid
 from keras_mixer.weights.resolution.grids import grid_of, line_axes, parts_between, stem_of, token_axes
@@ -42,8 +43,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     Raises:
         ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible. Also if the model
-            is not functional, holds another model, has blocks that change the number of tokens, or has other layers
-            whose weights depend on the size.
+            is not functional, holds another model, is quantised, has blocks that change the number of tokens, or has
+            other layers whose weights depend on the size.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -54,7 +55,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, but got {method!r}.")
     height, width = pair_of_positive_integers("image_size", image_size)
     _check_functional(model)
-    axes, lines = token_axes(model), line_axes(model)
+    weights, axes, lines = named_weights(model), token_axes(model), line_axes(model)
     if method == "block_diagonal" and (lines or not axes):
         raise ValueError(
             f"Block-diagonal weights treat each part of an image alone, but {model.name!r} "
@@ -65,9 +66,9 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         _check_patches_fit(model, (height, width))
         changed = _rebuilt(model, (height, width), 1)
         if [weight.shape for weight in changed.weights] == [weight.shape for weight in model.weights]:
-            changed.set_weights(model.get_weights())
+            assign_weights(changed, weight_values(model))
             return changed
-    stem, weights = stem_of(model), named_weights(model)
+    stem = stem_of(model)
     _check_one_grid(model, weights)
     old, new = stem.grid, grid_of(stem, (height, width))
     parts = None if method == "resample" else parts_between(old, new)
@@ -80,13 +81,11 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     targets = named_weights(changed)
     arrays = {
         name: StoredArray(
-            tuple(weight.shape),
-            weight.dtype,
-            functools.partial(keras.ops.convert_to_numpy, weight),
-            stored_bytes=8 * math.prod(weight.shape),
+            array.shape, array.dtype.name, functools.partial(np.asarray, array), stored_bytes=8 * array.size
         )
-        for name, weight in weights.items()
+        for name, array in weight_values(model).items()
     }
+    values = {}
     for name, array in fit_to_grid(changed, arrays, old, parted=parts is not None).items():
         if tuple(array.shape) != tuple(targets[name].shape):
             raise ValueError(
@@ -94,7 +93,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
                 f"{tuple(array.shape)} at the old one, but it is not a weight over tokens: pool the tokens before it, "
                 f"instead of flattening them."
             )
-        targets[name].assign(keras.ops.cast(array.read(), targets[name].dtype))
+        values[name] = array.read()
+    assign_weights(changed, values)
     return changed
 
 
@@ -163,7 +163,7 @@ def clone_uncompiled(model, **arguments) -> keras.Model:
 
 def copy_settings(model, to) -> None:
     """Freezes the weights of `to` that are frozen in `model`, and copies the preprocessing if there is one."""
-    # The configuration of a layer leaves out whether its sublayers are frozen.
+    # The configuration of a layer leaves out whether a single weight is frozen.
     for old, new in zip(model.weights, to.weights, strict=True):
         new.trainable = old.trainable
     preprocessing = getattr(model, "preprocessing", None)

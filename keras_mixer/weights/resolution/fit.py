@@ -1,6 +1,7 @@
-"""Takes the arrays of a checkpoint to the resolution of a model while they are loaded."""
+"""Takes the arrays of a checkpoint to the resolution and the image channels of a model while they are loaded."""
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Mapping
 
@@ -20,6 +21,8 @@ from keras_mixer.weights.resolution.grids import (
     stem_of,
     token_axes,
 )
+
+_log = logging.getLogger(__name__)
 
 
 def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = True) -> Arrays:
@@ -69,6 +72,28 @@ def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = T
             change = functools.partial(resample, roles=roles, old=old, new=new)
         changed[name] = _changed(name, arrays[name], shape(name, growth), change)
     return changed
+
+
+def fit_to_channels(model, arrays: Arrays) -> Arrays:
+    """Takes the kernel of the stem to the image channels of `model`, as timm does, and says so in a log line.
+
+    A single channel gets the sum over the old ones. Several get the old ones in turn, scaled so that an image of equal
+    channels gives the same tokens as before.
+    """
+    name, weights = "stem/kernel", named_weights(model)
+    if name not in weights or name not in arrays or len(arrays[name].shape) != 4:
+        return arrays
+    height, width, old, outputs = arrays[name].shape
+    new = weights[name].shape[2]
+    if new == old:
+        return arrays
+
+    def change(values):
+        return values.sum(axis=2, keepdims=True) if new == 1 else values[:, :, np.arange(new) % old] * (old / new)
+
+    how = "their sum" if new == 1 else "them in turn, scaled"
+    _log.warning("%s: the weights are for %d image channels; its %d get %s.", model.name, old, new, how)
+    return {**arrays, name: _changed(name, arrays[name], (height, width, new, outputs), change)}
 
 
 def _fit_lines(model, weights: Mapping, arrays: Arrays) -> Arrays:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT
-from keras_mixer.weights.reading.checkpoint import named_weights
+from keras_mixer.weights.reading.checkpoint import assign_weights, named_weights, weight_values
 from keras_mixer.weights.resolution.change import clone_uncompiled, copy_settings
 from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
 
@@ -32,15 +32,16 @@ def permute(
         A new model, not compiled. If it ends in tokens, they have the order of the permuted patches.
 
     Raises:
-        ValueError: If an argument is not a permutation of the right length, or the model depends on the place of a
-            patch, as a head on flattened tokens does. A trial with random weights finds such a model, but only if it
-            has one input, and it leaves out the layers before the stem. These must treat all pixels alike.
+        ValueError: If an argument is not a permutation of the right length, the model is quantised or it depends on the
+            place of a patch, as a head on flattened tokens does. A trial with random weights finds such a model, but
+            only if it has one input, and it leaves out the layers before the stem. These must treat all pixels alike.
 
     Example:
         >>> order = np.random.default_rng(0).permutation(196)
         >>> shuffled = keras_mixer.weights.permute(keras_mixer.MixerB16(), patch_permutation=order)
     """
     stem = stem_of(model)
+    named_weights(model)  # refuses a quantised model
     if patch_permutation is not None and line_axes(model):
         raise ValueError(
             f"{model.name!r} mixes along rows and columns, so that its weights cannot make up for patches in another "
@@ -60,16 +61,16 @@ def permute(
 
 def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
     """Assigns the weights of `model` to `to`; those of the stem and over tokens get the order of permuted images."""
-    axes, targets = token_axes(model), named_weights(to)
-    for name, variable in named_weights(model).items():
-        weight = keras.ops.convert_to_numpy(variable)
+    axes, values = token_axes(model), weight_values(model)
+    for name, weight in values.items():
         for axis, role in enumerate(axes.get(name, ())):
             # After a block that changes their number, the tokens are not in the order of the patches.
             if role in (TOKENS_IN, TOKENS_OUT) and weight.shape[axis] == len(tokens):
                 weight = np.take(weight, tokens, axis=axis)
         if name == f"{stem_of(model).name}/kernel":
             weight = weight.reshape(len(pixels), -1)[pixels].reshape(weight.shape)
-        targets[name].assign(weight)
+        values[name] = weight
+    assign_weights(to, values)
 
 
 def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
@@ -104,7 +105,9 @@ def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
 
 
 def _in_float32(layer):
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+    config = {**layer.get_config(), "dtype": "float32"}
+    config.pop("sublayers", None)  # they have no dtype of their own then
+    return type(layer).from_config(config)
 
 
 def _outputs(model, images: np.ndarray) -> list[np.ndarray]:

@@ -1,0 +1,137 @@
+"""What a built model offers beyond its weights: preprocessing that stays with it, a dtype policy, inner features."""
+
+import copy
+import pickle
+
+import family
+import goldens
+import keras
+import numpy as np
+import pytest
+
+import keras_mixer
+from keras_mixer.data import Preprocessing
+
+pytestmark = pytest.mark.backends
+IMAGES = np.random.default_rng(0).random((2, 32, 32, 3)).astype("float32")
+VARIANTS = {
+    "mixer": keras_mixer.MixerNano,
+    "resmlp": keras_mixer.ResMLP12,
+    "gmlp": keras_mixer.GMLPTi,
+    "convmixer": keras_mixer.ConvMixer1024x20,
+    "vip": keras_mixer.VisionPermutatorSmall7,
+    "cyclemlp": keras_mixer.CycleMLPB1,
+}
+
+
+@pytest.fixture(params=family.ARCHITECTURES)
+def architecture(request):
+    return request.param
+
+
+def test_preprocessing_stays_with_every_copy(architecture, tmp_path):
+    model = family.tiny(architecture)
+    wanted = Preprocessing((32, 32), resize="squash", mean=(0.1, 0.2, 0.3), std=0.25)
+    model.preprocessing = wanted
+    model.save(tmp_path / "model.keras")
+    copies = {
+        "saved": keras.models.load_model(tmp_path / "model.keras"),
+        "clone": keras.models.clone_model(model),
+        "json": keras.models.model_from_json(model.to_json()),
+        "pickled": pickle.loads(pickle.dumps(model)),
+        "deep copy": copy.deepcopy(model),
+        "the same weights": keras_mixer.weights.change_resolution(model, 32),
+        "inner features": keras_mixer.feature_model(model, "stem"),
+    }
+    for way, twin in copies.items():
+        assert twin.preprocessing == wanted, way
+    assert keras_mixer.weights.change_resolution(model, 64).preprocessing.image_size == (64, 64)
+
+
+def test_a_model_of_nobody_has_no_preprocessing():
+    assert family.tiny("mixer").preprocessing is None
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", keras.DTypePolicy("float16")])
+def test_a_dtype_policy_for_all_layers(architecture, dtype):
+    model = family.tiny(architecture, dtype=dtype)
+    policy = keras.dtype_policies.get(dtype)
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers() if layer.weights and layer.name != "head"}
+    assert policies - {keras.config.dtype_policy().name} <= {policy.name}  # the model itself has Keras's own
+    assert model.get_layer("stem").compute_dtype == policy.compute_dtype
+    assert model.get_layer("head").compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"  # Keras's own stays
+
+
+def test_every_constructor_takes_a_dtype_and_numpy_sizes(architecture, quick_initializers):
+    shape = (np.int64(32), np.int32(32), np.int64(3))
+    sizes = {"vip": (56, 56, 3), "convmixer": (28, 28, 3)}
+    shape = tuple(map(np.int64, sizes.get(architecture, shape)))
+    model = VARIANTS[architecture](input_shape=shape, classes=np.int64(3), dtype="mixed_bfloat16")
+    assert model.get_layer("stem").compute_dtype == "bfloat16"
+    assert model.preprocessing.input_shape == tuple(map(int, shape))
+    assert {type(side) for side in model.preprocessing.input_shape} == {int}
+    assert model.output_shape == (None, 3)
+
+
+def test_an_unknown_dtype_leaves_keras_as_it_was():
+    with pytest.raises(ValueError, match="float31"):
+        family.tiny("mixer", dtype="float31")
+    assert keras.config.dtype_policy().name == "float32"
+
+
+# A layer inside, and a branch computed from the layers around it.
+BRANCHES = {
+    "mixer": ("MixerBlock_1/token_mixing", lambda block, x: block.token_mixing(block.layer_norm_0(x))),
+    "resmlp": ("block_1_channel_mlp/Dense_0", lambda mlp, x: mlp.dense_0(x)),
+    "gmlp": ("block_1_gate/projection", lambda gate, x: gate.projection(gate.norm(x[..., x.shape[-1] // 2 :]))),
+    "vip": ("stage_1_block_0_mixing/height", None),
+    "cyclemlp": ("stage_1_block_0_mixing/cycle_width", lambda mixing, x: mixing.cycle_width(x)),
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_the_output_of_a_branch(name):
+    path, branch = BRANCHES[name]
+    sides = {"input_shape": (None, None, 3)} if name == "cyclemlp" else {}
+    model = family.randomised(family.tiny(name, **sides))
+    features = keras_mixer.feature_model(model, path)
+    layer = model.get_layer(path.partition("/")[0])
+    values = goldens.outputs(features, IMAGES)
+    before = keras.Model(model.input, layer.input)(IMAGES)
+    if branch is not None:
+        expected = keras.ops.convert_to_numpy(branch(layer, before))
+        np.testing.assert_allclose(values.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(values).all()
+    again = keras_mixer.feature_model(model, path)
+    np.testing.assert_array_equal(goldens.outputs(again, IMAGES), values)
+    # The model itself stays as it was, and a whole layer needs no slash.
+    whole = keras_mixer.feature_model(model, layer.name)
+    expected = keras.ops.convert_to_numpy(layer(before))
+    np.testing.assert_allclose(goldens.outputs(whole, IMAGES), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_saved(tmp_path):
+    features = keras_mixer.feature_model(family.randomised(family.tiny("mixer")), "MixerBlock_1/token_mixing/Dense_0")
+    features.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(goldens.outputs(loaded, IMAGES), goldens.outputs(features, IMAGES))
+
+
+def test_a_missing_layer_is_named():
+    model = family.tiny("mixer")
+    with pytest.raises(ValueError, match=r"'MixerBlock_0' has no layer 'tokens'; it has token_mixing, shortcut"):
+        keras_mixer.feature_model(model, "MixerBlock_0/tokens")
+    outer = keras.Sequential([keras.Input((32, 32, 3)), model])
+    with pytest.raises(ValueError, match=r"'mixer' is a model itself: call `feature_model` on it"):
+        keras_mixer.feature_model(outer, "mixer/MixerBlock_0")
+
+
+def test_preprocessing_in_a_pipeline_of_tensorflow():
+    tf = pytest.importorskip("tensorflow")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype="uint8")
+    wanted = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    images = tf.data.Dataset.from_tensors(pixels).map(lambda image: keras_mixer.preprocess_input(image, wanted))
+    (image,) = images.as_numpy_iterator()
+    assert image.dtype == "float32"
+    np.testing.assert_allclose(image, keras_mixer.preprocess_input(pixels, wanted), rtol=1e-5, atol=1e-6)
