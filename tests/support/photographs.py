@@ -1,7 +1,7 @@
 """Drawn photographs as phones, cameras and programs store them.
 
-- `photograph` draws one: an even class has red horizontal stripes, an odd one blue vertical stripes; a pale corner at the
-  top left tells how it is turned.
+- `photograph` draws one: an even class has red horizontal stripes, an odd one blue vertical stripes. A pale corner at
+  the top left tells how it is turned.
 - `turned` stores it in one of the eight EXIF orientations, so that a viewer that turns it shows the original.
 - `exif` writes EXIF data in either byte order; `with_exif` puts any bytes into a JPEG, PNG or WebP file.
 - `encoded` writes a photograph in any format (JPEG, MPO, PNG, WEBP, TIFF, GIF, BMP, JPEG2000, AVIF, HEIF) and any
@@ -54,9 +54,8 @@ def exif(orientation: int, byte_order: str = "II", others: int = 2) -> bytes:
     """Returns EXIF data, without the mark `Exif`, of `others` tags before the orientation and one behind it."""
     order = ">" if byte_order == _BIG_ENDIAN else "<"
     entries = [struct.pack(f"{order}HHLHH", 0x0100 + tag, 3, 1, 7, 0) for tag in range(others)]
-    entries += [
-        struct.pack(f"{order}HHLHH", tag, 3, 1, value, 0) for tag, value in ((0x0112, orientation), (0x0128, 2))
-    ]
+    for tag, value in ((0x0112, orientation), (0x0128, 2)):
+        entries.append(struct.pack(f"{order}HHLHH", tag, 3, 1, value, 0))
     directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + b"\0" * 4
     return byte_order.encode() + struct.pack(f"{order}HL", 42, 8) + directory
 
@@ -77,7 +76,10 @@ def after_jfif(jpeg: bytes) -> int:
 
 
 def with_exif(data: bytes, content: bytes, *, late: bool = False) -> bytes:
-    """Puts EXIF data into a JPEG (`late`: after other segments, XMP among them), PNG (`late`: after the pixels) or WebP."""
+    """Puts EXIF data into a JPEG, PNG or WebP file.
+
+    `late` puts it behind other segments of a JPEG, XMP and a misleading comment among them, or behind a PNG's pixels.
+    """
     if data.startswith(b"\xff\xd8"):
         app1 = segment(0xE1, b"Exif\0\0" + content)
         place = after_jfif(data) if late else 2
