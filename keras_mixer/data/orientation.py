@@ -22,14 +22,10 @@ JPEG_MARK, PNG_MARK, WEBP_MARK = r"Exif\x00\x00", "eXIf", "EXIF"
 Step = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 
-# What few images need is traced once, and stays a function of its own: a pipeline would pay for it with every image
-# that it tries if it were part of what all of them need.
-seldom = functools.partial(
-    tf.function,
-    input_signature=[tf.TensorSpec((), tf.string)],
-    autograph=False,
-    experimental_attributes={"_noinline": True},
-)
+# What few images need stays a function of its own: a pipeline would pay for it with every image that it tries if it
+# were part of what all of them need.
+apart = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+seldom = functools.partial(apart, input_signature=[tf.TensorSpec((), tf.string)])  # traced once
 
 
 def mentions(encoded: tf.Tensor, mark: str) -> tf.Tensor:

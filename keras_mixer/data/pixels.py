@@ -95,6 +95,7 @@ def read_box(
     def of_upright_jpeg():
         return tf.image.decode_and_crop_jpeg(encoded, box(shape), channels=channels)
 
+    @orientation.apart
     def of_turned_jpeg():
         turn = orientation.of_jpeg(encoded)
         seen = tf.where(turn >= 5, tf.gather(shape, [1, 0, 2]), shape)
@@ -104,6 +105,7 @@ def read_box(
     def of_jpeg():
         return tf.cond(orientation.mentions(encoded, orientation.JPEG_MARK), of_turned_jpeg, of_upright_jpeg)
 
+    @orientation.apart
     def of_whole():
         image = read(encoded, channels, max_pixels=max_pixels)
         top, left, height, width = tf.unstack(box(tf.shape(image)))
