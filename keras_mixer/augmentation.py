@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from keras_mixer.images import MAX_PIXELS
+
 CROPS = ("inception", "pad", "none")
 
 
@@ -55,17 +57,18 @@ class Augmentation:
                     f"`{field.name}` is at least 0, which turns it off, but got {getattr(self, field.name)!r}."
                 )
 
-    def augment(self, image, preprocessing, seed):
+    def augment(self, image, preprocessing, seed, max_pixels: int = MAX_PIXELS):
         """Takes one image through all steps; needs TensorFlow.
 
         Args:
             image: Encoded bytes (a scalar string tensor) or decoded uint8 pixels `(height, width, channels)`.
             preprocessing: The `Preprocessing` that gives size, channels and interpolation.
             seed: Tensor of two integers; everything random follows from it.
+            max_pixels: The most pixels of an encoded image; larger ones are errors.
 
         Returns:
             A uint8 tensor `(*image_size, channels)`.
         """
         from keras_mixer.data.augmentation import steps  # TensorFlow is imported here
 
-        return steps.augment(image, self, preprocessing, seed)
+        return steps.augment(image, self, preprocessing, seed, max_pixels)

@@ -80,7 +80,7 @@ class Preprocessing(JsonRecord):
         """Turns the bytes of an image file into the model's input; needs TensorFlow.
 
         Args:
-            encoded: Bytes of a JPEG, PNG or GIF, as a scalar string tensor.
+            encoded: Bytes of a JPEG, PNG, BMP or GIF, as a scalar string tensor. Its EXIF orientation is applied.
 
         Returns:
             A float32 tensor `(height, width, channels)`.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_mixer.images import as_png, declared_size
+from keras_mixer.images import GRAPH_FORMATS, as_png, declared_size, image_format, problem
 
-KINDS = ("PNG", "JPEG", "GIF")
+KINDS = GRAPH_FORMATS
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 
@@ -30,10 +30,38 @@ def test_a_png_comes_back_as_it_was():
     np.testing.assert_array_equal(Image.open(io.BytesIO(as_png(PIXELS[..., :1]))), PIXELS[..., 0])
 
 
-@pytest.mark.parametrize("data", [b"", b"BM", encoded("BMP"), *(encoded(kind)[:20] for kind in KINDS)])
+@pytest.mark.parametrize("data", [b"", b"BM", b"GIF89a", *(encoded(kind)[:12] for kind in KINDS)])
 def test_what_has_no_size_is_a_value_error(data):
-    with pytest.raises(ValueError, match=r"neither|Truncated|identified|frame"):
+    with pytest.raises(ValueError, match=r"its header cannot be read|not an image of a known format"):
         declared_size(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "reason"),
+    [
+        (b"\xff\x0a" + bytes(20), "JPEG XL", "it is a JPEG XL file, which is not read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF", "its header cannot be read: "),
+        (b"\0\0\0\x18ftypheic" + bytes(200), "HEIC", "its header cannot be read: "),
+        (b"<html>404</html>", None, "it is not an image of a known format: its first bytes are b'<html>40'"),
+    ],
+)
+def test_a_format_is_told_by_content_and_what_is_wrong_is_said(data, name, reason):
+    assert image_format(data) == name
+    assert problem(data).startswith(reason)
+
+
+def test_a_camera_s_raw_file_is_no_photograph(monkeypatch):
+    for tag, value in ((50706, b"\1\4\0\0"), (254, 1)):  # the version of DNG; a reduced image, as in NEF
+        tags = Image.Exif()
+        tags[tag] = value
+        assert "the raw file of a camera" in problem(encoded("TIFF", exif=tags))
+
+
+def test_heic_without_its_package_names_the_extra(monkeypatch):
+    monkeypatch.setattr("keras_mixer.extras.installed", lambda module: module != "pillow_heif")
+    assert problem(b"\0\0\0\x18ftypheic" + bytes(200)) == (
+        'Reading HEIC images needs pillow_heif, which is not installed: pip install "keras_mixer[heif]"'
+    )
 
 
 def test_needs_neither_keras_nor_tensorflow():

@@ -3,18 +3,12 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from keras_mixer.artefacts.predictor import Predictor, Scores
-from keras_mixer.card import CARD_FILE, ModelCard
+from keras_mixer.card import CARD_FILE
 from keras_mixer.extras import require
 
-if TYPE_CHECKING:
-    import keras
-
-Write = Callable[["keras.Model", pathlib.Path, ModelCard, np.ndarray | None], pathlib.Path]
+Write = Callable[..., pathlib.Path]
 Open = Callable[[pathlib.Path, int | None], Scores]
 
 FLOAT_LIMIT = 0.1
@@ -36,6 +30,8 @@ class Format:
             the name of `file`, and `{stem}` for its name without the suffix.
         card: Name of the card's file beside `file`, written like a companion's.
         calibrated: Whether `write` needs sample images.
+        decodes: Whether the format decodes image files itself. `write` then takes the limit of their size and whether
+            they may be WebP images too, as `max_pixels` and `webp`.
         needs: Modules that must be installed to run it.
         needs_to_write: Further modules that must be installed to write it.
         install: The command that installs all of these.
@@ -51,6 +47,7 @@ class Format:
     companions: tuple[str, ...] = ()
     card: str = CARD_FILE
     calibrated: bool = False
+    decodes: bool = False
     needs: tuple[str, ...] = ()
     needs_to_write: tuple[str, ...] = ()
     install: str = ""

@@ -12,6 +12,7 @@ from keras_mixer.artefacts.record import Format
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.extras import require
 from keras_mixer.files import scratch_folder
+from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -21,15 +22,23 @@ TOP_K = 5
 LABELS_FILE = "labels.txt"
 
 
-def export_saved_model(model: "keras.Model", base: str | os.PathLike, card: ModelCard) -> pathlib.Path:
+def export_saved_model(
+    model: "keras.Model",
+    base: str | os.PathLike,
+    card: ModelCard,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    webp: bool = False,
+) -> pathlib.Path:
     """Writes the next version of a SavedModel under `base`, whole or not at all.
 
     Its signatures take any batch size:
 
     - `serving_default`: `images` float32 `(batch, height, width, channels)`, preprocessed, to `scores`
       `(batch, classes)`;
-    - `serving_bytes`: `image_bytes` strings `(batch,)`, JPEG, PNG or GIF files, to `classes` int32, `scores` float32
-      and `labels` strings, each `(batch, k)`, best first, where k is 5 or the number of classes if that is smaller;
+    - `serving_bytes`: `image_bytes` strings `(batch,)`, JPEG, PNG, BMP or GIF files, which are turned upright, to
+      `classes` int32, `scores` float32 and `labels` strings, each `(batch, k)`, best first, where k is 5 or the number
+      of classes if that is smaller;
     - `features`: `images` to `features` `(batch, channels)`, which the model's head reads.
 
     Scores are probabilities if the model ends in softmax, else logits. `assets/` holds the class names (`labels.txt`,
@@ -41,6 +50,9 @@ def export_saved_model(model: "keras.Model", base: str | os.PathLike, card: Mode
         base: Folder of the model's versions, such as `saved_models/digits`; made if missing. The new version appears in
             one step, under the next number, so a server may be reading the folder.
         card: Class names and preprocessing of the model.
+        max_pixels: The most pixels (height x width) of an image that `serving_bytes` decodes.
+        webp: Whether `serving_bytes` reads WebP images too. TensorFlow 2.19 and TF Serving of that version do not load
+            such a model.
 
     Returns:
         The folder of the new version.
@@ -64,7 +76,7 @@ def export_saved_model(model: "keras.Model", base: str | os.PathLike, card: Mode
         labels, card_file = scratch / LABELS_FILE, scratch / CARD_FILE
         labels.write_text("".join(f"{name}\n" for name in card.class_names), encoding="utf-8")
         card.for_others().save(card_file)
-        servable = _servable(model, card, [labels, card_file])
+        servable = _servable(model, card, [labels, card_file], max_pixels, webp)
         tf.saved_model.save(servable, str(scratch / "model"), signatures=servable.endpoints)
         write_warm_up_requests(scratch / "model", base.name, card.preprocessing)
         return published_as_next_version(scratch / "model", base)
@@ -97,7 +109,7 @@ def published_as_next_version(complete: pathlib.Path, base: pathlib.Path) -> pat
             return target
 
 
-def _servable(model: "keras.Model", card: ModelCard, assets: list[pathlib.Path]):
+def _servable(model: "keras.Model", card: ModelCard, assets: list[pathlib.Path], max_pixels: int, webp: bool):
     """Returns a `tf.Module` with the model's variables, the assets, and the signatures as `endpoints`."""
     import keras
     import tensorflow as tf
@@ -116,7 +128,7 @@ def _servable(model: "keras.Model", card: ModelCard, assets: list[pathlib.Path])
 
     @tf.function(input_signature=[image_bytes])
     def serving_bytes(image_bytes):
-        images = decode_batch(image_bytes, card.preprocessing)
+        images = decode_batch(image_bytes, card.preprocessing, max_pixels=max_pixels, webp=webp)
         best = tf.math.top_k(tf.cast(model(images, training=False), tf.float32), k=top_k)
         labels = tf.gather(class_names, best.indices)
         return {"classes": best.indices, wire.SCORES: best.values, wire.LABELS: labels}
@@ -194,8 +206,9 @@ def _open(path: pathlib.Path, _threads: int | None) -> Scores:
 SAVED_MODEL = Format(
     "saved_model",
     "",
-    write=lambda model, base, card, samples: export_saved_model(model, base, card),
+    write=lambda model, base, card, samples, **decoding: export_saved_model(model, base, card, **decoding),
     open=_open,
+    decodes=True,
     needs=("tensorflow",),
     install='pip install "keras_mixer[tensorflow]"',
 )

@@ -34,7 +34,19 @@ ImageNet ReaL:  --real
 )
 @json_option
 def command(
-    models, weights, dataset, split, data_dir, limit, corrupt_limit, real, batch_size, sheet, confusion, as_json
+    models,
+    weights,
+    dataset,
+    split,
+    data_dir,
+    limit,
+    corrupt_limit,
+    max_pixels,
+    real,
+    batch_size,
+    sheet,
+    confusion,
+    as_json,
 ):
     """Measure the accuracy of trained models on the split that their card names, or on another one.
 
@@ -58,7 +70,13 @@ def command(
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
     spec = evaluation.real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
     images = evaluation.EvaluationSplit(
-        cards[0], spec, batch_size=batch_size, limit=limit, corrupt_limit=corrupt_limit, subset=True
+        cards[0],
+        spec,
+        batch_size=batch_size,
+        limit=limit,
+        corrupt_limit=corrupt_limit,
+        max_pixels=max_pixels,
+        subset=True,
     )
     predictors = {model: predictor for model, (predictor, _) in opened.items()}
     if images.classes is not None:

@@ -52,10 +52,30 @@ class _SeveralFormats(click.Command):
 @click.option(
     "--serving", is_flag=True, help="Also write NAME-serving, which has all that TF Serving needs to run the model."
 )
+@click.option(
+    "--webp",
+    is_flag=True,
+    help="Let the SavedModel read WebP images too; TensorFlow 2.19 and older do not load it then.",
+)
 @dataset_options
 @json_option
 @click.pass_context
-def command(context, run, formats, output, name, serving, dataset, split, data_dir, limit, corrupt_limit, as_json):
+def command(
+    context,
+    run,
+    formats,
+    output,
+    name,
+    serving,
+    webp,
+    dataset,
+    split,
+    data_dir,
+    limit,
+    corrupt_limit,
+    max_pixels,
+    as_json,
+):
     """Write SavedModel, LiteRT and other artefacts of a trained model, and measure what each costs.
 
     RUN is a run folder or a .keras file with its card. Everything goes to OUTPUT/NAME, which is laid out as a TF
@@ -64,6 +84,8 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
 
     If an artefact loses more accuracy than its format allows, the exit status is 1 and a line names the artefact. A
     file stays in its place. A SavedModel goes to OUTPUT/NAME/withheld instead, so that no server loads it.
+
+    A SavedModel keeps --max-megapixels: its server refuses larger images.
 
     If neither the card nor --dataset names a dataset, artefacts are compared with the model on random images and no
     accuracy is measured.
@@ -87,6 +109,8 @@ def command(context, run, formats, output, name, serving, dataset, split, data_d
         dataset=specification(card, dataset, split, data_dir),
         limit=limit,
         corrupt_limit=corrupt_limit,
+        max_pixels=max_pixels,
+        webp=webp,
         progress=lambda line: click.echo(f"{line} ...", err=True),
     )
     rows = [dataclasses.asdict(row) for row in report.rows]

@@ -8,6 +8,7 @@ import pathlib
 import click
 
 from keras_mixer.cli.output import start
+from keras_mixer.images import MAX_PIXELS
 
 
 def repeated(*names: str, help: str, **settings):
@@ -47,6 +48,26 @@ class PositiveNumber(click.FloatRange):
         return number
 
 
+class Megapixels(PositiveNumber):
+    """A number of millions of pixels; the command gets pixels."""
+
+    def convert(self, value, param, ctx):
+        return value if isinstance(value, int) else round(super().convert(value, param, ctx) * 1e6)
+
+
+def max_megapixels_option(*names: str, about: str = "Largest image that is decoded", default: int | None = MAX_PIXELS):
+    """Adds `--max-megapixels`, the limit that all ways of reading images share, as `max_pixels`."""
+    return click.option(
+        "--max-megapixels",
+        *names,
+        "max_pixels",
+        type=Megapixels(),
+        metavar="N",
+        default=default,
+        help=f"{about}, in megapixels; by default {MAX_PIXELS / 1e6:.0f}.",
+    )
+
+
 class PictureFile(click.Path):
     """A file with one of some suffixes that a command writes at its end; checked before the command starts."""
 
@@ -68,7 +89,7 @@ class PictureFile(click.Path):
 
 
 def dataset_options(function):
-    """Adds `--dataset`, `--split`, `--data-dir`, `--limit` and `--corrupt-limit` to a command."""
+    """Adds `--dataset`, `--split`, `--data-dir`, `--limit`, `--corrupt-limit` and `--max-megapixels` to a command."""
     options = (
         click.option("--dataset", metavar="NAME", help="TFDS name, or folder of images, instead of the card's."),
         click.option(
@@ -83,6 +104,7 @@ def dataset_options(function):
             metavar="N",
             help="Leave out up to N images that cannot be read, and name them.",
         ),
+        max_megapixels_option(),
     )
     for option in reversed(options):
         function = option(function)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import click
 
-from keras_mixer.cli.options import PositiveNumber
+from keras_mixer.cli.options import PositiveNumber, max_megapixels_option
 from keras_mixer.cli.output import json_option, show, start
 
 EXAMPLES = """\b
@@ -26,6 +26,7 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 )
 @click.option("--top", type=click.IntRange(min=1), default=5, help="Classes to show for each image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images per call.")
+@max_megapixels_option()
 @click.option("--image-column", help="Column of encoded images in parquet files; by default the only one of bytes.")
 @click.option("--id-column", help="Column of unique names in parquet files; by default path, id or the row's number.")
 @click.option(
@@ -42,7 +43,7 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @json_option
 @click.pass_context
 def command(context, images, model, output, engine, as_json, image_column, id_column, **options):
-    """Classify images (JPEG, PNG or GIF).
+    """Classify images: JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, AVIF or HEIC.
 
     IMAGE is a file, a folder with images at any depth, a glob, or a parquet file with a column of encoded images. It is
     a path, or a URI such as s3://bucket/folder.
@@ -63,7 +64,8 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     if engine == "ray" or options["restart"] or options["retry_errors"]:
         raise click.UsageError("--engine ray, --restart and --retry-errors need --output.")
     start("tensorflow", "keras")
-    predictions = _predictions(images, model, columns, options["top"], options["batch_size"])
+    reading = {name: options[name] for name in ("top", "batch_size", "max_pixels")}
+    predictions = _predictions(images, model, columns, **reading)
     context.exit(2 if _show(predictions, as_json) else 0)
 
 
@@ -89,7 +91,7 @@ def _show(predictions, as_json: bool) -> int:
     return failures
 
 
-def _predictions(images, model, columns, top, batch_size):
+def _predictions(images, model, columns, **reading):
     """Yields the name of each image and its prediction, in order; the name of a file is as given."""
     from keras_mixer.evaluation import open_classifier
     from keras_mixer.prediction import Prediction, classify, find_images
@@ -103,7 +105,7 @@ def _predictions(images, model, columns, top, batch_size):
         except (ValueError, OSError) as error:
             errors[argument] = str(error)
     shards = [shard for argument in images for shard in found.get(argument, ())]
-    predictions = classify(predictor, card, shards, top=top, batch_size=batch_size)
+    predictions = classify(predictor, card, shards, **reading)
     for argument in images:
         if argument in errors:
             yield argument, Prediction(argument, error=errors[argument])
@@ -160,7 +162,7 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
 def _parts(options, store, shards, model: str, opened):
     from keras_mixer.prediction import Job, RayWorkers, packed, predict_on_ray, predict_to_store
 
-    job = Job(store, options.top, options.batch_size, options.part_size)
+    job = Job(store, options.top, options.batch_size, options.part_size, options.max_pixels)
     if options.engine == "ray":
         workers = RayWorkers(options.workers, options.worker_cpus, options.worker_gpus)
         return predict_on_ray(job, packed(model), shards, workers, address=options.ray_address)

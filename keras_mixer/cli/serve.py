@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from keras_mixer.cli.options import PositiveNumber, repeated
+from keras_mixer.cli.options import PositiveNumber, max_megapixels_option, repeated
 from keras_mixer.cli.output import start
 
 
@@ -31,7 +31,9 @@ from keras_mixer.cli.output import start
 @click.option("--max-batch-size", type=int, help="Greatest number of rows in a batch, 32 by default.")
 @click.option("--batch-timeout-micros", type=int, help="How long a request waits for others, 2000 by default.")
 @click.option("--max-body-mb", type=PositiveNumber(), default=32.0, help="Largest request body, in MiB.")
-@click.option("--max-image-megapixels", type=PositiveNumber(), default=32.0, help="Largest image that is decoded.")
+@max_megapixels_option(
+    "--max-image-megapixels", about="Largest image that is passed on; a model has a limit of its own, set at its export"
+)
 @click.option("--cors", metavar="ORIGIN", help="Origin of web pages that may read the answers; * for all.")
 @click.option("--poll-seconds", type=PositiveNumber(), default=1.0, help="How often new versions are looked for.")
 def command(base_paths, **options):
@@ -57,7 +59,7 @@ def command(base_paths, **options):
         batching=_batching(options),
         limits=Limits(
             max_body_bytes=int(options["max_body_mb"] * 2**20),
-            max_image_pixels=int(options["max_image_megapixels"] * 1e6),
+            max_image_pixels=options["max_pixels"],
         ),
         poll_seconds=options["poll_seconds"],
         reread=reread,

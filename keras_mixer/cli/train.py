@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from keras_mixer.cli.options import data_dir_option, settings_option
+from keras_mixer.cli.options import data_dir_option, max_megapixels_option, settings_option
 from keras_mixer.cli.output import json_option, show, start
 
 EXAMPLES = """\b
@@ -25,6 +25,7 @@ keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pet
 )
 @click.option("--image-size", type=int, help="Side of the square input, in pixels; weights are resized to it.")
 @click.option("--strategy", help="Devices: auto, default, mirrored, multi_worker, tpu, data_parallel.")
+@max_megapixels_option(default=None)
 @settings_option
 @click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid, and list the best rate first.")
 @click.option("--restart", is_flag=True, help="Delete what an earlier run left in the output folder.")
@@ -50,7 +51,7 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
     show([_row(result) for result in results], title=f"Trained by {recipe.name}", as_json=as_json)
 
 
-def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy):
+def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strategy, max_pixels):
     from keras_mixer.training import recipes
     from keras_mixer.training.recipe import is_trained_model
 
@@ -60,6 +61,7 @@ def _resolve(name: str, settings, dataset, data_dir, weights, image_size, strate
         "model.weights": weights,
         "preprocessing.image_size": None if image_size is None else f"[{image_size}, {image_size}]",
         "execution.strategy": strategy,
+        "data.max_pixels": None if max_pixels is None else str(max_pixels),
     }
     changes = {field: value for field, value in shortcuts.items() if value is not None}
     recipe = recipes.read(name)

@@ -82,11 +82,15 @@ def _photos(card, paths):
     if paths:
         import tensorflow as tf
 
+        from keras_mixer import images
+        from keras_mixer.data.pixels import preprocess, read
+
         def photo(path: str):
+            encoded = pathlib.Path(path).read_bytes()
             try:
-                return card.preprocessing(tf.io.read_file(path)).numpy()
-            except tf.errors.InvalidArgumentError as error:
-                raise ValueError(f"{path} is not a readable JPEG, PNG or GIF image.") from error
+                return preprocess(tf.constant(encoded), card.preprocessing, read).numpy()
+            except (tf.errors.InvalidArgumentError, ValueError) as error:
+                raise ValueError(f"{path} cannot be read: {images.problem(encoded) or 'it is damaged'}.") from error
 
         return np.stack([photo(path) for path in paths])
     if card.dataset is None:

@@ -1,5 +1,6 @@
 """From sources to batches: the endless augmented stream for training, and every example once for evaluation."""
 
+import functools
 from typing import TYPE_CHECKING
 
 from keras_mixer.augmentation import Augmentation
@@ -41,8 +42,9 @@ def training_batches(
         num_shards: Number of hosts that share each batch. Their parts, one after the other, make up the batch of a
             single host. If a source is read in order, the hosts share its examples instead.
         shard_index: Number of this host, from 0.
-        corrupt: Counts unreadable images, and the next readable example of the batch replaces each. A shard's batch
-            without any readable image stops the iteration. Without a counter, the first unreadable image stops it.
+        corrupt: Counts images that are unreadable or too large, and the next readable example of the batch replaces
+            each. A shard's batch without any readable image stops the iteration. Without a counter, the first
+            unreadable image stops it.
 
     Returns:
         A dataset of `(images, labels)` with static shapes: float32 `(batch_size / num_shards, height, width,
@@ -79,7 +81,7 @@ def training_batches(
     @stream.unconverted
     def augment(place, image):
         image = image if storage is None else storage.read(image)  # in the attempt, because a file may be gone
-        return augmentation.augment(image, preprocessing, stream.key(seed, stream.EXAMPLE, place))
+        return augmentation.augment(image, preprocessing, stream.key(seed, stream.EXAMPLE, place), corrupt.max_pixels)
 
     # Compiled code reads and writes the pixels once instead of once per operation.
     @tf.function(autograph=False, jit_compile=tf.test.is_built_with_xla())
@@ -148,7 +150,8 @@ def evaluation_batches(
         batch_size: Examples per batch.
         one_hot: Whether labels are rows of a one-hot matrix instead of integers.
         pad: Whether to fill up the last batch with weight 0, so that all batches have one static shape.
-        corrupt: Counts unreadable images and gives them weight 0. Without it, the first one stops the iteration.
+        corrupt: Counts images that are unreadable or too large, and gives them weight 0. Without it, the first one
+            stops the iteration.
 
     Returns:
         A dataset of `(images, labels, weights)`: float32 `(batch, height, width, channels)`; int64 `(batch,)` or
@@ -172,16 +175,19 @@ def evaluation_batches(
     import tensorflow as tf
 
     from keras_mixer.data import stream
-    from keras_mixer.data.pixels import attempt, preprocess
+    from keras_mixer.data.pixels import attempt_each, preprocess, read
+
+    decode = functools.partial(read, max_pixels=corrupt.max_pixels)
 
     # Without AutoGraph, because it would take longer than all the rest, and no function here needs it.
     @stream.unconverted
-    def prepare(example):
-        image, readable = attempt(
-            lambda encoded: preprocess(encoded, preprocessing), example["image"], tf.zeros(preprocessing.input_shape)
+    def prepare(examples):
+        images, readable = attempt_each(
+            lambda encoded: preprocess(encoded, preprocessing, decode),
+            examples["image"],
+            tf.zeros(preprocessing.input_shape),
         )
-        image = tf.ensure_shape(image, preprocessing.input_shape)
-        return {"image": image, "label": example["label"], "index": example["index"], "readable": readable}
+        return {**examples, "image": images, "readable": readable}
 
     @stream.unconverted
     def finish(batch):
@@ -199,5 +205,7 @@ def evaluation_batches(
             labels = tf.one_hot(labels, len(source.class_names))
         return images, labels, weights
 
-    batches = source.examples().map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
+    several = source.examples().batch(min(stream.AT_ONCE, batch_size))
+    prepared = several.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = prepared.unbatch().batch(batch_size)
     return batches.map(finish).prefetch(tf.data.AUTOTUNE)

@@ -1,9 +1,12 @@
 """Images that cannot be read: they are counted, and beyond a limit a clear error stops the iteration."""
 
 import contextlib
+import os
+import pathlib
 from collections.abc import Iterator
 
 from keras_mixer.data.sources.base import Source
+from keras_mixer.images import MAX_PIXELS, problem
 
 
 class CorruptImagesError(ValueError):
@@ -15,6 +18,7 @@ class CorruptImages:
 
     Args:
         limit: Number of different images that may be unreadable.
+        max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
 
     Attributes:
         found: The places of the unreadable images, in the order in which they were found.
@@ -27,10 +31,12 @@ class CorruptImages:
         >>> print(f"{corrupt.count} images could not be read")
     """
 
-    def __init__(self, limit: int = 0):
+    def __init__(self, limit: int = 0, max_pixels: int = MAX_PIXELS):
         if limit < 0:
             raise ValueError(f"`limit` is a number of images, but got {limit!r}.")
         self.limit = limit
+        self.max_pixels = max_pixels
+        self._reason: str | None = None  # why the first one cannot be read
         self.found: list[str] = []
         self._stopped_by: str | None = None
 
@@ -49,12 +55,15 @@ class CorruptImages:
 
     def _line(self, consequence: str) -> str:
         named = ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
-        return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}."
+        reason = "" if self._reason is None else f" About the first: {self._reason}."
+        return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}.{reason}"
 
     def note(self, index: int, source: Source) -> None:
         """Counts example `index` of `source`; raises CorruptImagesError if that is one more than allowed."""
         location = source.location(int(index))
         if location not in self.found:
+            if not self.found and os.path.isfile(location):
+                self._reason = problem(pathlib.Path(location).read_bytes(), self.max_pixels)
             self.found.append(location)
         if self.count > self.limit:
             self._stop(self.message())

@@ -1,13 +1,18 @@
 """From the bytes of an image file to the input of a model, in TensorFlow and without randomness.
 
-Every function works eagerly, inside `tf.data`, and inside a `tf.function` that is exported.
+Every function works eagerly and inside `tf.data`. All but `read` and `read_box`, which call Python, also work inside a
+`tf.function` that is exported.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_mixer import images
+from keras_mixer.data import orientation
+from keras_mixer.data.orientation import bytes_at, choose, number
+from keras_mixer.images import BMP_START, GIF_START, JPEG_START, LARGE, MAX_PIXELS, PNG_START
 from keras_mixer.preprocessing import Preprocessing
 
 # Length of an image, as a multiple of its crop with margin, beyond which only the middle is read.
@@ -16,32 +21,111 @@ LONGEST = 4
 REACH = 5
 # Number of values in a half-resized image beyond which the width is resized first.
 UNFINISHED_LIMIT = 2**24
-# Blocks of a GIF that are followed, up to 255 bytes each and 32 MB together. Without a limit, a file of many tiny
-# blocks could keep a server busy for minutes.
-MAX_BLOCKS = 2**17
 
-_EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, b";"  # the first byte of a GIF's blocks
-_HEADER_SIZE, _FRAME_HEADER_SIZE = 13, 10
-_FIRST_FLAGS = 10  # position in the file's header of the size of the colour table
+_CMYK = 4  # channels; TensorFlow turns such a JPEG into RGB, but not into grey
+_HEADER = 64  # bytes in which GIF, BMP and WebP say all that is asked
 
-
-def preprocess(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """Turns encoded bytes, a scalar string, into the model's input: float32 `(height, width, channels)`."""
-    return apply(decode(encoded, preprocessing.channels), preprocessing)
+# From a scalar string and a number of channels to uint8 `(height, width, channels)`.
+Read = Callable[[tf.Tensor, int], tf.Tensor]
 
 
-def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
-    """Decodes a JPEG, PNG or GIF (its first frame) to uint8 `(any height, any width, channels)`.
+def preprocess(encoded: tf.Tensor, preprocessing: Preprocessing, read: Read | None = None) -> tf.Tensor:
+    """Turns encoded bytes, a scalar string, into the model's input: float32 `(height, width, channels)`.
 
-    The orientation in EXIF data is not applied, and transparency is dropped. The operation fails on other bytes.
+    `read` decodes them, by default `decode`.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"Image files are decoded to 3 channels (RGB) or 1 (grey), but the model takes {channels}.")
-    encoded = tf.convert_to_tensor(encoded)
-    encoded = tf.cond(is_gif(encoded), lambda: first_frame_as_png(encoded), lambda: encoded)
-    # One operation reads JPEG and PNG. Pillow and other servers use the accurate inverse DCT too.
-    image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+    return apply((read or decode)(encoded, preprocessing.channels), preprocessing)
+
+
+def decode(
+    encoded: tf.Tensor, channels: int = 3, *, max_pixels: int | None = MAX_PIXELS, webp: bool = False
+) -> tf.Tensor:
+    """Decodes a JPEG, PNG, BMP or GIF (its first frame) by TensorFlow operations alone, and turns it upright.
+
+    Transparency is dropped; in a GIF it becomes black. The operations fail on other bytes and on larger images.
+
+    Args:
+        encoded: The bytes of the file, a scalar string.
+        channels: 3 for RGB, 1 for grey.
+        max_pixels: The most pixels (height x width) of an image; None if size and format have been checked.
+        webp: Whether to read WebP images too. Their operation is not in every TensorFlow.
+
+    Returns:
+        uint8 `(any height, any width, channels)`.
+    """
+    return _decoder(channels, max_pixels, webp)(encoded)
+
+
+def read(encoded: tf.Tensor, channels: int = 3, *, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """Decodes an image of any format that `keras_mixer.images.decode` reads, where Python runs.
+
+    Pillow reads what `decode` cannot, and images of more than 2**26 pixels, one at a time.
+    """
+
+    def by_pillow(data):
+        data = data if isinstance(data, bytes) else data.item()  # an array of eager execution
+        try:
+            return images.decode(data, channels, max_pixels)
+        except ImportError as error:  # TensorFlow would not say that the image is at fault
+            raise ValueError(str(error)) from error
+
+    image = tf.cond(
+        _allowed(declared_size(encoded), min(max_pixels, LARGE)),
+        lambda: decode(encoded, channels, max_pixels=None),
+        lambda: tf.ensure_shape(tf.numpy_function(by_pillow, [encoded], tf.uint8), (None, None, channels)),
+    )
     return tf.ensure_shape(image, (None, None, channels))
+
+
+def read_box(
+    encoded: tf.Tensor, box: Callable[[tf.Tensor], tf.Tensor], channels: int, *, max_pixels: int = MAX_PIXELS
+) -> tf.Tensor:
+    """Decodes a part of an upright image, as `read` does, and of a JPEG only this part.
+
+    Args:
+        encoded: The bytes of the file, a scalar string.
+        box: Maps the image's shape, int32 (height, width, channels), to the part's top, left, height and width.
+        channels: 3 for RGB, 1 for grey.
+        max_pixels: The most pixels of the whole image.
+
+    Returns:
+        uint8 `(height, width, channels)`.
+    """
+
+    def of_upright_jpeg():
+        return tf.image.decode_and_crop_jpeg(encoded, box(shape), channels=channels)
+
+    @orientation.apart
+    def of_turned_jpeg():
+        turn = orientation.of_jpeg(encoded)
+        seen = tf.where(turn >= 5, tf.gather(shape, [1, 0, 2]), shape)
+        window = orientation.stored_window(box(seen), seen[:2], turn)
+        return orientation.upright(tf.image.decode_and_crop_jpeg(encoded, window, channels=channels), turn)
+
+    def of_jpeg():
+        return tf.cond(orientation.mentions(encoded, orientation.JPEG_MARK), of_turned_jpeg, of_upright_jpeg)
+
+    @orientation.apart
+    def of_whole():
+        image = read(encoded, channels, max_pixels=max_pixels)
+        top, left, height, width = tf.unstack(box(tf.shape(image)))
+        return image[top : top + height, left : left + width]
+
+    is_jpeg = _begins(encoded, JPEG_START)
+    shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(encoded), lambda: tf.zeros(3, tf.int32))
+    by_parts = _allowed(tf.cast(shape[:2], tf.int64), min(max_pixels, LARGE))
+    if channels == 1:
+        by_parts &= shape[2] != _CMYK
+    return tf.ensure_shape(tf.cond(by_parts, of_jpeg, of_whole), (None, None, channels))
+
+
+def declared_size(encoded: tf.Tensor, *, webp: bool = False) -> tf.Tensor:
+    """Reads the stored height and width from the header of an image that `decode` reads.
+
+    Returns:
+        int64 `(2,)`; zeros for other bytes. The size of a GIF is that of its canvas.
+    """
+    return _size_reader(webp)(encoded)
 
 
 def apply(image: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
@@ -119,6 +203,30 @@ def attempt(function: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, otherw
     return first_success(tried, failed)
 
 
+def attempt_each(function: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor, otherwise: tf.Tensor):
+    """Returns the results of `function`, of one static shape, for each of `values`, and `otherwise` where it fails.
+
+    The second result is bool `(n,)`: where `function` succeeded. All are tried at once; only if one of them fails, each
+    is tried alone.
+    """
+    no_autograph = tf.autograph.experimental.do_not_convert
+
+    def shaped(result):
+        return tf.ensure_shape(result, otherwise.shape)
+
+    @no_autograph
+    def sure(value):
+        return shaped(function(value)), True
+
+    @no_autograph
+    def careful(value):
+        result, succeeded = attempt(function, value, otherwise)
+        return shaped(result), succeeded
+
+    examples, count = tf.data.Dataset.from_tensor_slices(values), tf.size(values, out_type=tf.int64)
+    return first_success(*(examples.map(one).batch(count, drop_remainder=True) for one in (sure, careful)))
+
+
 def first_success(tried: tf.data.Dataset, otherwise: tf.data.Dataset):
     """Returns the first element of `tried`; if that fails, runs `otherwise` and returns its first element.
 
@@ -128,68 +236,175 @@ def first_success(tried: tf.data.Dataset, otherwise: tf.data.Dataset):
     return tried.ignore_errors().concatenate(otherwise).take(1).get_single_element()
 
 
-class FirstFrame(NamedTuple):
-    """The place and the size of the first frame of a GIF, as scalar tensors.
-
-    If the file is cut short, holds no frame, or has more than `MAX_BLOCKS` blocks, `end` lies beyond the file.
-    """
-
-    start: tf.Tensor  # byte at which the frame's header begins
-    end: tf.Tensor  # byte after the frame's last block
-    height: tf.Tensor  # rows, int64
-    width: tf.Tensor  # columns, int64
+# Each of these is traced once, because tracing it for every pipeline would take longer than reading a small dataset.
+_traced_once = functools.partial(tf.function, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 
 
-def is_gif(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns whether the bytes, a scalar string, begin with the mark of a GIF."""
-    return tf.strings.substr(encoded, 0, 4) == b"GIF8"
+@functools.lru_cache
+def _decoder(channels: int, max_pixels: int | None, webp: bool):
+    if channels not in (1, 3):
+        raise ValueError(f"Image files are decoded to 3 channels (RGB) or 1 (grey), but the model takes {channels}.")
 
-
-# A graph, because eager execution would cost a call of Python for each block.
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-def first_frame(encoded: tf.Tensor) -> FirstFrame:
-    """Finds the first frame of a GIF without decompressing it (GIF89a specification, from section 12 on)."""
-    length = tf.strings.length(encoded)
-    data = tf.concat([tf.io.decode_raw(encoded, tf.uint8), [0]], axis=0)
-
-    def byte(at):
-        return tf.cast(data[tf.minimum(at, length)], tf.int32)  # beyond the end: the 0 that ends a run of blocks
-
-    def colour_table_size(flags):
-        return tf.where(flags >= 0x80, tf.bitwise.left_shift(6, flags & 7), 0)
-
-    def after_blocks(at, blocks):
-        """Follows blocks, each a size and as many bytes, up to a block of size 0."""
-        at, blocks = tf.while_loop(
-            lambda at, blocks: (byte(at) > 0) & (blocks < MAX_BLOCKS),
-            lambda at, blocks: (at + 1 + byte(at), blocks + 1),
-            (at, blocks),
+    @_traced_once
+    def decoder(encoded):
+        if max_pixels is not None:
+            size = declared_size(encoded, webp=webp)
+            message = f"This is no image of at most {max_pixels} pixels that is read:"
+            with tf.control_dependencies([tf.debugging.Assert(_allowed(size, max_pixels), [message, size])]):
+                encoded = tf.identity(encoded)
+        image = _by_format(
+            encoded,
+            jpeg=lambda: _jpeg(encoded, channels),
+            png=lambda: _in_channels(_png(encoded), channels),
+            other=lambda: _in_channels(_other(webp)(encoded), channels),
         )
-        return at + 1, blocks + 1
+        return tf.ensure_shape(image, (None, None, channels))
 
-    start, blocks = tf.while_loop(
-        lambda at, blocks: (byte(at) == _EXTENSION) & (blocks < MAX_BLOCKS),
-        lambda at, blocks: after_blocks(at + 2, blocks),
-        (_HEADER_SIZE + colour_table_size(byte(_FIRST_FLAGS)), 0),
+    return decoder
+
+
+@functools.lru_cache
+def _size_reader(webp: bool):
+    @_traced_once
+    def size_reader(encoded):
+        def of_png():
+            header = bytes_at(encoded, 16, 8)
+            return tf.stack([number(header[4:]), number(header[:4])])
+
+        return _by_format(
+            encoded,
+            jpeg=lambda: tf.cast(tf.image.extract_jpeg_shape(encoded)[:2], tf.int64),
+            png=of_png,
+            other=lambda: _other_size(webp)(encoded),
+        )
+
+    return size_reader
+
+
+def _allowed(size: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    pixels = size[0] * size[1]
+    return (pixels > 0) & (pixels <= max_pixels)
+
+
+def _begins(encoded: tf.Tensor, start: bytes) -> tf.Tensor:
+    return tf.strings.substr(encoded, 0, len(start)) == start
+
+
+def _by_format(encoded: tf.Tensor, *, jpeg: Callable, png: Callable, other: Callable) -> tf.Tensor:
+    return tf.cond(_begins(encoded, JPEG_START), jpeg, lambda: tf.cond(_begins(encoded, PNG_START), png, other))
+
+
+def _in_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """Turns RGB into grey by Pillow's formula (ITU-R 601-2), if one channel is asked for."""
+    if channels == 3:
+        return image
+    parts = tf.cast(image, tf.int32) * [19595, 38470, 7471]
+    grey = tf.bitwise.right_shift(tf.reduce_sum(parts, axis=-1, keepdims=True) + 2**15, 16)
+    return tf.cast(grey, tf.uint8)
+
+
+def _turned_by(encoded: tf.Tensor, image: tf.Tensor, mark: str, find: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    image = tf.ensure_shape(image, (None, None, image.shape[-1]))
+    return tf.cond(
+        orientation.mentions(encoded, mark), lambda: orientation.upright(image, find(encoded)), lambda: image
     )
-    flags = byte(start + _FRAME_HEADER_SIZE - 1)
-    # The byte between the colours and the blocks describes their coding.
-    end, blocks = after_blocks(start + _FRAME_HEADER_SIZE + colour_table_size(flags) + 1, blocks)
-    found = (byte(start) == _FRAME) & (blocks <= MAX_BLOCKS)
-    width, height = (tf.cast(byte(start + place) + 256 * byte(start + place + 1), tf.int64) for place in (5, 7))
-    return FirstFrame(start, tf.where(found, end, length + 1), height, width)
 
 
-def first_frame_as_png(encoded: tf.Tensor) -> tf.Tensor:
-    """Writes the first frame of a GIF, without the canvas around it, as a PNG of the same colours.
+def _jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    def decoded(channels):
+        # Pillow and other servers use the accurate inverse DCT too.
+        return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
 
-    One operation can then decode every format to colour or grey. TensorFlow decodes GIFs only to three channels, and
-    always all frames. The operation fails if the file is cut short or damaged.
-    """
-    start, end, _, _ = first_frame(encoded)
-    whole = tf.debugging.Assert(end <= tf.strings.length(encoded), ["The GIF is cut short or holds no frame."])
-    with tf.control_dependencies([whole]):
-        before, after = tf.strings.substr(encoded, 0, start + 1), tf.strings.substr(encoded, start + 5, end - start - 5)
-    # The decoder would clip a frame that does not lie at 0, 0.
-    alone = tf.strings.join([before, tf.constant(b"\0" * 4), after, tf.constant(_TRAILER)])
-    return tf.io.encode_png(tf.io.decode_gif(alone)[0], compression=0)
+    image = (
+        decoded(channels)
+        if channels == 3
+        else tf.cond(
+            tf.image.extract_jpeg_shape(encoded)[2] == _CMYK, lambda: _in_channels(decoded(3), 1), lambda: decoded(1)
+        )
+    )
+    return _turned_by(encoded, image, orientation.JPEG_MARK, orientation.of_jpeg)
+
+
+def _png(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_png(encoded, channels=3)
+    return _turned_by(encoded, image, orientation.PNG_MARK, orientation.of_png)
+
+
+@functools.lru_cache
+def _other(webp: bool):
+    @orientation.seldom
+    def other(encoded):
+        *formats, (_, _, last) = _other_formats(encoded, webp)
+        return tf.case([(it, decoded) for it, _, decoded in formats], default=last)
+
+    return other
+
+
+@functools.lru_cache
+def _other_size(webp: bool):
+    @orientation.seldom
+    def other_size(encoded):
+        return tf.add_n([choose(it, size, 0) for it, size, _ in _other_formats(encoded, webp)])
+
+    return other_size
+
+
+def _other_formats(encoded: tf.Tensor, webp: bool) -> list[tuple[tf.Tensor, tf.Tensor, Callable[[], tf.Tensor]]]:
+    """Returns whether the bytes are of a format, their height and width if so, and what decodes them to RGB."""
+    header = bytes_at(encoded, 0, _HEADER)
+
+    def little(start, end):
+        return number(header[start:end][::-1])
+
+    bits = little(28, 30)
+    # Other layouts would be taken for what they are not: 16 bits, compressed ones, and those of OS/2.
+    plain = (little(14, 18) >= 40) & ((bits == 8) | (bits == 24) | (bits == 32)) & (little(30, 34) == 0)
+    # Lines from the top down have a negative height.
+    height = tf.abs(tf.cast(tf.cast(little(22, 26), tf.int32), tf.int64))
+    formats = [
+        (
+            _begins(encoded, BMP_START) & plain,
+            tf.stack([height, little(18, 22)]),
+            lambda: _bmp(encoded, bits, height, little),
+        ),
+        (_begins(encoded, GIF_START), tf.stack([little(8, 10), little(6, 8)]), lambda: _gif(encoded)),
+    ]
+    if webp:
+        # The three kinds of the container's specification; animations would need another operation.
+        lossy, lossless, extended = (tf.reduce_all(header[12:16] == [*kind]) for kind in (b"VP8 ", b"VP8L", b"VP8X"))
+        sides = choose(
+            extended,
+            tf.stack([little(27, 30) + 1, little(24, 27) + 1]),
+            choose(
+                lossless,
+                tf.stack([tf.bitwise.right_shift(little(21, 25), 14) % 2**14 + 1, little(21, 23) % 2**14 + 1]),
+                tf.stack([little(28, 30) % 2**14, little(26, 28) % 2**14]),
+            ),
+        )
+        still = lossy | lossless | (extended & (header[20] & 2 == 0))
+        formats.append((_begins(encoded, b"RIFF") & still, sides, lambda: _webp(encoded)))
+    return formats
+
+
+def _gif(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.ensure_shape(tf.io.decode_image(encoded, channels=3, expand_animations=False), (None, None, 3))
+
+
+def _bmp(encoded: tf.Tensor, bits: tf.Tensor, height: tf.Tensor, little: Callable) -> tf.Tensor:
+    end = little(10, 14) + (little(18, 22) * bits + 31) // 32 * 4 * height
+    # The decoder refuses bytes behind the image.
+    image = tf.io.decode_bmp(tf.strings.substr(encoded, tf.zeros_like(end), end), channels=0)
+
+    def of_palette():
+        colours = choose((little(46, 50) > 0) & (little(46, 50) < 256), little(46, 50), 256)
+        palette = tf.strings.substr(encoded, 14 + little(14, 18), 4 * colours)
+        palette = tf.reshape(tf.io.decode_raw(palette, tf.uint8, fixed_length=1024), (256, 4))
+        return tf.gather(palette[:, 2::-1], tf.cast(image[..., 0], tf.int32))
+
+    return tf.ensure_shape(tf.cond(bits == 8, of_palette, lambda: image[..., :3]), (None, None, 3))
+
+
+def _webp(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_webp(encoded, channels=0)  # as many as the file has; one frame
+    image = tf.ensure_shape(tf.reshape(image, tf.shape(image)[-3:])[..., :3], (None, None, 3))
+    return _turned_by(encoded, image, orientation.WEBP_MARK, orientation.of_webp)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mixer.data.corrupt import CorruptImages
-from keras_mixer.data.pixels import decode
+from keras_mixer.data.pixels import read
 from keras_mixer.data.sources.base import Source
 from keras_mixer.data.sources.folder import FolderSource
 from keras_mixer.preprocessing import Preprocessing
@@ -16,6 +16,7 @@ from keras_mixer.preprocessing import Preprocessing
 # Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
 MEMORY_LIMIT = 512 * 2**20
 _BATCH = 256  # images that are copied there at once
+_UNREADABLE = (tf.errors.InvalidArgumentError, ValueError)  # by TensorFlow, and by Pillow in eager execution
 _PROBED = 16  # images of a folder whose sizes are compared before all are decoded
 
 
@@ -37,9 +38,9 @@ class RandomAccess:
         return tf.io.read_file(image) if self.encoded else image
 
 
-# Sources in memory and the numbers of their unreadable images, by source and number of channels. They are kept because
-# a training run opens its stream up to three times.
-_kept: weakref.WeakKeyDictionary[Source, dict[int, tuple[RandomAccess, list[int]]]] = weakref.WeakKeyDictionary()
+# Sources in memory and the numbers of their unreadable images, by source, number of channels and limit of size. They
+# are kept because a training run opens its stream up to three times.
+_kept: weakref.WeakKeyDictionary[Source, dict[tuple, tuple[RandomAccess, list[int]]]] = weakref.WeakKeyDictionary()
 
 
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
@@ -48,7 +49,8 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
     A small source of equally large images is decoded into memory once and stays there as long as the source does.
     Decoding counts the unreadable images and leaves them out. Any other folder of images is read file by file.
     """
-    known = _kept.get(source, {}).get(preprocessing.channels)
+    way = preprocessing.channels, corrupt.max_pixels
+    known = _kept.get(source, {}).get(way)
     if known is not None:
         access, unreadable = known
         for index in unreadable:  # this counter may be another one
@@ -56,11 +58,11 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
         return access
     shape = source.image_shape
     if shape is None and isinstance(source, FolderSource):
-        shape = _common_shape(source, preprocessing)
+        shape = _common_shape(source, preprocessing, corrupt)
     if shape is not None and source.num_examples * shape[0] * shape[1] * preprocessing.channels <= MEMORY_LIMIT:
         decoded = _decode_all(source, preprocessing, (*shape[:2], preprocessing.channels), corrupt)
         if decoded is not None:
-            _kept.setdefault(source, {})[preprocessing.channels] = decoded
+            _kept.setdefault(source, {})[way] = decoded
             return decoded[0]
     if isinstance(source, FolderSource):
         numbers = tf.range(source.num_examples, dtype=tf.int64)
@@ -73,7 +75,7 @@ def _decode_all(
     source: Source, preprocessing: Preprocessing, shape, corrupt: CorruptImages
 ) -> tuple[RandomAccess, list[int]] | None:
     """Decodes a whole source; returns None if an image has another shape."""
-    decode_image = functools.partial(decode, channels=preprocessing.channels)
+    decode_image = functools.partial(read, channels=preprocessing.channels, max_pixels=corrupt.max_pixels)
 
     @tf.autograph.experimental.do_not_convert
     def decoded(example):
@@ -89,13 +91,13 @@ def _decode_all(
             images[len(labels) : len(labels) + len(batch["label"])] = batch["image"]
             labels.extend(batch["label"])
             indices.extend(batch["index"])
-    except tf.errors.InvalidArgumentError:  # an image is unreadable or has another shape: find out which
+    except _UNREADABLE:  # an image is unreadable or has another shape: find out which
         labels.clear()
         indices.clear()
         for example in source.examples():
             try:
                 image = decode_image(example["image"])
-            except tf.errors.InvalidArgumentError:
+            except _UNREADABLE:
                 corrupt.note(example["index"], source)
                 unreadable.append(int(example["index"]))
                 continue
@@ -110,12 +112,13 @@ def _decode_all(
     return RandomAccess(columns, encoded=False), unreadable
 
 
-def _common_shape(source: FolderSource, preprocessing: Preprocessing):
+def _common_shape(source: FolderSource, preprocessing: Preprocessing, corrupt: CorruptImages):
     """Returns the shape of the first readable images of a folder if they agree, else None."""
     shapes = set()
     for example in source.examples().take(_PROBED):
         try:
-            shapes.add(tuple(decode(example["image"], preprocessing.channels).shape))
-        except tf.errors.InvalidArgumentError:
+            image = read(example["image"], preprocessing.channels, max_pixels=corrupt.max_pixels)
+        except _UNREADABLE:
             continue  # counted later, when the image is decoded
+        shapes.add(tuple(image.shape))
     return shapes.pop() if len(shapes) == 1 else None

@@ -10,6 +10,7 @@ from keras_mixer.artefacts import keras_predictor, newest_version, on_one_tensor
 from keras_mixer.card import ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation.labels import class_subset
+from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 def labelled_batches(
-    source: "Source", preprocessing: Preprocessing, batch_size: int, *, limit: int | None = None, corrupt_limit: int = 0
+    source: "Source",
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    limit: int | None = None,
+    corrupt_limit: int = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Batch]:
     """Reads the images of a source in their order, each once.
 
@@ -29,6 +36,7 @@ def labelled_batches(
         batch_size: Images of a batch.
         limit: Number of images to read, from the start; None reads all.
         corrupt_limit: Number of images that may be unreadable. They are left out, and a warning names them.
+        max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
 
     Yields:
         Preprocessed images `(n, height, width, channels)` float32 and labels `(n,)`.
@@ -40,7 +48,7 @@ def labelled_batches(
     from keras_mixer.data.sources.base import warn_once
 
     left = source.num_examples if limit is None else limit
-    corrupt = CorruptImages(corrupt_limit)
+    corrupt = CorruptImages(corrupt_limit, max_pixels)
     with corrupt.explained():
         for images, labels, weights in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
             readable = np.flatnonzero(weights.numpy()[:left])
@@ -69,6 +77,7 @@ class EvaluationSplit:
         limit: Number of images to read, from the start; None reads all.
         corrupt_limit: Number of images that may be unreadable. They are left out.
         subset: Whether the source may have only some of the model's classes.
+        max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
 
     Raises:
         ValueError: If there is no split, it cannot be opened, or its classes are not the model's.
@@ -88,6 +97,7 @@ class EvaluationSplit:
         limit: int | None = None,
         corrupt_limit: int = 0,
         subset: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ):
         from keras_mixer.data import load
 
@@ -104,7 +114,12 @@ class EvaluationSplit:
                 )
             self.classes = class_subset(card.class_names, self.source.class_names)
         self.num_examples = min(self.source.num_examples, limit or self.source.num_examples)
-        self._reading: dict = {"batch_size": batch_size, "limit": self.num_examples, "corrupt_limit": corrupt_limit}
+        self._reading: dict = {
+            "batch_size": batch_size,
+            "limit": self.num_examples,
+            "corrupt_limit": corrupt_limit,
+            "max_pixels": max_pixels,
+        }
         self._preprocessing = card.preprocessing
 
     def __iter__(self) -> Iterator[Batch]:

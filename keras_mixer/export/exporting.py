@@ -17,6 +17,7 @@ from keras_mixer.evaluation import EvaluationSplit
 from keras_mixer.export.report import BY_DEFAULT, Report, measured
 from keras_mixer.export.samples import RandomImages, calibration_images
 from keras_mixer.files import scratch_folder
+from keras_mixer.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +35,8 @@ def export(
     limit: int | None = None,
     corrupt_limit: int = 0,
     samples: np.ndarray | None = None,
+    max_pixels: int = MAX_PIXELS,
+    webp: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Writes a model in several formats and measures each on the split that the model is evaluated on.
@@ -57,6 +60,8 @@ def export(
         dataset: A split to measure on instead of the card's.
         limit: Number of images to measure on, from the start of the split; None takes all.
         corrupt_limit: Number of images of the dataset that may be unreadable. They are left out.
+        max_pixels: The most pixels (height x width) of an image, of the dataset and of what a SavedModel decodes.
+        webp: Whether a SavedModel decodes WebP images too. TensorFlow 2.19 does not load it then.
         samples: Preprocessed images to calibrate int8 on; by default 200 of the training split.
         progress: Called with a line before each step.
 
@@ -83,16 +88,18 @@ def export(
     labelled = dataset or card.dataset
     split: EvaluationSplit | RandomImages = RandomImages(card, limit)
     if labelled:
-        split = EvaluationSplit(card, dataset, limit=limit, corrupt_limit=corrupt_limit)
+        split = EvaluationSplit(card, dataset, limit=limit, corrupt_limit=corrupt_limit, max_pixels=max_pixels)
     if samples is None and any(FORMATS[name].calibrated for name in formats):
-        samples = calibration_images(card, dataset, corrupt_limit=corrupt_limit)
+        samples = calibration_images(card, dataset, corrupt_limit=corrupt_limit, max_pixels=max_pixels)
     with scratch_folder(folder) as scratch:
         complete = scratch / folder.name  # the warm-up requests call the model by the folder's name
         complete.mkdir()
         paths = {}
         for name in dict.fromkeys(formats):
             progress(f"Writing {name}")
-            paths[name] = FORMATS[name].write(model, complete / FORMATS[name].file, card, samples)
+            form = FORMATS[name]
+            decoding = {"max_pixels": max_pixels, "webp": webp} if form.decodes else {}
+            paths[name] = form.write(model, complete / form.file, card, samples, **decoding)
         progress(f"Measuring on {split.num_examples:,} {'' if labelled else 'random '}images")
         report = measured(card.name, keras_predictor(model), paths, split)
         return _published(report, paths, card, folder)

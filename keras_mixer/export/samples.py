@@ -7,12 +7,15 @@ import numpy as np
 
 from keras_mixer.card import ModelCard
 from keras_mixer.dataset import DatasetSpec
+from keras_mixer.images import MAX_PIXELS
 
 PLACES, IMAGES_OF_A_PLACE = 20, 10
 RANDOM_IMAGES, BATCH = 64, 16
 
 
-def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None, *, corrupt_limit: int = 0) -> np.ndarray:
+def calibration_images(
+    card: ModelCard, dataset: DatasetSpec | None = None, *, corrupt_limit: int = 0, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Reads up to 200 preprocessed images of the training split of a model's dataset.
 
     They come from 20 places spread over the split, because a folder of images is sorted by class. If the dataset has no
@@ -41,7 +44,7 @@ def calibration_images(card: ModelCard, dataset: DatasetSpec | None = None, *, c
         starts = [place * source.num_examples // PLACES for place in range(PLACES)]
         slices = [f"{spec.split}[{start}:{start + IMAGES_OF_A_PLACE}]" for start in starts]
         source = load(dataclasses.replace(spec, split="+".join(slices)))
-    corrupt = CorruptImages(corrupt_limit)
+    corrupt = CorruptImages(corrupt_limit, max_pixels)
     with corrupt.explained():
         images, _, weights = next(iter(evaluation_batches(source, card.preprocessing, count, corrupt=corrupt)))
     return images.numpy()[weights.numpy() > 0]

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 import os
 import socket
@@ -13,7 +14,7 @@ import numpy as np
 from keras_mixer.artefacts import Predictor
 from keras_mixer.card import ModelCard
 from keras_mixer.extras import require
-from keras_mixer.images import MAX_PIXELS, declared_size
+from keras_mixer.images import MAX_PIXELS, problem
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import Prediction, PredictionStore
 
@@ -21,7 +22,13 @@ _READERS = 16  # files that are read at a time, because an object store takes te
 
 
 def classify(
-    predictor: Predictor, card: ModelCard, shards: Sequence[Shard], *, top: int = 5, batch_size: int = 32
+    predictor: Predictor,
+    card: ModelCard,
+    shards: Sequence[Shard],
+    *,
+    top: int = 5,
+    batch_size: int = 32,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Prediction]:
     """Classifies images, in the order of the shards.
 
@@ -31,6 +38,7 @@ def classify(
         shards: The images.
         top: Classes per image; fewer if the classifier has fewer.
         batch_size: Images per call of the classifier. The last call is filled up to this number.
+        max_pixels: The most pixels (height x width) of an image.
 
     Yields:
         One prediction per image. An image that cannot be read or decoded, or whose scores are not finite, gets an
@@ -49,15 +57,15 @@ def classify(
     require("tensorflow", extra="tensorflow", purpose="Decoding images")
     names = itertools.chain.from_iterable(shard.names for shard in shards)
     batch_size = min(batch_size, sum(len(shard.names) for shard in shards))
-    for images, readable, sizes, errors in _batches(card, shards, batch_size):
+    for images, readable, unread, errors in _batches(card, shards, batch_size, max_pixels):
         classes, scores = _best(predictor, images, readable, batch_size, min(top, len(card.class_names)))
         for index in range(len(images)):
             name = next(names)
             if errors[index]:
                 yield Prediction(name, error=errors[index].decode())
             elif not readable[index]:
-                size = f"{sizes[index]:,} bytes"
-                yield Prediction(name, error=f"{name} is not a readable JPEG, PNG or GIF image ({size}).")
+                reason = problem(unread[index], max_pixels) or "it is damaged"
+                yield Prediction(name, error=f"{name} cannot be read: {reason}.")
             elif not np.isfinite(scores[index]).all():
                 yield Prediction(name, error=f"The model's scores of {name} are not finite.")
             else:
@@ -75,12 +83,14 @@ class Job:
         top: Classes per image.
         batch_size: Images per call of the classifier.
         part_size: Images per part file. A run that is killed loses at most one part per worker.
+        max_pixels: The most pixels (height x width) of an image.
     """
 
     store: PredictionStore
     top: int = 5
     batch_size: int = 32
     part_size: int = 1024
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +132,7 @@ def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Se
         >>> images = sum(part.images for part in predict_to_store(Job(store), predictor, card, shards))
     """
     worker = f"{socket.gethostname()}:{os.getpid()}"
-    predictions = classify(predictor, card, shards, top=job.top, batch_size=job.batch_size)
+    predictions = classify(predictor, card, shards, top=job.top, batch_size=job.batch_size, max_pixels=job.max_pixels)
     for shard in shards:
         for start in range(0, len(shard.names), job.part_size):
             size = min(job.part_size, len(shard.names) - start)
@@ -142,13 +152,15 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
     return classes, np.take_along_axis(scores, classes, axis=1)
 
 
-def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
-    """Yields inputs, whether each could be decoded, sizes in bytes, and the errors of those that could not be read."""
+def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
+    """Yields inputs, whether each was decoded, the bytes of those that were not, and why files could not be opened."""
     import tensorflow as tf
 
-    from keras_mixer.data.pixels import attempt
+    from keras_mixer.data.pixels import attempt_each, preprocess, read
+    from keras_mixer.data.stream import AT_ONCE
 
     no_image = tf.zeros(card.preprocessing.input_shape)
+    decode = functools.partial(read, max_pixels=max_pixels)
     failures: list[Exception] = []
 
     def examples():
@@ -159,14 +171,16 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
             raise
 
     def prepare(encoded, error):
-        image, readable = attempt(card.preprocessing, encoded, no_image)
-        return tf.ensure_shape(image, no_image.shape), readable, tf.strings.length(encoded), error
+        images, readable = attempt_each(lambda data: preprocess(data, card.preprocessing, decode), encoded, no_image)
+        return images, readable, tf.where(readable, b"", encoded), error
 
     signature = (tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.string))
     dataset = tf.data.Dataset.from_generator(examples, output_signature=signature)
-    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(min(AT_ONCE, batch_size)).map(
+        prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
     try:
-        yield from dataset.batch(batch_size).prefetch(2).as_numpy_iterator()
+        yield from dataset.unbatch().batch(batch_size).prefetch(2).as_numpy_iterator()
     except tf.errors.OpError:
         if failures:
             raise failures[0] from None
@@ -176,25 +190,17 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int):
 def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, str]]:
     """Yields each image's bytes and error, one of them empty, and reads up to `window` images ahead."""
 
-    def read(name, reading) -> tuple[bytes, str]:
+    def read(reading) -> tuple[bytes, str]:
         try:
-            encoded = reading()
+            return reading(), ""
         except OSError as error:
             return b"", str(error)
-        try:
-            width, height = declared_size(encoded)
-        except ValueError:  # the decoder will say what is wrong with it
-            return encoded, ""
-        if width * height <= MAX_PIXELS:
-            return encoded, ""
-        # Decoding a file of a few bytes could otherwise fill the memory and end the process.
-        return b"", f"{name} is too large to be decoded: {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}."
 
     waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         for shard in shards:
-            for name, reading in zip(shard.names, shard.readings(), strict=True):
-                waiting.append(pool.submit(read, name, reading))
+            for _, reading in zip(shard.names, shard.readings(), strict=True):
+                waiting.append(pool.submit(read, reading))
                 if len(waiting) >= window:
                     yield waiting.popleft().result()
         while waiting:

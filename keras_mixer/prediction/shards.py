@@ -188,7 +188,7 @@ def find_images(
             raise ValueError(f"{pattern} holds no images: expected files that end in {', '.join(suffixes)}{outside}.")
         if others:
             _log.warning(
-                f"In {pattern}, {len(others)} files are not JPEG, PNG or GIF, and are left out, such as "
+                f"In {pattern}, {len(others)} files have no suffix of an image, and are left out, such as "
                 f"{', '.join(others[:3])}."
             )
         for file in found:

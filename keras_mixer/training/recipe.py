@@ -11,6 +11,7 @@ from typing import Any
 from keras_mixer.augmentation import Augmentation
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.fields import read
+from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -113,8 +114,8 @@ class PreprocessingSpec:
 class DataSpec:
     """The splits of one dataset, as `keras_mixer.data.DatasetSpec` describes each of them.
 
-    Up to `corrupt_limit` unreadable images are left out. A process that cannot read any image of a batch stops the run
-    all the same.
+    Up to `corrupt_limit` images that are unreadable or have more than `max_pixels` are left out. A process that cannot
+    read any image of a batch stops the run all the same.
     """
 
     name: str = "digits"  # a TFDS name, "digits", or a folder of images with a path separator, such as "./flowers"
@@ -124,6 +125,7 @@ class DataSpec:
     data_dir: str | None = None  # folder of the TFDS datasets
     label_key: str | None = None  # the feature that holds the label, if a dataset has several
     corrupt_limit: int = 0
+    max_pixels: int = MAX_PIXELS
 
     def of(self, split: str) -> DatasetSpec:
         """Returns the description of one split."""
@@ -313,7 +315,7 @@ def _learned(recipe: Recipe) -> Recipe:
         recipe,
         name="",
         execution=ExecutionSpec(precision=recipe.execution.precision),
-        data=dataclasses.replace(recipe.data, corrupt_limit=0, test_split=None),
+        data=dataclasses.replace(recipe.data, corrupt_limit=0, max_pixels=MAX_PIXELS, test_split=None),
         eval_batch_size=1,
         learning_rate_grid=(),
     )

@@ -50,7 +50,7 @@ def test_bad_files_are_one_line_each_and_the_good_ones_are_predicted(run, images
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 3
-    assert "bad.png is not a readable JPEG, PNG or GIF image" in errors[0]
+    assert "bad.png cannot be read: it is not an image" in errors[0]
     assert "missing.png" in errors[1]
     assert "a.png" in captured.out.replace("\n", "")
     assert "Traceback" not in captured.err
@@ -86,7 +86,7 @@ def test_rows_on_disk_are_those_of_the_table_and_nothing_is_done_twice(run, imag
     result = predictions(capsys, *command)
     assert (result["images"], result["predicted now"], result["of them unreadable"]) == (3, 3, 1)
     rows = {row["path"]: row for row in pq.read_table(images / "found").to_pylist()}
-    assert "bad.png is not a readable JPEG, PNG or GIF image" in rows.pop(str(images / "bad.png"))["error"]
+    assert "bad.png cannot be read: it is not an image" in rows.pop(str(images / "bad.png"))["error"]
     assert status("predict", "--model", run, *rows, "--json") == 0
     for shown in json.loads(capsys.readouterr().out):
         row = rows[shown["image"]]

@@ -123,7 +123,7 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
         (["absent", "--max-batch-size", "0"], "max_batch_size must be 1 or more"),
         (["absent", "--max-body-mb", "inf"], "inf is not a finite number"),
         (["absent", "--max-image-megapixels", "nan"], "nan is not a finite number"),
-        (["absent", "--max-image-megapixels", "0"], "0.0 is not in the range x>0"),
+        (["absent", "--max-megapixels", "0"], "0.0 is not in the range x>0"),
         (["absent", "--poll-seconds", "inf"], "inf is not a finite number"),
         (["absent", "--model-config-file", "other.config"], "other.config already names the models"),
         (["bundle", "--model-config-file", "other.config"], "other.config already names the models"),

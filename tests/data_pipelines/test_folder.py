@@ -1,7 +1,6 @@
 import pathlib
 import shutil
 
-import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
@@ -55,14 +54,14 @@ def test_every_slice_has_its_share_of_each_class(image_folder):
 
 
 def test_other_files_are_left_out_with_one_warning(image_folder, caplog):
-    others = [image_folder / "train" / "ant" / name for name in ("a.webp", "b.HEIC", "c.bmp", "notes.txt")]
+    others = [image_folder / "train" / "ant" / name for name in ("a.dng", "b.JXL", "c.psd", "notes.txt")]
     for other in others:
-        other.write_bytes(b"no JPEG, PNG or GIF")
+        other.write_bytes(b"not an image")
     (image_folder / "README").write_text("not a split")
     for split in ("train", "test"):
         assert data.load(str(image_folder), split=split).num_examples == {"train": 12, "test": 4}[split]
     (record,) = caplog.records
-    assert f"{image_folder} 4 files are not JPEG, PNG or GIF" in record.getMessage()
+    assert f"{image_folder} 4 files have no suffix of an image" in record.getMessage()
     assert record.getMessage().endswith(f"First: {', '.join(map(str, others[:3]))}.")
 
 
@@ -79,25 +78,11 @@ def test_hidden_files_and_folders_are_passed_over(image_folder, caplog):
 
 def test_a_class_without_images_is_refused(image_folder):
     (image_folder / "train" / "cat").mkdir()
-    (image_folder / "train" / "cat" / "tom.heic").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"have no image: cat\..*convert the others.*First: .*tom\.heic\."):
+    (image_folder / "train" / "cat" / "tom.dng").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"have no image: cat\..*convert the others.*First: .*tom\.dng\."):
         data.load(str(image_folder))
     shutil.move(image_folder / "train/ant/00.jpg", image_folder / "train/cat/tom.GIF")
     assert data.load(str(image_folder)).class_names == ("ant", "bee", "cat")
-
-
-def test_photos_that_are_stored_on_their_side_are_announced(image_folder, caplog):
-    exif = PIL.Image.Exif()
-    for number, orientation in ((0, 6), (2, 1)):  # 6: to be turned by 90 degrees, as phones write it; 1: upright
-        exif[0x0112] = orientation
-        path = image_folder / "train" / "ant" / f"{number:02}.jpg"
-        PIL.Image.open(path).save(path, exif=exif)
-    (image_folder / "train" / "ant" / "04.jpg").write_bytes(b"damaged")
-    data.load(str(image_folder))
-    data.load(str(image_folder), split="test")
-    (record,) = caplog.records
-    assert f"1 of 12 JPEGs checked in {image_folder} have an EXIF orientation" in record.getMessage()
-    assert "ant/00.jpg" in record.getMessage()
 
 
 def test_a_name_with_a_separator_is_a_folder(image_folder, monkeypatch):

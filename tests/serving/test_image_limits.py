@@ -1,11 +1,7 @@
-import io
-
 import pytest
 import stand_in
 from image_headers import gif_header, jpeg_header, png_header
-from PIL import Image
 
-from keras_mixer.images import MAX_BLOCKS
 from keras_mixer.serving.errors import RequestError
 from keras_mixer.serving.server.config import Limits
 from keras_mixer.serving.server.servable import check_image, check_images
@@ -16,32 +12,23 @@ def test_a_declared_size_is_read_from_the_header_alone(header):
     check_image(header(100, 50), max_pixels=5000)
     with pytest.raises(RequestError, match="100 x 50 pixels"):
         check_image(header(100, 50), max_pixels=4999)
-    with pytest.raises(RequestError, match="30000 x 30000 pixels"):
-        check_image(header(30_000, 30_000), max_pixels=32_000_000)
+    with pytest.raises(RequestError, match="12000 x 12000 pixels"):
+        check_image(header(12_000, 12_000), max_pixels=32_000_000)
 
 
 def test_a_sound_image_passes():
     assert check_image(stand_in.png(0), max_pixels=64) == 64
 
 
-@pytest.mark.parametrize("options", [{}, {"comment": b"c" * 600, "loop": 0}, {"interlace": 1}])
-@pytest.mark.parametrize("colours", [2, 256])
-def test_the_first_frame_of_a_gif_counts(options, colours):
-    """Pillow wrote it: with a table of colours, blocks before the frame, and more frames after it."""
-    frames = [Image.effect_noise((60, 45), 50 + number).quantize(colours) for number in range(3)]
-    content = io.BytesIO()
-    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], **options)
-    assert check_image(content.getvalue(), max_pixels=10**6) == 60 * 45
-
-
-def test_the_canvas_of_a_gif_does_not_count():
-    assert check_image(gif_header(100, 50, canvas=(65_535, 65_535)), max_pixels=5000) == 5000
+def test_the_canvas_of_a_gif_counts():
+    with pytest.raises(RequestError, match="65535 x 65535 pixels"):
+        check_image(gif_header(100, 50, canvas=(65_535, 65_535)), max_pixels=2**28)
 
 
 def test_a_gif_is_not_searched_for_ever():
-    comments = [b"!\xfe" + b"\1c" * count + b"\0" for count in (MAX_BLOCKS - 1, MAX_BLOCKS)]
+    comments = [b"!\xfe" + b"\1c" * count + b"\0" for count in (1000, 2**20)]
     assert check_image(gif_header(10, 5, blocks=comments[0]), max_pixels=50) == 50
-    with pytest.raises(RequestError, match="more than 131,072 blocks precede its first frame"):
+    with pytest.raises(RequestError, match="cannot be read"):
         check_image(gif_header(10, 5, blocks=comments[1]), max_pixels=50)
 
 

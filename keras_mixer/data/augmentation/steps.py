@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_mixer.augmentation import Augmentation
 from keras_mixer.data.augmentation.randaugment import DRAWS_PER_LAYER, randaugment
-from keras_mixer.data.pixels import decode, fit
+from keras_mixer.data.pixels import fit, read, read_box
+from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
 # From uint8 pixels of the model's input size, the settings and a seed to such pixels.
@@ -24,10 +25,16 @@ def _step(function: Step) -> Step:
     return function
 
 
-def augment(image: tf.Tensor, augmentation: Augmentation, preprocessing: Preprocessing, seed: tf.Tensor) -> tf.Tensor:
+def augment(
+    image: tf.Tensor,
+    augmentation: Augmentation,
+    preprocessing: Preprocessing,
+    seed: tf.Tensor,
+    max_pixels: int = MAX_PIXELS,
+) -> tf.Tensor:
     """Carries out `Augmentation.augment`."""
     crop_seed, seed = tf.unstack(tf.random.split(seed, 2))
-    pixels = crop(image, augmentation, preprocessing, crop_seed)
+    pixels = crop(image, augmentation, preprocessing, crop_seed, max_pixels)
     for number, step in enumerate(_STEPS):
         # The first step takes the seed itself, as in version 0.1.
         pixels = step(pixels, augmentation, tf.random.fold_in(seed, number) if number else seed)
@@ -45,11 +52,17 @@ def _flip_and_randaugment(pixels: tf.Tensor, augmentation: Augmentation, seed: t
     return randaugment(pixels, tf.reshape(draws[1:], (layers, DRAWS_PER_LAYER)), augmentation.randaugment_magnitude)
 
 
-def crop(image: tf.Tensor, augmentation: Augmentation, preprocessing: Preprocessing, seed: tf.Tensor) -> tf.Tensor:
+def crop(
+    image: tf.Tensor,
+    augmentation: Augmentation,
+    preprocessing: Preprocessing,
+    seed: tf.Tensor,
+    max_pixels: int = MAX_PIXELS,
+) -> tf.Tensor:
     """Decodes an image if it is encoded, and crops it: uint8 `(*image_size, channels)`."""
     if augmentation.crop == "inception":
-        return inception_crop(image, augmentation, preprocessing, seed)
-    decoded = decode(image, preprocessing.channels) if image.dtype == tf.string else image
+        return inception_crop(image, augmentation, preprocessing, seed, max_pixels)
+    decoded = read(image, preprocessing.channels, max_pixels=max_pixels) if image.dtype == tf.string else image
     # "pad" shifts the whole image, and "none" takes what evaluation sees.
     whole = dataclasses.replace(preprocessing, resize="direct") if augmentation.crop == "pad" else preprocessing
     if whole.resize == "direct" and decoded.shape == whole.input_shape:
@@ -60,7 +73,11 @@ def crop(image: tf.Tensor, augmentation: Augmentation, preprocessing: Preprocess
 
 
 def inception_crop(
-    image: tf.Tensor, augmentation: Augmentation, preprocessing: Preprocessing, seed: tf.Tensor
+    image: tf.Tensor,
+    augmentation: Augmentation,
+    preprocessing: Preprocessing,
+    seed: tf.Tensor,
+    max_pixels: int = MAX_PIXELS,
 ) -> tf.Tensor:
     """Resizes a random box of the image to the model's input size (Szegedy et al., 2015).
 
@@ -77,20 +94,13 @@ def inception_crop(
             aspect_ratio_range=augmentation.crop_ratio,
             use_image_if_no_bounding_boxes=True,
         )
-        return begin[0], begin[1], size[0], size[1]
-
-    def from_decoded(decoded):
-        top, left, height, width = box(tf.shape(decoded))
-        return decoded[top : top + height, left : left + width]
-
-    def from_jpeg():
-        window = tf.stack(box(tf.image.extract_jpeg_shape(image)))
-        return tf.image.decode_and_crop_jpeg(image, window, channels=preprocessing.channels)
+        return tf.concat([begin[:2], size[:2]], 0)
 
     if image.dtype == tf.string:
-        cropped = tf.cond(tf.io.is_jpeg(image), from_jpeg, lambda: from_decoded(decode(image, preprocessing.channels)))
+        cropped = read_box(image, box, preprocessing.channels, max_pixels=max_pixels)
     else:
-        cropped = from_decoded(image)
+        top, left, height, width = tf.unstack(box(tf.shape(image)))
+        cropped = image[top : top + height, left : left + width]
     cropped = tf.ensure_shape(cropped, (None, None, preprocessing.channels))
     resized = tf.image.resize(cropped, preprocessing.image_size, method=preprocessing.interpolation)
     return tf.saturate_cast(tf.round(resized), tf.uint8)

@@ -3,7 +3,6 @@
 import copy
 import os
 import pathlib
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,17 +14,14 @@ from keras_mixer.data.sources.base import Source, no_split, warn_once
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.images import IMAGE_SUFFIXES
 
-ORIENTATION_SAMPLE = 100  # JPEGs of a folder, evenly spread, whose EXIF orientation is checked
-
 _SHOWN = "[!.]*"  # not `.ipynb_checkpoints`, nor macOS's `._rose.jpg`
-_ORIENTATION, _UPRIGHT = 0x0112, (0, 1)  # 0 stands for an unknown orientation
 
 
 class FolderSource(Source):
     """A split of a folder in the layout of `tfds.folder_dataset.ImageFolder`.
 
     The classes are the sorted names of the class folders of all splits, as in TFDS. Names that start with a dot do not
-    count. Files other than JPEGs, PNGs and GIFs are left out with a warning. A class without images is an error. Each
+    count. Files without a suffix of an image are left out with a warning. A class without images is an error. Each
     class is spread evenly over a split, so that a slice such as `train[90%:]` has its share of every class.
     """
 
@@ -46,7 +42,7 @@ class FolderSource(Source):
                 f"{', '.join(IMAGE_SUFFIXES)}: convert the others, or remove the folders.{first}"
             )
         if others:
-            warn_once(f"In {root} {len(others)} files are not JPEG, PNG or GIF and are left out.{first}")
+            warn_once(f"In {root} {len(others)} files have no suffix of an image and are left out.{first}")
         super().__init__(spec, class_names, image_shape=None)
         splits: dict[str, list[tuple[float, int, str]]] = {}  # (place in the split, label, path)
         labels = {name: label for label, name in enumerate(class_names)}
@@ -59,7 +55,6 @@ class FolderSource(Source):
             raise ValueError(f"The split {spec.split!r} of {root} is empty.")
         self.paths = np.array([path for _, _, path in files])
         self.labels = np.array([label for _, label, _ in files], np.int64)
-        _warn_of_turned_photos(str(root), [path for _, _, path in files])
 
     @property
     def num_examples(self) -> int:
@@ -111,28 +106,3 @@ def _scan(root: pathlib.Path) -> tuple[dict[tuple[str, str], list[str]], list[st
         images[folder.parent.name, folder.name] = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
         others += [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
     return images, others
-
-
-def _warn_of_turned_photos(folder: str, paths: Sequence[str]) -> None:
-    """Logs a warning if JPEGs among a sample of `paths` have an EXIF orientation other than upright."""
-    jpegs = [path for path in paths if path.lower().endswith((".jpg", ".jpeg"))]
-    sample = jpegs[:: max(1, -(-len(jpegs) // ORIENTATION_SAMPLE))]
-    turned = [path for path in sample if _orientation(path) not in _UPRIGHT]
-    if turned:
-        warn_once(
-            f"{len(turned)} of {len(sample)} JPEGs checked in {folder} have an EXIF orientation, such as {turned[0]}. "
-            f"It is not applied, so these photos are read turned. Turn them first, for example with "
-            f"PIL.ImageOps.exif_transpose."
-        )
-
-
-def _orientation(path: str) -> int:
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=("JPEG",)) as image:
-                return image.getexif().get(_ORIENTATION, _UPRIGHT[0])
-    except Exception:  # decoding counts the damaged files
-        return _UPRIGHT[0]

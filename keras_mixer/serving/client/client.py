@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from keras_mixer import wire
-from keras_mixer.images import as_png
+from keras_mixer.images import as_png, as_upright_png, image_format, orientation, read_by_graphs
 from keras_mixer.serving.errors import ServingError
 
 Image = str | os.PathLike | bytes | np.ndarray
@@ -30,6 +30,8 @@ class Client:
         retries: How often a request is tried again, with growing pauses, when the server cannot be reached or says
             that it is unavailable.
         batch_size: The largest number of images of one request. Longer lists are sent in several requests.
+        upright: Whether to turn photographs upright on this side, as their EXIF orientation says. It is for models that
+            version 0.1 exported; later ones turn photographs themselves.
         labels: Class names for float inputs, because their signature gives no names; by default the class index.
 
     Raises:
@@ -56,6 +58,7 @@ class Client:
         retries: int = 3,
         batch_size: int = 32,
         labels: Sequence[str] | None = None,
+        upright: bool = False,
     ):
         if version is not None and label is not None:
             raise ValueError("Give a version or a label, not both.")
@@ -72,6 +75,7 @@ class Client:
             from keras_mixer.serving.client.grpc import GrpcTransport as Transport  # type: ignore[assignment]
         self._transport = Transport(url, model, version, label, timeout=timeout, retries=retries)
         self._batch_size = batch_size
+        self._upright = upright
         self._labels = None if labels is None else list(labels)
 
     def predict(self, images: Image | Sequence[Image], top: int = 5) -> list[Prediction]:
@@ -79,12 +83,17 @@ class Client:
 
         Args:
             images: One image, a list of them, or an array with a batch axis. The server decodes and preprocesses
-                paths, files' bytes and uint8 arrays `(height, width, channels)`, which may be mixed. Float arrays must
-                be preprocessed already.
+                paths, files' bytes and uint8 arrays `(height, width, channels)`, which may be mixed. A file of a format
+                that exported models do not read, such as HEIC, is sent as an upright PNG. Float arrays must be
+                preprocessed already.
             top: How many classes to return for each image, at most as many as the server gives.
 
         Returns:
             A list of (label, score) pairs for each image, the highest score first.
+
+        Raises:
+            ValueError: If an image cannot be sent.
+            ImportError: If Pillow is not installed, or pillow-heif for HEIC files.
         """
         if top < 1:
             raise ValueError(f"top must be 1 or more, but got {top}.")
@@ -96,7 +105,7 @@ class Client:
 
         predictions = []
         for chunk in self._chunks(several):
-            inputs = {wire.IMAGE_BYTES: [_encoded(image) for image in chunk]}
+            inputs = {wire.IMAGE_BYTES: [_encoded(image, self._upright) for image in chunk]}
             outputs = self._transport.predict(wire.BYTES_SIGNATURE, inputs)
             labels, scores = _named(outputs, wire.LABELS), _named(outputs, wire.SCORES)
             for names, values in zip(labels, scores, strict=True):
@@ -172,12 +181,17 @@ def _as_list(images: Image | Sequence[Image]) -> list:
     return list(images)
 
 
-def _encoded(image: Image) -> bytes:
-    """Returns the bytes of an image file: read from a path, taken as they are, or written from a uint8 array as PNG."""
-    if isinstance(image, (bytes, bytearray)):
-        return bytes(image)
-    if isinstance(image, (str, os.PathLike)):
-        return Path(image).read_bytes()
+def _encoded(image: Image, upright: bool) -> bytes:
+    """Returns bytes that an exported model reads: of a file, as they are or as a PNG, or of a uint8 array."""
+    if isinstance(image, (bytes, bytearray, str, os.PathLike)):
+        data = bytes(image) if isinstance(image, (bytes, bytearray)) else Path(image).read_bytes()
+        if image_format(data) is None:
+            return data  # the server says what is wrong with it
+        try:
+            return data if read_by_graphs(data) and not (upright and orientation(data) > 1) else as_upright_png(data)
+        except ValueError as error:
+            name = "an image" if isinstance(image, (bytes, bytearray)) else os.fspath(image)
+            raise ValueError(f"{name} cannot be sent: {error}.") from None
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] not in (1, 3) or 0 in array.shape:
         raise ValueError(

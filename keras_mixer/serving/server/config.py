@@ -9,6 +9,7 @@ from typing import Literal
 
 from keras_mixer import wire
 from keras_mixer.extras import require
+from keras_mixer.images import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,15 @@ class Limits:
 
     Args:
         max_body_bytes: The largest request body. JSON takes up to about 20 times its size while it is read.
-        max_image_pixels: The most pixels (height x width) that an encoded image, or the first frame of a GIF, may
-            declare. The images of one request may together declare eight times as many.
+        max_image_pixels: The most pixels (height x width) that an encoded image may declare. The images of one request
+            may together declare eight times as many.
         read_timeout: Seconds for a client to send a request's body after its headers.
         idle_timeout: Seconds that a connection may stay open without a complete request header.
         stop_timeout: Seconds for requests in flight to finish when the server stops.
     """
 
     max_body_bytes: int = 32 * 2**20
-    max_image_pixels: int = 32 * 10**6
+    max_image_pixels: int = MAX_PIXELS
     read_timeout: float = 20.0
     idle_timeout: float = 60.0
     stop_timeout: float = 20.0

@@ -75,10 +75,10 @@ def check_image(data: bytes, max_pixels: int) -> int:
     Raises a RequestError if that is more than `max_pixels`, or it is not an image. Only the header is read.
     """
     if not data:
-        raise invalid("The image has no bytes: send a JPEG, PNG or GIF file.")
+        raise invalid("The image has no bytes: send a JPEG, PNG, BMP or GIF file.")
     try:
         width, height = declared_size(data)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise invalid(f"The image cannot be read: {error}.") from None
     if width * height > max_pixels:
         raise RequestError(

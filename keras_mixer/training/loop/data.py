@@ -96,5 +96,5 @@ def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
         train_source=load(data.of(data.train_split)),
         eval_source=load(data.of(data.eval_split)),
         test_source=None if data.test_split is None else load(data.of(data.test_split)),
-        corrupt=CorruptImages(data.corrupt_limit),
+        corrupt=CorruptImages(data.corrupt_limit, data.max_pixels),
     )
