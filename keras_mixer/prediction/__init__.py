@@ -7,6 +7,7 @@ from keras_mixer.prediction.locations import Location, locate
 from keras_mixer.prediction.ray_engine import RayWorkers, predict_on_ray
 from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard, find_images, left_over, names_by_table
 from keras_mixer.prediction.store import PredictionStore
+from keras_mixer.prediction.table import PredictionTable, is_table
 
 __all__ = [
     "FileShard",
@@ -16,12 +17,14 @@ __all__ = [
     "Part",
     "Prediction",
     "PredictionStore",
+    "PredictionTable",
     "RayWorkers",
     "Shard",
     "check_card",
     "classify",
     "find_images",
     "fingerprint",
+    "is_table",
     "left_over",
     "locate",
     "names_by_table",

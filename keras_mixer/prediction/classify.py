@@ -16,6 +16,7 @@ from keras_mixer.extras import require
 from keras_mixer.images import MAX_PIXELS, declared_size
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import Prediction, PredictionStore
+from keras_mixer.prediction.table import PredictionTable
 
 _READERS = 16  # files that are read at a time, because an object store takes tens of milliseconds to answer
 
@@ -77,7 +78,7 @@ class Job:
         part_size: Images per part file. A run that is killed loses at most one part per worker.
     """
 
-    store: PredictionStore
+    store: PredictionStore | PredictionTable
     top: int = 5
     batch_size: int = 32
     part_size: int = 1024

@@ -90,6 +90,43 @@ def test_images_that_cannot_be_read_may_be_left_out(run, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["examples"] == 1
 
 
+def misfiled(folder, run, label: int) -> int:
+    """Writes digits into a folder of one class that none of them is of; returns their number."""
+    source = load(load_model(run)[1].dataset)
+    others = [e["image"] for e in source.examples().take(40).as_numpy_iterator() if e["label"] != label]
+    folder.mkdir(parents=True)
+    for number, image in enumerate(others):
+        (folder / f"{number}.png").write_bytes(image)
+    return len(others)
+
+
+@pytest.mark.parametrize("layout", ["test/3", "3"])
+def test_all_classes_of_the_model_compete(run, tmp_path, capsys, layout):
+    count = misfiled(tmp_path / "images" / layout, run, 3)
+    assert status("evaluate", run, "--dataset", tmp_path / "images", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["examples"], len(row["per_class"])) == (count, 10)
+    assert row["top1"] < 0.3
+    assert "among_classes" not in row
+    assert status("evaluate", run, "--dataset", tmp_path / "images", "--among-dataset-classes", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["top1"], row["among_classes"]) == (1.0, 1)
+
+
+def test_the_number_of_classes_that_compete_stands_beside_the_number(run, tmp_path, capsys):
+    misfiled(tmp_path / "images" / "3", run, 3)
+    assert status("evaluate", run, "--dataset", tmp_path / "images", "--among-dataset-classes") == 0
+    shown = capsys.readouterr().out
+    assert "among classes" in shown
+    assert "split train: 1 of 10 classes" in " ".join(shown.split())
+
+
+def test_a_class_that_the_model_lacks_is_named(run, tmp_path, capsys):
+    misfiled(tmp_path / "images" / "eleven", run, 3)
+    assert status("evaluate", run, "--dataset", tmp_path / "images") == 2
+    assert "It lacks eleven." in capsys.readouterr().err
+
+
 def test_draws_a_sheet_of_predictions(run, tmp_path):
     assert status("evaluate", run, "--sheet", tmp_path / "pictures" / "sheet.png", "--limit", 60) == 0
     assert (tmp_path / "pictures" / "sheet.png").read_bytes().startswith(b"\x89PNG")
