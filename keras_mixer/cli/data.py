@@ -37,7 +37,7 @@ def command(context, dataset, data_dir, sheet, prepare, side, as_json):
     from keras_mixer.progress import Progress
 
     with Progress("Examining", 0, "images") as bar:
-        report = data.examine(dataset, data_dir, lambda done, _: bar.update(done, lambda: ""))
+        report = data.examine(dataset, data_dir, lambda done: bar.update(done, lambda: ""))
     used, problems = _used(dataset, data_dir)
     problems += _problems(report)
     if as_json:

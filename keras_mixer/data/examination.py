@@ -128,15 +128,13 @@ class DatasetReport:
         }
 
 
-def examine(
-    dataset: str, data_dir: str | None = None, progress: Callable[[int, int], None] | None = None
-) -> DatasetReport:
+def examine(dataset: str, data_dir: str | None = None, progress: Callable[[int], None] | None = None) -> DatasetReport:
     """Reads every image of a dataset and reports what it holds.
 
     Args:
         dataset: A TFDS name, or a folder of images.
         data_dir: Folder of the TFDS datasets.
-        progress: Is called with the number of images read, and of all.
+        progress: Is called with the number of images read so far.
 
     Raises:
         ValueError: If there is no such dataset, or it holds no images.
@@ -150,7 +148,6 @@ def examine(
     spec = DatasetSpec(dataset, data_dir=data_dir)
     layout = scan(spec.name) if spec.is_folder else None
     examples = _of_tfds(spec) if layout is None else _of_folder(layout)
-    total = sum((split_sizes(spec) if layout is None else layout.sizes).values())
     images = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
@@ -159,7 +156,7 @@ def examine(
             while len(waiting) >= 2 * (os.cpu_count() or 1):
                 images.append(waiting.popleft().result())
                 if progress is not None:
-                    progress(len(images), total)
+                    progress(len(images))
         images += [future.result() for future in waiting]
     return DatasetReport(
         dataset, tuple(images), tuple(find_duplicates(images)), "" if layout is None else layout.left_out()
@@ -260,7 +257,7 @@ def _near_pairs(thumbnails: np.ndarray) -> Iterable[tuple[int, int]]:
     """Yields pairs of images whose difference hashes and thumbnails `(n, 16, 18, 3)` are near each other."""
     if not len(thumbnails):
         return
-    grey = thumbnails.reshape(-1, _HASHED[0], 2, _HASHED[1], 2, 3).mean(axis=(2, 4, 5))
+    grey = thumbnails.reshape(-1, _HASHED[0], 2, _HASHED[1], 2, 3).mean(axis=(2, 4, 5), dtype=np.float32)
     bits = np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(-1, 64), axis=1)  # (n, 8)
     for part in range(_BITS + 1):
         quarter = np.ascontiguousarray(bits[:, 2 * part : 2 * part + 2]).view(np.uint16)[:, 0]

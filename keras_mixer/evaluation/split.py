@@ -79,6 +79,9 @@ class EvaluationSplit:
         corrupt_limit: Number of images that may be unreadable. They are left out.
         subset: Whether scores are restricted to the classes of the source. None restricts only those of a model of
             more classes, such as ImageNet-21k's, to the 1,000 of an ImageNet dataset.
+        listing: The images that the model's run began with, as `keras_mixer.data.sources.layout.load_listing` returns
+            them. Images that came later are not read, because they would move the border of a slice such as
+            "train[90%:]".
 
     Raises:
         ValueError: If there is no split, it cannot be opened, or it has classes that the model lacks.
@@ -98,13 +101,16 @@ class EvaluationSplit:
         limit: int | None = None,
         corrupt_limit: int = 0,
         subset: bool | None = False,
+        listing: dict | None = None,
     ):
-        from keras_mixer.data import load
+        from keras_mixer.data.sources import load, load_folder
+        from keras_mixer.data.sources.layout import scan
 
         spec = dataset or card.dataset
         if spec is None:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")
-        self.source: Source = load(spec)
+        kept = scan(spec.name).kept(listing) if listing and spec.is_folder else None
+        self.source: Source = load(spec) if kept is None else load_folder(spec, kept)
         names = self.source.class_names
         self.classes: np.ndarray | None = None
         self.class_names = card.class_names

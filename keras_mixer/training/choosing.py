@@ -31,31 +31,31 @@ def choose_splits(data: DataSpec, layout: Layout | None = None) -> DataSpec:
     if layout is None and data.of(TRAIN).is_folder:
         layout = scan(data.name)
     sizes = split_sizes(data.of(TRAIN)) if layout is None else layout.sizes
-    found = {role: _only(data.name, role, in_role(sizes, role)) for role in (TRAIN, VALIDATION, TEST)}
+
+    def found(role: str, field: str) -> str | None:
+        splits = in_role(sizes, role)
+        if len(splits) > 1:
+            raise ValueError(
+                f"{data.name} has several splits for one use, {' and '.join(splits)}: name one, such as with --set "
+                f"data.{field}={splits[0]}."
+            )
+        return splits[0] if splits else None
+
     train, evaluation, test = data.train_split, data.eval_split, data.test_split
-    whole = found[TRAIN] if train == AUTO else train
+    whole = found(TRAIN, "train_split") if train == AUTO else train
     if whole is None:
         raise ValueError(f"{data.name} has no split to train on, only {', '.join(sizes)}: set data.train_split.")
     if evaluation == AUTO:
-        evaluation = found[VALIDATION] or found[TEST] or AUTO
+        evaluation = found(VALIDATION, "eval_split") or found(TEST, "eval_split") or AUTO
     if test == AUTO:
-        test = found[TEST] if evaluation != found[TEST] else None
+        test = found(TEST, "test_split")
+        test = None if test == evaluation else test
     if evaluation == AUTO and train != AUTO:
         raise ValueError(f"{data.name} has no split to evaluate on, only {', '.join(sizes)}: set data.eval_split.")
     if evaluation == AUTO:
         held_out = _held_out(data, whole, sizes[whole], layout)
         whole, evaluation = f"{whole}[:{100 - held_out}%]", f"{whole}[{100 - held_out}%:]"
     return dataclasses.replace(data, train_split=whole, eval_split=evaluation, test_split=test)
-
-
-def _only(name: str, role: str, splits: list[str]) -> str | None:
-    if len(splits) > 1:
-        field = {TRAIN: "train", VALIDATION: "eval", TEST: "test"}[role]
-        raise ValueError(
-            f"{name} has several splits for one use, {' and '.join(splits)}: name one, such as with --set "
-            f"data.{field}_split={splits[0]}."
-        )
-    return splits[0] if splits else None
 
 
 def _held_out(data: DataSpec, split: str, images: int, layout: Layout | None) -> int:
@@ -121,7 +121,11 @@ def check_length(recipe: Recipe, images: int, steps: int) -> None:
     counted = f"{images:,} training images in batches of {recipe.batch_size} make "
     epochs = recipe.schedule.epochs
     length = f"{steps:,} update{'s' if steps > 1 else ''}"
-    length = f"the run has {length}" if epochs is None else f"{counted}{length} in {epochs:g} epochs"
+    length = (
+        f"the run has {length}"
+        if epochs is None
+        else f"{counted}{length} in {epochs:g} epoch{'s' if epochs != 1 else ''}"
+    )
     way_on = "Train longer, or set batch_size lower; `--recipe finetune` suits the number of images."
     if recipe.schedule.warmup_steps >= steps:
         raise ValueError(

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import re
@@ -9,7 +10,8 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from keras_mixer.cli.main import main
-from keras_mixer.data import evaluation_batches, load, load_model
+from keras_mixer.data import DatasetSpec, evaluation_batches, load, load_model
+from keras_mixer.data.sources.layout import save_listing, scan
 from keras_mixer.export import export_litert
 
 
@@ -98,6 +100,25 @@ def misfiled(folder, run, label: int) -> int:
     for number, image in enumerate(others):
         (folder / f"{number}.png").write_bytes(image)
     return len(others)
+
+
+def test_images_that_came_after_the_run_do_not_move_the_held_out_ones(run, tmp_path, capsys):
+    """Else the slice of the card would reach images that the run was trained on."""
+    for label, name in (("3", "a"), ("5", "b")):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), 20 * number).save(tmp_path / "images" / label / f"{name}{number}.png")
+    layout = scan(tmp_path / "images")
+    shutil.copytree(run, tmp_path / "run")
+    card = load_model(run)[1]
+    spec = DatasetSpec(str(tmp_path / "images"), "train[90%:]")
+    dataclasses.replace(card, dataset=spec).save(tmp_path / "run" / "model.json")
+    save_listing(layout.listing(), tmp_path / "run")
+    for number in range(20):
+        Image.new("L", (8, 8)).save(tmp_path / "images" / "3" / f"new{number}.png")
+    (tmp_path / "images" / "5" / "b9.png").unlink()
+    assert status("evaluate", tmp_path / "run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 1  # of the two that were held out
 
 
 @pytest.mark.parametrize("layout", ["test/3", "3"])

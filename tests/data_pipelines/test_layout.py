@@ -109,6 +109,15 @@ def test_heic_files_name_the_extra_that_reads_them():
     )
 
 
+def test_heic_files_are_read_with_the_extra_alone(tmp_path, monkeypatch):
+    write(tmp_path, "train/cat", "train/dog", suffix="HEIC")
+    monkeypatch.setattr("keras_mixer.listing._lacks_heif", lambda: True)
+    with pytest.raises(ValueError, match=r"4 HEIC files .* HEIC needs: pip install \"keras_mixer\[heif\]\""):
+        scan(tmp_path)
+    monkeypatch.setattr("keras_mixer.listing._lacks_heif", lambda: False)
+    assert scan(tmp_path).sizes == {"train": 4}
+
+
 def test_a_listing_keeps_files_that_are_gone(tmp_path):
     layout = scan(write(tmp_path, "cat", "dog", count=3))
     (tmp_path / "cat" / "1.jpg").unlink()

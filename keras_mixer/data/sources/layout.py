@@ -7,13 +7,17 @@ class may lie in folders of their own.
 
 import dataclasses
 import functools
+import gzip
+import json
 import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
 
+from keras_mixer.files import written_whole
 from keras_mixer.listing import counted, is_image, is_picture, is_side, printable
 
+FILES_FILE = "files.json.gz"  # in a run folder: the images that the run began with
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ROLES = {
     **dict.fromkeys(("train", "training"), TRAIN),
@@ -183,6 +187,27 @@ def scan(folder: str | os.PathLike) -> Layout:
             f"{layout.left_out()}".rstrip()
         )
     return layout
+
+
+def save_listing(listing: dict, folder: str | os.PathLike) -> None:
+    """Writes a `Layout.listing` to a run folder."""
+    with written_whole(pathlib.Path(folder, FILES_FILE)) as partial:
+        partial.write_bytes(gzip.compress(json.dumps(listing).encode(), mtime=0))
+
+
+def load_listing(folder: str | os.PathLike) -> dict | None:
+    """Reads what `save_listing` wrote; None if the folder holds no list.
+
+    Raises:
+        ValueError: If the list is damaged.
+    """
+    path = pathlib.Path(folder, FILES_FILE)
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path}, the list of a run's images, is damaged: {error}.") from error
 
 
 def _are_splits(tops: Mapping[str, "_Folder"]) -> bool:

@@ -2,15 +2,13 @@
 
 import csv
 import dataclasses
-import gzip
-import json
 import os
 import pathlib
 import shutil
 from collections.abc import Sequence
 
 from keras_mixer.card import CARD_FILE
-from keras_mixer.data.sources.layout import TRAIN
+from keras_mixer.data.sources.layout import FILES_FILE, TRAIN, load_listing, save_listing
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.recipe import Recipe, is_trained_model
@@ -18,7 +16,7 @@ from keras_mixer.weights.loading import is_path
 
 MODEL_FILE, RECIPE_FILE, TEST_FILE = "model.keras", "recipe.json", "test.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
-BEST, FILES_FILE = "best", "files.json.gz"
+BEST = "best"
 COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 
 
@@ -72,15 +70,10 @@ def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
 
 def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
     """Reads the files that the run in the folder began with; None if it is of other images or kept no list."""
-    stored, listed = folder / RECIPE_FILE, folder / FILES_FILE
-    if not (stored.exists() and listed.exists()):
+    stored = folder / RECIPE_FILE
+    if not stored.exists() or Recipe.from_json(stored.read_text(encoding="utf-8")).data.name != recipe.data.name:
         return None
-    if Recipe.from_json(stored.read_text(encoding="utf-8")).data.name != recipe.data.name:
-        return None
-    try:
-        return json.loads(gzip.decompress(listed.read_bytes()))
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{listed} is damaged ({error}): start again with restart (--restart).") from error
+    return load_listing(folder)
 
 
 def claim(folder: pathlib.Path, recipe: Recipe, restart: bool, listing: dict | None = None) -> None:
@@ -94,8 +87,7 @@ def claim(folder: pathlib.Path, recipe: Recipe, restart: bool, listing: dict | N
         for name in (HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, FILES_FILE, RECIPE_FILE):
             (folder / name).unlink(missing_ok=True)
     if listing is not None:
-        with written_whole(folder / FILES_FILE) as partial:
-            partial.write_bytes(gzip.compress(json.dumps(listing).encode(), mtime=0))
+        save_listing(listing, folder)
     with written_whole(folder / RECIPE_FILE) as partial:
         partial.write_text(recipe.to_json(), encoding="utf-8")
 

@@ -63,9 +63,11 @@ def train(
     """Trains by `recipe`, or resumes the run that an earlier call with the same recipe and folder began.
 
     The folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard logs
-    and checkpoints, and test.json if the recipe names a test split. A killed run resumes from its last checkpoint with
-    the same batches, masks and rates. Ctrl-C and SIGTERM save a checkpoint first. In a cluster all processes do so
-    together, within ten steps, or within one if a step takes longer than a second.
+    and checkpoints; test.json if there is a test split; and the list of images of a folder, files.json.gz. An image
+    that is removed later is left out without a change of the order, and a new one is not used.
+    A killed run resumes from its last checkpoint with the same batches, masks and rates. Ctrl-C and SIGTERM save a
+    checkpoint first. In a cluster all processes do so together, within ten steps, or within one if a step takes longer
+    than a second.
     An error in one process of a cluster appears only there. Some seconds after that process has ended, the others end
     with an `UnavailableError`; the last checkpoint stays.
 
@@ -98,8 +100,10 @@ def train(
     recipe, test = datasets.recipe, None
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     run_folder.check(folder, recipe, restart)
-    datasets.check()
-    _log.info("%s", datasets.plan())
+    if restart or not (folder / run_folder.RECIPE_FILE).exists():
+        datasets.check()
+    if distribution.worker == 0:
+        _log.info("%s", datasets.plan())
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
         with distribution.scope():
