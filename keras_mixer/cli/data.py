@@ -82,14 +82,18 @@ def _problems(report) -> list[str]:
 
 
 def _show(report, used: dict, problems: list[str]) -> None:
-    splits = ", ".join(f"{role} on {split}" for role, split in used.items())
     show(
         [{"class": label, **counts} for label, counts in report.counts().items()],
-        title=f"{report.name}: {len(report.images):,} images" + (f"; {splits}" if splits else ""),
+        title=f"{report.name}: {len(report.images):,} images",
     )
+    splits = ", ".join(f"{role} on {split}" for role, split in used.items())
     formats = ", ".join(f"{count:,} {name}" for name, count in report.formats().items())
     sizes = ", ".join(f"{name} {width} x {height}" for name, (width, height) in report.sizes().items())
-    lines = [f"Formats: {formats}. {report.turned():,} stored turned.", f"Sizes: {sizes}." if sizes else ""]
+    lines = [
+        f"Used: {splits}." if splits else "",
+        f"Formats: {formats}. {report.turned():,} stored turned.",
+        f"Sizes: {sizes}." if sizes else "",
+    ]
     lines.append(report.left_out)
     lines += [f"Cannot be read: {image.place}: {image.problem}." for image in report.unreadable[:NAMED]]
     for group in report.duplicates[:NAMED]:

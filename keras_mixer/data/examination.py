@@ -24,7 +24,7 @@ _HEADER_BYTES = 2**18
 # 255 on average. If three bits differ, one of the four parts of the hash is equal.
 _BITS, _LEVELS = 3, 8.0
 _THUMBNAIL, _HASHED = (18, 16), (8, 9)  # width and height; rows and columns
-_SHEET_ROWS, _SHEET_COLUMNS, _SHEET_SIDE = 24, 8, 96  # classes, images of each, and pixels
+_SHEET_ROWS, _SHEET_COLUMNS, _SHEET_SIDE = 24, 8, 96  # classes, images of each, and pixels of their longer side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,8 +303,9 @@ def save_contact_sheet(report: DatasetReport, path: str | os.PathLike) -> pathli
         for axes in panel:
             axes.set_axis_off()
         for axes, place in zip(panel, spread, strict=False):
-            data = pathlib.Path(found[place].place).read_bytes()
-            axes.imshow(_resized(decode(data), (_SHEET_SIDE, _SHEET_SIDE)))
+            pixels = decode(pathlib.Path(found[place].place).read_bytes())
+            height, width = (max(1, round(_SHEET_SIDE * side / max(pixels.shape))) for side in pixels.shape[:2])
+            axes.imshow(_resized(pixels, (width, height)))
         panel[0].set_title(title, loc="left", fontsize=9, family=families)
     target = pathlib.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
