@@ -10,9 +10,10 @@ class DatasetSpec:
 
     Args:
         name: A TFDS name ("cifar10", "imagenet2012", "cifar10_corrupted/fog_3"), the embedded "digits", or a folder
-            in the layout `folder/split/class/image.jpg`. A folder is written with a path separator: "./flowers",
-            "/data/flowers".
-        split: A TFDS split expression: "train", "train[:90%]", "train[10%:]+validation". Folders take it as well.
+            in the layout `folder/split/class/image.jpg` or `folder/class/image.jpg`. A folder is written with a path
+            separator: "./flowers", "/data/flowers".
+        split: A TFDS split expression: "train", "train[:90%]", "train[10%:]+validation". Folders take it as well:
+            "validation" also finds `val`, `valid` and `dev`, and a folder without splits is all "train".
         data_dir: Where TFDS datasets are stored; None for TFDS's own default. Folders ignore it.
         label_key: The feature that holds the label, if a TFDS dataset has several; None for its usual one.
 

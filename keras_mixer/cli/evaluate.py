@@ -21,6 +21,11 @@ ImageNet ReaL:  --real
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @weights_option
 @dataset_options
+@click.option(
+    "--among-dataset-classes",
+    is_flag=True,
+    help="Compare only the scores of the dataset's classes, not those of all classes of the model.",
+)
 @click.option("--real", is_flag=True, help="Use ImageNet's validation images, with their own and with the ReaL labels.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64)
 @click.option(
@@ -42,6 +47,7 @@ def command(
     limit,
     corrupt_limit,
     max_pixels,
+    among_dataset_classes,
     real,
     batch_size,
     sheet,
@@ -51,11 +57,14 @@ def command(
     """Measure the accuracy of trained models on the split that their card names, or on another one.
 
     MODEL is a run folder, a .keras file, a SavedModel folder, an exported .tflite, .onnx or .xml file, or the name of
-    a variant with --weights. Several models are measured on the same images, and compared with the first. On ImageNet,
-    a model of 21,843 classes is measured by its scores for the 1,000 classes of the dataset.
+    a variant with --weights. Several models are measured on the same images, and compared with the first.
+
+    All classes of the model compete, whichever classes the dataset has. Only a model of 21,843 classes is measured by
+    its scores for the 1,000 classes of an ImageNet dataset.
     """
     start("tensorflow", "keras")
     from keras_mixer import evaluation
+    from keras_mixer.data.sources.layout import load_listing
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
@@ -69,6 +78,8 @@ def command(
         if (card.class_names, card.preprocessing) != (cards[0].class_names, cards[0].preprocessing):
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
     spec = evaluation.real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
+    among = True if among_dataset_classes else None
+    listing = None if dataset or real else load_listing(models[0])
     images = evaluation.EvaluationSplit(
         cards[0],
         spec,
@@ -76,7 +87,8 @@ def command(
         limit=limit,
         corrupt_limit=corrupt_limit,
         max_pixels=max_pixels,
-        subset=True,
+        subset=among,
+        listing=listing,
     )
     predictors = {model: predictor for model, (predictor, _) in opened.items()}
     if images.classes is not None:
@@ -85,7 +97,7 @@ def command(
         }
     accuracies = evaluation.measure(predictors, images)
 
-    class_names = images.source.class_names
+    class_names = images.class_names
     title = f"{images.source.spec.name}, split {images.source.spec.split}"
     if images.classes is not None:
         title += f": {len(class_names):,} of {len(cards[0].class_names):,} classes"
@@ -95,6 +107,8 @@ def command(
         row(model, accuracy, *(evaluation.real_accuracy(accuracy.predictions, label_sets) if real else ()))
         for model, accuracy in accuracies.items()
     ]
+    if images.classes is not None:  # said beside the number, because fewer classes are easier to tell apart
+        rows = [{**row, "among_classes" if as_json else "among classes": len(class_names)} for row in rows]
     show(rows, title=title, as_json=as_json)
     if not as_json and len(accuracies) == 1 and len(class_names) <= MAX_CLASSES_SHOWN:
         shares = next(iter(accuracies.values())).per_class

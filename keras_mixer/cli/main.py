@@ -9,6 +9,7 @@ import click
 
 # Name -> one line of help. The module `keras_mixer.cli.NAME`, with underscores for dashes, is imported when it runs.
 COMMANDS = {
+    "data": "Examine a folder of images or a dataset before training.",
     "train": "Train or fine-tune a model by a recipe.",
     "evaluate": "Measure the accuracy of trained models.",
     "predict": "Classify images in files, folders and parquet, here or on a Ray cluster.",

@@ -93,7 +93,9 @@ def dataset_options(function):
     options = (
         click.option("--dataset", metavar="NAME", help="TFDS name, or folder of images, instead of the card's."),
         click.option(
-            "--split", metavar="SPLIT", help="Its split, such as train[:10%]; with --dataset, test by default."
+            "--split",
+            metavar="SPLIT",
+            help="Its split, such as train[:10%]; by default test, and all images of a folder without splits.",
         ),
         data_dir_option,
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read only the first N images."),
@@ -115,13 +117,24 @@ def specification(card, dataset: str | None, split: str | None, data_dir: str | 
     """Returns the card's dataset with the given settings in place of its own; None if no dataset is named."""
     from keras_mixer.dataset import DatasetSpec
 
-    default = {} if dataset is None else {"split": "test"}
+    default = {} if dataset is None else {"split": _evaluation_split(DatasetSpec(dataset)) if split is None else split}
     given = default | {key: value for key, value in {"split": split, "data_dir": data_dir}.items() if value is not None}
     if dataset is not None:
         return DatasetSpec(dataset, **given)
     if card.dataset is None and given:
         raise ValueError(f"The card of {card.name!r} names no dataset: give --dataset too.")
     return card.dataset and dataclasses.replace(card.dataset, **given)
+
+
+def _evaluation_split(spec) -> str:
+    """Chooses the split of a dataset to measure on: `test`, or of a folder what comes nearest to it."""
+    from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, in_role, scan
+
+    if not spec.is_folder:
+        return TEST
+    layout = scan(spec.name)
+    found = [*in_role(layout.sizes, TEST), *in_role(layout.sizes, VALIDATION)]
+    return found[0] if found else TEST if layout.divided else TRAIN
 
 
 def open_model(name: str, weights: str | None = None):

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,20 @@ def start(*frameworks: str) -> None:
     with _silent_standard_error():
         for name in frameworks:
             importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def notes_shown() -> Iterator[None]:
+    """Shows what the package notes, and not only its warnings, on standard error."""
+    log, handler = logging.getLogger("keras_mixer"), logging.StreamHandler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 def require_tensorflow_backend(what: str) -> None:

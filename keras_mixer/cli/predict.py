@@ -1,5 +1,6 @@
 """`keras-mixer predict`: the most likely classes of images, in a table or in parquet files, here or on a cluster."""
 
+import collections
 import contextlib
 import os
 import sys
@@ -12,9 +13,10 @@ import click
 from keras_mixer.cli.options import PositiveNumber, max_megapixels_option
 from keras_mixer.cli.output import json_option, show, start
 
+MAX_CLASSES_SHOWN = 20
 EXAMPLES = """\b
 keras-mixer predict --model runs/digits digits/*.png
-keras-mixer predict --model runs/photos photos/ --output predictions/
+keras-mixer predict --model runs/photos photos/ --output predictions.csv
 keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/predictions --engine ray
 """
 
@@ -30,7 +32,9 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option("--image-column", help="Column of encoded images in parquet files; by default the only one of bytes.")
 @click.option("--id-column", help="Column of unique names in parquet files; by default path, id or the row's number.")
 @click.option(
-    "--output", metavar="URI", help="Folder of parquet files to write instead of a table; the job can be resumed."
+    "--output",
+    metavar="URI",
+    help="File to write instead of a table, .csv or .jsonl, or a folder for parquet files; the job can be resumed.",
 )
 @click.option("--part-size", type=click.IntRange(min=1), default=1024, help="Images per part file.")
 @click.option("--retry-errors", is_flag=True, help="Try images again that an earlier run could not read.")
@@ -53,13 +57,15 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
 
     With --output, each image becomes a row of path, classes, labels, scores and error. After an interruption, run the
     same command again: it predicts only what is missing. --engine ray divides the images among the workers of a Ray
-    cluster.
+    cluster, which write a folder.
     """
     columns = {"image_column": image_column, "id_column": id_column}
     if output is not None:
         start("tensorflow", "keras")
-        row = _run_job(SimpleNamespace(engine=engine, **options), images, model, output, columns)
-        show([row], title=f"Predictions in {output}", as_json=as_json)
+        row, best = _run_job(SimpleNamespace(engine=engine, **options), images, model, output, columns)
+        show([{**row, "classes": best} if as_json else row], title=f"Predictions in {output}", as_json=as_json)
+        if not as_json:
+            _show_best(best)
         return
     if engine == "ray" or options["restart"] or options["retry_errors"]:
         raise click.UsageError("--engine ray, --restart and --retry-errors need --output.")
@@ -69,9 +75,18 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     context.exit(2 if _show(predictions, as_json) else 0)
 
 
+def _show_best(best: dict[str, int]) -> None:
+    """Shows how many images have each class as their best one."""
+    total = sum(best.values())
+    rows = [{"best class": name, "images": count, "%": 100 * count / total} for name, count in best.items()]
+    hidden = len(rows) - MAX_CLASSES_SHOWN
+    show(rows[:MAX_CLASSES_SHOWN], title=f"The most frequent of {len(rows):,} classes" if hidden > 0 else None)
+
+
 def _show(predictions, as_json: bool) -> int:
-    """Shows the best classes of each image and returns the number of unreadable images."""
+    """Shows the best classes of each image, and a summary; returns the number of unreadable images."""
     rows: list[dict] = []
+    best: collections.Counter[str] = collections.Counter()
     failures = 0
     try:
         for path, prediction in predictions:
@@ -79,6 +94,7 @@ def _show(predictions, as_json: bool) -> int:
                 click.echo(f"Error: {prediction.error}", err=True)
                 failures += 1
                 continue
+            best[prediction.labels[0]] += 1
             rows += [
                 {"image": path if rank == 1 or as_json else "", "rank": rank, "class": name, "score": score}
                 for rank, (name, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True), start=1)
@@ -86,6 +102,8 @@ def _show(predictions, as_json: bool) -> int:
     finally:  # an error must not hide the results before it
         if rows:
             show(rows, as_json=as_json)
+    if not as_json and best.total() > 1:
+        _show_best(dict(best.most_common()))
     if as_json and not rows:
         show([], as_json=True)
     return failures
@@ -115,17 +133,29 @@ def _predictions(images, model, columns, **reading):
             yield argument if itself else name, next(predictions)
 
 
-def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> dict:
-    """Predicts the images that are missing in the output, and returns a row with the counts."""
+def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> tuple[dict, dict[str, int]]:
+    """Predicts the images that are missing in the output; returns a row with the counts, and those of each class."""
     from keras_mixer.evaluation import open_classifier
-    from keras_mixer.prediction import PredictionStore, check_card, find_images, fingerprint, left_over, names_by_table
+    from keras_mixer.prediction import (
+        PredictionStore,
+        PredictionTable,
+        check_card,
+        find_images,
+        fingerprint,
+        is_table,
+        left_over,
+        names_by_table,
+    )
 
+    as_table = is_table(output)
+    if as_table and options.engine == "ray":
+        raise ValueError(f"--engine ray writes a folder of parquet files, and not the file {output}.")
     opened = None
     if options.engine == "ray":
         check_card(model)  # opening it would take this machine's GPU memory from the workers
     else:
         opened = open_classifier(model)
-    store = PredictionStore(output)
+    store = PredictionTable(output) if as_table else PredictionStore(output)
     shards = find_images(images, leave_out=store.location, **columns)
     made_by = {"format": 1, "model": fingerprint(model), "top": options.top, **columns}
     store.open(made_by, restart=options.restart)
@@ -149,7 +179,7 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
             f"wrote there at the same time. Run the same command again, alone, with --restart."
         )
     rows, errors = store.counts()
-    return {
+    row = {
         "images": total,
         "predicted now": missing,
         "rows in the output": rows,
@@ -157,6 +187,7 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
         "seconds": round(seconds, 1),
         "images/s": round(missing / seconds, 1) if missing else None,
     }
+    return row, store.best()
 
 
 def _parts(options, store, shards, model: str, opened):

@@ -4,6 +4,9 @@ from .batches import evaluation_batches as evaluation_batches
 from .batches import training_batches as training_batches
 from .corrupt import CorruptImages as CorruptImages
 from .corrupt import CorruptImagesError as CorruptImagesError
+from .examination import DatasetReport as DatasetReport
+from .examination import examine as examine
+from .preparation import prepare as prepare
 from .sources import Source as Source
 from .sources import load as load
 from .sources.base import DatasetSpec as DatasetSpec

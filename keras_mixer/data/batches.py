@@ -1,16 +1,21 @@
 """From sources to batches: the endless augmented stream for training, and every example once for evaluation."""
 
 import functools
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_mixer.augmentation import Augmentation
-from keras_mixer.data.corrupt import CorruptImages
+from keras_mixer.data.corrupt import CorruptImages, CorruptImagesError
 from keras_mixer.data.sources.base import Source
 from keras_mixer.extras import require
 from keras_mixer.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+_CHECKED_AT_ONCE = 64  # images that are decoded together to find the unreadable ones
+_NAMED = 50  # unreadable images in a message
 
 
 def training_batches(
@@ -209,3 +214,35 @@ def evaluation_batches(
     prepared = several.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = prepared.unbatch().batch(batch_size)
     return batches.map(finish).prefetch(tf.data.AUTOTUNE)
+
+
+def naming_all(
+    error: CorruptImagesError,
+    corrupt: CorruptImages,
+    sources: Sequence[Source],
+    preprocessing: Preprocessing,
+    option: str,
+) -> CorruptImagesError:
+    """Reads all images of folders to name every unreadable one, because a user would else meet one after the other.
+
+    Args:
+        error: What stopped the iteration; it stays as it is unless the limit of `corrupt` did.
+        corrupt: The counter that stopped the iteration.
+        sources: The sources; only those of folders are read.
+        preprocessing: What the model expects.
+        option: Text before the number of images that may be left out, such as "--corrupt-limit ".
+
+    Returns:
+        The error to raise.
+    """
+    if corrupt.count <= corrupt.limit or any(source.layout is None for source in sources):
+        return error
+    found = CorruptImages(limit=sys.maxsize)
+    for source in sources:
+        for _ in evaluation_batches(source, preprocessing, _CHECKED_AT_ONCE, corrupt=found):
+            pass
+    named = ", ".join(found.found[:_NAMED]) + (", ..." if found.count > _NAMED else "")
+    return CorruptImagesError(
+        f"{found.count:,} image{'s' if found.count > 1 else ''} could not be read: {named}. Mend or remove them and "
+        f"run the same command again, or leave them out with {option}{found.count}."
+    )

@@ -66,7 +66,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
             return decoded[0]
     if isinstance(source, FolderSource):
         numbers = tf.range(source.num_examples, dtype=tf.int64)
-        columns = {"image": tf.constant(source.paths), "label": tf.constant(source.labels), "index": numbers}
+        columns = {"image": tf.constant(source.file_names), "label": tf.constant(source.labels), "index": numbers}
         return RandomAccess(columns, encoded=True)
     return None
 

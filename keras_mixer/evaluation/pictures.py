@@ -10,6 +10,7 @@ from keras_mixer.artefacts import Predictor
 from keras_mixer.evaluation.invariance import ORDERS, Curve
 from keras_mixer.evaluation.throughput import growth_exponent
 from keras_mixer.extras import require
+from keras_mixer.fonts import drawable
 
 SHEET_COLUMNS, SHEET_ROWS = 8, 6
 NAMED_CLASSES = 40  # more names cannot be read beside a picture
@@ -26,8 +27,10 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = 
     axes.set(title=title, xlabel="predicted class", ylabel="true class")
     if len(class_names) <= NAMED_CLASSES:
         places = range(len(class_names))
-        axes.set_xticks(places, class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
-        axes.set_yticks(places, class_names)
+        names, families = drawable(class_names)
+        rotation = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(places, names, rotation=rotation, family=families)
+        axes.set_yticks(places, names, family=families)
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "black" if shares[row, column] > 0.6 else "white"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=7)
@@ -107,6 +110,7 @@ def save_prediction_sheet(
     chosen = _choose(predictor, batches)
     if not chosen:
         raise ValueError("There is nothing to draw: the split holds no images.")
+    names, families = drawable(class_names)
     figure = Figure(figsize=(1.5 * SHEET_COLUMNS, 1.8 * SHEET_ROWS), layout="constrained")
     for place, (image, label, best, score) in enumerate(chosen, start=1):
         axes = figure.add_subplot(SHEET_ROWS, SHEET_COLUMNS, place)
@@ -114,8 +118,8 @@ def save_prediction_sheet(
         axes.imshow(((image - low) / max(high - low, 1e-6)).squeeze(), cmap="gray")
         axes.set_axis_off()
         wrong = best != label
-        title = f"{class_names[best]} ({score:.2f})" + (f"\nis {class_names[label]}" if wrong else "")
-        axes.set_title(title, fontsize=9, color="red" if wrong else "black")
+        title = f"{names[best]} ({score:.2f})" + (f"\nis {names[label]}" if wrong else "")
+        axes.set_title(title, fontsize=9, family=families, color="red" if wrong else "black")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path

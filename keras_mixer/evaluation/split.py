@@ -1,5 +1,6 @@
 """The labelled split that a model is measured on, found by its card."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from keras_mixer.data import Source
 
 Batch = tuple[np.ndarray, np.ndarray]
+
+_IMAGENET, _WORDNET_ID = 1000, re.compile(r"n\d{8}")  # number and names of the classes of the ImageNet datasets
 
 
 def labelled_batches(
@@ -44,19 +47,23 @@ def labelled_batches(
     Raises:
         ValueError: If more than `corrupt_limit` images cannot be read; the message names them.
     """
-    from keras_mixer.data import CorruptImages, evaluation_batches
+    from keras_mixer.data import CorruptImages, CorruptImagesError, evaluation_batches
+    from keras_mixer.data.batches import naming_all
     from keras_mixer.data.sources.base import warn_once
 
     left = source.num_examples if limit is None else limit
     corrupt = CorruptImages(corrupt_limit, max_pixels)
-    with corrupt.explained():
-        for images, labels, weights in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
-            readable = np.flatnonzero(weights.numpy()[:left])
-            if len(readable):
-                yield images.numpy()[readable], labels.numpy()[readable]
-            left -= len(labels)
-            if left <= 0:
-                break
+    try:
+        with corrupt.explained():
+            for images, labels, weights in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
+                readable = np.flatnonzero(weights.numpy()[:left])
+                if len(readable):
+                    yield images.numpy()[readable], labels.numpy()[readable]
+                left -= len(labels)
+                if left <= 0:
+                    break
+    except CorruptImagesError as error:
+        raise naming_all(error, corrupt, [source], preprocessing, "--corrupt-limit ") from error
     if corrupt.count:
         warn_once(f"{corrupt.left_out()} The accuracy is that of the other images.")
 
@@ -67,8 +74,10 @@ class EvaluationSplit:
     Attributes:
         source: Where the images come from.
         num_examples: How many of them are read.
-        classes: Index of the model's class for each class of the source, as `on_classes` takes them; None if both have
-            the same classes.
+        classes: Index of the model's class for each class of the source if scores are restricted to these, as
+            `on_classes` takes them. The labels are then those of the source. None if all classes of the model compete;
+            the labels are then indices of its classes.
+        class_names: Names of the classes that compete, in the order of the labels.
 
     Args:
         card: The model's card: preprocessing, class names and a split.
@@ -76,11 +85,15 @@ class EvaluationSplit:
         batch_size: Images of a batch.
         limit: Number of images to read, from the start; None reads all.
         corrupt_limit: Number of images that may be unreadable. They are left out.
-        subset: Whether the source may have only some of the model's classes.
+        subset: Whether scores are restricted to the classes of the source. None restricts only those of a model of
+            more classes, such as ImageNet-21k's, to the 1,000 of an ImageNet dataset.
+        listing: The images that the model's run began with, as `keras_mixer.data.sources.layout.load_listing` returns
+            them. Images that came later are not read, because they would move the border of a slice such as
+            "train[90%:]".
         max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
 
     Raises:
-        ValueError: If there is no split, it cannot be opened, or its classes are not the model's.
+        ValueError: If there is no split, it cannot be opened, or it has classes that the model lacks.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("runs/digits")
@@ -96,23 +109,34 @@ class EvaluationSplit:
         batch_size: int = 64,
         limit: int | None = None,
         corrupt_limit: int = 0,
-        subset: bool = False,
+        subset: bool | None = False,
         max_pixels: int = MAX_PIXELS,
+        listing: dict | None = None,
     ):
-        from keras_mixer.data import load
+        from keras_mixer.data.sources import load, load_folder
+        from keras_mixer.data.sources.layout import scan
 
         spec = dataset or card.dataset
         if spec is None:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")
-        self.source: Source = load(spec)
+        kept = scan(spec.name).kept(listing) if listing and spec.is_folder else None
+        self.source: Source = load(spec) if kept is None else load_folder(spec, kept)
+        names = self.source.class_names
         self.classes: np.ndarray | None = None
-        if self.source.class_names != card.class_names:
-            if not subset or not set(self.source.class_names) <= set(card.class_names):
+        self.class_names = card.class_names
+        self._labels = np.arange(len(names))  # of the classes of the source
+        if names != card.class_names:
+            if foreign := sorted(set(names) - set(card.class_names)):
                 raise ValueError(
                     f"The classes of {spec.name}, split {spec.split}, are not those of {card.name!r}: "
-                    f"{_few(self.source.class_names)} instead of {_few(card.class_names)}."
+                    f"{_few(names)} instead of {_few(card.class_names)}. It lacks {', '.join(foreign[:5])}"
+                    f"{', ...' if len(foreign) > 5 else ''}."
                 )
-            self.classes = class_subset(card.class_names, self.source.class_names)
+            places = class_subset(card.class_names, names)
+            if subset or (subset is None and len(names) == _IMAGENET and all(map(_WORDNET_ID.fullmatch, names))):
+                self.classes, self.class_names = places, names
+            else:
+                self._labels = places
         self.num_examples = min(self.source.num_examples, limit or self.source.num_examples)
         self._reading: dict = {
             "batch_size": batch_size,
@@ -123,7 +147,8 @@ class EvaluationSplit:
         self._preprocessing = card.preprocessing
 
     def __iter__(self) -> Iterator[Batch]:
-        return labelled_batches(self.source, self._preprocessing, **self._reading)
+        for images, labels in labelled_batches(self.source, self._preprocessing, **self._reading):
+            yield images, self._labels[labels]
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -7,3 +7,4 @@ from keras_mixer.prediction.locations import Location, locate
 from keras_mixer.prediction.ray_engine import RayWorkers, predict_on_ray
 from keras_mixer.prediction.shards import FileShard, ParquetShard, Shard, find_images, left_over, names_by_table
 from keras_mixer.prediction.store import PredictionStore
+from keras_mixer.prediction.table import PredictionTable, is_table

@@ -17,6 +17,7 @@ from keras_mixer.extras import require
 from keras_mixer.images import MAX_PIXELS, problem
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import Prediction, PredictionStore
+from keras_mixer.prediction.table import PredictionTable
 
 _READERS = 16  # files that are read at a time, because an object store takes tens of milliseconds to answer
 
@@ -86,7 +87,7 @@ class Job:
         max_pixels: The most pixels (height x width) of an image.
     """
 
-    store: PredictionStore
+    store: PredictionStore | PredictionTable
     top: int = 5
     batch_size: int = 32
     part_size: int = 1024

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from keras_mixer.extras import require
 from keras_mixer.files import PARTIAL
+from keras_mixer.listing import is_side
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -70,7 +71,7 @@ class Location:
         self.filesystem.mv(partial, self.path)
 
     def files(self) -> list["Location"]:
-        """Lists the files in a folder at any depth, in the order of their paths, without hidden ones."""
+        """Lists the files in a folder at any depth, in the order of their paths, without those of other systems."""
         found: list[str] = []
         if self.is_local:  # fsspec follows no links to folders
             for folder, _, names in os.walk(self.path, followlinks=True, onerror=_raise):
@@ -78,7 +79,9 @@ class Location:
         else:
             found = [path for path in self.filesystem.find(self.path) if not path.endswith("/")]  # an empty folder
         start = len(self.path.rstrip("/"))
-        return [Location(self.filesystem, path) for path in sorted(found) if "/." not in path[start:]]
+        return [
+            Location(self.filesystem, path) for path in sorted(found) if not any(map(is_side, path[start:].split("/")))
+        ]
 
 
 def locate(name: str | os.PathLike) -> Location:

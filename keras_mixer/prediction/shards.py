@@ -10,6 +10,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Protocol
 
 from keras_mixer.images import IMAGE_SUFFIXES
+from keras_mixer.listing import counted, is_image
 from keras_mixer.prediction.locations import Location, expand
 
 if TYPE_CHECKING:
@@ -154,11 +155,11 @@ def find_images(
             the only column of bytes.
         id_column: Column of unique names in parquet files. None takes the column `path` or `id`. If there is neither,
             an image is named by its file and row, as "none" always does.
-        leave_out: A folder whose files are left out.
+        leave_out: A folder whose files are left out, or a file with those whose names begin with its own.
 
     Returns:
         Shards of the images, each image once. A file's name is its absolute path or URI. A warning counts the files in
-        folders that have another suffix.
+        folders that have another suffix, by kind.
 
     Raises:
         ValueError: If a folder or glob holds no image, a file that is named does not exist, or a parquet file lacks the
@@ -171,26 +172,27 @@ def find_images(
     files: dict[str, Location] = {}
     tables: dict[str, Location] = {}
     suffixes = (*IMAGE_SUFFIXES, PARQUET_SUFFIX)
-    inside = None if leave_out is None else leave_out.name.rstrip("/") + "/"
+    outside = () if leave_out is None else (leave_out.name.rstrip("/") + "/", leave_out.name + ".")
+    itself = None if leave_out is None else leave_out.name
     for pattern in patterns:
         found: list[Location] = []
         others: list[str] = []
         for place, is_folder in expand(os.fspath(pattern)):
             for file in place.files() if is_folder else [place]:
-                if inside is not None and file.name.startswith(inside):
+                if file.name == itself or (outside and file.name.startswith(outside)):
                     continue
-                if is_folder and not file.path.lower().endswith(suffixes):
+                if is_folder and not (is_image(file.path) or file.path.lower().endswith(PARQUET_SUFFIX)):
                     others.append(file.name)
                 else:
                     found.append(file)
+        left_out = f" Left out: {counted(others)}." if others else ""
         if not found:
-            outside = "" if leave_out is None else f" outside {leave_out.name}"
-            raise ValueError(f"{pattern} holds no images: expected files that end in {', '.join(suffixes)}{outside}.")
-        if others:
-            _log.warning(
-                f"In {pattern}, {len(others)} files have no suffix of an image, and are left out, such as "
-                f"{', '.join(others[:3])}."
+            elsewhere = "" if leave_out is None else f" outside {leave_out.name}"
+            raise ValueError(
+                f"{pattern} holds no images: expected files that end in {', '.join(suffixes)}{elsewhere}.{left_out}"
             )
+        if others:
+            _log.warning("%s: %s.", pattern, left_out.strip().removesuffix("."))
         for file in found:
             (tables if file.path.lower().endswith(PARQUET_SUFFIX) else files)[file.name] = file
     shards: list[Shard] = [FileShard(tuple(files.values()), tuple(files))] if files else []

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from keras_mixer.files import PARTIAL
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Readers of parquet folders skip names that start with an underscore or a dot.
 MANIFEST = "_manifest.json"
-_TABLES = "tables"  # in the manifest, beside what made the predictions
+TABLES = "tables"  # in the manifest, beside what made the predictions
 _PART, _SUFFIX = "part-", ".parquet"
 # The names of the files that `Location.write` leaves when its process is killed. Other writers leave other names.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
@@ -77,14 +77,8 @@ class PredictionStore:
         half_written = [file for name, file in files.items() if _HALF_WRITTEN.fullmatch(name)]
         if resumed:
             before = _read_manifest(manifest)
-            before.pop(_TABLES, None)
-            different = sorted(name for name in made_by | before if made_by.get(name) != before.get(name))
-            if different:
-                changes = (f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
-                raise ValueError(
-                    f"{self.location.name} holds predictions that something else made: {', '.join(changes)}. Choose "
-                    f"another folder, or pass --restart to delete them."
-                )
+            before.pop(TABLES, None)
+            check_made_by(self.location.name, before, made_by)
         elif not known and len(files) > len(half_written):
             raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
         parts = [] if resumed else self._parts()
@@ -104,19 +98,9 @@ class PredictionStore:
         """
         manifest = self.location / MANIFEST
         values = _read_manifest(manifest)
-        known = values.get(_TABLES, [])
-        new = sorted(tables.keys() - set(known))
-        done = self.done() if new else set()
-        for table in new:
-            same = [name for name in tables[table] if name in done]
-            if same:
-                raise ValueError(
-                    f"{table} is new in {self.location.name}, but {len(same):,} of its images have names that are "
-                    f"done, such as {same[0]!r}, so their predictions could not be told apart. Choose another folder "
-                    f"for it, or pass --restart and name a column of unique values for all tables with --id-column."
-                )
-        if new:
-            manifest.write(_as_json({**values, _TABLES: [*known, *new]}))
+        known = values.get(TABLES, [])
+        if new := new_tables(self.location.name, tables, known, self.done):
+            manifest.write(_as_json({**values, TABLES: [*known, *new]}))
 
     def done(self, *, retry_errors: bool = False) -> set[str]:
         """Returns the names of the images that have a row.
@@ -148,6 +132,11 @@ class PredictionStore:
         """Returns the names of images that have more than one row, because two runs wrote at the same time."""
         counts = collections.Counter(self.read(["path"]).column("path").to_pylist())
         return [name for name, count in counts.items() if count > 1]
+
+    def best(self) -> dict[str, int]:
+        """Returns the number of images whose best class has each name, the most frequent first."""
+        labels = self.read(["labels"]).column("labels").to_pylist()
+        return dict(collections.Counter(names[0] for names in labels if names).most_common())
 
     def write(self, predictions: Sequence[Prediction]) -> None:
         """Writes a part. The same images always make the same file, so a part made twice is there once."""
@@ -201,6 +190,34 @@ class PredictionStore:
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer)
         location.write(buffer.getvalue().to_pybytes())
+
+
+def check_made_by(output: str, before: dict, made_by: dict) -> None:
+    """Raises ValueError if the predictions in `output` depend on other things than those of this run."""
+    different = sorted(name for name in made_by | before if made_by.get(name) != before.get(name))
+    if different:
+        changes = (f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
+        raise ValueError(
+            f"{output} holds predictions that something else made: {', '.join(changes)}. Choose another output, or "
+            f"pass --restart to delete them."
+        )
+
+
+def new_tables(
+    output: str, tables: Mapping[str, Sequence[str]], known: Sequence[str], done: Callable[[], set[str]]
+) -> list[str]:
+    """Returns the parquet files that are new in `output`; raises ValueError if one has a name that is done."""
+    new = sorted(tables.keys() - set(known))
+    names_done = done() if new else set()
+    for table in new:
+        same = [name for name in tables[table] if name in names_done]
+        if same:
+            raise ValueError(
+                f"{table} is new in {output}, but {len(same):,} of its images have names that are done, such as "
+                f"{same[0]!r}, so their predictions could not be told apart. Choose another output for it, or pass "
+                f"--restart and name a column of unique values for all tables with --id-column."
+            )
+    return new
 
 
 def _schema() -> "pa.Schema":

@@ -15,6 +15,8 @@ from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
 PRECISIONS = ("float32", "mixed_bfloat16")
+AUTO = "auto"  # a split that is chosen by the names of the splits that there are
+SUITABLE = ("batch_size", "schedule.steps", "schedule.warmup_steps", "ema_momentum")
 # What numbers must be; None stands for a default and is not checked.
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("at least 0", lambda value: value >= 0, "optimizer.learning_rate optimizer.weight_decay"),
@@ -28,8 +30,8 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "at least 1",
         lambda value: value >= 1,
-        "batch_size eval_batch_size eval_steps schedule.steps execution.micro_batches execution.steps_per_execution "
-        "execution.checkpoint_steps execution.checkpoints_kept",
+        "batch_size eval_batch_size eval_steps early_stopping schedule.steps execution.micro_batches "
+        "execution.steps_per_execution execution.checkpoint_steps execution.checkpoints_kept",
     ),
     ("from 0 to 2**31 - 1", lambda value: 0 <= value < 2**31, "seed"),
 )
@@ -114,6 +116,10 @@ class PreprocessingSpec:
 class DataSpec:
     """The splits of one dataset, as `keras_mixer.data.DatasetSpec` describes each of them.
 
+    A split "auto" is chosen by the names of the splits that there are: training and evaluation take `train` and
+    `validation` (also `val`, `valid` or `dev`), and `test` is the test split. If there is no validation split, the test
+    split is evaluated instead; if there is neither, a part of `train` is held out.
+
     Up to `corrupt_limit` images that are unreadable or have more than `max_pixels` are left out. A process that cannot
     read any image of a batch stops the run all the same.
     """
@@ -121,7 +127,7 @@ class DataSpec:
     name: str = "digits"  # a TFDS name, "digits", or a folder of images with a path separator, such as "./flowers"
     train_split: str = "train"
     eval_split: str = "test"  # evaluated after each period
-    test_split: str | None = None  # evaluated once, at the end of the run; None: not at all
+    test_split: str | None = None  # read once, at the end of the run; None: not at all
     data_dir: str | None = None  # folder of the TFDS datasets
     label_key: str | None = None  # the feature that holds the label, if a dataset has several
     corrupt_limit: int = 0
@@ -196,6 +202,9 @@ class Recipe:
     eval_steps: int | None = None  # updates between two evaluations; None: about one pass over the training split
     label_smoothing: float = 0.0
     ema_momentum: float | None = None  # for a moving average of the weights, which evaluation and the saved model use
+    class_weights: str | None = None  # "balanced": classes count equally in the loss; None: images do
+    early_stopping: int | None = None  # evaluations without a lower loss that end the run at its best weights
+    suited: tuple[str, ...] = ()  # fields, some of `SUITABLE`, that `train` chooses by the number of images
     learning_rate_grid: tuple[float, ...] = ()  # the rates to try with `sweep`
     seed: int = 0
 
@@ -217,6 +226,10 @@ class Recipe:
                 f"would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
                 f"beta_2 of 0.999 rounds to 1."
             )
+        if self.class_weights not in (None, "balanced"):
+            raise ValueError(f"class_weights must be 'balanced' or null, but got {self.class_weights!r}.")
+        if unknown := set(self.suited) - set(SUITABLE):
+            raise ValueError(f"suited takes {', '.join(SUITABLE)}, but got {', '.join(sorted(unknown))}.")
         if self.batch_size % execution.micro_batches:
             raise ValueError(
                 f"execution.micro_batches must divide batch_size={self.batch_size}, but got {execution.micro_batches}."
@@ -257,6 +270,10 @@ class Recipe:
     def override(self, changes: Mapping[str, str]) -> "Recipe":
         """Returns the recipe with fields replaced.
 
+        A folder as `data.name` sets its splits to "auto", and a trained model as `model.weights` brings its
+        architecture, image size and channels, unless `changes` names them. A field in `suited` that is replaced is no
+        longer chosen.
+
         Args:
             changes: Dotted name to value as text, such as `{"optimizer.learning_rate": "0.01"}`. A value is JSON or a
                 bare string. Names of version 0.1 also work, and `model.NAME` stands for `model.arguments.NAME`.
@@ -269,8 +286,15 @@ class Recipe:
             2.0
         """
         fields = dataclasses.asdict(self)
+        changes = {_present_name(name): text for name, text in changes.items()}
+        if DatasetSpec(changes.get("data.name", "digits")).is_folder:
+            changes = {f"data.{name}_split": AUTO for name in ("train", "eval", "test")} | changes
+        if is_trained_model(weights := changes.get("model.weights")):
+            changes = _of_trained_model(str(weights), self) | changes
+        if changes.get("schedule.epochs", "null") not in ("null", "None") and "schedule.steps" in self.suited:
+            changes = {"schedule.steps": "null", **changes}
         for name, text in changes.items():
-            *path, last = _present_name(name).split(".")
+            *path, last = name.split(".")
             place: Any = fields
             for part in path:
                 place = place.get(part) if isinstance(place, dict) else None
@@ -279,7 +303,24 @@ class Recipe:
                 known = ", ".join([*_flat(fields), "model.arguments.NAME"])
                 raise ValueError(f"Unknown recipe field {name!r}. Known fields: {known}.")
             place[last] = _parse(text)
+        if "suited" not in changes:
+            fields["suited"] = [name for name in self.suited if name not in changes]
         return read(type(self), fields)
+
+
+def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, str]:
+    """Returns the changes by which a recipe starts from a trained model as it is."""
+    from keras_mixer.data.trained_model import load_card  # imports Keras
+
+    preprocessing = load_card(weights).preprocessing
+    # Only its rates can be changed.
+    sizes = [argument for argument in recipe.model.arguments if argument not in ("stochastic_depth", "dropout")]
+    return {
+        **{f"model.{field}": "null" for field in ("variant", "architecture")},
+        **{f"model.arguments.{argument}": "null" for argument in sizes},
+        "preprocessing.image_size": json.dumps(preprocessing.image_size),
+        "preprocessing.channels": str(preprocessing.channels),
+    }
 
 
 def is_trained_model(weights: str | None) -> bool:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import re
@@ -9,7 +10,8 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from keras_mixer.cli.main import main
-from keras_mixer.data import evaluation_batches, load, load_model
+from keras_mixer.data import DatasetSpec, evaluation_batches, load, load_model
+from keras_mixer.data.sources.layout import save_listing, scan
 from keras_mixer.export import export_litert
 
 
@@ -88,6 +90,62 @@ def test_images_that_cannot_be_read_may_be_left_out(run, tmp_path, capsys):
     (folder / "damaged.png").write_bytes(b"no image")
     assert status("evaluate", run, "--dataset", tmp_path / "images", "--corrupt-limit", 1, "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["examples"] == 1
+
+
+def misfiled(folder, run, label: int) -> int:
+    """Writes digits into a folder of one class that none of them is of; returns their number."""
+    source = load(load_model(run)[1].dataset)
+    others = [e["image"] for e in source.examples().take(40).as_numpy_iterator() if e["label"] != label]
+    folder.mkdir(parents=True)
+    for number, image in enumerate(others):
+        (folder / f"{number}.png").write_bytes(image)
+    return len(others)
+
+
+def test_images_that_came_after_the_run_do_not_move_the_held_out_ones(run, tmp_path, capsys):
+    """Else the slice of the card would reach images that the run was trained on."""
+    for label, name in (("3", "a"), ("5", "b")):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), 20 * number).save(tmp_path / "images" / label / f"{name}{number}.png")
+    layout = scan(tmp_path / "images")
+    shutil.copytree(run, tmp_path / "run")
+    card = load_model(run)[1]
+    spec = DatasetSpec(str(tmp_path / "images"), "train[90%:]")
+    dataclasses.replace(card, dataset=spec).save(tmp_path / "run" / "model.json")
+    save_listing(layout.listing(), tmp_path / "run")
+    for number in range(20):
+        Image.new("L", (8, 8)).save(tmp_path / "images" / "3" / f"new{number}.png")
+    (tmp_path / "images" / "5" / "b9.png").unlink()
+    assert status("evaluate", tmp_path / "run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 1  # of the two that were held out
+
+
+@pytest.mark.parametrize("layout", ["test/3", "3"])
+def test_all_classes_of_the_model_compete(run, tmp_path, capsys, layout):
+    count = misfiled(tmp_path / "images" / layout, run, 3)
+    assert status("evaluate", run, "--dataset", tmp_path / "images", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["examples"], len(row["per_class"])) == (count, 10)
+    assert row["top1"] < 0.3
+    assert "among_classes" not in row
+    assert status("evaluate", run, "--dataset", tmp_path / "images", "--among-dataset-classes", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["top1"], row["among_classes"]) == (1.0, 1)
+
+
+def test_the_number_of_classes_that_compete_stands_beside_the_number(run, tmp_path, capsys):
+    misfiled(tmp_path / "images" / "3", run, 3)
+    assert status("evaluate", run, "--dataset", tmp_path / "images", "--among-dataset-classes") == 0
+    shown = capsys.readouterr().out
+    assert "among classes" in shown
+    assert "split train: 1 of 10 classes" in " ".join(shown.split())
+
+
+def test_a_class_that_the_model_lacks_is_named(run, tmp_path, capsys):
+    misfiled(tmp_path / "images" / "eleven", run, 3)
+    assert status("evaluate", run, "--dataset", tmp_path / "images") == 2
+    assert "It lacks eleven." in capsys.readouterr().err
 
 
 def test_draws_a_sheet_of_predictions(run, tmp_path):

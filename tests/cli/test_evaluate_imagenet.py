@@ -54,6 +54,7 @@ def test_its_scores_for_the_thousand_classes_are_measured(dataset, split, option
     confidence = (scores.max(axis=1) / scores.sum(axis=1)).mean()
     assert row["calibration_error"] >= abs(confidence - right.mean()) - 1e-6  # by the triangle inequality
     assert row["confusion_matrix"] is None
+    assert row["among_classes"] == 1000
 
 
 def test_real_labels_are_measured_beside_the_original_ones(model, tmp_path, capsys):

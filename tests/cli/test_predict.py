@@ -1,3 +1,5 @@
+import collections
+import csv
 import json
 import sys
 
@@ -124,6 +126,63 @@ def test_folders_and_parquet_files_are_classified_like_files(run, images, tmp_pa
         shown.append([(row["class"], round(row["score"], 5)) for row in json.loads(capsys.readouterr().out)])
     assert len(shown[0]) == 10
     assert shown.count(shown[0]) == 4
+
+
+def rows_of(path) -> list[dict]:
+    if path.suffix == ".csv":
+        with open(path, newline="") as file:
+            return [
+                {"path": row["path"], "best": row["label_1"], "error": row["error"]} for row in csv.DictReader(file)
+            ]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{"path": row["path"], "best": "".join(row["labels"][:1]), "error": row["error"] or ""} for row in rows]
+
+
+@pytest.mark.parametrize("name", ["found.csv", "found.jsonl"])
+def test_an_output_named_as_a_file_is_one(run, images, capsys, name):
+    """In the folder of the images: neither the file nor its manifest is left out with a warning."""
+    output = images / name
+    command = ["--model", run, images, "--output", output, "--part-size", 1]
+    result = predictions(capsys, *command)
+    assert (result["images"], result["predicted now"], result["of them unreadable"]) == (3, 3, 1)
+    rows = rows_of(output)
+    assert [row["path"] for row in rows] == [str(images / file) for file in ("a.png", "b.jpg", "bad.png")]
+    assert result["classes"] == dict(collections.Counter(row["best"] for row in rows if row["best"]).most_common())
+    assert "bad.png" in rows[2]["error"]
+    complete = output.read_bytes()
+    output.write_bytes(complete[:-9])  # as a killed process leaves it
+    assert status("predict", *command) == 0
+    captured = capsys.readouterr()
+    assert "Left out" not in captured.err
+    assert "best class" in captured.out
+    assert output.read_bytes() == complete
+    Image.new("L", (9, 9)).save(images / "bad.png")
+    assert predictions(capsys, *command, "--retry-errors")["of them unreadable"] == 0
+    assert status("predict", *command, "--top", 2) == 2
+    assert "top 5 then, 2 now" in capsys.readouterr().err
+    assert predictions(capsys, *command, "--top", 2, "--restart")["predicted now"] == 3
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("mine.csv", [], "is a file that this command did not write"),
+        ("mine.json", [], "end it in .jsonl or .csv"),
+        ("new.csv", ["--engine", "ray"], "--engine ray writes a folder of parquet files"),
+        ("memory://bucket/new.csv", [], "is not on this machine"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused(run, images, capsys, output, options, message):
+    (images / "mine.csv").write_text("a,b\n")
+    target = output if "://" in output else images / output
+    assert status("predict", "--model", run, images / "a.png", "--output", target, *options) == 2
+    assert message in capsys.readouterr().err
+    assert (images / "mine.csv").read_text() == "a,b\n"
+
+
+def test_a_summary_follows_the_table(run, images, capsys):
+    assert status("predict", "--model", run, "--top", 1, images / "a.png", images / "b.jpg") == 0
+    assert "best class" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,16 @@ def test_a_run_folder_starts_another_at_a_larger_image_size(capsys, trained, tmp
     assert load_model(tmp_path / "large")[0].input_shape == (None, 16, 16, 1)
 
 
+def test_a_run_folder_keeps_its_image_size_and_the_lines_say_what_is_read(capsys, trained, tmp_path):
+    arguments = ["--set", "schedule.epochs=null", "--set", "schedule.steps=1", "--set", "schedule.warmup_steps=0"]
+    options = ["--recipe", "cifar10", "--dataset", "digits", "--output", tmp_path / "more", "--weights", trained[0]]
+    status, output, errors = run(capsys, *options, *arguments, "--set", "augmentation.crop_padding=1", "--json")
+    assert status == 0, errors
+    assert load_model(tmp_path / "more")[0].input_shape == (None, 8, 8, 1)
+    assert "digits: 10 classes; training on train (1,437 images), evaluation on test (360).\n" in errors
+    assert json.loads(output)[0]["images"] == 360
+
+
 def test_the_recipe_can_be_shown(capsys):
     status, output, _ = run(
         capsys,
@@ -116,22 +126,15 @@ def test_a_misspelt_argument_is_refused_whether_or_not_the_run_starts(capsys, tm
     assert errors.startswith("Error: mixer has no argument num_block: model.arguments takes num_blocks, ")
 
 
-@pytest.mark.parametrize(
-    ("folders", "expected"),
-    [
-        (("train", "validation", "test"), ("train+validation", "test")),
-        (("train", "val"), ("train", "val")),
-        (("train",), ("train[:90%]", "train[90%:]")),
-    ],
-)
-def test_splits_of_a_folder(capsys, tmp_path, folders, expected):
-    for folder in folders:
-        (tmp_path / folder).mkdir()
+def test_the_splits_of_a_folder_are_chosen_unless_they_are_set(capsys, tmp_path):
+    for folder in ("train/a", "train/b", "Val/a", "test/b"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "0.jpg").touch()
     arguments = ["--recipe", "finetune_flowers", "--output", tmp_path / "run", "--dataset", tmp_path, "--show-recipe"]
     data = json.loads(run(capsys, *arguments)[1])["data"]
-    assert (data["train_split"], data["eval_split"]) == expected
+    assert (data["train_split"], data["eval_split"], data["test_split"]) == ("train", "Val", "test")
     data = json.loads(run(capsys, *arguments, "--set", "data.eval_split=train[:1]")[1])["data"]
-    assert data["eval_split"] == "train[:1]"
+    assert (data["train_split"], data["eval_split"]) == ("train", "train[:1]")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_splits_of_a_folder(capsys, tmp_path, folders, expected):
         (["--recipe", "digits", "--set", "model.variant=mixer_x16"], "Unknown variant 'mixer_x16'. Known variants:"),
         (["--recipe", "digits", "--set", "seed"], "--set takes FIELD=VALUE, but got 'seed'"),
         (["--recipe", "digits", "--set", "speed=1"], "Unknown recipe field 'speed'"),
-        (["--recipe", "digits", "--dataset", "./nothing"], "is not a folder"),
+        (["--recipe", "digits", "--dataset", "./nothing"], "There is no folder"),
         (["--recipe", "digits", "--strategy", "all"], "execution.strategy must be one of auto"),
         (["--recipe", "digits", "--strategy", "multi_worker"], "TF_CONFIG"),
         (["--recipe", "digits", "--strategy", "data_parallel"], "KERAS_BACKEND=jax"),

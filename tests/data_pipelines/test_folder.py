@@ -1,3 +1,4 @@
+import os
 import pathlib
 import shutil
 
@@ -54,15 +55,17 @@ def test_every_slice_has_its_share_of_each_class(image_folder):
 
 
 def test_other_files_are_left_out_with_one_warning(image_folder, caplog):
-    others = [image_folder / "train" / "ant" / name for name in ("a.dng", "b.JXL", "c.psd", "notes.txt")]
-    for other in others:
-        other.write_bytes(b"not an image")
+    for name in ("notes.txt", "Thumbs.db", "clip.MP4", "a.dng", "b.DNG"):
+        (image_folder / "train" / "ant" / name).write_bytes(b"not an image that is read")
     (image_folder / "README").write_text("not a split")
+    shutil.copy(image_folder / "train/ant/00.jpg", image_folder / "train/loose.jpg")
     for split in ("train", "test"):
         assert data.load(str(image_folder), split=split).num_examples == {"train": 12, "test": 4}[split]
     (record,) = caplog.records
-    assert f"{image_folder} 4 files have no suffix of an image" in record.getMessage()
-    assert record.getMessage().endswith(f"First: {', '.join(map(str, others[:3]))}.")
+    assert record.getMessage() == (
+        f"Left out of {image_folder}: 1 image outside of class folders (in train), 2 DNG files (a.dng, ...), "
+        f"1 MP4 file (clip.MP4), 3 other files (README, ...)."
+    )
 
 
 def test_hidden_files_and_folders_are_passed_over(image_folder, caplog):
@@ -76,13 +79,22 @@ def test_hidden_files_and_folders_are_passed_over(image_folder, caplog):
     assert not caplog.records
 
 
-def test_a_class_without_images_is_refused(image_folder):
+def test_a_class_without_images_does_not_count(image_folder):
     (image_folder / "train" / "cat").mkdir()
-    (image_folder / "train" / "cat" / "tom.dng").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"have no image: cat\..*convert the others.*First: .*tom\.dng\."):
-        data.load(str(image_folder))
+    source = data.load(str(image_folder))
+    assert source.class_names == ("ant", "bee")
+    assert source.layout.empty == ("cat",)
     shutil.move(image_folder / "train/ant/00.jpg", image_folder / "train/cat/tom.GIF")
     assert data.load(str(image_folder)).class_names == ("ant", "bee", "cat")
+
+
+def test_a_name_that_is_not_utf8_is_read_and_printed(image_folder):
+    odd = os.fsencode(image_folder / "test" / "ant") + b"/caf\xe9.jpg"
+    shutil.copy(image_folder / "test/ant/12.jpg", odd)
+    source = data.load(str(image_folder), split="test")
+    (place,) = [index for index in range(source.num_examples) if source.location(index).endswith("caf\\xe9.jpg")]
+    examples = list(source.examples().as_numpy_iterator())
+    assert examples[place]["image"] == pathlib.Path(os.fsdecode(odd)).read_bytes()
 
 
 def test_a_name_with_a_separator_is_a_folder(image_folder, monkeypatch):
@@ -96,7 +108,8 @@ def test_errors(image_folder, tmp_path_factory):
         data.load(str(image_folder), split="validation")
     with pytest.raises(ValueError, match="is empty"):
         data.load(str(image_folder), split="train[:0]")
-    with pytest.raises(ValueError, match="is not a folder"):
-        data.load("./nowhere")
+    for name in ("./nowhere", "no/where"):
+        with pytest.raises(ValueError, match=f"There is no folder {name.removeprefix('./')}"):
+            data.load(name)
     with pytest.raises(ValueError, match=r"holds no images.*train/CLASS/IMAGE.jpg"):
         data.load(str(tmp_path_factory.mktemp("empty")))

@@ -27,6 +27,19 @@ def test_a_thousand_classes_are_drawn_without_names():
     assert not any("class" in label.get_text() for label in axes.get_yticklabels())
 
 
+def test_names_that_no_font_draws_are_told_in_one_line(caplog):
+    """And Matplotlib does not warn of missing glyphs, which would be an error here."""
+    names = ["\U0010abcd cat", "chien à poils"]
+    figure = draw_confusion(np.eye(2, dtype=int), names)
+    figure.canvas.draw()
+    drawn = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    (record,) = caplog.records
+    assert "No font here draws" in record.getMessage()
+    assert "\U0010abcd" in record.getMessage()
+    assert drawn[0] == "? cat"
+    assert drawn[1] == names[1]
+
+
 def test_curves_of_an_architecture_share_a_panel():
     orders = ("original", "patches and pixels", "all pixels")
     curves = [

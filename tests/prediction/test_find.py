@@ -77,10 +77,11 @@ def test_a_file_system_is_asked_for_a_listing_and_not_for_each_file_in_it(monkey
 
 def test_files_of_a_folder_that_are_none_of_the_images_are_counted(images, caplog):
     (images / "phone.DNG").touch()
+    (images / "@eaDir").mkdir()
+    (images / "@eaDir" / "a.png").touch()  # of another system
     find_images([str(images), str(images / "*.png")])
     (record,) = caplog.records
-    assert f"{images}, 2 files have no suffix of an image" in record.getMessage()
-    assert record.getMessage().endswith(f"such as {images}/notes.txt, {images}/phone.DNG.")
+    assert record.getMessage() == f"{images}: Left out: 1 DNG file (phone.DNG), 1 other file (notes.txt)."
 
 
 def test_each_image_once_and_named_by_its_absolute_path(images, monkeypatch):

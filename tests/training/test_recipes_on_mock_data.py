@@ -25,8 +25,9 @@ SMALL = {
     "schedule.epochs": "null",
     "schedule.steps": "2",
     "schedule.warmup_steps": "1",
+    "ema_momentum": "null",
 }
-FOLDERS = ("./imagenet21k", "./jft")
+FOLDERS = ("./imagenet21k", "./jft", "./photos")
 CLASSES = {
     "imagenet2012": 1000,
     "cifar10": 10,
@@ -60,7 +61,7 @@ def recipe(request, tmp_path, monkeypatch):
     """A small recipe by name, and its data: mocked, or folders of images."""
     recipe = small(request.param)
     if recipe.data.name in FOLDERS:
-        _folder(tmp_path / recipe.data.name, recipe.data)
+        _folder(tmp_path / recipe.data.name)
         monkeypatch.chdir(tmp_path)
         yield recipe
         return
@@ -94,10 +95,10 @@ def test_the_data_of_the_others(recipe):
     assert np.sum(weights) == 4
 
 
-def _folder(root, data):
+def _folder(root):
     import tensorflow as tf
 
-    for split in (data.train_split, data.eval_split):
+    for split in ("train", "validation"):
         for label in ("first", "second"):
             (root / split / label).mkdir(parents=True)
             for number in range(4):

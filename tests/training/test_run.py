@@ -201,7 +201,7 @@ def test_a_callback_that_stops_the_training_ends_the_run(recipe, tmp_path):
 
 
 def test_a_sweep_goes_on_after_a_rate_at_which_training_diverges(recipe, tmp_path, caplog):
-    short = {"schedule.steps": "3", "schedule.warmup_steps": "0", "eval_steps": "3"}
+    short = {"schedule.steps": "3", "schedule.warmup_steps": "0", "eval_steps": "3", "ema_momentum": "null"}
     results = sweep(recipe.override({**short, "learning_rate_grid": "[1e38, 1e-9, 0.02]"}), tmp_path)
     assert {result.learning_rate for result in results} == {1e-9, 0.02}
     assert results[0].accuracy >= results[1].accuracy
@@ -266,7 +266,12 @@ def test_unreadable_images_are_left_out_up_to_a_limit_and_reported(recipe, tmp_p
         PIL.Image.new("L", (8 + number, 9), 20 * number).save(path)
         if number in (3, 4):
             path.write_bytes(path.read_bytes()[:40])
-    data = {"data.dataset": str(tmp_path / "digits"), "data.train_split": "train", "schedule.steps": "2"}
+    data = {
+        "data.dataset": str(tmp_path / "digits"),
+        "data.train_split": "train",
+        "schedule.steps": "2",
+        "ema_momentum": "0.5",
+    }
     small = recipe.override({**data, "batch_size": "8", "eval_batch_size": "4", "schedule.warmup_steps": "0"})
     train(small.override({"data.corrupt_limit": "2"}), tmp_path / "two")
     (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.loop.run")
@@ -341,7 +346,8 @@ def test_every_field_of_the_recipe_is_read(recipe, tmp_path, monkeypatch, caplog
 
         return get
 
-    short = recipe.override({"schedule.steps": "1", "schedule.warmup_steps": "0", "learning_rate_grid": "[0.001]"})
+    short = {"schedule.steps": "1", "schedule.warmup_steps": "0", "ema_momentum": "0", "learning_rate_grid": "[0.001]"}
+    short = recipe.override(short)
     sgd = short.override({"optimizer.name": "sgd"})
     classes = [type(value) for value in vars(short).values() if dataclasses.is_dataclass(value)]
     for cls in [Recipe, *classes]:

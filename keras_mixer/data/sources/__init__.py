@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_mixer.data.sources.base import Source
+from keras_mixer.data.sources.layout import Layout, scan
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import require
 
@@ -30,11 +31,31 @@ def load(
     spec = dataset if isinstance(dataset, DatasetSpec) else DatasetSpec(dataset)
     given = {"split": split, "data_dir": data_dir, "label_key": label_key}
     spec = dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})
-    require("tensorflow", "tensorflow_datasets", extra="tensorflow", purpose="Reading datasets")
     if spec.is_folder:
-        from keras_mixer.data.sources.folder import FolderSource
-
-        return FolderSource(spec)
+        return load_folder(spec)
+    _require()
     from keras_mixer.data.sources.tfds import TfdsSource
 
     return TfdsSource(spec)
+
+
+def load_folder(spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False) -> Source:
+    """Opens a split of a folder; the arguments are those of `FolderSource`, which needs TensorFlow."""
+    _require()
+    from keras_mixer.data.sources.folder import FolderSource
+
+    return FolderSource(spec, layout, replace_gone=replace_gone)
+
+
+def split_sizes(spec: DatasetSpec) -> dict[str, int]:
+    """Returns the number of images of every split of a dataset, whatever the split of `spec`."""
+    if spec.is_folder:
+        return scan(spec.name).sizes
+    _require()
+    from keras_mixer.data.sources.tfds import prepared
+
+    return {name: split.num_examples for name, split in prepared(spec).info.splits.items()}
+
+
+def _require() -> None:
+    require("tensorflow", "tensorflow_datasets", extra="tensorflow", purpose="Reading datasets")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from keras_mixer.data.sources.layout import Layout
 from keras_mixer.dataset import DatasetSpec
 
 LABELS_AT_ONCE = 4096
@@ -21,7 +22,10 @@ class Source(abc.ABC):
         spec: The description of the dataset; `load(source.spec)` opens it again.
         class_names: Names of the classes; label i stands for `class_names[i]`.
         image_shape: (height, width, channels) that all images share; None if that is not known before reading.
+        layout: The whole folder of images that the source is a split of; None for other sources.
     """
+
+    layout: Layout | None = None
 
     def __init__(self, spec: DatasetSpec, class_names: tuple[str, ...], image_shape: tuple[int, int, int] | None):
         self.spec = spec
@@ -91,11 +95,12 @@ class _Chosen(Source):
         return self._source.location(index)
 
 
-def no_split(spec: DatasetSpec, names: Iterable[str]) -> ValueError:
-    """Makes the error for a split that a dataset does not have."""
+def no_split(spec: DatasetSpec, names: Iterable[str], left_out: str = "") -> ValueError:
+    """Makes the error for a split that a dataset does not have; `left_out` says what a folder holds besides."""
     known = ", ".join(names) or "none with images"
     return ValueError(
-        f"{spec.name} has no split {spec.split!r}; it has {known}. Slices such as 'train[:90%]' work too."
+        f"{spec.name} has no split {spec.split!r}; it has {known}. Slices such as 'train[:90%]' work too. "
+        f"{left_out}".rstrip()
     )
 
 

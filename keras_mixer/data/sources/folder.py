@@ -1,8 +1,7 @@
-"""Sources of image files in folders: `folder/split/class/image.jpg`."""
+"""Sources of image files in folders: `folder/split/class/image.jpg` or `folder/class/image.jpg`."""
 
 import copy
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,54 +10,59 @@ import tensorflow_datasets as tfds
 
 from keras_mixer.data.pixels import attempt
 from keras_mixer.data.sources.base import Source, no_split, warn_once
+from keras_mixer.data.sources.layout import Layout, scan
 from keras_mixer.dataset import DatasetSpec
-from keras_mixer.images import IMAGE_SUFFIXES
-
-_SHOWN = "[!.]*"  # not `.ipynb_checkpoints`, nor macOS's `._rose.jpg`
+from keras_mixer.listing import printable
 
 
 class FolderSource(Source):
-    """A split of a folder in the layout of `tfds.folder_dataset.ImageFolder`.
+    """A split of a folder of images.
 
-    The classes are the sorted names of the class folders of all splits, as in TFDS. Names that start with a dot do not
-    count. Files without a suffix of an image are left out with a warning. A class without images is an error. Each
-    class is spread evenly over a split, so that a slice such as `train[90%:]` has its share of every class.
+    `scan` finds splits and classes. The classes are the sorted names of the class folders of all splits, as in
+    `tfds.folder_dataset.ImageFolder`. What is left out is told in a warning. Each class is spread evenly over a split,
+    so that a slice such as `train[90%:]` has its share of every class.
+
+    Args:
+        spec: The folder and the split.
+        layout: What `scan` returned for the folder; None scans it.
+        replace_gone: What becomes of files in the layout that are gone: the next file of their class takes their place,
+            so that the order stays. Else they are left out.
     """
 
-    def __init__(self, spec: DatasetSpec):
-        root = pathlib.Path(spec.name).expanduser()
-        images, others = _scan(root)
-        class_names = tuple(sorted({name for _, name in images}))
-        if not class_names:
-            raise ValueError(
-                f"{root} {'holds no images' if root.is_dir() else 'is not a folder'}: expected the layout "
-                f"{root}/train/CLASS/IMAGE.jpg."
-            )
-        first = f" First: {', '.join(others[:3])}." if others else ""
-        empty = sorted(set(class_names) - {name for (_, name), found in images.items() if found})
-        if empty:
-            raise ValueError(
-                f"In {root} these classes have no image: {', '.join(empty)}. Images are files that end in "
-                f"{', '.join(IMAGE_SUFFIXES)}: convert the others, or remove the folders.{first}"
-            )
-        if others:
-            warn_once(f"In {root} {len(others)} files have no suffix of an image and are left out.{first}")
-        super().__init__(spec, class_names, image_shape=None)
-        splits: dict[str, list[tuple[float, int, str]]] = {}  # (place in the split, label, path)
-        labels = {name: label for label, name in enumerate(class_names)}
-        for (split, name), found in images.items():
-            splits.setdefault(split, []).extend(
-                ((place + 0.5) / len(found), labels[name], path) for place, path in enumerate(found)
-            )
-        files = [file for name, part in _parts(spec, splits) for file in sorted(splits[name])[part]]
+    def __init__(self, spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False):
+        layout = scan(spec.name) if layout is None else layout
+        if left_out := layout.left_out():
+            warn_once(left_out)
+        super().__init__(spec, layout.class_names, image_shape=None)
+        self.layout = layout
+        files = [file for name, part in _parts(spec, layout) for file in layout.files(name)[part]]
         if not files:
-            raise ValueError(f"The split {spec.split!r} of {root} is empty.")
-        self.paths = np.array([path for _, _, path in files])
-        self.labels = np.array([label for _, label, _ in files], np.int64)
+            raise ValueError(f"The split {spec.split!r} of {layout.root} is empty.")
+        self.labels = np.array([label for label, _ in files], np.int64)
+        self.paths = np.array([path for _, path in files])
+        if layout.gone:
+            self._without_gone(layout, replace_gone)
+
+    def _without_gone(self, layout: Layout, replace: bool) -> None:
+        gone = np.isin(self.paths, list(layout.gone))
+        if not replace:
+            self.paths, self.labels = self.paths[~gone], self.labels[~gone]
+            return
+        for place in np.flatnonzero(gone):
+            same = np.flatnonzero(~gone & (self.labels == self.labels[place]))
+            if not len(same):
+                name = self.class_names[self.labels[place]]
+                raise ValueError(f"All images of the class {name} are gone from {layout.root}.")
+            self.paths[place] = self.paths[same[np.searchsorted(same, place) % len(same)]]
 
     @property
     def num_examples(self) -> int:
         return len(self.paths)
+
+    @property
+    def file_names(self) -> list[bytes]:
+        """The paths as the operating system takes them, because not all of them are UTF-8."""
+        return [os.fsencode(path) for path in self.paths]
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> "FolderSource":
         part = copy.copy(self)
@@ -66,7 +70,7 @@ class FolderSource(Source):
         return part
 
     def examples(self) -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices((self.paths, self.labels)).enumerate()
+        files = tf.data.Dataset.from_tensor_slices((self.file_names, self.labels)).enumerate()
         return files.map(self._read, num_parallel_calls=tf.data.AUTOTUNE)
 
     @tf.autograph.experimental.do_not_convert
@@ -77,32 +81,17 @@ class FolderSource(Source):
         return {"image": image, "label": label, "index": index}
 
     def location(self, index: int) -> str:
-        return str(self.paths[index])
+        return printable(str(self.paths[index]))
 
 
-def _parts(spec: DatasetSpec, splits: dict[str, list]) -> list[tuple[str, slice]]:
+def _parts(spec: DatasetSpec, layout: Layout) -> list[tuple[str, slice]]:
     """Resolves a split expression to the names of splits, each with a slice of its files."""
     sizes = tfds.core.SplitDict(
-        [
-            tfds.core.SplitInfo(name=name, shard_lengths=[len(files)], num_bytes=0)
-            for name, files in splits.items()
-            if files
-        ]
+        [tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0) for name, size in layout.sizes.items()]
     )
+    named = layout.resolve(spec.split)
     try:
-        instructions = tfds.core.ReadInstruction.from_spec(spec.split).to_absolute(sizes)
+        instructions = tfds.core.ReadInstruction.from_spec(named).to_absolute(sizes)
     except (KeyError, ValueError, AssertionError) as error:
-        raise no_split(spec, sizes) from error
+        raise no_split(spec, sizes, layout.left_out()) from error
     return [(part.splitname, slice(part.from_ or 0, part.to)) for part in instructions]
-
-
-def _scan(root: pathlib.Path) -> tuple[dict[tuple[str, str], list[str]], list[str]]:
-    """Lists the images by split and class, and the other files."""
-    images: dict[tuple[str, str], list[str]] = {}
-    others: list[str] = []
-    for folder in sorted(root.glob(f"{_SHOWN}/{_SHOWN}/")):
-        with os.scandir(folder) as entries:  # knows folders from files without asking again for each
-            paths = sorted(e.path for e in entries if not e.name.startswith(".") and not e.is_dir())
-        images[folder.parent.name, folder.name] = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
-        others += [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
-    return images, others

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import os
 import sys
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class TfdsSource(Source):
     """A split of a TFDS dataset that has one image and one class label per example."""
 
     def __init__(self, spec: DatasetSpec):
-        self.builder = _builder(spec)
+        self.builder = prepared(spec)
         features = self.builder.info.features
         self._image_key, self._label_key = _keys(spec, self.builder.info)
         shape = features[self._image_key].shape
@@ -116,12 +117,15 @@ class TfdsSource(Source):
         return part
 
 
-def _builder(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
+def prepared(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a dataset, which is downloaded or prepared on first use."""
     if spec.name == "digits":
         return prepared_digits(spec.data_dir)
     try:
         builder = tfds.builder(spec.name, data_dir=spec.data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError, OSError, AssertionError) as error:
+        if os.sep in spec.name:
+            raise ValueError(f"There is no folder {spec.name}, and no TFDS dataset of that name.") from error
         raise ValueError(
             f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). To name a folder of images, write a path "
             f"separator: ./{spec.name}."

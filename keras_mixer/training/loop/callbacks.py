@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -123,6 +124,37 @@ class Evaluation(keras.callbacks.Callback):
         step, seconds = self.clock.step, self.clock.seconds
         row = {"step": step, "epoch": round(step / self.datasets.steps_per_epoch, 4), "seconds": round(seconds, 3)}
         self.clock.rows.append(row | {name: float(value) for name, value in logs.items()})
+
+
+def best_row(rows: Sequence[dict]) -> int:
+    """Returns the place of the row with the lowest loss on the evaluation split, the first of several."""
+    return min(range(len(rows)), key=lambda place: rows[place]["val_loss"])
+
+
+def is_over(rows: Sequence[dict], patience: int | None) -> bool:
+    """Returns whether the last `patience` rows of the history have not lowered the loss; None never ends a run."""
+    return patience is not None and bool(rows) and len(rows) - 1 - best_row(rows) >= patience
+
+
+@dataclasses.dataclass(eq=False)
+class EarlyStopping(keras.callbacks.Callback):
+    """Keeps the weights of the best evaluation, and ends the run when `is_over`; `Evaluation` must come before it."""
+
+    clock: Clock
+    store: CheckpointStore  # of the best weights
+    datasets: Datasets
+
+    def __post_init__(self):
+        super().__init__()
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows = self.clock.rows
+        if best_row(rows) == len(rows) - 1:
+            arrays = gather(self.model)
+            if self.datasets.distribution.worker == 0:
+                self.store.save(self.clock.step, arrays, self.clock.notes(self.datasets))
+        if is_over(rows, self.datasets.recipe.early_stopping):
+            self.model.stop_training = True
 
 
 class ProgressBar(Progress, keras.callbacks.Callback):

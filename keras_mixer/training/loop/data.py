@@ -2,12 +2,22 @@
 
 import dataclasses
 
+import numpy as np
+
 from keras_mixer.card import ModelCard
-from keras_mixer.data import CorruptImages, Source, evaluation_batches, load, training_batches
+from keras_mixer.data import CorruptImages, CorruptImagesError, Source, evaluation_batches, load, training_batches
+from keras_mixer.data.batches import naming_all
+from keras_mixer.data.examination import headers
+from keras_mixer.data.sources import load_folder
+from keras_mixer.data.sources.layout import TRAIN, scan
+from keras_mixer.listing import printable
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.training.choosing import check_classes, check_length, choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import Recipe
+
+NAMED = 50  # classes in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +31,7 @@ class Datasets:
     test_source: Source | None
     preprocessing: Preprocessing
     corrupt: CorruptImages  # counts the unreadable images of all sources
+    chosen: str  # says what the recipe left to the number of images, or an empty text
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -49,6 +60,62 @@ class Datasets:
         from keras_mixer.data.storage import random_access
 
         return random_access(self.train_source, self.preprocessing, self.corrupt) is None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources of training, evaluation and test, if there is a test split."""
+        return tuple(filter(None, (self.train_source, self.eval_source, self.test_source)))
+
+    @property
+    def listing(self) -> dict | None:
+        """The files of a folder, which a run keeps; None for another dataset."""
+        layout = self.train_source.layout
+        return None if layout is None else layout.listing()
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class."""
+        return np.bincount(self.train_source.labels, minlength=len(self.class_names)).tolist()
+
+    def readable(self, source: Source) -> int:
+        """Returns the number of images of a source that no one has found unreadable so far."""
+        count, found = source.num_examples, set(self.corrupt.found)
+        return count - (sum(source.location(index) in found for index in range(count)) if found else 0)
+
+    def plan(self) -> str:
+        """Returns what the run reads and what it does not use, in a few lines."""
+        data, layout = self.recipe.data, self.train_source.layout
+        parts = [
+            f"training on {data.train_split} ({self.train_source.num_examples:,} images)",
+            f"evaluation on {data.eval_split} ({self.eval_source.num_examples:,})",
+        ]
+        if self.test_source is not None:
+            parts.append(f"at the end on {data.test_split} ({self.test_source.num_examples:,})")
+        lines = [f"{printable(data.name)}: {len(self.class_names):,} classes; {', '.join(parts)}."]
+        if layout is not None:
+            counts = [f"{name} {count:,}" for name, count in zip(self.class_names, self.class_counts, strict=True)]
+            lines.append(f"Training images: {', '.join(counts[:NAMED])}{', ...' if len(counts) > NAMED else ''}.")
+            lines.append(headers(layout))
+            used = layout.named("+".join(source.spec.split for source in self.sources))
+            unused = [f"{name} ({size:,} images)" for name, size in layout.sizes.items() if name not in used]
+            lines += [f"Not used: {', '.join(unused)}."] if unused else []
+            if layout.gone:
+                lines.append(f"{len(layout.gone):,} images that the run began with are gone and are left out.")
+            if layout.added:
+                lines.append(
+                    f"{layout.added:,} images that are new since the run began are not used. To train on them: "
+                    f"--weights RUN --output NEW."
+                )
+        return "\n".join([*lines, *filter(None, [self.chosen])])
+
+    def check(self) -> None:
+        """Raises ValueError if these data cannot teach a classifier by the recipe."""
+        check_classes(self.train_source)
+        check_length(self.recipe, self.train_source.num_examples, self.total_steps)
+
+    def all_unreadable(self, error: CorruptImagesError) -> CorruptImagesError:
+        """Returns an error that names every unreadable image, and not only the one that stopped the run."""
+        return naming_all(error, self.corrupt, self.sources, self.preprocessing, "--set data.corrupt_limit=")
 
     @property
     def fingerprint(self) -> dict:
@@ -86,15 +153,38 @@ class Datasets:
         return self.distribution.distribute(self.distribution.share(batches)), -(-source.num_examples // size)
 
 
-def open_datasets(recipe: Recipe, distribution: Distribution) -> Datasets:
-    """Opens the splits of a recipe's dataset, or raises ValueError if one is missing or empty."""
-    data = recipe.data
+def open_datasets(recipe: Recipe, distribution: Distribution, listing: dict | None = None) -> Datasets:
+    """Opens the splits of a recipe's dataset, and chooses what the recipe leaves open.
+
+    Args:
+        recipe: The recipe.
+        distribution: The devices.
+        listing: The files of a folder that an earlier process of the run listed.
+
+    Raises:
+        ValueError: If a split is missing or empty.
+    """
+    layout = None
+    if recipe.data.of(TRAIN).is_folder:
+        layout = scan(recipe.data.name)
+        layout = layout.kept(listing) if listing else layout
+    data = choose_splits(recipe.data, layout)
+
+    def source(split: str, **options) -> Source:
+        if layout is None:
+            return load(data.of(split))
+        return load_folder(data.of(split), layout, **options)
+
+    train_source = source(data.train_split, replace_gone=True)
+    multiple = distribution.replicas * recipe.execution.micro_batches
+    recipe, chosen = suit(dataclasses.replace(recipe, data=data), train_source.num_examples, multiple)
     return Datasets(
         recipe,
         distribution,
         preprocessing=input_preprocessing(recipe),
-        train_source=load(data.of(data.train_split)),
-        eval_source=load(data.of(data.eval_split)),
-        test_source=None if data.test_split is None else load(data.of(data.test_split)),
+        train_source=train_source,
+        eval_source=source(data.eval_split),
+        test_source=None if data.test_split is None else source(data.test_split),
         corrupt=CorruptImages(data.corrupt_limit, data.max_pixels),
+        chosen=chosen,
     )

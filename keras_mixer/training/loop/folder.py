@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 
 from keras_mixer.card import CARD_FILE
+from keras_mixer.data.sources.layout import FILES_FILE, TRAIN, load_listing, save_listing
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.recipe import Recipe, is_trained_model
@@ -15,6 +16,7 @@ from keras_mixer.weights.loading import is_path
 
 MODEL_FILE, RECIPE_FILE, TEST_FILE = "model.keras", "recipe.json", "test.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
+BEST = "best"
 COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 
 
@@ -41,13 +43,22 @@ def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
     if differing:
         raise ValueError(
             f"{holder} has another recipe, which differs in {', '.join(differing)}. Choose another output folder, or "
-            f"delete the earlier run with restart (--restart)."
+            f"delete the earlier run with restart (--restart). To train a finished run longer, start from its model: "
+            f"--weights RUN --output NEW."
         )
 
 
-def check(folder: pathlib.Path, recipe: Recipe) -> None:
-    """Raises ValueError if the folder holds the run of another recipe, or a model that no run made."""
+def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
+    """Raises ValueError if the folder holds another recipe's run or a model of no run, or lies in the dataset."""
     stored = folder / RECIPE_FILE
+    images = pathlib.Path(recipe.data.name)
+    if not stored.exists() and recipe.data.of(TRAIN).is_folder and folder.resolve().is_relative_to(images.resolve()):
+        raise ValueError(
+            f"The output folder {folder} lies in the folder of images {images}, where its pictures would become images "
+            f"of a class. Choose an output folder outside of it."
+        )
+    if restart:
+        return
     if stored.exists():
         refuse_another(folder, stored.read_text(encoding="utf-8"), recipe)
     elif (folder / MODEL_FILE).exists():
@@ -57,16 +68,26 @@ def check(folder: pathlib.Path, recipe: Recipe) -> None:
         )
 
 
-def claim(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
-    """Writes the recipe to the folder, and removes files that a killed process left half-written."""
+def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
+    """Reads the files that the run in the folder began with; None if it is of other images or kept no list."""
+    stored = folder / RECIPE_FILE
+    if not stored.exists() or Recipe.from_json(stored.read_text(encoding="utf-8")).data.name != recipe.data.name:
+        return None
+    return load_listing(folder)
+
+
+def claim(folder: pathlib.Path, recipe: Recipe, restart: bool, listing: dict | None = None) -> None:
+    """Writes the recipe and the list of images to the folder, and removes half-written files of a killed process."""
     remove_partial_files(folder)
     if restart:
         # The recipe goes last: if this is interrupted, the remaining files still belong to the old recipe.
-        for name in (CHECKPOINTS, LOGS):
+        for name in (CHECKPOINTS, BEST, LOGS):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
-        for name in (HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, RECIPE_FILE):
+        for name in (HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, FILES_FILE, RECIPE_FILE):
             (folder / name).unlink(missing_ok=True)
+    if listing is not None:
+        save_listing(listing, folder)
     with written_whole(folder / RECIPE_FILE) as partial:
         partial.write_text(recipe.to_json(), encoding="utf-8")
 

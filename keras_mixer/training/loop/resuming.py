@@ -40,7 +40,8 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
     if said["data"] != datasets.fingerprint:
         raise ValueError(
             f"The run in {store.folder.parent} began with other data: {said['data']}. Now the data is "
-            f"{datasets.fingerprint}. Choose another output folder, or start again with restart (--restart)."
+            f"{datasets.fingerprint}. To train on from its model, such as with another class: --weights RUN --output "
+            f"NEW. To start again: restart (--restart)."
         )
     _warn_of_other_parts(store.folder.parent, model, said, datasets)
     restore(model, arrays)

@@ -11,17 +11,21 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_mixer.data import save_model
+from keras_mixer.data import CorruptImagesError, save_model
+from keras_mixer.training.choosing import choose_splits
 from keras_mixer.training.devices.distribution import choose
 from keras_mixer.training.loop import folder as run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
+    EarlyStopping,
     Evaluation,
     ProgressBar,
     StopOnNaN,
     TrainingDivergedError,
+    best_row,
+    is_over,
 )
-from keras_mixer.training.loop.checkpoints import CheckpointStore
+from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets, open_datasets
 from keras_mixer.training.loop.resuming import find_start
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
@@ -43,7 +47,9 @@ class TrainingResult:
     seconds: float  # time spent training, earlier processes of the run included
     learning_rate: float  # the peak
     history: tuple[dict, ...]  # one row per period, as in history.csv
-    test_accuracy: float | None = None  # on the test split, in [0, 1]; None if the recipe names none
+    test_accuracy: float | None = None  # on the test split, in [0, 1]; None if there is none
+    images: int = 0  # number of images of the evaluation split that accuracy and loss rest on
+    test_images: int | None = None  # number of images that the test accuracy rests on
 
 
 def train(
@@ -57,9 +63,11 @@ def train(
     """Trains by `recipe`, or resumes the run that an earlier call with the same recipe and folder began.
 
     The folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard logs
-    and checkpoints, and test.json if the recipe names a test split. A killed run resumes from its last checkpoint with
-    the same batches, masks and rates. Ctrl-C and SIGTERM save a checkpoint first. In a cluster all processes do so
-    together, within ten steps, or within one if a step takes longer than a second.
+    and checkpoints; test.json if there is a test split; and the list of images of a folder, files.json.gz. An image
+    that is removed later is left out without a change of the order, and a new one is not used.
+    A killed run resumes from its last checkpoint with the same batches, masks and rates. Ctrl-C and SIGTERM save a
+    checkpoint first. In a cluster all processes do so together, within ten steps, or within one if a step takes longer
+    than a second.
     An error in one process of a cluster appears only there. Some seconds after that process has ended, the others end
     with an `UnavailableError`; the last checkpoint stays.
 
@@ -87,23 +95,31 @@ def train(
     folder = pathlib.Path(output)
     find_builder(recipe.model)  # reports a wrong argument before any data is read
     distribution = choose(recipe.execution.strategy)
-    distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     recipe = run_folder.with_absolute_paths(recipe)
-    if not restart:
-        run_folder.check(folder, recipe)
-    datasets = open_datasets(recipe, distribution)
-    test = None
+    datasets = open_datasets(recipe, distribution, None if restart else run_folder.read_listing(folder, recipe))
+    recipe, test = datasets.recipe, None
+    distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
+    run_folder.check(folder, recipe, restart)
+    if restart or not (folder / run_folder.RECIPE_FILE).exists():
+        datasets.check()
+    if distribution.worker == 0:
+        _log.info("%s", datasets.plan())
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
         with distribution.scope():
             network = initial_network(recipe, len(datasets.class_names))
-            model = training_model(network, recipe, datasets.total_steps, distribution)
-        with datasets.corrupt.explained():
-            rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
-            if datasets.test_source is not None:
-                test = evaluate(model, *datasets.evaluation(datasets.test_source))
+            counts = None if recipe.class_weights is None else datasets.class_counts
+            model = training_model(network, recipe, datasets.total_steps, distribution, counts)
+        try:
+            with datasets.corrupt.explained():
+                rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
+                if datasets.test_source is not None:
+                    test = evaluate(model, *datasets.evaluation(datasets.test_source))
+        except CorruptImagesError as error:
+            raise datasets.all_unreadable(error) from error
         if datasets.corrupt.count:
             _log.warning("%s", datasets.corrupt.left_out())
+        test_images = None if datasets.test_source is None else datasets.readable(datasets.test_source)
         if distribution.worker == 0:
             with averaged_weights(model):
                 finished = classifier_of(network)
@@ -112,19 +128,22 @@ def train(
             save_model(finished, datasets.card(recipe.name), folder)
             run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
             if test is not None:
-                scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"]}
+                scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"], "images": test_images}
                 measured = {"split": recipe.data.test_split, **scores}
                 (folder / run_folder.TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    kept = rows[-1] if recipe.early_stopping is None else rows[best_row(rows)]
     return TrainingResult(
         folder=folder,
         steps=rows[-1]["step"],
-        accuracy=rows[-1]["val_accuracy"],
-        loss=rows[-1]["val_loss"],
+        accuracy=kept["val_accuracy"],
+        loss=kept["val_loss"],
         parameters=model.count_params(),
         seconds=seconds,
         learning_rate=recipe.optimizer.learning_rate,
         history=tuple(rows),
         test_accuracy=None if test is None else test["accuracy"],
+        images=datasets.readable(datasets.eval_source),
+        test_images=test_images,
     )
 
 
@@ -141,11 +160,13 @@ def _fit(
     store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
     clock = find_start(model, None if restart else store, datasets)
     start, total = clock.step, datasets.total_steps
+    if is_over(clock.rows, recipe.early_stopping):
+        start = total  # an earlier process ended the run
     guard, evaluation = StopOnNaN(clock, store, distribution), Evaluation(clock, datasets)
     batches = datasets.training(start) if start < total else None
     # Recipe, data and checkpoints fit: the folder may change now, but not earlier.
     if distribution.worker == 0:
-        run_folder.claim(folder, recipe, restart)
+        run_folder.claim(folder, recipe, restart, datasets.listing)
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(Checkpointing(guard, datasets))
         # The later ones read the clock, and some keep what `evaluation` measures.
@@ -158,6 +179,9 @@ def _fit(
             callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
             if progress:
                 callbacks.append(stack.enter_context(ProgressBar(clock, total, recipe.batch_size)))
+        best = CheckpointStore(folder / run_folder.BEST, kept=1)
+        if recipe.early_stopping is not None:
+            callbacks.append(EarlyStopping(clock, best, datasets))
         callbacks += [saver, *more_callbacks]
         for first, stop in segments(start, total, datasets.period):
             length = min(stop - first, datasets.period)
@@ -175,6 +199,10 @@ def _fit(
             if model.stop_training:
                 break
         saver.save()
+    if recipe.early_stopping is not None:
+        distribution.anywhere(False)  # the others wait until the first process has written
+        if (found := best.load_newest()) is not None:
+            restore(model, found[1])
     return clock.rows, clock.seconds
 
 
@@ -222,6 +250,7 @@ def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[Training
     """
     if not recipe.learning_rate_grid:
         raise ValueError(f"The recipe {recipe.name} has no learning_rate_grid: set it, such as to [0.003, 0.01].")
+    recipe = dataclasses.replace(recipe, data=choose_splits(recipe.data))
     rates = [recipe.override({"optimizer.learning_rate": str(rate)}) for rate in recipe.learning_rate_grid]
     _warn_unless_held_out(recipe.data)
     results = []

@@ -1,7 +1,8 @@
 """The model that trains: the step of the backend, compilation, and evaluation with averaged weights."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -10,7 +11,31 @@ from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
 from keras_mixer.training.recipe import Recipe
 
 
-def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distribution: Distribution) -> keras.Model:
+class BalancedCrossentropy(keras.losses.CategoricalCrossentropy):
+    """Softmax cross-entropy in which every class counts equally; the mean weight of the training images is 1.
+
+    Args:
+        counts: Training images of each class.
+        options: Arguments of `keras.losses.CategoricalCrossentropy`.
+    """
+
+    def __init__(self, counts: Sequence[int], **options):
+        super().__init__(**options)
+        present = sum(count > 0 for count in counts)
+        self.weights = [sum(counts) / (present * count) if count else 0.0 for count in counts]
+
+    def call(self, y_true, y_pred):
+        weights = keras.ops.sum(y_true * keras.ops.cast(self.weights, y_true.dtype), axis=-1)
+        return super().call(y_true, y_pred) * weights
+
+
+def training_model(
+    model: keras.Model,
+    recipe: Recipe,
+    total_steps: int,
+    distribution: Distribution,
+    class_counts: Sequence[int] | None = None,
+) -> keras.Model:
     """Compiles `model` for training by `recipe`; call it in the scope of the distribution.
 
     The loss is the softmax cross-entropy, averaged over the global batch and computed in float32.
@@ -20,6 +45,7 @@ def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distrib
         recipe: Sets optimizer, schedule, loss and compilation.
         total_steps: Updates of the whole run.
         distribution: The devices.
+        class_counts: Training images of each class, if the recipe weighs classes.
 
     Returns:
         A compiled model with the layers of `model`. Its `fit` takes batches `(images, one-hot labels)`.
@@ -40,11 +66,16 @@ def training_model(model: keras.Model, recipe: Recipe, total_steps: int, distrib
             compile_gradients=compiled["gradients"],
             compile_elementwise=compiled["elementwise"],
         )
+    options: dict[str, Any] = {"from_logits": True, "label_smoothing": recipe.label_smoothing}
     schedule = recipe.schedule
     rate = WarmupDecay(recipe.optimizer.learning_rate, total_steps, schedule.warmup_steps, schedule.decay)
     trained.compile(
         optimizer=make_optimizer(recipe.optimizer, rate, model, recipe.ema_momentum),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        loss=(
+            keras.losses.CategoricalCrossentropy(**options)
+            if recipe.class_weights is None or class_counts is None
+            else BalancedCrossentropy(class_counts, **options)
+        ),
         # Weighted, because the padding of the last evaluation batch must not count.
         weighted_metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),

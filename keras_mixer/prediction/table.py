@@ -1,0 +1,167 @@
+"""Predictions in one file of rows, CSV or JSON lines, on this machine. A run that stops can go on."""
+
+import collections
+import csv
+import io
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from keras_mixer.files import written_whole
+from keras_mixer.prediction.locations import Location, locate
+from keras_mixer.prediction.store import TABLES, Prediction, check_made_by, new_tables
+
+CSV, JSON_LINES = (".csv",), (".jsonl", ".ndjson")
+_MANIFEST = ".manifest.json"  # after the name of the file
+
+
+def is_table(output: str | os.PathLike) -> bool:
+    """Returns whether an output is named as one file of rows.
+
+    Raises:
+        ValueError: If it is named as JSON, which cannot be continued.
+    """
+    suffix = pathlib.PurePath(output).suffix.lower()
+    if suffix == ".json":
+        raise ValueError(f"{output} would be JSON, which cannot be continued: end it in {JSON_LINES[0]} or {CSV[0]}.")
+    return suffix in CSV + JSON_LINES
+
+
+class PredictionTable:
+    """The predictions of one model in a file, one row per image, with the methods of `PredictionStore`.
+
+    JSON lines hold `path`, `classes`, `labels`, `scores` and `error`. CSV has the columns `path`, `label_1`,
+    `score_1` and so on to the number of classes per image, and `error`. A file beside it, with `.manifest.json` after
+    its name, says what made the rows. Rows are appended whole; what a killed process left of a row is cut off.
+
+    Args:
+        path: The file, which ends in `.csv`, `.jsonl` or `.ndjson`.
+
+    Raises:
+        ValueError: If it is not on this machine.
+
+    Example:
+        >>> table = keras_mixer.prediction.PredictionTable("predictions.csv")
+        >>> table.open({"model": fingerprint("runs/digits"), "top": 5})
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.location: Location = locate(path)
+        if not self.location.is_local:
+            raise ValueError(f"{path} is not on this machine, where rows can be appended: name a folder for parquet.")
+        self.path = pathlib.Path(self.location.path)
+        self.manifest = self.path.with_name(self.path.name + _MANIFEST)
+        self._as_csv = self.path.suffix.lower() in CSV
+
+    def open(self, made_by: dict, *, restart: bool = False) -> None:
+        """Prepares the file for a run, as `PredictionStore.open` does."""
+        known = self.manifest.exists()
+        if self.path.exists() and not known:
+            raise ValueError(f"{self.path} is a file that this command did not write: choose another name.")
+        if known and not restart:
+            before = self._read_manifest()
+            before.pop(TABLES, None)
+            check_made_by(str(self.path), before, made_by)
+            self._cut()
+        if restart or not self.path.exists():
+            self._write_manifest(made_by)
+            with written_whole(self.path) as partial:
+                partial.write_text(self._header(made_by["top"]), encoding="utf-8")
+
+    def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
+        """Records the parquet files of a run, as `PredictionStore.admit` does."""
+        values = self._read_manifest()
+        known = values.get(TABLES, [])
+        if new := new_tables(str(self.path), tables, known, self.done):
+            self._write_manifest({**values, TABLES: [*known, *new]})
+
+    def done(self, *, retry_errors: bool = False) -> set[str]:
+        """Returns the names of the images that have a row, after deleting rows with errors if `retry_errors`."""
+        if retry_errors and self.counts()[1]:
+            good = [line for line, (_, _, error) in zip(self._lines(), self._rows(), strict=True) if error is None]
+            header = self._header(self._read_manifest()["top"])
+            with written_whole(self.path) as partial:
+                partial.write_text(header + "".join(good), encoding="utf-8")
+        return {path for path, _, _ in self._rows()}
+
+    def counts(self) -> tuple[int, int]:
+        """Returns the number of rows, and the number of rows for images that could not be read."""
+        errors = [error is not None for _, _, error in self._rows()]
+        return len(errors), sum(errors)
+
+    def repeated(self) -> list[str]:
+        """Returns the names of images that have more than one row, because two runs wrote at the same time."""
+        counts = collections.Counter(path for path, _, _ in self._rows())
+        return [path for path, count in counts.items() if count > 1]
+
+    def best(self) -> dict[str, int]:
+        """Returns the number of images whose best class has each name, the most frequent first."""
+        return dict(collections.Counter(label for _, label, _ in self._rows() if label is not None).most_common())
+
+    def write(self, predictions: Sequence[Prediction]) -> None:
+        """Appends a row for each image."""
+        top = self._read_manifest()["top"]
+        text = "".join(self._line(prediction, top) for prediction in predictions)
+        with self.path.open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _header(self, top: int) -> str:
+        if not self._as_csv:
+            return ""
+        columns = [f"{name}_{rank}" for rank in range(1, top + 1) for name in ("label", "score")]
+        return _csv_line(["path", *columns, "error"])
+
+    def _line(self, prediction: Prediction, top: int) -> str:
+        if not self._as_csv:
+            return json.dumps(vars(prediction), ensure_ascii=False) + "\n"
+        pairs = zip(prediction.labels, prediction.scores, strict=True)
+        cells = [cell for label, score in pairs for cell in (label, f"{score:.6g}")]
+        return _csv_line([prediction.path, *cells, *[""] * (2 * top - len(cells)), prediction.error or ""])
+
+    def _rows(self) -> Iterator[tuple[str, str | None, str | None]]:
+        """Yields path, best label and error of each row."""
+        with self.path.open(newline="", encoding="utf-8") as file:
+            if self._as_csv:
+                for row in csv.DictReader(file):
+                    yield row["path"], row["label_1"] or None, row["error"] or None
+            else:
+                for line in file:
+                    row = json.loads(line)
+                    yield row["path"], next(iter(row["labels"]), None), row["error"]
+
+    def _lines(self) -> Iterator[str]:
+        """Yields each row as it is written."""
+        with self.path.open(newline="", encoding="utf-8") as file:
+            if not self._as_csv:
+                yield from file
+                return
+            for row in list(csv.reader(file))[1:]:
+                yield _csv_line(row)
+
+    def _cut(self) -> None:
+        """Cuts off a row that a killed process did not finish: its line, or a quoted name with a line break in it."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        end = content.rfind(b"\n") + 1
+        while self._as_csv and content.count(b'"', 0, end) % 2:
+            end = content.rfind(b"\n", 0, end - 1) + 1
+        if end < len(content):
+            os.truncate(self.path, end)
+
+    def _read_manifest(self) -> dict:
+        try:
+            return dict(json.loads(self.manifest.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"{self.manifest} is damaged ({error}): pass --restart or choose another name.") from error
+
+    def _write_manifest(self, values: dict) -> None:
+        with written_whole(self.manifest) as partial:
+            partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,163 @@
+"""What a recipe leaves to the data: the splits called "auto", and the fields that suit the number of images."""
+
+import dataclasses
+import math
+
+from keras_mixer.data.sources import Source, split_sizes
+from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, scan
+from keras_mixer.training.recipe import AUTO, DataSpec, Recipe
+
+# Shares of the training images that may be held out, in percent: the first that has an image of every class is taken.
+HELD_OUT = (10, 20, 30, 40, 50)
+# A batch is about a tenth of the images, so that an epoch makes about ten updates.
+SMALLEST_BATCH, LARGEST_BATCH = 8, 512
+# Each image is seen about thirty times, within these numbers of updates.
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 30, 200, 20_000
+LONGEST_WARMUP = 500
+
+
+def choose_splits(data: DataSpec, layout: Layout | None = None) -> DataSpec:
+    """Replaces the splits "auto" by those of the dataset.
+
+    Args:
+        data: The recipe's data.
+        layout: Of the folder, if the dataset is one; None scans it.
+
+    Raises:
+        ValueError: If there is no split to train on or to evaluate on.
+    """
+    if AUTO not in (data.train_split, data.eval_split, data.test_split):
+        return data
+    if layout is None and data.of(TRAIN).is_folder:
+        layout = scan(data.name)
+    sizes = split_sizes(data.of(TRAIN)) if layout is None else layout.sizes
+
+    def found(role: str, field: str) -> str | None:
+        splits = in_role(sizes, role)
+        if len(splits) > 1:
+            raise ValueError(
+                f"{data.name} has several splits for one use, {' and '.join(splits)}: name one, such as with --set "
+                f"data.{field}={splits[0]}."
+            )
+        return splits[0] if splits else None
+
+    train, evaluation, test = data.train_split, data.eval_split, data.test_split
+    whole = found(TRAIN, "train_split") if train == AUTO else train
+    if whole is None:
+        raise ValueError(f"{data.name} has no split to train on, only {', '.join(sizes)}: set data.train_split.")
+    if evaluation == AUTO:
+        evaluation = found(VALIDATION, "eval_split") or found(TEST, "eval_split") or AUTO
+    if test == AUTO:
+        test = found(TEST, "test_split")
+        test = None if test == evaluation else test
+    if evaluation == AUTO and train != AUTO:
+        raise ValueError(f"{data.name} has no split to evaluate on, only {', '.join(sizes)}: set data.eval_split.")
+    if evaluation == AUTO:
+        held_out = _held_out(data, whole, sizes[whole], layout)
+        whole, evaluation = f"{whole}[:{100 - held_out}%]", f"{whole}[{100 - held_out}%:]"
+    return dataclasses.replace(data, train_split=whole, eval_split=evaluation, test_split=test)
+
+
+def _held_out(data: DataSpec, split: str, images: int, layout: Layout | None) -> int:
+    """Chooses how many percent of the training images are held out."""
+    if layout is None:
+        return HELD_OUT[0]
+    files = layout.files(split)
+    several = sum(len(paths) > 1 for (name, _), paths in layout.images.items() if name == split)
+    enough = [
+        percent
+        for percent in HELD_OUT
+        if len({label for label, _ in files[round(images * (100 - percent) / 100) :]}) >= several > 0
+    ]
+    if not enough:
+        raise ValueError(
+            f"{images:,} images are too few to hold any out for evaluation: every class needs at least two. Add "
+            f"images, or name a split with --set data.train_split={split} --set data.eval_split={split}, which "
+            f"evaluates on the training images."
+        )
+    return enough[0]
+
+
+def suit(recipe: Recipe, images: int, multiple: int = 1) -> tuple[Recipe, str]:
+    """Chooses the fields in `recipe.suited` by the number of training images.
+
+    Args:
+        recipe: The recipe.
+        images: Number of training images.
+        multiple: The devices share a batch of a multiple of this.
+
+    Returns:
+        The recipe with nothing left to choose, and a sentence that says what was chosen and why.
+    """
+    batch, steps = recipe.batch_size, recipe.schedule.steps
+    reasons = []
+    if "batch_size" in recipe.suited:
+        batch = 2 ** int(math.log2(max(images / 10, 1)))
+        batch = -(-min(max(batch, SMALLEST_BATCH), LARGEST_BATCH) // multiple) * multiple
+        reasons.append(f"batches of {batch}, about a tenth of the images")
+    if "schedule.steps" in recipe.suited:
+        steps = min(max(round(EPOCHS * images / batch), FEWEST_STEPS), MOST_STEPS)
+        reasons.append(f"{steps:,} updates, which show each image {steps * batch / images:.0f} times")
+    total = steps if steps is not None else max(1, round(float(recipe.schedule.epochs or 0) * images / batch))
+    warmup, momentum = recipe.schedule.warmup_steps, recipe.ema_momentum
+    if "schedule.warmup_steps" in recipe.suited:
+        warmup = min(total // 10, LONGEST_WARMUP)
+        reasons.append(f"a warm-up of {warmup}, a tenth of the run and at most {LONGEST_WARMUP}")
+    if "ema_momentum" in recipe.suited:
+        momentum = round(max(1 - 10 / total, 0.0), 4)
+        reasons.append(f"an average with momentum {momentum:g}, over about a tenth of the run")
+    chosen = dataclasses.replace(
+        recipe,
+        batch_size=batch,
+        schedule=dataclasses.replace(recipe.schedule, steps=steps, warmup_steps=warmup),
+        ema_momentum=momentum,
+        suited=(),
+    )
+    return chosen, f"Chosen for {images:,} training images: {'; '.join(reasons)}." if reasons else ""
+
+
+def check_length(recipe: Recipe, images: int, steps: int) -> None:
+    """Raises ValueError if warm-up or average do not fit the run of `steps` updates; the message says what to set."""
+    counted = f"{images:,} training images in batches of {recipe.batch_size} make "
+    epochs = recipe.schedule.epochs
+    length = f"{steps:,} update{'s' if steps > 1 else ''}"
+    length = (
+        f"the run has {length}"
+        if epochs is None
+        else f"{counted}{length} in {epochs:g} epoch{'s' if epochs != 1 else ''}"
+    )
+    way_on = "Train longer, or set batch_size lower; `--recipe finetune` suits the number of images."
+    if recipe.schedule.warmup_steps >= steps:
+        raise ValueError(
+            f"schedule.warmup_steps is {recipe.schedule.warmup_steps:,}, but {length}: set it to {steps // 10}, or "
+            f"{way_on[0].lower()}{way_on[1:]}"
+        )
+    momentum = recipe.ema_momentum
+    if momentum and 1 / (1 - momentum) > steps:
+        raise ValueError(
+            f"ema_momentum={momentum:g} averages the weights over about {round(1 / (1 - momentum)):,} updates, but "
+            f"{length}: set ema_momentum to {max(1 - 10 / steps, 0):.3g} or null. {way_on}"
+        )
+
+
+def check_classes(source: Source) -> None:
+    """Raises ValueError if the training images of a folder cannot teach all of its classes."""
+    layout = source.layout
+    if layout is None:
+        return
+    if len(source.class_names) < 2:
+        hint = "" if layout.divided else f" If its folders are the classes, name {layout.root}/{source.class_names[0]}."
+        raise ValueError(
+            f"A classifier needs two classes, but {layout.root} has one: {source.class_names[0]}.{hint} "
+            f"{layout.left_out()}".rstrip()
+        )
+    seen = {source.class_names[label] for label in set(source.labels.tolist())}
+    missing = sorted({*source.class_names, *layout.empty} - seen)
+    if missing:
+        elsewhere = {name: [split for split, other in layout.images if other == name] for name in missing}
+        named = [f"{name} (only in {', '.join(elsewhere[name])})" if elsewhere[name] else name for name in missing[:5]]
+        raise ValueError(
+            f"These classes have no image in the training split {source.spec.split} of {layout.root}: "
+            f"{', '.join(named)}{', ...' if len(missing) > 5 else ''}. Add images, or remove the folders. "
+            f"{layout.left_out()}".rstrip()
+        )
