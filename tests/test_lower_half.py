@@ -14,6 +14,7 @@ WITH_TENSORFLOW = {
     "data.augmentation.mixing",
     "data.augmentation.randaugment",
     "data.augmentation.steps",
+    "data.orientation",
     "data.pixels",
     "data.sources.digits",
     "data.sources.folder",
