@@ -111,7 +111,8 @@ def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.n
         ImportError: If Pillow is not installed, or pillow-heif for a HEIC file.
 
     Example:
-        >>> keras_mixer.images.decode(pathlib.Path("photograph.heic").read_bytes()).shape
+        >>> from keras_mixer import images
+        >>> images.decode(pathlib.Path("photograph.heic").read_bytes()).shape
         (4032, 3024, 3)
     """
     image = _opened(data)

@@ -237,12 +237,13 @@ def naming_all(
     """
     if corrupt.count <= corrupt.limit or any(source.layout is None for source in sources):
         return error
-    found = CorruptImages(limit=sys.maxsize)
+    found = CorruptImages(sys.maxsize, corrupt.max_pixels)
     for source in sources:
         for _ in evaluation_batches(source, preprocessing, _CHECKED_AT_ONCE, corrupt=found):
             pass
     named = ", ".join(found.found[:_NAMED]) + (", ..." if found.count > _NAMED else "")
+    reason = "" if found.reason is None else f" About the first: {found.reason}."
     return CorruptImagesError(
-        f"{found.count:,} image{'s' if found.count > 1 else ''} could not be read: {named}. Mend or remove them and "
-        f"run the same command again, or leave them out with {option}{found.count}."
+        f"{found.count:,} image{'s' if found.count > 1 else ''} could not be read: {named}.{reason} Mend or remove "
+        f"them and run the same command again, or leave them out with {option}{found.count}."
     )

@@ -22,6 +22,7 @@ class CorruptImages:
 
     Attributes:
         found: The places of the unreadable images, in the order in which they were found.
+        reason: Why the first of them cannot be read, if that is known.
 
     Example:
         >>> corrupt = CorruptImages(limit=10)
@@ -36,7 +37,7 @@ class CorruptImages:
             raise ValueError(f"`limit` is a number of images, but got {limit!r}.")
         self.limit = limit
         self.max_pixels = max_pixels
-        self._reason: str | None = None  # why the first one cannot be read
+        self.reason: str | None = None  # why the first one cannot be read
         self.found: list[str] = []
         self._stopped_by: str | None = None
 
@@ -55,7 +56,7 @@ class CorruptImages:
 
     def _line(self, consequence: str) -> str:
         named = ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
-        reason = "" if self._reason is None else f" About the first: {self._reason}."
+        reason = "" if self.reason is None else f" About the first: {self.reason}."
         return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}.{reason}"
 
     def note(self, index: int, source: Source) -> None:
@@ -63,7 +64,7 @@ class CorruptImages:
         location = source.location(int(index))
         if location not in self.found:
             if not self.found and os.path.isfile(location):
-                self._reason = problem(pathlib.Path(location).read_bytes(), self.max_pixels)
+                self.reason = problem(pathlib.Path(location).read_bytes(), self.max_pixels)
             self.found.append(location)
         if self.count > self.limit:
             self._stop(self.message())
