@@ -212,7 +212,9 @@ def evaluation_batches(
 
     several = source.examples().batch(min(stream.AT_ONCE, batch_size))
     prepared = several.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = prepared.unbatch().batch(batch_size)
+    # Keras asks for the number of batches, which `unbatch` does not know any more.
+    count = tf.data.experimental.assert_cardinality(-(-source.num_examples // batch_size))
+    batches = prepared.unbatch().batch(batch_size).apply(count)
     return batches.map(finish).prefetch(tf.data.AUTOTUNE)
 
 
