@@ -7,6 +7,7 @@ one block of a few channels.
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ from unittest import mock
 import digit_models
 import family
 import numpy as np
+import photographs
 from PIL import Image
 
 import keras_mixer
@@ -45,12 +47,15 @@ def furnish(folder: pathlib.Path) -> None:
     for name in ("seven.png", "three.png"):
         shutil.copy(DATA / "digits" / "8_sample1.png", folder / name)
     random = np.random.default_rng(0)
-    photographs = ["photo.jpg", "rose.jpg", "photographs/one.jpg", "photographs/two.png"]
+    names = ["photo.jpg", "rose.jpg", "photographs/one.jpg", "photographs/two.png"]
     for split, count in {"train": 10, "test": 2}.items():
-        photographs += [f"flowers/{split}/{name}/{n}.jpg" for name in ("rose", "tulip") for n in range(count)]
-    for name in photographs:
+        names += [f"flowers/{split}/{name}/{n}.jpg" for name in ("rose", "tulip") for n in range(count)]
+    for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (60, 80, 3), np.uint8)).save(folder / name)
+    shutil.copytree(folder / "flowers", folder / "photos")
+    if importlib.util.find_spec("pillow_heif"):
+        (folder / "photograph.heic").write_bytes(photographs.encoded(photographs.photograph(), "HEIF"))
     shutil.copy(family.checkpoint("gmlp"), folder / "gmlp_s16_224.safetensors")
 
 
