@@ -39,7 +39,7 @@ def register(architecture: Architecture) -> None:
         ValueError: If the name of the architecture, or of one of its variants or constructors, is already in use.
 
     Example:
-        >>> keras_mixer.models.register(keras_mixer.models.Architecture("my_mlp", MyMLP, variants=(...,)))
+        >>> keras_mixer.models.register(keras_mixer.models.Architecture("my_mlp", MyMLP, variants=()))
     """
     taken = {name for known in _registered for name in _names(known)}
     clashes = [name for name in _names(architecture) if name in taken]
