@@ -102,8 +102,8 @@ def _decode_all(
             if image.shape != shape:
                 return None
             images[len(labels)] = image
-            labels.append(int(example["label"]))
-            indices.append(int(example["index"]))
+            labels.append(example["label"].numpy())
+            indices.append(example["index"].numpy())
     if not labels:
         raise ValueError(f"No image of {source.spec.name}, split {source.spec.split}, can be read.")
     columns = {"image": tf.constant(images[: len(labels)]), "label": tf.constant(labels), "index": tf.constant(indices)}
