@@ -74,7 +74,7 @@ def export(
 
     Example:
         >>> model, card = keras_mixer.data.load_model("runs/digits")
-        >>> report = keras_mixer.export.export(model, card, "saved_models/digits", ["saved_model", "litert_int8"])
+        >>> report = keras_mixer.export.export(model, card, "saved_models/digits", ["saved_model", "litert"])
         >>> report.breaches
         []
     """

@@ -23,7 +23,7 @@ class LayerNorm(keras.layers.LayerNormalization):
     Input and output shape: `(..., channels)`.
 
     Example:
-        >>> float(keras.ops.std(keras_mixer.layers.LayerNorm()(keras.ops.arange(8.0)[None])))
+        >>> round(float(keras.ops.std(keras_mixer.layers.LayerNorm()(keras.ops.arange(8.0)[None]))), 4)
         1.0
     """
 

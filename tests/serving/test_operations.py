@@ -100,6 +100,12 @@ def test_a_preflight_is_answered_as_tf_serving_does(open_to_pages):
     assert (refused.status_code, refused.json()) == (400, {"error": "Origin header is missing in CORS preflight"})
 
 
+def test_a_preflight_outside_of_v1_is_not_found(open_to_pages):
+    """`RestApiRequestDispatcher::Dispatch` looks at the path first."""
+    outside = open_to_pages.partition("/v1/")[0]
+    assert requests.options(outside, headers=PAGE, timeout=30).status_code == 404
+
+
 def test_without_cors_no_page_may_read_an_answer(embedded):
     answer = requests.options(f"{embedded.url}/v1/models/{stand_in.NAME}", headers=PAGE, timeout=30)
     assert answer.status_code == 200

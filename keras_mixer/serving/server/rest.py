@@ -61,14 +61,14 @@ class RestHandler:
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
-        if request.method == "OPTIONS":  # a browser's preflight
-            if re.match("https?://", request.headers.get("Origin", "")):
-                return web.Response()
-            raise RequestError("FAILED_PRECONDITION", "Origin header is missing in CORS preflight")
         if not path.lower().startswith("/v1/"):
             raise RequestError(
                 "NOT_FOUND", f"There is nothing at {path[:200]}; models are at {wire.model_path('NAME')}."
             )
+        if request.method == "OPTIONS":  # a browser's preflight
+            if re.match("https?://", request.headers.get("Origin", "")):
+                return web.Response()
+            raise RequestError("FAILED_PRECONDITION", "Origin header is missing in CORS preflight")
         raise invalid(f"Malformed request: {request.method} {path[:200]}")
 
     async def _body(self, request: web.BaseRequest) -> bytes:

@@ -62,9 +62,10 @@ def find(variant: str, name: str) -> WeightSet:
     if known := ", ".join(entry.name for entry in available(variant)):
         raise ValueError(f"No set of weights {name!r} of {title} was published. Published ones: {known}.")
     variants = ", ".join(sorted({entry.variant for entry in available()}))
+    asked = "" if name is None else f", but {name!r} was asked for"
     raise ValueError(
-        f"No weights of {title} were published: pass the path of a checkpoint. Variants with published weights: "
-        f"{variants}."
+        f"No weights of {title} were published{asked}: pass the path of a checkpoint. "
+        f"Variants with published weights: {variants}."
     )
 
 
