@@ -44,7 +44,9 @@ _MODELS = {
 }
 _VISUALIZATION = {
     "attribution": ("influence_maps", "occlusion_saliency"),
+    "gradients": ("grad_cam", "integrated_gradients"),
     "pictures": (
+        "draw_attribution",
         "draw_feature_pca",
         "draw_influence",
         "draw_occlusion",

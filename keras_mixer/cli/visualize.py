@@ -27,8 +27,9 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
 
     token_units shows hidden units in pairs of opposite phase (figure 5), and token_units.json has the pairs. stem_units
     shows the stem (figure 7). The other pictures are of the photos, or of the first images of the model's dataset:
-    influence (the patches that a patch listens to), features (principal components of the tokens) and occlusion (the
-    places that lower the score when they are covered).
+    influence (the patches that a patch listens to), features (principal components of the tokens), and what speaks for
+    the best class: occlusion (the places that lower the score when they are covered), grad_cam and
+    integrated_gradients, with their values in attribution.npz. These three are drawn for other architectures as well.
     """
     import numpy as np
 
@@ -46,29 +47,40 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     def save(figure, name: str) -> None:
         written.append(visualization.save_figure(figure, folder / f"{name}.{suffix}"))
 
-    units = {name: visualization.token_mixing_units(opened, block) for name, block in drawn.items()}
-    paired = {name: (maps, visualization.pair_units(maps)) for name, maps in units.items()}
-    save(visualization.draw_token_units(paired), "token_units")
-    pairing = {}
-    for name, (_, pairs) in paired.items():
-        fields = dataclasses.asdict(pairs)
-        pairing[name] = {"pairs": fields.pop("units"), **fields}
-    written.append(folder / "token_units.json")
-    written[-1].write_text(json.dumps(pairing, default=np.ndarray.tolist) + "\n", encoding="utf-8")
-    save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
+    if not drawn and not len(photos):
+        raise ValueError(f"The model {opened.name!r} has no Mixer blocks to look into: give an --image.")
+    if drawn:
+        units = {name: visualization.token_mixing_units(opened, block) for name, block in drawn.items()}
+        paired = {name: (maps, visualization.pair_units(maps)) for name, maps in units.items()}
+        save(visualization.draw_token_units(paired), "token_units")
+        pairing = {}
+        for name, (_, pairs) in paired.items():
+            fields = dataclasses.asdict(pairs)
+            pairing[name] = {"pairs": fields.pop("units"), **fields}
+        written.append(folder / "token_units.json")
+        written[-1].write_text(json.dumps(pairing, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+        save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
 
     # If a block changes the number of tokens, its outputs no longer match patches of the photo.
     on_photos = [name for name, block in drawn.items() if keeps_tokens(opened, block)]
-    asked = list(tokens) or _spread_tokens(opened)
     for number, photo in enumerate(photos):
         mark = f"{number}" if len(photos) > 1 else ""
         if on_photos:
+            asked = list(tokens) or _spread_tokens(opened)
             maps = visualization.influence_maps(opened, photo, drawn[on_photos[0]], asked)
             save(visualization.draw_influence(photo, maps, asked, on_photos[0], **scale), f"influence{mark}")
         best = int(opened.predict_on_batch(photo[None])[0].argmax())
         title = card.class_names[best] if card.class_names else f"class {best}"
-        saliency = visualization.occlusion_saliency(opened, photo, best, **scale)
-        save(visualization.draw_occlusion(photo, saliency, title, **scale), f"occlusion{mark}")
+        attributions = {
+            "occlusion": visualization.occlusion_saliency(opened, photo, best, **scale),
+            "grad_cam": visualization.grad_cam(opened, photo, best),
+            "integrated_gradients": visualization.integrated_gradients(opened, photo, best, **scale),
+        }
+        for name, values in attributions.items():
+            label = "fall of the score" if name == "occlusion" else name.replace("_", " ")
+            save(visualization.draw_attribution(photo, values, title, label=label, **scale), f"{name}{mark}")
+        written.append(folder / f"attribution{mark}.npz")
+        np.savez(written[-1], **attributions)  # type: ignore[arg-type]
     if len(photos) and on_photos:
         pca = visualization.feature_pca(opened, photos, drawn[on_photos[-1]])
         save(visualization.draw_feature_pca(photos, pca, on_photos[-1], **scale), "features")

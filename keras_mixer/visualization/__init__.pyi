@@ -1,6 +1,9 @@
 # Written by tools/stubs.py.
 from .attribution import influence_maps as influence_maps
 from .attribution import occlusion_saliency as occlusion_saliency
+from .gradients import grad_cam as grad_cam
+from .gradients import integrated_gradients as integrated_gradients
+from .pictures import draw_attribution as draw_attribution
 from .pictures import draw_feature_pca as draw_feature_pca
 from .pictures import draw_influence as draw_influence
 from .pictures import draw_occlusion as draw_occlusion

@@ -9,7 +9,8 @@ from keras import ops
 
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import pair_of_positive_integers
-from keras_mixer.visualization.parts import block_of, grid_of, mid_grey
+from keras_mixer.visualization.gradients import gradient
+from keras_mixer.visualization.parts import block_of, checked_class, grid_of, mid_grey, one_image
 
 AT_ONCE = 16  # tokens differentiated together; each needs a table of tokens by channels
 
@@ -49,7 +50,7 @@ def influence_maps(
         >>> maps[0].argmax()  # the patch that the first token listens to most
     """
     layer = block_of(model, block)
-    image = _one_image(model, image)
+    image = one_image(model, image)
     # A call instead of `predict`, because compiling takes longer than one image.
     before = keras.Model(model.inputs[0], layer.input)
     table = layer.layer_norm_0(before(image[None], training=False))
@@ -62,60 +63,22 @@ def influence_maps(
 
     rng = np.random.default_rng(seed)
     squares = np.zeros((len(asked), table.shape[1]))
-    at_once = min(AT_ONCE, len(asked))
-    gradient = _Gradient(layer.token_mixing, (at_once, *table.shape[1:]))
+    mixing = type(layer.token_mixing).from_config({**layer.token_mixing.get_config(), "dtype": "float32"})
+    mixing.build(table.shape)
+    mixing.set_weights(layer.token_mixing.get_weights())
     for _ in range(probes):
-        for start in range(0, len(asked), at_once):
-            part = asked[start : start + at_once]
-            signs = np.zeros((at_once, tokens_out, channels), "float32")
+        for start in range(0, len(asked), AT_ONCE):
+            part = asked[start : start + AT_ONCE]
+            signs = np.zeros((len(part), tokens_out, channels), "float32")
             for row, token in enumerate(part):
                 signs[row, token] = rng.choice([-1.0, 1.0], size=channels)
-            derivatives = gradient(np.repeat(table, at_once, axis=0), signs)[: len(part)]
+            derivatives = _vector_jacobian(mixing, np.repeat(table, len(part), axis=0), signs)
             squares[start : start + len(part)] += np.mean(derivatives.astype("float64") ** 2, axis=-1)
     return np.sqrt(squares / probes).reshape(len(asked), *grid)
 
 
-class _Gradient:
-    """Derivative of `sum(cotangent * layer(inputs))` by the inputs, on every backend of Keras.
-
-    Keras does not have a function for gradients, but it can train: one step of gradient descent at learning rate 1
-    subtracts the derivative from an offset that is added to the inputs.
-    """
-
-    def __init__(self, layer: keras.layers.Layer, shape: tuple[int, int, int]):
-        frozen = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-        frozen.build((None, *shape[1:]))
-        frozen.set_weights(layer.get_weights())
-        self._offset = _Offset(frozen, shape)
-        self._model = keras.Sequential([keras.Input(shape[1:], batch_size=shape[0]), self._offset])
-        self._model.compile(keras.optimizers.SGD(1.0), _InnerProduct(), jit_compile=False)
-
-    def __call__(self, inputs: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        self._offset.offset.assign(np.zeros(self._offset.offset.shape))
-        self._model.train_on_batch(inputs, cotangent)
-        return -ops.convert_to_numpy(self._offset.offset)
-
-
-class _Offset(keras.layers.Layer):
-    def __init__(self, layer: keras.layers.Layer, shape: tuple[int, int, int]):
-        super().__init__(dtype="float32")
-        layer.trainable = False
-        self.layer = layer
-        self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros")
-
-    def call(self, inputs):
-        return self.layer(inputs + self.offset, training=False)
-
-    def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
-
-
-class _InnerProduct(keras.losses.Loss):
-    def __init__(self):
-        super().__init__(reduction="sum", dtype="float32")
-
-    def call(self, y_true, y_pred):
-        return ops.sum(y_true * y_pred, axis=(1, 2))
+def _vector_jacobian(layer: keras.layers.Layer, inputs: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    return gradient(lambda tokens: layer(tokens, training=False) * ops.convert_to_tensor(cotangent), inputs)
 
 
 def occlusion_saliency(
@@ -140,7 +103,7 @@ def occlusion_saliency(
         window: Size of the window in pixels, one integer or (height, width); None for an eighth of each side.
         stride: Pixels between two places; None for half a window.
         fill: Input of the model for covered pixels, one number or one per channel; None for mid grey.
-        preprocessing: Preprocessing of the image, which decides mid grey; None for [-1, 1].
+        preprocessing: Preprocessing of the image, which decides mid grey; None for that of the model, else [-1, 1].
         batch_size: Images in one call.
 
     Returns:
@@ -154,9 +117,9 @@ def occlusion_saliency(
         >>> saliency = keras_mixer.visualization.occlusion_saliency(model, image)
         >>> np.unravel_index(saliency.argmax(), saliency.shape)
     """
-    image = _one_image(model, image)
+    image = one_image(model, image)
     height, width, channels = image.shape
-    cover = mid_grey(channels, preprocessing) if fill is None else fill
+    cover = mid_grey(channels, preprocessing, model) if fill is None else fill
     window_height, window_width = pair_of_positive_integers(
         "window", window or (max(1, height // 8), max(1, width // 8))
     )
@@ -166,9 +129,7 @@ def occlusion_saliency(
     tops, lefts = _places(height, window_height, steps[0]), _places(width, window_width, steps[1])
     places = list(itertools.product(tops, lefts))
     whole = model.predict_on_batch(image[None])[0]
-    target = int(whole.argmax()) if class_index is None else class_index
-    if not 0 <= target < len(whole):
-        raise ValueError(f"The model scores {len(whole)} classes; got class {target}.")
+    target = checked_class(whole, class_index)
 
     fall, covered = np.zeros((height, width)), np.zeros((height, width))
     for start in range(0, len(places), batch_size):
@@ -182,13 +143,6 @@ def occlusion_saliency(
             fall[area] += float(whole[target]) - float(score)
             covered[area] += 1
     return fall / np.maximum(covered, 1)  # a stride above the window leaves pixels out
-
-
-def _one_image(model: keras.Model, image) -> np.ndarray:
-    expected = tuple(model.input_shape[1:])
-    if np.shape(image) != expected:
-        raise ValueError(f"Expected one image of shape {expected}, but got {np.shape(image)}.")
-    return np.asarray(image, "float32")
 
 
 def _places(length: int, window: int, stride: int) -> list[int]:

@@ -24,11 +24,9 @@ def block_of(model: keras.Model, index: int) -> MixerBlock:
 
 
 def blocks_on_patches(model: keras.Model) -> list[int]:
-    """Returns the indices of the blocks that read one token per patch; later blocks of a pyramid do not."""
+    """Returns the indices of the Mixer blocks that read one token per patch; later blocks of a pyramid do not."""
     blocks = _blocks(model)
-    if not blocks:
-        raise ValueError(f"The model {model.name!r} has no Mixer blocks to look into.")
-    rows, columns = stem_of(model).grid
+    rows, columns = stem_of(model).grid if blocks else (0, 0)
     return [index for index, block in enumerate(blocks) if block.input.shape[1] == rows * columns]
 
 
@@ -53,15 +51,31 @@ def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
     return rows, columns
 
 
+def one_image(model: keras.Model, image) -> np.ndarray:
+    """Returns an image as float32; raises ValueError if it is not one image of the model's shape."""
+    shape, expected = np.shape(image), tuple(model.input_shape[1:])
+    if len(shape) != len(expected) or any(side not in (None, got) for side, got in zip(expected, shape, strict=True)):
+        raise ValueError(f"Expected one image of shape {expected}, but got {shape}.")
+    return np.asarray(image, "float32")
+
+
+def checked_class(scores: np.ndarray, class_index: int | None) -> int:
+    """Returns the class with the highest of an image's scores, or the given one if there is such a class."""
+    target = int(scores.argmax()) if class_index is None else class_index
+    if not 0 <= target < len(scores):
+        raise ValueError(f"The model scores {len(scores)} classes; got class {target}.")
+    return target
+
+
 def displayable(images: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
     """Takes preprocessed images `(..., channels)` back to pixels in [0, 1]."""
     mean, std = _mean_and_std(images.shape[-1], preprocessing)
     return np.clip(np.asarray(images, "float64") * std + mean, 0.0, 1.0)
 
 
-def mid_grey(channels: int, preprocessing: Preprocessing | None) -> np.ndarray:
+def mid_grey(channels: int, preprocessing: Preprocessing | None, model: keras.Model) -> np.ndarray:
     """Returns a model's input for a pixel half way between black and white, one number or `(channels,)`."""
-    mean, std = _mean_and_std(channels, preprocessing)
+    mean, std = _mean_and_std(channels, preprocessing or getattr(model, "preprocessing", None))
     return (0.5 - mean) / std
 
 

@@ -122,11 +122,35 @@ def draw_occlusion(  # noqa: D417
     Returns:
         A `matplotlib.figure.Figure`.
     """
+    return draw_attribution(image, saliency, title, label="fall of the score", preprocessing=preprocessing)
+
+
+def draw_attribution(  # noqa: D417
+    image: np.ndarray,
+    attribution: np.ndarray,
+    title: str = "",
+    *,
+    label: str = "attribution",
+    preprocessing: Preprocessing | None = None,
+):
+    """Draws the photo beside a map of what speaks for a class (red) and against it (blue).
+
+    Args:
+        attribution: `(rows, columns)`, stretched over the photo, see `grad_cam`; or `(height, width, channels)`, whose
+            channels are summed, see `integrated_gradients`.
+        label: What the colours stand for.
+        image, title, preprocessing: As in `draw_influence`.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    values = attribution.sum(axis=-1) if attribution.ndim == 3 else attribution
     figure, axes = _grid_of_axes(1, 2, image.shape[1] / image.shape[0], title)
     axes[0][0].imshow(**_photo(image, preprocessing))
-    limit = max(float(np.abs(saliency).max()), 1e-12)
-    shown = axes[0][1].imshow(saliency, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    figure.colorbar(shown, ax=axes[0][1], label="fall of the score", shrink=0.7)
+    limit = max(float(np.abs(values).max()), 1e-12)
+    place = (0, image.shape[1], image.shape[0], 0)
+    shown = axes[0][1].imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=place)
+    figure.colorbar(shown, ax=axes[0][1], label=label, shrink=0.7)
     return figure
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 
 import digit_models
+import family
 import keras
 import numpy as np
 import pytest
@@ -74,6 +75,9 @@ def test_fewshot_sweeps_penalties(run, capsys):
     assert [row["penalty"] for row in json.loads(out)] == [2.0**exponent for exponent in range(-10, 20)]
 
 
+ATTRIBUTIONS = ["occlusion.png", "grad_cam.png", "integrated_gradients.png", "attribution.npz"]
+
+
 def test_visualize_writes_every_picture_and_the_pairing(run, tmp_path, capsys):
     model, card = data.load_model(run)
     of_scale_0_1 = copy_of(run, tmp_path / "run", model)
@@ -83,14 +87,14 @@ def test_visualize_writes_every_picture_and_the_pairing(run, tmp_path, capsys):
     Image.fromarray(np.diag(np.arange(8, dtype=np.uint8) * 30)).save(photo)
     folder = tmp_path / "pictures"
     status, out, _ = call(capsys, "visualize", of_scale_0_1, "--output", folder, "--image", photo, "--json")
-    names = ["token_units.png", "token_units.json", "stem_units.png", "influence.png", "occlusion.png", "features.png"]
+    names = ["token_units.png", "token_units.json", "stem_units.png", "influence.png", *ATTRIBUTIONS, "features.png"]
     assert status == 0
     assert [row["file"] for row in json.loads(out)] == [str(folder / name) for name in names]
     for name in names:
         if name.endswith(".png"):
             pixels = np.asarray(Image.open(folder / name).convert("L"))
             assert pixels.std() > 1
-            if name in ("influence.png", "occlusion.png", "features.png"):
+            if name not in ("token_units.png", "stem_units.png"):
                 assert (pixels == 0).mean() > 0.1  # black stays black, which is 0 on this scale and not on [-1, 1]
     pairing = json.loads((folder / "token_units.json").read_text())
     assert list(pairing) == ["MixerBlock_0", "MixerBlock_1"]
@@ -122,7 +126,23 @@ def test_visualize_draws_the_blocks_of_a_pyramid_that_read_patches(run, tmp_path
         "token_units",
         "stem_units",
         "occlusion",
+        "grad_cam",
+        "integrated_gradients",
+        "attribution",
     }
+
+
+def test_visualize_explains_other_architectures_by_attribution(run, tmp_path, capsys):
+    model = family.randomised(family.tiny("vip", input_shape=(8, 8, 1), classes=10, patch_size=1, segment_dims=(8, 4)))
+    other = copy_of(run, tmp_path / "other", model)
+    status, out, err = call(capsys, "visualize", other, "--output", tmp_path, "--image", PHOTO, "--json")
+    assert status == 0, err
+    assert [row["file"] for row in json.loads(out)] == [str(tmp_path / name) for name in ATTRIBUTIONS]
+    with np.load(tmp_path / "attribution.npz") as arrays:
+        shapes = {name: arrays[name].shape for name in arrays}
+    assert shapes == {"occlusion": (8, 8), "grad_cam": (4, 4), "integrated_gradients": (8, 8, 1)}
+    status, _, err = call(capsys, "visualize", other, "--output", tmp_path, "--block", 0)
+    assert (status, "has 0 Mixer blocks" in err) == (2, True)
 
 
 def copy_of(run, folder, model):
@@ -145,18 +165,13 @@ def test_a_damaged_model_is_named(command, run, tmp_path, capsys):
     assert "Variants" not in err
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [("visualize", "has no Mixer blocks to look into"), ("benchmark", "one layer that cuts images into patches")],
-)
-def test_a_model_of_other_layers_is_named(command, message, run, tmp_path, capsys):
+def test_a_model_of_other_layers_is_named(run, tmp_path, capsys):
     images = keras.Input((8, 8, 1))
     features = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(images))  # the head's weights belong to one size
     other = copy_of(run, tmp_path / "other", keras.Model(images, keras.layers.Dense(10)(features), name="other"))
-    options = ("--growth", tmp_path / "growth.png") if command == "benchmark" else ("--output", tmp_path / "pictures")
-    status, _, err = call(capsys, command, other, *options)
+    status, _, err = call(capsys, "benchmark", other, "--growth", tmp_path / "growth.png")
     assert status == 2
-    assert message in err
+    assert "one layer that cuts images into patches" in err
 
 
 @pytest.mark.parametrize("command", ["benchmark", "export"])

@@ -1,0 +1,245 @@
+"""Attribution by derivatives. This file alone imports the backend's framework, because Keras cannot differentiate."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_mixer.layers import PatchEmbedding
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import positive_integer
+from keras_mixer.visualization.parts import checked_class, mid_grey, one_image
+
+
+def gradient(function: Callable, inputs: np.ndarray) -> np.ndarray:
+    """Returns the derivative of `sum(function(inputs))` by `inputs`, on the backends that can differentiate.
+
+    Args:
+        function: From one tensor to another, by Keras's layers and `keras.ops`.
+        inputs: Where the derivative is taken.
+    """
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        point = tf.convert_to_tensor(inputs)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(point)
+            total = tf.reduce_sum(function(point))
+        return tape.gradient(total, point).numpy()
+    if backend == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda point: function(point).sum())(ops.convert_to_tensor(inputs)))
+    if backend == "torch":
+        import torch
+
+        point = ops.convert_to_tensor(inputs).requires_grad_()
+        with torch.enable_grad():
+            return ops.convert_to_numpy(torch.autograd.grad(function(point).sum(), point)[0])
+    raise ValueError(f"The backend {backend!r} of Keras has no derivatives: use tensorflow, jax or torch.")
+
+
+def grad_cam(
+    model: keras.Model,
+    image: np.ndarray,
+    class_index: int | Sequence[int] | None = None,
+    layer: str | keras.layers.Layer | None = None,
+) -> np.ndarray:
+    """Maps the tokens that raise the score of a class, by Grad-CAM (Selvaraju et al., 2017, arXiv 1610.02391).
+
+    The score is that before the activation of the last layer, a logit instead of a probability.
+
+    Args:
+        model: A classifier of one image input, which may contain other models.
+        image: One preprocessed image `(height, width, channels)`, or several `(n, height, width, channels)`.
+        class_index: The class, or one for each image; None for the one with the highest score.
+        layer: The layer whose output is weighted, or its name; the names of layers inside of others follow after
+            slashes, such as "MixerBlock_3/token_mixing". Its output holds tokens or a feature map. None for the last
+            such layer: the normalised tokens before the mean, or the last feature map of a pyramid.
+
+    Returns:
+        Values of at least 0, `(rows, columns)` or `(n, rows, columns)`: the sum over channels of the output, weighted
+        by the mean of the logit's derivative over all places, and 0 where that sum is negative (equations 1 and 2).
+
+    Raises:
+        ValueError: If an image, a class or the layer does not fit the model.
+
+    Example:
+        >>> heat = keras_mixer.visualization.grad_cam(model, image)
+        >>> np.unravel_index(heat.argmax(), heat.shape)  # row and column of the patch that speaks most for the class
+    """
+    chosen = _last_map(model) if layer is None else _layer(model, layer)
+    seen = []
+
+    def heat(scores, one, target):
+        call = chosen.call
+
+        def seeing(*arguments, **options):
+            seen.append(call(*arguments, **options))
+            return seen[-1]
+
+        seen.clear()
+        with _replaced(chosen, "call", seeing):
+            scores(one[None])
+        if len(seen) != 1 or not hasattr(seen[0], "shape") or (grid := _grid(model, seen[0].shape)) is None:
+            raise ValueError(
+                f"The layer {chosen.name!r} does not put out tokens or a feature map of the image's patches."
+            )
+        values = ops.convert_to_numpy(ops.cast(seen[0], "float32"))
+
+        def shifted(offset):
+            # Adding 0 to the output leaves the score as it is, and the derivative by that 0 is the one by the output.
+            def with_offset(*arguments, **options):
+                output = call(*arguments, **options)
+                return output + ops.cast(offset, output.dtype)
+
+            with _replaced(chosen, "call", with_offset):
+                return scores(one[None])[:, target]
+
+        derivative = gradient(shifted, np.zeros_like(values))
+        places = tuple(range(1, values.ndim - 1))
+        weighted = (values * derivative.mean(axis=places, keepdims=True)).sum(axis=-1)
+        return np.maximum(weighted, 0.0).reshape(grid)
+
+    return _for_each_image(model, image, class_index, heat)
+
+
+def integrated_gradients(
+    model: keras.Model,
+    image: np.ndarray,
+    class_index: int | Sequence[int] | None = None,
+    steps: int = 50,
+    baseline: float | np.ndarray | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    batch_size: int = 16,
+) -> np.ndarray:
+    """Divides the score of a class among the pixels (Sundararajan et al., 2017, arXiv 1703.01365).
+
+    The attributions sum to the score of the image less that of the baseline, the more exactly the more steps there are.
+    The score is that before the activation of the last layer, a logit instead of a probability.
+
+    Args:
+        model: A classifier of one image input, which may contain other models.
+        image: One preprocessed image `(height, width, channels)`, or several `(n, height, width, channels)`.
+        class_index: The class, or one for each image; None for the one with the highest score.
+        steps: Points on the straight line from the baseline to the image, at the middles of equal intervals.
+        baseline: An input that says nothing, one number or an array that can be broadcast to `image`; None for mid
+            grey.
+        preprocessing: Preprocessing of the image, which decides mid grey; None for that of the model, else [-1, 1].
+        batch_size: Points in one call.
+
+    Returns:
+        Attributions of the shape of `image`. A positive value means that the pixel supports the class.
+
+    Raises:
+        ValueError: If an image, a class or the baseline does not fit the model, or `steps` is not positive.
+
+    Example:
+        >>> attributions = keras_mixer.visualization.integrated_gradients(model, image, steps=100)
+        >>> attributions.sum(axis=-1).shape == image.shape[:2]
+        True
+    """
+    steps, batch_size = positive_integer("steps", steps), positive_integer("batch_size", batch_size)
+    images = np.asarray(image, "float32")
+    start = mid_grey(images.shape[-1], preprocessing, model) if baseline is None else np.asarray(baseline)
+    try:
+        starts = np.broadcast_to(start, images.shape)
+    except ValueError as error:
+        raise ValueError(f"The baseline of shape {start.shape} does not fit images of shape {images.shape}.") from error
+    remaining = iter(starts.reshape(-1, *images.shape[-3:]))
+
+    def attributions(scores, one, target):
+        start = next(remaining)
+        total = np.zeros(one.shape)
+        for shares in np.array_split((np.arange(steps) + 0.5) / steps, math.ceil(steps / batch_size)):
+            points = start + shares[:, None, None, None] * (one - start)
+            total += gradient(lambda batch: scores(batch)[:, target], points.astype("float32")).sum(axis=0)
+        return ((one - start) * total / steps).astype("float32")
+
+    return _for_each_image(model, images, class_index, attributions)
+
+
+def _for_each_image(model, image, class_index, attribution: Callable) -> np.ndarray:
+    """Calls `attribution(scores, image, class)` on each image; `scores` is the model before its last activation."""
+    single = np.ndim(image) == 3
+    images = [one_image(model, one) for one in ([image] if single else image)]
+    with _before_activation(model) as scores:
+        results = []
+        for index, one in enumerate(images):
+            values = ops.convert_to_numpy(scores(one[None]))
+            if values.ndim != 2:
+                raise ValueError(f"Expected a model that scores classes, but {model.name!r} puts out {values.shape}.")
+            asked = class_index if class_index is None or np.ndim(class_index) == 0 else list(class_index)
+            if isinstance(asked, list) and len(asked) != len(images):
+                raise ValueError(f"Expected one class or one for each of {len(images)} images, but got {asked}.")
+            target = checked_class(values[0], asked[index] if isinstance(asked, list) else asked)
+            results.append(attribution(scores, one, target))
+    return results[0] if single else np.stack(results)
+
+
+@contextlib.contextmanager
+def _before_activation(model: keras.Model) -> Iterator[Callable]:
+    """Yields the function from images to the scores before the activation of the last layer, in float32."""
+    last = model
+    while isinstance(last, keras.Model) and last.layers:
+        last = getattr(last, "operations", last.layers)[-1]
+    with contextlib.ExitStack() as stack:
+        if hasattr(last, "activation"):
+            stack.enter_context(_replaced(last, "activation", keras.activations.linear))
+        elif type(last).__name__ in ("Softmax", "Sigmoid"):
+            stack.enter_context(_replaced(last, "call", lambda inputs, *_, **__: inputs))
+        yield lambda images: ops.cast(model(images, training=False), "float32")
+
+
+@contextlib.contextmanager
+def _replaced(holder, name: str, value) -> Iterator[None]:
+    """Puts another value over an attribute while the context lasts."""
+    own, before = name in vars(holder), getattr(holder, name)
+    setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        setattr(holder, name, before) if own else delattr(holder, name)
+
+
+def _layer(model: keras.Model, layer: str | keras.layers.Layer) -> keras.layers.Layer:
+    if not isinstance(layer, str):
+        return layer
+    found: keras.layers.Layer = model
+    for part in layer.split("/"):
+        inside = {one.name: one for one in found._flatten_layers(include_self=False, recursive=False)}
+        if part not in inside:
+            raise ValueError(f"{found.name!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}.")
+        found = inside[part]
+    return found
+
+
+def _last_map(model: keras.Model) -> keras.layers.Layer:
+    for layer in reversed(list(_layers(model))):
+        with contextlib.suppress(AttributeError, ValueError):  # it was not called, or gives several tensors
+            if not isinstance(layer, keras.layers.InputLayer) and _grid(model, layer.output.shape):
+                return layer
+    raise ValueError(f"The model {model.name!r} has no layer of tokens or feature maps: name one in `layer`.")
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        yield layer
+
+
+def _grid(model: keras.Model, shape) -> tuple[int, int] | None:
+    """Returns the rows and columns of an output `(n, tokens, channels)` or `(n, rows, columns, channels)`."""
+    if len(shape) == 4:
+        return tuple(shape[1:3])
+    if len(shape) != 3:
+        return None
+    stem = next((layer for layer in _layers(model) if isinstance(layer, PatchEmbedding)), None)
+    grid = stem.grid if stem else (math.isqrt(shape[1] or 0),) * 2
+    return grid if math.prod(grid) == shape[1] else None
