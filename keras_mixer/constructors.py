@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from keras_mixer.models.catalogue import architectures, at_shape, find_row, find_variant, preprocessing_of
 from keras_mixer.models.parts import dtype_policy, fixed_shape
 from keras_mixer.models.record import Architecture
-from keras_mixer.weights.loading import is_path, load_with_fresh_head
-from keras_mixer.weights.published.cache import available, find, path_to_load
+from keras_mixer.weights.loading import load_with_fresh_head
+from keras_mixer.weights.published.cache import available, file_of, set_of
 from keras_mixer.weights.reading.checkpoint import Checkpoint, open_checkpoint
 from keras_mixer.weights.resolution.grids import parts_between, square_grid
 
@@ -25,8 +25,8 @@ _DOC = """Builds {title}, with random, published or your own weights.
     {sizes}
 
     Args:
-        weights: None for random weights; the path of a checkpoint, in any format of `keras_mixer.weights.load`; or the
-            name of a published set.
+        weights: None for random weights; the path of a checkpoint, in any format of `keras_mixer.weights.load`; an
+            address on the Hugging Face hub, hf://OWNER/REPO[@REVISION][/FILE]; or the name of a published set.
             {published}
         input_shape: Image shape (height, width, channels); None for {input_shape}.
             Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does, and
@@ -104,16 +104,19 @@ def _constructor(variant: str) -> Constructor:
     ) -> "keras.Model":
         shape = fixed_shape(input_shape, input_tensor)
         preprocessing = preprocessing_of(variant, default_shape)
-        path = weights if weights is None or is_path(weights) else path_to_load(variant, str(weights))
+        entry = set_of(variant, weights)
+        path = weights if entry is None else file_of(entry)
         with dtype_policy(dtype), contextlib.nullcontext() if path is None else open_checkpoint(path) as checkpoint:
-            arguments, resize = dict(sizes), True
-            default = (*default_shape[:2], (checkpoint and checkpoint.image_channels) or default_shape[2])
-            if checkpoint and not is_path(weights):
-                preprocessing = find(variant, str(weights)).preprocessing
+            arguments: dict = dict(sizes)
+            resize: bool | tuple[int, int] = True
+            if entry:
+                preprocessing = entry.preprocessing
+            known = default_shape[:2] if entry is None or None in default_shape else preprocessing.image_size
+            default = (*known, (checkpoint and checkpoint.image_channels) or default_shape[2])
             if checkpoint and architecture.token_kernel:
-                trained_at, hidden = _trained_sizes(checkpoint, architecture.token_kernel, shape, sizes["patch_size"])
-                if trained_at is None or not is_path(weights):
-                    trained_at = preprocessing.image_size
+                usual = default if entry else shape  # the size that the weights are likely to be for
+                trained_at, hidden = _trained_sizes(checkpoint, architecture.token_kernel, usual, sizes["patch_size"])
+                trained_at = trained_at or preprocessing.image_size
                 shape, resize = shape or (*trained_at, default[2]), trained_at
                 if hidden:
                     arguments["tokens_mlp_dim"] = hidden * _growth(trained_at, shape[:2], sizes["patch_size"])

@@ -65,3 +65,20 @@ def litert_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(litert, "export_litert", converted)
         yield
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face hub that the hub's own client is pointed at, with an empty cache and no token."""
+    import loopback_hub
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))  # the client reads the variables once
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras_home"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "KERAS_MIXER_WEIGHTS_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with loopback_hub.running() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running

@@ -125,11 +125,12 @@ def _open(model: str, weights: str | None):
     """Returns the classifier and its card, with the published class names of a variant's weights."""
     from keras_mixer.evaluation import keras_predictor, open_classifier
     from keras_mixer.models import ARCHITECTURES
-    from keras_mixer.weights import available, names_of, wordnet_ids
+    from keras_mixer.weights import names_of, wordnet_ids
+    from keras_mixer.weights.published.cache import set_of
 
     if weights is None and model not in ARCHITECTURES:
         return open_classifier(model)
-    published = next((entry for entry in available(model) if entry.name == weights), None)
+    published = set_of(model, weights) if model in ARCHITECTURES else None
     names = names_of(published) if published else ()  # an error for unknown classes comes before the download
     opened, card = open_model(model, weights)
     names = names or wordnet_ids(opened.output_shape[-1])

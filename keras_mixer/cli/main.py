@@ -19,7 +19,7 @@ COMMANDS = {
     "invariance": "Train architectures on permuted images.",
     "benchmark": "Measure speed and cost, beside the figures of the papers.",
     "visualize": "Draw what a model has learned.",
-    "weights": "List, download and verify the published weights.",
+    "weights": "List, download, verify and publish weights.",
     "tpu-check": "Compile a training step for TPUs without one: memory, FLOPs, largest batch.",
 }
 

@@ -24,7 +24,9 @@ def _split_settings(_context, _option, texts) -> dict[str, str]:
 
 
 model_help = "MODEL is a run folder, a .keras file, or the name of a variant such as mixer_b16."
-weights_option = click.option("--weights", help="Published set or path for a variant; without it, random weights.")
+weights_option = click.option(
+    "--weights", help="Published set, path or hf://OWNER/REPO for a variant; without it, random weights."
+)
 data_dir_option = click.option("--data-dir", type=click.Path(file_okay=False), help="Folder of the TFDS datasets.")
 settings_option = repeated(
     "--set",
@@ -148,12 +150,12 @@ def open_model(name: str, weights: str | None = None):
     if name in ARCHITECTURES:
         from keras_mixer.applications import CONSTRUCTORS
         from keras_mixer.card import ModelCard
-        from keras_mixer.weights import available
+        from keras_mixer.weights.published.cache import set_of
 
         model = CONSTRUCTORS[name](weights=weights)
         height, width, channels = model.input_shape[1:]
         preprocessing = dataclasses.replace(model.preprocessing, image_size=(height, width), channels=channels)
-        published = next((entry for entry in available(name) if entry.name == weights), None)
+        published = set_of(name, weights)
         return model, ModelCard(name, published.class_names if published else (), preprocessing)
     if weights is not None:
         raise ValueError("--weights goes with the name of a variant: a run folder has its own weights.")

@@ -21,7 +21,8 @@ keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pet
 @click.option("--dataset", help="TFDS name, or a folder CLASS/IMAGE or train/CLASS/IMAGE: ./flowers.")
 @data_dir_option
 @click.option(
-    "--weights", help="Weights to start from: a published set such as imagenet21k, a checkpoint or a run folder."
+    "--weights",
+    help="Weights to start from: a published set such as imagenet21k, a checkpoint, hf://OWNER/REPO or a run folder.",
 )
 @click.option("--image-size", type=int, help="Side of the square input, in pixels; weights are resized to it.")
 @click.option("--strategy", help="Devices: auto, default, mirrored, multi_worker, tpu, data_parallel.")

@@ -4,16 +4,17 @@ import dataclasses
 
 import click
 
-from keras_mixer.cli.options import open_model
+from keras_mixer.cli.options import dataset_options, open_model, specification
 from keras_mixer.cli.output import json_option, show
 
 
 @click.group()
 def command():
-    """List, download and verify the published weights.
+    """List, download, verify and publish weights.
 
     Downloads are kept in the folder keras_mixer of Keras's cache (~/.keras, or KERAS_HOME).
-    KERAS_MIXER_WEIGHTS_BASE_URL names a mirror to fetch them from.
+    KERAS_MIXER_WEIGHTS_BASE_URL names a mirror to fetch them from. Without it, huggingface_hub fetches the sets on the
+    Hugging Face hub into its own cache, if it is installed. SET may also be hf://OWNER/REPO[@REVISION][/FILE].
     """
 
 
@@ -87,6 +88,34 @@ def save(variant, name, folder, dataset, split):
     card = dataclasses.replace(card, name=f"{variant}-{name}", class_names=names, dataset=spec)
     save_model(model, card, folder)
     click.echo(f"Written to {folder}.")
+
+
+@command.command()
+@click.argument("run")
+@click.argument("address", metavar="hf://OWNER/REPO")
+@dataset_options
+@click.option("--licence", default="unknown", help="Licence of the weights as the hub names it, such as apache-2.0.")
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+def push(run, address, dataset, split, data_dir, limit, corrupt_limit, max_pixels, licence, private):
+    """Measure the trained model RUN and upload its weights and a model card to the Hugging Face hub.
+
+    The token comes from HF_TOKEN or from `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
+    """
+    model, card = open_model(run)
+    from keras_mixer.export import push_to_hub
+
+    page = push_to_hub(
+        model,
+        card,
+        address,
+        dataset=specification(card, dataset, split, data_dir),
+        limit=limit,
+        corrupt_limit=corrupt_limit,
+        max_pixels=max_pixels,
+        licence=licence,
+        private=private,
+    )
+    click.echo(f"Uploaded to {page}.")
 
 
 @command.command()

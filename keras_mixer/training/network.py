@@ -11,14 +11,15 @@ import keras
 
 from keras_mixer.applications import CONSTRUCTORS
 from keras_mixer.data.trained_model import load_card, load_model
+from keras_mixer.hub import is_address
 from keras_mixer.layers import MixerBlock
 from keras_mixer.models import find_architecture, find_variant
 from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.models.parts import dtype_policy
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.recipe import ModelSpec, Recipe, is_trained_model
-from keras_mixer.weights import change_resolution, find, load_with_fresh_head
-from keras_mixer.weights.loading import is_path
+from keras_mixer.weights import change_resolution, load_with_fresh_head
+from keras_mixer.weights.published.cache import is_path, set_of
 
 # Arguments of the builders that follow from the rest of a recipe.
 _DECIDED = (
@@ -68,7 +69,7 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
         changed = [name for name in spec.arguments if name not in _RATES]
         if spec.variant is not None and not changed:
             network = CONSTRUCTORS[spec.variant](weights=spec.weights, **arguments)
-        elif spec.weights is None or is_path(spec.weights) or spec.variant is None:
+        elif spec.weights is None or is_path(spec.weights) or is_address(spec.weights) or spec.variant is None:
             network = builder(**{**sizes, **arguments})
             if spec.weights is not None:
                 load_with_fresh_head(network, spec.weights, resize=True)
@@ -122,12 +123,12 @@ def input_preprocessing(recipe: Recipe) -> Preprocessing:
     spec, shape = recipe.model, recipe.preprocessing.input_shape
     if is_trained_model(spec.weights):
         usual = load_card(str(spec.weights)).preprocessing
+    elif (spec.variant or is_address(spec.weights)) and (found := set_of(spec.variant or "", spec.weights)):
+        usual = at_shape(found.preprocessing, shape)
     elif spec.variant is None:
         usual = at_shape(find_architecture(spec.architecture or "mixer").preprocessing, shape)
-    elif spec.weights is None or is_path(spec.weights):
-        usual = preprocessing_of(spec.variant, shape)
     else:
-        usual = at_shape(find(spec.variant, spec.weights).preprocessing, shape)
+        usual = preprocessing_of(spec.variant, shape)
     return recipe.preprocessing.complete(usual)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from keras_mixer.augmentation import Augmentation
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.fields import read
+from keras_mixer.hub import is_address
 from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
@@ -325,7 +326,9 @@ def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, str]:
 
 def is_trained_model(weights: str | None) -> bool:
     """Returns whether `weights` names a run folder or a `.keras` file; these bring their own architecture."""
-    return weights is not None and (weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file())
+    if weights is None or is_address(weights):
+        return False
+    return weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file()
 
 
 def _present_name(name: str) -> str:

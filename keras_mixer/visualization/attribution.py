@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import pair_of_positive_integers
-from keras_mixer.visualization.gradients import gradient
+from keras_mixer.visualization.gradients import gradient_of
 from keras_mixer.visualization.parts import block_of, checked_class, grid_of, mid_grey, one_image
 
 AT_ONCE = 16  # tokens differentiated together; each needs a table of tokens by channels
@@ -78,7 +78,7 @@ def influence_maps(
 
 
 def _vector_jacobian(layer: keras.layers.Layer, inputs: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-    return gradient(lambda tokens: layer(tokens, training=False) * ops.convert_to_tensor(cotangent), inputs)
+    return gradient_of(lambda tokens: layer(tokens, training=False) * ops.convert_to_tensor(cotangent))(inputs)
 
 
 def occlusion_saliency(

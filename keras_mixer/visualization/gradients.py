@@ -14,33 +14,36 @@ from keras_mixer.shapes import positive_integer
 from keras_mixer.visualization.parts import checked_class, mid_grey, one_image
 
 
-def gradient(function: Callable, inputs: np.ndarray) -> np.ndarray:
+def gradient_of(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
     """Returns the derivative of `sum(function(inputs))` by `inputs`, on the backends that can differentiate.
 
     Args:
         function: From one tensor to another, by Keras's layers and `keras.ops`.
-        inputs: Where the derivative is taken.
     """
     backend = keras.config.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        point = tf.convert_to_tensor(inputs)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(point)
-            total = tf.reduce_sum(function(point))
-        return tape.gradient(total, point).numpy()
-    if backend == "jax":
+        def derivative(inputs):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(inputs)
+                total = tf.reduce_sum(function(inputs))
+            return tape.gradient(total, inputs)
+
+    elif backend == "jax":
         import jax
 
-        return np.asarray(jax.grad(lambda point: function(point).sum())(ops.convert_to_tensor(inputs)))
-    if backend == "torch":
+        derivative = jax.grad(lambda inputs: function(inputs).sum())
+    elif backend == "torch":
         import torch
 
-        point = ops.convert_to_tensor(inputs).requires_grad_()
-        with torch.enable_grad():
-            return ops.convert_to_numpy(torch.autograd.grad(function(point).sum(), point)[0])
-    raise ValueError(f"The backend {backend!r} of Keras has no derivatives: use tensorflow, jax or torch.")
+        def derivative(inputs):
+            with torch.enable_grad():
+                return torch.autograd.grad(function(inputs.requires_grad_()).sum(), inputs)[0]
+
+    else:
+        raise ValueError(f"The backend {backend!r} of Keras has no derivatives: use tensorflow, jax or torch.")
+    return lambda inputs: ops.convert_to_numpy(derivative(ops.convert_to_tensor(inputs, "float32")))
 
 
 def grad_cam(
@@ -73,23 +76,24 @@ def grad_cam(
         >>> np.unravel_index(heat.argmax(), heat.shape)  # row and column of the patch that speaks most for the class
     """
     chosen = _last_map(model) if layer is None else _layer(model, layer)
-    seen = []
 
     def heat(scores, one, target):
         call = chosen.call
 
-        def seeing(*arguments, **options):
-            seen.append(call(*arguments, **options))
-            return seen[-1]
+        def output(images):
+            seen = []
 
-        seen.clear()
-        with _replaced(chosen, "call", seeing):
-            scores(one[None])
-        if len(seen) != 1 or not hasattr(seen[0], "shape") or (grid := _grid(model, seen[0].shape)) is None:
-            raise ValueError(
-                f"The layer {chosen.name!r} does not put out tokens or a feature map of the image's patches."
-            )
-        values = ops.convert_to_numpy(ops.cast(seen[0], "float32"))
+            def seeing(*arguments, **options):
+                seen.append(call(*arguments, **options))
+                return seen[-1]
+
+            with _replaced(chosen, "call", seeing):
+                scores(images)
+            if len(seen) != 1 or _grid(model, getattr(seen[0], "shape", ())) is None:
+                raise ValueError(f"The layer {chosen.name!r} does not put out tokens or a feature map of the patches.")
+            return ops.cast(seen[0], "float32")
+
+        values = ops.convert_to_numpy(output(one[None]))
 
         def shifted(offset):
             # Adding 0 to the output leaves the score as it is, and the derivative by that 0 is the one by the output.
@@ -100,10 +104,10 @@ def grad_cam(
             with _replaced(chosen, "call", with_offset):
                 return scores(one[None])[:, target]
 
-        derivative = gradient(shifted, np.zeros_like(values))
+        derivative = gradient_of(shifted)(np.zeros_like(values))
         places = tuple(range(1, values.ndim - 1))
         weighted = (values * derivative.mean(axis=places, keepdims=True)).sum(axis=-1)
-        return np.maximum(weighted, 0.0).reshape(grid)
+        return np.maximum(weighted, 0.0).reshape(_grid(model, values.shape))
 
     return _for_each_image(model, image, class_index, heat)
 
@@ -116,7 +120,7 @@ def integrated_gradients(
     baseline: float | np.ndarray | None = None,
     *,
     preprocessing: Preprocessing | None = None,
-    batch_size: int = 16,
+    batch_size: int = 10,
 ) -> np.ndarray:
     """Divides the score of a class among the pixels (Sundararajan et al., 2017, arXiv 1703.01365).
 
@@ -155,10 +159,10 @@ def integrated_gradients(
 
     def attributions(scores, one, target):
         start = next(remaining)
-        total = np.zeros(one.shape)
+        total, derivative = np.zeros(one.shape), gradient_of(lambda points: scores(points)[:, target])
         for shares in np.array_split((np.arange(steps) + 0.5) / steps, math.ceil(steps / batch_size)):
             points = start + shares[:, None, None, None] * (one - start)
-            total += gradient(lambda batch: scores(batch)[:, target], points.astype("float32")).sum(axis=0)
+            total += derivative(points).sum(axis=0)
         return ((one - start) * total / steps).astype("float32")
 
     return _for_each_image(model, images, class_index, attributions)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from keras_mixer.files import written_whole
+from keras_mixer.hub import HubAddress, is_address
 from keras_mixer.models.catalogue import ARCHITECTURES, build
-from keras_mixer.weights.published.cache import available, path_to_load
+from keras_mixer.weights.published.cache import available, file_of, find, from_hub, is_path
 from keras_mixer.weights.reading.checkpoint import (
     Checkpoint,
     assign_weights,
@@ -42,9 +43,10 @@ def load(
 
     Args:
         model: A built Keras model whose weights have the official names, as `keras_mixer.Mixer` makes them.
-        source: The name of a published set for the model's variant, such as "imagenet21k", or the path of an official
-            `.npz` (either layout), a `.safetensors` with timm's or the authors' names, a `.weights.h5` or a `.keras`
-            file. The name of the model tells its variant; if it does not, the shapes of the weights do.
+        source: The name of a published set for the model's variant, such as "imagenet21k"; an address on the Hugging
+            Face hub, hf://OWNER/REPO[@REVISION][/FILE]; or the path of an official `.npz` (either layout), a
+            `.safetensors` with timm's or the authors' names, a `.weights.h5` or a `.keras` file. The name of the model
+            tells its variant; if it does not, the shapes of the weights do.
         skip: Weights to leave as they are, in the model and in the file: official names or their first parts, such as
             "head" or "MixerBlock_0/token_mixing".
         resize: Whether to take weights of another resolution to that of the model, as `change_resolution` does. Token
@@ -106,15 +108,11 @@ def load_with_fresh_head(  # noqa: D417
 def _opened(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractContextManager[Checkpoint]:
     if isinstance(source, Checkpoint):
         return contextlib.nullcontext(source)
-    return open_checkpoint(source if is_path(source) else path_to_load(_variant_of(model, source, skip), source))
-
-
-def is_path(source) -> bool:
-    """Returns whether `source` is a path rather than the name of a set; raises ValueError if it can be neither."""
-    if not isinstance(source, (str, os.PathLike)):
-        raise ValueError(f"Weights come from the name of a published set or a path, but got {source!r}.")
-    # Names of sets have no dots, so "mixer.h5" is a file, and the error lists the endings that can be read.
-    return isinstance(source, os.PathLike) or "." in source or os.sep in source
+    if is_path(source):
+        return open_checkpoint(source)
+    if is_address(source):  # the variant does not matter
+        return open_checkpoint(from_hub(HubAddress.parse(str(source))))
+    return open_checkpoint(file_of(find(_variant_of(model, str(source), skip), str(source))))
 
 
 def _variant_of(model, source: str, skip: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from keras_mixer.data.sources.layout import FILES_FILE, TRAIN, load_listing, sav
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.recipe import Recipe, is_trained_model
-from keras_mixer.weights.loading import is_path
+from keras_mixer.weights.published.cache import is_path
 
 MODEL_FILE, RECIPE_FILE, TEST_FILE = "model.keras", "recipe.json", "test.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mixer import hub
+from keras_mixer.extras import installed
 from keras_mixer.files import remove_stale_partial_files, written_whole
-from keras_mixer.models.catalogue import ARCHITECTURES, architectures, find_row
+from keras_mixer.models.catalogue import ARCHITECTURES, architectures, find_row, preprocessing_of
 from keras_mixer.models.record import WeightSet
 from keras_mixer.preprocessing import Preprocessing, preprocess_input  # noqa: F401 - public in keras_mixer.weights
 from keras_mixer.progress import Progress
+from keras_mixer.weights.reading.formats import SUFFIXES, check_suffix
 
 InputPreprocessing = Preprocessing  # its name in version 0.1
 SHIPPED = Path(__file__).parent.parent / "shipped"
@@ -48,13 +51,21 @@ def available(variant: str | None = None) -> list[WeightSet]:
 def find(variant: str, name: str) -> WeightSet:
     """Returns the set `name` of `variant`.
 
+    Args:
+        variant: Name of the variant, such as "mixer_b16".
+        name: Name of the set, such as "imagenet21k"; or an address on the Hugging Face hub, hf://OWNER/REPO[/FILE],
+            whose `config.json` describes the set.
+
     Raises:
         ValueError: If there is no such set; the message lists those that exist.
+        OSError: If the hub cannot be asked.
 
     Example:
         >>> keras_mixer.weights.find("mixer_nano", "cifar10").preprocessing.image_size
         (32, 32)
     """
+    if hub.is_address(name):
+        return _set_on_hub(variant, name)
     for entry in available(variant):
         if entry.name == name:
             return entry
@@ -69,6 +80,35 @@ def find(variant: str, name: str) -> WeightSet:
     )
 
 
+def _set_on_hub(variant: str, name: str) -> WeightSet:
+    address = hub.HubAddress.parse(name)
+    config = address.config()
+    usual = preprocessing_of(variant, (None, None, 3)) if variant in ARCHITECTURES else Preprocessing()
+    try:
+        stated = hub.preprocessing_of(config, usual)
+        classes, names = int(config.get("num_classes") or 0), tuple(map(str, config.get("label_names") or ()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{hub.CONFIG} of hf://{address.repository} cannot be used: {error}") from error
+    licence = f"see huggingface.co/{address.repository}"
+    return WeightSet(variant, name, name, classes, f"huggingface.co/{address.repository}", licence, stated, "", names)
+
+
+def set_of(variant: str, source) -> WeightSet | None:
+    """Returns the set that a constructor's `weights` names; None for a path and for no weights."""
+    return None if source is None or is_path(source) else find(variant, source)
+
+
+def is_path(source) -> bool:
+    """Returns whether `source` is a path rather than the name of a set or an address on the hub.
+
+    Raises ValueError if it can be none of them.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"Weights come from the name of a published set or a path, but got {source!r}.")
+    # Names of sets have no dots, so "mixer.h5" is a file, and the error lists the endings that can be read.
+    return isinstance(source, os.PathLike) or (not hub.is_address(source) and ("." in source or os.sep in source))
+
+
 def cache_directory() -> Path:
     """Returns the folder `keras_mixer` in Keras's own cache, which is `KERAS_HOME` or `~/.keras`."""
     home = os.environ.get("KERAS_HOME")
@@ -76,8 +116,10 @@ def cache_directory() -> Path:
 
 
 def cached_path(entry: WeightSet) -> Path:
-    """Returns the place of a set's file, which may not exist yet: in the cache, or in this package."""
-    return (cache_directory() if entry.url else SHIPPED) / entry.file_name
+    """Returns the place of a set's file, which may not exist yet: in a cache, or in this package."""
+    path = (cache_directory() if entry.url else SHIPPED) / entry.file_name
+    address = _address(entry)
+    return path if address is None else address.cached() or path
 
 
 def download(variant: str, name: str) -> Path:
@@ -85,7 +127,7 @@ def download(variant: str, name: str) -> Path:
 
     Args:
         variant: Name of the variant, such as "mixer_b16".
-        name: Name of the set, such as "imagenet21k".
+        name: Name of the set, such as "imagenet21k", or an address on the Hugging Face hub.
 
     Returns:
         The path of the file, after a check of its sha256.
@@ -98,19 +140,45 @@ def download(variant: str, name: str) -> Path:
         >>> keras_mixer.weights.download("mixer_b16", "imagenet21k")
         PosixPath('/home/me/.keras/keras_mixer/mixer_b16-imagenet21k.npz')
     """
-    entry = find(variant, name)
+    return _fetched(find(variant, name))
+
+
+def file_of(entry: WeightSet) -> Path:
+    """Does what `download` does, for a set that was found, and logs the note that comes with it."""
+    path = _fetched(entry)
+    if entry.note:
+        _log.warning("The weights %s of %s: %s", entry.name, entry.variant, entry.note)
+    return path
+
+
+def _fetched(entry: WeightSet) -> Path:
+    if address := _address(entry):
+        return from_hub(address)
     if entry.url is None:
         verify(cached_path(entry))
         return cached_path(entry)
     return cached_file(entry.url, entry.file_name)
 
 
-def path_to_load(variant: str, name: str) -> Path:
-    """Does what `download` does, and logs the note that comes with the set."""
-    path, note = download(variant, name), find(variant, name).note
-    if note:
-        _log.warning("The weights %s of %s: %s", name, variant, note)
+def from_hub(address: hub.HubAddress) -> Path:
+    """Returns the file at an address on the Hugging Face hub, after a check of its sha256."""
+    check_suffix(Path(address.file or hub.WEIGHTS))
+    path = address.download(SUFFIXES)
+    if hub.digest_in_name(path):
+        verify(path)
     return path
+
+
+def _address(entry: WeightSet) -> hub.HubAddress | None:
+    """Returns the address of a set that the hub's own client fetches; None if this package does."""
+    url = entry.url or ""
+    if hub.is_address(url):
+        return hub.HubAddress.parse(url)
+    match = re.fullmatch(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", url)
+    ours = os.environ.get(MIRROR_VARIABLE) or (cache_directory() / entry.file_name).is_file()
+    return (
+        None if ours or not match or not installed("huggingface_hub") else hub.HubAddress(match[1], match[3], match[2])
+    )
 
 
 def cached_file(url: str, name: str) -> Path:
@@ -132,17 +200,19 @@ def verify(path: Path) -> str:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     record = digest_path(path)
-    if not record.exists():
+    named = hub.digest_in_name(path)
+    if named is None and not record.exists():
         _log.warning("%s was not fetched by keras_mixer: recording its sha256 %s.", path, digest)
         try:
             write_digest(path, digest)
         except OSError as error:
             _log.warning("%s cannot be written, so that a change of the file will not be noticed: %s", record, error)
         return digest
-    recorded = record.read_text(errors="replace").split(maxsplit=1)[:1]
+    keeper = record.name if named is None else f"its name in the hub's cache, {path.resolve()},"
+    recorded = [named] if named else record.read_text(errors="replace").split(maxsplit=1)[:1]
     if recorded != [digest]:
         raise ValueError(
-            f"{path} has changed since it was fetched: its sha256 is {digest}, but {record.name} says "
+            f"{path} has changed since it was fetched: its sha256 is {digest}, but {keeper} says "
             f"{recorded[0] if recorded else 'nothing'}. Delete both files to fetch it again."
         )
     return digest

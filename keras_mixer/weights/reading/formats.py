@@ -232,7 +232,13 @@ _READERS: dict[str, Callable] = {
     ".weights.h5": _weights_h5,
     ".keras": _keras,
 }
+SUFFIXES = tuple(_READERS)
 _PICKLES = (".pth", ".pt", ".pth.tar", ".bin", ".pkl", ".pickle", ".ckpt")
+
+
+def check_suffix(path: Path) -> None:
+    """Raises ValueError if the name of a file is not that of a checkpoint that can be read."""
+    _reader_of(path)
 
 
 def _reader_of(path: Path) -> Callable:
