@@ -271,7 +271,10 @@ def test_curves_that_cannot_be_drawn_are_printed_all_the_same(tmp_path, capsys, 
     [
         (("fewshot", "no_such_model"), "no_such_model.*Variants: mixer_s32"),
         (("visualize", "{run}", "--output", "{tmp}", "--block", "7"), "has 2 Mixer blocks"),
-        (("visualize", "{run}", "--output", "{tmp}", "--image", "{run}/model.json"), r"model\.json cannot be read: it is not an image of a known format"),
+        (
+            ("visualize", "{run}", "--output", "{tmp}", "--image", "{run}/model.json"),
+            r"model\.json cannot be read: it is not an image of a known format",
+        ),
         (("visualize", "{run}", "--output", "{tmp}", "--weights", "imagenet1k"), "--weights goes with the name"),
         (("benchmark", "--growth", "{tmp}/growth.png"), "Name the MODEL to measure"),
         (("benchmark", "--tradeoff", "{tmp}/tradeoff.gif"), r"must end in \.png or \.svg"),
