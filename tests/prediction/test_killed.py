@@ -119,7 +119,6 @@ def test_a_worker_of_two_killed_midway_loses_no_image(cluster, run, twenty_image
 
 
 @needs_ray
-@pytest.mark.environments
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 def test_an_error_of_a_worker_is_one_line_of_the_command(cluster, run, tmp_path, capfd):
     table = tmp_path / "images.parquet"
@@ -136,7 +135,6 @@ def test_an_error_of_a_worker_is_one_line_of_the_command(cluster, run, tmp_path,
 
 
 @needs_ray
-@pytest.mark.environments
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 def test_images_that_kill_every_worker_end_the_run(cluster, run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ray_engine, "_RETRIES", 0)
