@@ -1,5 +1,7 @@
+import gc
 import hashlib
 import os
+import pathlib
 import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -9,16 +11,23 @@ import numpy as np
 import pytest
 
 # They start first, so that nobody waits for them in the end.
-LONGEST = (
-    "prediction/test_killed.py",
-    "tests/test_notebooks.py",
-    "training/test_equality.py",
-    "training/test_run.py",
+LONGEST = ("training/test_equality.py", "training/test_run.py", "prediction/test_killed.py")
+LONG = tuple(
+    line for line in pathlib.Path(__file__).with_name("long.txt").read_text().splitlines() if not line.startswith("#")
 )
 
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+    for item in items:
+        if item.nodeid.startswith(LONG):
+            item.add_marker(pytest.mark.environments)
+
+
+def pytest_collection_finish():
+    """Collecting the garbage of what is imported by now would take a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)
