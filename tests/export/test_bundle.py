@@ -3,8 +3,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
-import zipfile
 
 import pytest
 import tensorflow as tf
@@ -219,24 +217,6 @@ def test_a_bundle_of_version_0_1_is_taken_over(exported, tmp_path):
     assert (bundle / "models" / "tiny" / "2" / "saved_model.pb").is_file()
     (container,) = load_yaml(bundle / "kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "tiny-serving:2"
-
-
-def test_a_wheel_holds_the_templates(tmp_path):
-    copy = tmp_path / "source"  # building leaves files beside the sources
-    templates = pathlib.Path("keras_mixer", "export", "bundle", "templates")
-    copy.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    for package in (pathlib.Path("keras_mixer"), templates.parent.parent, templates.parent):
-        (copy / package).mkdir()
-        shutil.copy(ROOT / package / "__init__.py", copy / package)
-    shutil.copytree(ROOT / templates, copy / templates)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", str(copy)]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / templates).rglob("*") if path.is_file()}
-    assert len(expected) == 9
-    assert expected <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_a_label_of_a_version_that_is_nowhere_is_an_error(exported, tmp_path):
