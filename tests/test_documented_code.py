@@ -14,6 +14,7 @@ import click
 import digit_models
 import imagenet
 import keras
+import loopback_hub
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -70,6 +71,7 @@ EXAMPLES = docstrings()
 # The result depends on the stand-ins or the machine: only its form is compared.
 OF_A_FORM = {
     "keras_mixer.data.preparation.prepare",
+    "keras_mixer.export.hub.push_to_hub",
     "keras_mixer.images.decode",
     "keras_mixer.serving.client.client.Client",
     "keras_mixer.weights.published.cache.download",
@@ -173,6 +175,10 @@ def surroundings(request, monkeypatch):
     if name.endswith("client.Client"):
         with serving.Server("saved_models/digits", rest_port=0, port=None) as server:
             yield {"http://127.0.0.1:8501": server.url}
+    elif name.endswith("push_to_hub"):
+        request.getfixturevalue("hub")
+        monkeypatch.setenv("HF_TOKEN", loopback_hub.TOKEN)
+        yield {"runs/flowers": "runs/digits"}
     elif name.endswith("real_accuracy"):
         with tfds.testing.mock_data(num_examples=4):
             yield {}

@@ -14,8 +14,6 @@ from keras_mixer import data, export, weights
 from keras_mixer.cli import main
 from keras_mixer.hub import HubAddress, preprocessing_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the client about itself
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
