@@ -284,7 +284,7 @@ def test_the_commands_of_the_readme(capsys, small_variants):
             main([*words, *(f"--set={setting}" for setting in SHORT.split() if words[0] == "train")])
         assert exit_.value.code == 0, capsys.readouterr().err
         done.append(words[0])
-    assert done == ["train", "evaluate", "predict", "export"]
+    assert done == ["data", "train", "evaluate", "predict", "predict", "export"]
 
 
 def test_the_extras_that_the_pages_install_exist():
