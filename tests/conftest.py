@@ -85,8 +85,8 @@ def litert_once(tmp_path_factory):
 def hub(tmp_path, monkeypatch):
     """A Hugging Face hub that the hub's own client is pointed at, with an empty cache and no token."""
     import loopback_hub
-    from huggingface_hub import constants
 
+    constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))  # the client reads the variables once
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)

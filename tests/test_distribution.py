@@ -52,7 +52,6 @@ def files(*parts):
     return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
 
-@pytest.mark.slow
 def test_the_source_distribution_has_all_that_its_tests_need(built):
     names, _, _ = built
     for folder in ("keras_mixer", "tests", "docs", "notebooks", "benchmarks", "tools"):
@@ -61,7 +60,6 @@ def test_the_source_distribution_has_all_that_its_tests_need(built):
     assert not [name for name in names if "__pycache__" in name or name.startswith((".venv", "runs/"))]
 
 
-@pytest.mark.slow
 def test_the_wheel_has_the_package_with_its_data_and_nothing_else(built):
     _, names, _ = built
     assert files("keras_mixer") <= names
@@ -69,7 +67,6 @@ def test_the_wheel_has_the_package_with_its_data_and_nothing_else(built):
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"keras_mixer"}
 
 
-@pytest.mark.slow
 def test_links_of_the_description_are_absolute_and_lead_to_files(built):
     _, _, message = built
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
