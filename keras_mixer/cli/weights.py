@@ -85,7 +85,8 @@ def save(variant, name, folder, dataset, split):
     from keras_mixer.data import DatasetSpec, save_model
 
     spec = DatasetSpec(dataset, split) if dataset else None
-    card = dataclasses.replace(card, name=f"{variant}-{name}", class_names=names, dataset=spec)
+    label = name.removeprefix("hf://").replace("/", "-")
+    card = dataclasses.replace(card, name=f"{variant}-{label}", class_names=names, dataset=spec)
     save_model(model, card, folder)
     click.echo(f"Written to {folder}.")
 

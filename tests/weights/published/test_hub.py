@@ -11,7 +11,8 @@ import pytest
 import keras_mixer
 from keras_mixer import hub as addresses
 from keras_mixer import weights
-from keras_mixer.data import ModelCard, Preprocessing
+from keras_mixer.cli import main
+from keras_mixer.data import ModelCard, Preprocessing, load_model
 
 TIMM = {
     "architecture": "mixer_tiny_32",
@@ -83,11 +84,12 @@ def test_the_config_describes_a_set(nano):
     assert weights.download("mixer_nano", "hf://me/nano").name == "nano.npz"
 
 
-def test_commands_take_an_address(nano, capsys):
-    from keras_mixer.cli.options import open_model
-
-    model, card = open_model("mixer_nano", "hf://me/nano")
-    assert (model.output_shape, card.class_names[9]) == ((None, 10), "class 9")
+def test_commands_take_an_address(nano, tmp_path):
+    with pytest.raises(SystemExit) as exit_:
+        main(["weights", "save", "mixer_nano", "hf://me/nano", str(tmp_path / "run")])
+    assert exit_.value.code == 0
+    model, card = load_model(tmp_path / "run")
+    assert (model.output_shape, card.name, card.class_names[9]) == ((None, 10), "mixer_nano-me-nano", "class 9")
     assert card.preprocessing.crop_share == 0.9
 
 
