@@ -1,5 +1,7 @@
 """Grad-CAM against its closed form under a linear head, and integrated gradients against the scores they divide."""
 
+import pathlib
+
 import family
 import goldens
 import keras
@@ -13,6 +15,7 @@ from keras_mixer import visualization
 pytestmark = pytest.mark.backends
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
 CLASS = 3
+STORED = pathlib.Path(__file__).parents[1] / "data" / "attributions.npz"
 
 
 @pytest.fixture(params=family.ARCHITECTURES)
@@ -41,6 +44,19 @@ def test_grad_cam_is_the_closed_form(model):
     heat = visualization.grad_cam(model, IMAGES[0], CLASS)
     np.testing.assert_allclose(heat, closed_form(model, IMAGES[0], kernel_of(model)), rtol=1e-3, atol=1e-6)
     assert heat.max() > 0
+
+
+def blocks(attributions):
+    return attributions.reshape(8, 4, 8, 4, 3).sum(axis=(1, 3, 4))
+
+
+def test_every_backend_gives_the_same_arrays(architecture, model):
+    """Those of PyTorch's own autograd."""
+    with np.load(STORED) as stored:
+        heat, attributions = stored[f"{architecture}_grad_cam"], stored[f"{architecture}_integrated_gradients"]
+    np.testing.assert_allclose(visualization.grad_cam(model, IMAGES[0], CLASS), heat, rtol=1e-4, atol=1e-6)
+    mine = blocks(visualization.integrated_gradients(model, IMAGES[0], CLASS, steps=8))
+    assert goldens.relative_error(mine, attributions) < 1e-4
 
 
 @pytest.mark.parametrize("architecture", ["mixer", "convmixer"])
