@@ -281,9 +281,7 @@ def test_images_of_every_kind(client, tmp_path):
     picture = Image.open(io.BytesIO(data))
     tags = Image.Exif()
     tags[0x0112] = 6
-    picture.transpose(Image.Transpose.ROTATE_90).save(
-        written, "TIFF", exif=tags
-    )  # the end of the file is where it stands now
+    picture.transpose(Image.Transpose.ROTATE_90).save(written, "TIFF", exif=tags)  # now at its end
     (expected,) = client.predict(data)
     with path.open("rb") as file:
         for image in (memoryview(data), bytearray(data), file, io.BytesIO(data), picture, written, Image.open(written)):

@@ -256,9 +256,7 @@ def _read(image) -> bytes:
         image.seek(0)
     data = image.read()
     if not isinstance(data, bytes):
-        raise ValueError(
-            f"An image file must be open in binary mode, but reading gave {type(data).__name__}: use 'rb'."
-        )
+        raise ValueError(f"Reading an image's file must give bytes, but gave {type(data).__name__}: open it with 'rb'.")
     return data
 
 
