@@ -2,7 +2,11 @@
 PYTHON ?= python3
 # The CPU build installs faster and behaves the same; TENSORFLOW=tensorflow takes the one with GPU support.
 TENSORFLOW ?= tensorflow-cpu
-BIN := .venv/bin
+# Another virtual environment, with other extras and with further requirements, such as "keras==3.13.*".
+VENV ?= .venv
+EXTRAS ?= $(TENSORFLOW),dev
+PINS ?=
+BIN := $(VENV)/bin
 # The suite runs on this many processes: one more than two cores, for many tests wait for a process or a server.
 JOBS ?= 3
 # Files stay whole, and the longest come first, by `tests/conftest.py`. A worker that steals tests would split a file
@@ -14,9 +18,9 @@ QUICK := tests/layers tests/models tests/weights tests/visualization \
 	$(addprefix tests/data_pipelines/test_,card.py image_ops.py preprocessing.py) \
 	$(addprefix tests/test_,applications.py cores.py files.py reported.py stubs.py)
 
-.PHONY: demo stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments clean
+.PHONY: demo stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments environment-oldest environment-torch clean
 
-demo: .venv/.demo
+demo: $(VENV)/.demo
 	$(BIN)/keras-mixer train --recipe digits --output runs/digits
 	$(BIN)/keras-mixer evaluate runs/digits --sheet runs/digits/predictions.png
 	$(BIN)/keras-mixer predict --model runs/digits tests/data/digits/*.png
@@ -26,7 +30,7 @@ demo: .venv/.demo
 	@echo "Pictures: runs/digits/curves.png (learning curves), runs/digits/predictions.png (wrong ones in red)."
 
 # The lists of names for editors and type checkers, from the code.
-stubs: .venv/.test
+stubs: $(VENV)/.test
 	$(BIN)/python tools/stubs.py
 
 # What to run between two edits: lint, types, contracts, and the tests that neither train, convert nor start a process.
@@ -35,45 +39,56 @@ check: lint
 
 test: lint test-tensorflow test-jax test-torch
 
-lint: .venv/.test
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test-tensorflow: .venv/.test
+test-tensorflow: $(VENV)/.test
 	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not environments"
 
 # The share of lines that the tests execute, and which test executes which line: see benchmarks/mutants.py.
-coverage: .venv/.test
+coverage: $(VENV)/.test
 	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not environments" --cov --cov-context=test --cov-report=term
 
 # The reference logits on the other backends of Keras.
-test-jax test-torch: test-%: .venv/.test
+test-jax test-torch: test-%: $(VENV)/.test
 	KERAS_BACKEND=$* $(BIN)/pytest -m backends -k "golden or reference" tests/models tests/weights
 
 # All that the model wing promises on them; takes longer.
 test-backends: all-jax all-torch
-all-jax all-torch: all-%: .venv/.test
+all-jax all-torch: all-%: $(VENV)/.test
 	KERAS_BACKEND=$* $(BIN)/pytest $(DIST) -m backends
 
-# Other TensorFlow versions, in virtual environments that these tests build.
-test-environments: .venv/.test
+# What takes minutes, and the suite in each environment of the matrix. .github/workflows/tests.yml has the same rows.
+test-environments: $(VENV)/.test environment-oldest environment-python3.11 environment-python3.12 environment-python3.13 environment-torch
 	$(BIN)/pytest -m environments
 
-.venv/.demo: pyproject.toml | .venv
+environment-oldest:
+	$(MAKE) test-tensorflow VENV=.environments/oldest PYTHON=python3.11 EXTRAS=$(TENSORFLOW),test \
+		PINS="$(TENSORFLOW)==2.20.* keras==3.13.*"
+
+environment-python%:
+	$(MAKE) test-tensorflow VENV=.environments/python$* PYTHON=python$* EXTRAS=$(TENSORFLOW),test
+
+# PyTorch alone: without TensorFlow and JAX.
+environment-torch:
+	$(MAKE) all-torch VENV=.environments/torch PYTHON=python3.11 EXTRAS=pytest PINS="torch==2.13.0"
+
+$(VENV)/.demo: pyproject.toml | $(VENV)
 	$(BIN)/pip install --quiet --editable ".[$(TENSORFLOW)]"
 	touch $@
 
-.venv/.test: pyproject.toml | .venv
-	$(BIN)/pip install --quiet --editable ".[$(TENSORFLOW),dev]"
+$(VENV)/.test: pyproject.toml | $(VENV)
+	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]" $(PINS)
 	# TF Serving's gRPC stubs; their metadata asks for the full TensorFlow beside the CPU build.
 	$(BIN)/pip install --quiet --no-deps "tensorflow-serving-api>=2.20,<2.22"
-	touch $@ .venv/.demo
+	touch $@ $(VENV)/.demo
 
-.venv:
-	$(PYTHON) -m venv .venv
+$(VENV):
+	$(PYTHON) -m venv $@
 	$(BIN)/pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .environments build dist *.egg-info

@@ -1,6 +1,9 @@
+import gc
 import hashlib
 import os
+import pathlib
 import shutil
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -9,16 +12,25 @@ import numpy as np
 import pytest
 
 # They start first, so that nobody waits for them in the end.
-LONGEST = (
-    "prediction/test_killed.py",
-    "tests/test_notebooks.py",
-    "training/test_equality.py",
-    "training/test_run.py",
+LONGEST = ("training/test_equality.py", "training/test_run.py", "prediction/test_killed.py")
+LONG = tuple(
+    line for line in pathlib.Path(__file__).with_name("long.txt").read_text().splitlines() if not line.startswith("#")
 )
 
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+    for item in items:
+        if item.nodeid.startswith(LONG):
+            item.add_marker(pytest.mark.environments)
+
+
+def pytest_collection_finish():
+    """Saves time: a tenth goes into looking through what is imported by now, a fifth into rewriting small graphs."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    if tensorflow := sys.modules.get("tensorflow"):  # the processes that tests start keep TensorFlow's defaults
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(autouse=True)

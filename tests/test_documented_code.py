@@ -69,6 +69,7 @@ def docstrings() -> dict[str, tuple[str, list[doctest.Example]]]:
 EXAMPLES = docstrings()
 # The result depends on the stand-ins or the machine: only its form is compared.
 OF_A_FORM = {
+    "keras_mixer.data.preparation.prepare",
     "keras_mixer.images.decode",
     "keras_mixer.serving.client.client.Client",
     "keras_mixer.weights.published.cache.download",
@@ -179,8 +180,9 @@ def surroundings(request, monkeypatch):
         with workshop.small_variants():
             yield {}
     else:
-        yield {"s3://bucket/": "flowers/test/rose/"} | (
-            {"runs/digits": "runs/new"} if name.endswith("run.train") else {}
+        others = {"run.train": {"runs/digits": "runs/new"}, "preparation.prepare": {'"./photos"': '"./flowers/train"'}}
+        yield {"s3://bucket/": "flowers/test/rose/"} | next(
+            (pairs for ending, pairs in others.items() if name.endswith(ending)), {}
         )
 
 
@@ -276,7 +278,7 @@ def test_the_commands_of_the_readme(capsys, small_variants):
             main([*words, *(f"--set={setting}" for setting in SHORT.split() if words[0] == "train")])
         assert exit_.value.code == 0, capsys.readouterr().err
         done.append(words[0])
-    assert done == ["train", "evaluate", "predict", "export"]
+    assert done == ["data", "train", "evaluate", "predict", "predict", "export"]
 
 
 def test_the_extras_that_the_pages_install_exist():

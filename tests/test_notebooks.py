@@ -64,7 +64,6 @@ def test_deploy_gives_the_same_answer_each_way(tmp_path):
     assert "models.config" in texts[-1]
 
 
-@pytest.mark.environments
 def test_finetune_gains_on_training_from_scratch(tmp_path):
     texts, _ = executed("finetune.ipynb", tmp_path)
     pretrained, finetuned, scratch, at_64 = percentages(texts)
@@ -73,7 +72,6 @@ def test_finetune_gains_on_training_from_scratch(tmp_path):
     assert at_64 > 70
 
 
-@pytest.mark.environments
 def test_train_on_tpu_runs_on_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")  # the notebook's default
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")

@@ -12,8 +12,6 @@ import photographs
 import pytest
 import tensorflow as tf
 
-pytestmark = pytest.mark.environments
-
 SCRIPT = """
 import base64, json, sys
 import numpy as np

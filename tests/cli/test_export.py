@@ -107,7 +107,7 @@ def test_a_model_without_a_dataset_is_exported_without_an_accuracy(run, tmp_path
         (("--formats", "litert", "--serving"), "add saved_model to --formats"),
         (("--name", "../up"), "A model's name is"),
         (("--split", "nope"), "nope"),
-        (("--dataset", "/nowhere"), "/nowhere is not a folder"),
+        (("--dataset", "/nowhere"), "There is no folder /nowhere."),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(run, tmp_path, capsys, arguments, message):

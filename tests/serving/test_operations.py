@@ -153,7 +153,7 @@ def test_too_much_at_once_is_a_status_of_its_own(embedded):
     """A client may then send less at a time: 413 for bytes, 429 for pixels."""
     from image_headers import png_header
 
-    files = {"b64": base64.b64encode(png_header(6_000, 6_000)).decode()}
+    files = {"b64": base64.b64encode(png_header(20_000, 20_000)).decode()}
     body = {"signature_name": "serving_bytes", "instances": [files]}
     answer = requests.post(f"{embedded.url}/v1/models/{stand_in.NAME}:predict", json=body, timeout=30)
     assert answer.status_code == 429

@@ -47,7 +47,7 @@ def furnish(folder: pathlib.Path) -> None:
     for name in ("seven.png", "three.png"):
         shutil.copy(DATA / "digits" / "8_sample1.png", folder / name)
     random = np.random.default_rng(0)
-    names = ["photo.jpg", "rose.jpg", "photographs/one.jpg", "photographs/two.png"]
+    names = ["photo.jpg", "rose.jpg", "photographs/one.jpg", "photographs/two.png", "holidays/one.jpg"]
     for split, count in {"train": 10, "test": 2}.items():
         names += [f"flowers/{split}/{name}/{n}.jpg" for name in ("rose", "tulip") for n in range(count)]
     for name in names:

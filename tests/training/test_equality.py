@@ -47,11 +47,8 @@ def recipe():
     return recipes.get("digits").override(SMALL)
 
 
-@pytest.fixture(scope="module")
-def results(folder, recipe):
-    """What four processes that run at the same time find; beside them, `alone`, the run of this one."""
-    (folder / "recipe.json").write_text(recipe.to_json())
-    on_jax = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+def run_program(folder, *programs):
+    """Runs a program for each (parts, environment) at once; returns what all parts found, and what each printed."""
     processes = [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), str(folder), *parts],
@@ -60,28 +57,40 @@ def results(folder, recipe):
             start_new_session=True,
             text=True,
         )
-        for parts, environment in ((("replicas", "chief", "worker"), {}), (("jax",), on_jax))
+        for parts, environment in programs
     ]
     try:
-        found: dict = {"alone": train(recipe, folder / "alone").accuracy}
-        (_, printed) = (process.communicate(timeout=1200)[0] for process in processes)
+        printed = [process.communicate(timeout=1200)[0] for process in processes]
     finally:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    for part in ("replicas", "chief", "worker", "jax"):
+    found: dict = {}
+    for part in (part for parts, _ in programs for part in parts):
         assert (folder / f"{part}.npz").exists(), (folder / f"{part}.txt").read_text()[-4000:]
         with np.load(folder / f"{part}.npz") as stored:
             found |= dict(stored)
-    return {**found, "printed": printed}
+    return found, printed
 
 
-@pytest.mark.parametrize(
-    "case",
-    ["parts", "two", "two_parts_together_compiled", "chief", "worker", "four", "four_parts_together"],
-)
-def test_devices_and_parts_do_not_change_what_is_learned(results, case):
+@pytest.fixture(scope="module")
+def results(folder, recipe):
+    """What one process with two devices finds; beside it, `alone`, the run of this one."""
+    (folder / "recipe.json").write_text(recipe.to_json())
+    found, _ = run_program(folder, (["replicas"], {}))
+    return {**found, "alone": train(recipe, folder / "alone").accuracy}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(results, folder):
+    """The same with what a cluster of two processes finds, and four devices of the JAX backend."""
+    on_jax = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    found, (_, printed) = run_program(folder, (["chief", "worker"], {}), (["jax"], on_jax))
+    return {**results, **found, "printed": printed}
+
+
+def check_same_weights(results, case):
     for group in ("weight", "average"):
         expected, got = _group(results, "one", group), _group(results, case, group)
         assert expected.keys() == got.keys()
@@ -93,46 +102,63 @@ def test_devices_and_parts_do_not_change_what_is_learned(results, case):
         np.testing.assert_allclose(results[f"{case}/{metric}"], results[f"one/{metric}"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("case", ["parts", "two", "two_parts_together_compiled"])
+def test_devices_and_parts_do_not_change_what_is_learned(results, case):
+    check_same_weights(results, case)
+
+
+def test_a_run_on_two_devices_ends_like_one(results, folder):
+    assert results["mirrored/run"] == pytest.approx(results["alone"], abs=1e-6)
+    assert _difference(_saved(folder / "mirrored"), _saved(folder / "alone")) <= 1e-5
+
+
+@pytest.mark.parametrize("case", ["chief", "worker", "four", "four_parts_together"])
+def test_clusters_and_jax_do_not_change_what_is_learned(elsewhere, case):
+    check_same_weights(elsewhere, case)
+
+
 def test_each_device_drops_other_samples_and_the_first_those_that_one_device_drops(results):
     first, second, alone = results["draws"]
     np.testing.assert_array_equal(first, alone)
     assert 16 < (first != second).sum() < 48
 
 
-def test_clipping_was_active_and_weights_moved(results):
-    clipped, unclipped = _group(results, "four", "weight"), _group(results, "unclipped", "weight")
-    assert _difference(_all(unclipped), _all(clipped)) > 1e-4
+def test_weights_moved(results):
     averages = _group(results, "one", "average")
     assert _difference(_all(averages), _all(_group(results, "one", "weight"))) > 1e-4
 
 
-def test_a_run_on_two_devices_and_one_in_two_processes_end_like_one(results, folder):
-    assert [results[f"{process}/place"].tolist() for process in ("chief", "worker")] == [[2, 0], [2, 1]]
-    for run in ("mirrored", "chief", "worker"):
-        assert results[f"{run}/run"] == pytest.approx(results["alone"], abs=1e-6)
-    for strategy in ("mirrored", "multi_worker"):
-        assert _difference(_saved(folder / strategy), _saved(folder / "alone")) <= 1e-5
+def test_clipping_was_active(elsewhere):
+    clipped, unclipped = _group(elsewhere, "four", "weight"), _group(elsewhere, "unclipped", "weight")
+    assert _difference(_all(unclipped), _all(clipped)) > 1e-4
 
 
-def test_an_interrupted_process_stops_its_cluster_and_one_device_goes_on(results, folder, recipe):
-    assert not {"chief/not interrupted", "worker/not interrupted"} & results.keys()
+def test_a_run_in_a_cluster_ends_like_one(elsewhere, folder):
+    assert [elsewhere[f"{process}/place"].tolist() for process in ("chief", "worker")] == [[2, 0], [2, 1]]
+    for run in ("chief", "worker"):
+        assert elsewhere[f"{run}/run"] == pytest.approx(elsewhere["alone"], abs=1e-6)
+    assert _difference(_saved(folder / "multi_worker"), _saved(folder / "alone")) <= 1e-5
+
+
+def test_a_cluster_stops_with_an_interrupted_process_and_one_device_goes_on(elsewhere, folder, recipe):
+    assert not {"chief/not interrupted", "worker/not interrupted"} & elsewhere.keys()
     (step,) = CheckpointStore(folder / "interrupted" / "checkpoints").steps()
     assert 3 <= step <= 12  # by how long the second step took
-    assert train(recipe, folder / "interrupted").accuracy == pytest.approx(results["alone"], abs=1e-6)
+    assert train(recipe, folder / "interrupted").accuracy == pytest.approx(elsewhere["alone"], abs=1e-6)
     assert _difference(_saved(folder / "interrupted"), _saved(folder / "alone")) <= 1e-5
 
 
-def test_processes_that_would_go_on_from_different_steps_all_stop_before_a_folder_is_touched(results, folder):
+def test_a_cluster_that_would_go_on_from_different_steps_stops_before_a_folder_is_touched(elsewhere, folder):
     for process in ("chief", "worker"):
         assert re.search(
-            r"from the same step, .* steps \d+, 0: .* storage that they share", str(results[f"{process}/apart"])
+            r"from the same step, .* steps \d+, 0: .* storage that they share", str(elsewhere[f"{process}/apart"])
         )
     assert not (folder / "elsewhere").exists()
 
 
-def test_the_command_line_trains_on_four_devices_of_jax(results, folder):
+def test_the_command_line_trains_on_four_devices_of_jax(elsewhere, folder):
     """The model is then read by this process's backend."""
-    assert json.loads(results["printed"])[0]["steps"] == 16
+    assert json.loads(elsewhere["printed"])[0]["steps"] == 16
     model, card = load_model(folder / "data_parallel")
     assert model.output_shape == (None, len(card.class_names))
 

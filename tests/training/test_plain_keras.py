@@ -9,8 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.environments
-
 PROGRAM = pathlib.Path(__file__).with_name("several_devices.py")
 PARTS = ("plain", "plain_chief", "plain_worker")
 
