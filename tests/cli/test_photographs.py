@@ -78,7 +78,6 @@ def test_a_folder_of_a_phone_becomes_a_model(capsys, tmp_path):
         assert (label, score) == (row["label_1"], pytest.approx(float(row["score_1"]), abs=1e-5))
 
 
-@pytest.mark.environments
 def test_300_photographs_of_a_phone_teach_a_model_to_name_nine_of_ten_new_ones(capsys, tmp_path):
     """The run of `docs/photographs.md`."""
     photos, clean, trained = photographs.phone_folder(tmp_path / "photos"), tmp_path / "clean", tmp_path / "run"

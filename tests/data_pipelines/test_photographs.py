@@ -212,7 +212,6 @@ def test_a_gif_s_first_frame_stands_on_black():
     np.testing.assert_array_equal(pixels.decode(tf.constant(bytes(data))), found)
 
 
-@pytest.mark.environments
 def test_the_largest_photograph_of_a_phone():
     """Of 200 megapixels, stored turned; it takes 3 GB of memory."""
     picture = Image.new("RGB", (16_320, 12_240), (200, 60, 60))
