@@ -10,6 +10,7 @@ import sys
 import threading
 
 import numpy as np
+import photographs
 import pytest
 import stand_in
 import trustme
@@ -289,6 +290,14 @@ def test_images_of_every_kind(client, tmp_path):
                 assert client.predict(given) == [expected]
     with path.open(encoding="latin-1") as file, pytest.raises(ValueError, match="open it with 'rb'"):
         client.predict(file)
+
+
+def test_a_photograph_that_graphs_do_not_read_is_sent_upright(client):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    data = photographs.encoded(photographs.photograph(0, (64, 48)), "HEIF", 6)
+    seen = np.asarray(pillow_heif.open_heif(data).to_pillow().convert("RGB"))
+    assert seen.shape == (48, 64, 3)
+    assert client.predict(data) == client.predict(seen)
 
 
 def test_floats_that_were_not_preprocessed_are_warned_of(client):
