@@ -35,9 +35,10 @@ stubs: $(VENV)/.test
 
 # What to run between two edits: lint, types, contracts, and the tests that neither train, convert nor start a process.
 check: lint
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -n 2 --dist load -m "not slow and not environments" $(QUICK)
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -n 2 --dist load -m "not slow and not long" $(QUICK)
 
-test: lint test-tensorflow test-jax test-torch
+test: lint test-tensorflow
+	$(MAKE) -j2 test-jax test-torch
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -46,11 +47,11 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports --no-cache
 
 test-tensorflow: $(VENV)/.test
-	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not environments"
+	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not long"
 
 # The share of lines that the tests execute, and which test executes which line: see benchmarks/mutants.py.
 coverage: $(VENV)/.test
-	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not environments" --cov --cov-context=test --cov-report=term
+	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not long" --cov --cov-context=test --cov-report=term
 
 # The reference logits on the other backends of Keras.
 test-jax test-torch: test-%: $(VENV)/.test
@@ -61,9 +62,9 @@ test-backends: all-jax all-torch
 all-jax all-torch: all-%: $(VENV)/.test
 	KERAS_BACKEND=$* $(BIN)/pytest $(DIST) -m backends
 
-# What takes minutes, and the suite in each environment of the matrix. .github/workflows/tests.yml has the same rows.
+# What takes long, and the suite in each environment of the matrix. .github/workflows/tests.yml has the same rows.
 test-environments: $(VENV)/.test environment-oldest environment-python3.11 environment-python3.12 environment-python3.13 environment-torch
-	$(BIN)/pytest -m environments
+	$(BIN)/pytest -m long
 
 environment-oldest:
 	$(MAKE) test-tensorflow VENV=.environments/oldest PYTHON=python3.11 EXTRAS=$(TENSORFLOW),test \

@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import sys
+import tomllib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -13,16 +14,17 @@ import pytest
 
 # They start first, so that nobody waits for them in the end.
 LONGEST = ("training/test_equality.py", "training/test_run.py", "prediction/test_killed.py")
-LONG = tuple(
-    line for line in pathlib.Path(__file__).with_name("long.txt").read_text().splitlines() if not line.startswith("#")
-)
+FOLDER = pathlib.Path(__file__).parent
+TIERS = tomllib.loads((FOLDER / "tiers.toml").read_text(encoding="utf-8"))
 
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
     for item in items:
-        if item.nodeid.startswith(LONG):
-            item.add_marker(pytest.mark.environments)
+        name = f"{item.path.relative_to(FOLDER).as_posix()}::{item.nodeid.partition('::')[2]}"
+        for tier, beginnings in TIERS.items():
+            if name.startswith(tuple(beginnings)):
+                item.add_marker(tier)
 
 
 def pytest_collection_finish():

@@ -40,7 +40,6 @@ def test_feature_maps_are_normalised_and_load_a_classifiers_weights():
     np.testing.assert_allclose(coarsest.mean(axis=(1, 2)) @ kernel + bias, logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_dense_prediction_head_sits_on_the_maps(tmp_path):
     body = family.model("cyclemlp", include_top=False)
     finer, coarsest = body.outputs

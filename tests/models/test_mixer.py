@@ -128,7 +128,6 @@ def test_keras_file_round_trip(policy, tmp_path):
 DEEPEST, SHALLOWEST = "mixer_h14", "mixer_s32"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", [DEEPEST, SHALLOWEST])
 def test_any_depth_survives_a_keras_file(variant, tmp_path):
     """The variant's own depth and names; its widths are cut so that the file stays small."""

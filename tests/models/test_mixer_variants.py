@@ -67,7 +67,6 @@ def test_saves_and_loads(variant, tmp_path):
     assert [(v.path, v.shape) for v in loaded.weights] == [(v.path, v.shape) for v in model.weights]
 
 
-@pytest.mark.slow
 # The base itself learns in `evaluation/test_invariance.py` and is exported in `export`.
 @pytest.mark.parametrize("variant", APPENDIX, indirect=True)
 def test_one_epoch_on_the_digits_learns(variant):
@@ -96,7 +95,6 @@ def scores(variant):
     return model, images, goldens.outputs(model, images)
 
 
-@pytest.mark.slow
 # `training/test_model_fields.py` exports the others.
 @pytest.mark.parametrize("variant", ["concat", "pyramid"], indirect=True)
 def test_a_saved_model_has_the_models_scores(scores, tmp_path):
@@ -110,7 +108,6 @@ def test_a_saved_model_has_the_models_scores(scores, tmp_path):
     np.testing.assert_allclose(served.numpy(), expected, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", APPENDIX, indirect=True)
 def test_a_lite_rt_file_has_the_models_scores(scores, tmp_path):
     from ai_edge_litert.interpreter import Interpreter

@@ -9,7 +9,6 @@ import pytest
 runtime = pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.slow
 @pytest.mark.backends
 @pytest.mark.filterwarnings("ignore")  # the converters' own
 @pytest.mark.parametrize("architecture", family.ARCHITECTURES)

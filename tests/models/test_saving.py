@@ -119,7 +119,6 @@ def test_training_goes_on_where_it_stopped(architecture, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # Keras's own about layers that it cannot quantise
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "mode"),
     [*((name, "int8") for name in family.ARCHITECTURES), ("mixer", "int4"), ("gmlp", "int4"), ("mixer", "float8")],

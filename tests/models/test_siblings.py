@@ -70,7 +70,6 @@ def test_every_variant_is_in_the_table():
     assert set(PARAMETERS) == set(models.ARCHITECTURES) - set(models.VARIANTS)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", PARAMETERS)
 def test_published_parameters_and_multiply_adds(variant, quick_initializers):
     model = models.build(variant, input_shape=(224, 224, 3))
