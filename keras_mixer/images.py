@@ -90,6 +90,11 @@ def declared_size(data: bytes) -> tuple[int, int]:
             "it cannot be read: ".
         ImportError: If Pillow is not installed, or pillow-heif for a HEIC file.
     """
+    if data.startswith(PNG_START) and data[12:16] == b"IHDR" and len(data) >= 24:
+        # Pillow looks at more of the header, and is stricter about it than TensorFlow's decoder.
+        size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        if min(size) > 0:
+            return size
     return _opened(data).size
 
 
@@ -121,7 +126,7 @@ def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.n
         raise ValueError(f"it is too large: {width:,} x {height:,} pixels, more than {max_pixels:,}")
     try:
         with _one_at_a_time if width * height > LARGE else contextlib.nullcontext():
-            pixels = np.asarray(_upright(image, "L" if channels == 1 else "RGB"))
+            pixels = np.asarray(upright(image, "L" if channels == 1 else "RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and others for damaged files
         raise ValueError(f"it is damaged: {error}") from error
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
@@ -205,13 +210,13 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def _upright(image, mode: str):
-    """Decodes an opened image to "RGB" or "L" and turns it as its EXIF orientation says."""
+def upright(image, mode: str):
+    """Converts an image of Pillow to "RGB" or "L" and turns it as its EXIF orientation says."""
     from PIL import Image
 
     if image.format == "JPEG" and mode == "L":
         image.draft("L", None)  # the luma as it is stored, as TensorFlow reads it
-    box = image.tile[0][1] if image.format == "GIF" else None
+    box = image.tile[0][1] if image.format == "GIF" and image.tile else None  # none is left after loading
     image.load()  # a PNG may have its EXIF data behind the pixels; a TIFF is turned here
     orientation = _exif_orientation(image)
     if box is not None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 GRPC_PORT, REST_PORT = 8500, 8501
+MAX_BODY_BYTES = 32 * 2**20  # of a request to the embedded server, unless it is told otherwise
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 DEFAULT_SIGNATURE, BYTES_SIGNATURE, FEATURES_SIGNATURE = "serving_default", "serving_bytes", "features"

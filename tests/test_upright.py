@@ -124,6 +124,9 @@ def test_a_client_turns_photographs_for_models_of_version_0_1(monkeypatch):
         def __init__(self, *arguments, **settings):
             pass
 
+        def size(self, value):
+            return len(value)
+
         def predict(self, signature, inputs):
             sent.extend(inputs["image_bytes"])
             return {"labels": [["a"]], "scores": [[1.0]]}

@@ -37,9 +37,9 @@ def decode_batch(
         tf.errors.InvalidArgumentError: When the graph runs, if an image is of another format, damaged, or larger than
             `max_pixels`. The message names its index in the batch, unless only the decoder finds the damage.
     """
-    decode = functools.partial(pixels.decode, max_pixels=None, webp=webp)
 
     def inputs(at_once: int):
+        decode = functools.partial(pixels.decode, max_pixels=None, webp=webp, large=at_once == 1)
         return tf.map_fn(
             lambda encoded: pixels.preprocess(encoded, preprocessing, decode),
             image_bytes,

@@ -38,8 +38,8 @@ def command(context, dataset, data_dir, sheet, prepare, side, as_json):
 
     with Progress("Examining", 0, "images") as bar:
         report = data.examine(dataset, data_dir, lambda done: bar.update(done, lambda: ""))
-    used, problems = _used(dataset, data_dir)
-    problems += _problems(report)
+    used, roles, problems = _used(dataset, data_dir)
+    problems += _problems(report, roles)
     if as_json:
         show([{**report.to_dict(), "used": used, "problems": problems}], as_json=True)
     else:
@@ -52,8 +52,8 @@ def command(context, dataset, data_dir, sheet, prepare, side, as_json):
     context.exit(2 if problems else 0)
 
 
-def _used(name: str, data_dir: str | None) -> tuple[dict, list[str]]:
-    """Returns the splits that training would take, and why it would refuse them."""
+def _used(name: str, data_dir: str | None) -> tuple[dict, dict[str, str], list[str]]:
+    """Returns the splits that training would take, the use of each image of a folder, and why it would refuse them."""
     from keras_mixer.data import load
     from keras_mixer.training.choosing import check_classes, choose_splits
     from keras_mixer.training.recipe import AUTO, DataSpec
@@ -61,22 +61,35 @@ def _used(name: str, data_dir: str | None) -> tuple[dict, list[str]]:
     try:
         data = choose_splits(DataSpec(name, AUTO, AUTO, AUTO, data_dir=data_dir))
         splits = {"training": data.train_split, "evaluation": data.eval_split, "test": data.test_split}
-        check_classes(load(data.of(data.train_split)))
+        sources = {role: load(data.of(split)) for role, split in splits.items() if split is not None}
+        check_classes(sources["training"])
     except ValueError as error:
-        return {}, [str(error)]
-    return {role: split for role, split in splits.items() if split is not None}, []
+        return {}, {}, [str(error)]
+    roles = {
+        source.location(index): role
+        for role, source in sources.items()
+        if source.layout is not None
+        for index in range(source.num_examples)
+    }
+    return {role: splits[role] for role in sources}, roles, []
 
 
-def _problems(report) -> list[str]:
+def _problems(report, roles: dict[str, str]) -> list[str]:
     problems = []
     if report.unreadable:
         count = len(report.unreadable)
         problems.append(f"{count:,} image{'s' if count > 1 else ''} cannot be read: training stops there.")
-    leaking = [group for group in report.duplicates if group.exact and len(group.splits) > 1]
+    leaking = []
+    for group in report.duplicates:
+        apart = {roles[place]: place for place in group.places if place in roles}
+        if group.exact and len(apart if roles else group.splits) > 1:
+            leaking.append((apart or group.splits, [*apart.values()] or group.places[:2]))
     if leaking:
+        uses, places = leaking[0]
+        held_out = " --prepare keeps them together." if len({image.split for image in report.images}) == 1 else ""
         problems.append(
-            f"{len(leaking):,} image{'s are' if len(leaking) > 1 else ' is'} in several splits, so that evaluation "
-            f"sees training images, such as {' and '.join(leaking[0].places[:2])}."
+            f"{len(leaking):,} image{'s are' if len(leaking) > 1 else ' is'} in {' and '.join(uses)} at once, so "
+            f"that evaluation sees training images, such as {' and '.join(places)}.{held_out}"
         )
     return problems
 

@@ -28,7 +28,7 @@ def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = Fals
     from rich.text import Text
 
     # `Text`, because Rich could take parts of file and class names for markup or an emoji.
-    table = Table(title=None if title is None else Text(title, "table.title"), title_justify="left")
+    table = Table()
     for column in rows[0] if rows else ():
         numeric = all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=True)
@@ -37,6 +37,8 @@ def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = Fals
     console = Console()
     needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, needed)
+    if title is not None:  # before the table, which would break it at its own width
+        console.print(Text(title, "italic"))
     console.print(table)
 
 

@@ -155,6 +155,8 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
         check_card(model)  # opening it would take this machine's GPU memory from the workers
     else:
         opened = open_classifier(model)
+    if as_table and opened is not None:  # no empty columns
+        options.top = min(options.top, len(opened[1].class_names))
     store = PredictionTable(output) if as_table else PredictionStore(output)
     shards = find_images(images, leave_out=store.location, **columns)
     made_by = {"format": 1, "model": fingerprint(model), "top": options.top, **columns}

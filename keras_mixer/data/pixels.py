@@ -22,6 +22,7 @@ REACH = 5
 # Number of values in a half-resized image beyond which the width is resized first.
 UNFINISHED_LIMIT = 2**24
 
+_JPEG_VALUES = 2**29  # TensorFlow's decoder refuses a JPEG of so many
 _CMYK = 4  # channels; TensorFlow turns such a JPEG into RGB, but not into grey
 _HEADER = 64  # bytes in which GIF, BMP and WebP say all that is asked
 
@@ -38,22 +39,29 @@ def preprocess(encoded: tf.Tensor, preprocessing: Preprocessing, read: Read | No
 
 
 def decode(
-    encoded: tf.Tensor, channels: int = 3, *, max_pixels: int | None = MAX_PIXELS, webp: bool = False
+    encoded: tf.Tensor,
+    channels: int = 3,
+    *,
+    max_pixels: int | None = MAX_PIXELS,
+    webp: bool = False,
+    large: bool = True,
 ) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP or GIF (its first frame) by TensorFlow operations alone, and turns it upright.
 
     Transparency is dropped; in a GIF it becomes black. The operations fail on other bytes and on larger images.
+    TensorFlow does not decode a JPEG of 2**29 values, 179 megapixels in colour: that is read at half width and height.
 
     Args:
         encoded: The bytes of the file, a scalar string.
         channels: 3 for RGB, 1 for grey.
         max_pixels: The most pixels (height x width) of an image; None if size and format have been checked.
         webp: Whether to read WebP images too. Their operation is not in every TensorFlow.
+        large: Whether images of more than 2**26 pixels may come.
 
     Returns:
         uint8 `(any height, any width, channels)`.
     """
-    return _decoder(channels, max_pixels, webp)(encoded)
+    return _decoder(channels, max_pixels, webp, large)(encoded)
 
 
 def read(encoded: tf.Tensor, channels: int = 3, *, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -71,7 +79,7 @@ def read(encoded: tf.Tensor, channels: int = 3, *, max_pixels: int = MAX_PIXELS)
 
     image = tf.cond(
         _allowed(declared_size(encoded), min(max_pixels, LARGE)),
-        lambda: decode(encoded, channels, max_pixels=None),
+        lambda: decode(encoded, channels, max_pixels=None, large=False),
         lambda: tf.ensure_shape(tf.numpy_function(by_pillow, [encoded], tf.uint8), (None, None, channels)),
     )
     return tf.ensure_shape(image, (None, None, channels))
@@ -241,7 +249,7 @@ _traced_once = functools.partial(tf.function, input_signature=[tf.TensorSpec((),
 
 
 @functools.lru_cache
-def _decoder(channels: int, max_pixels: int | None, webp: bool):
+def _decoder(channels: int, max_pixels: int | None, webp: bool, large: bool):
     if channels not in (1, 3):
         raise ValueError(f"Image files are decoded to 3 channels (RGB) or 1 (grey), but the model takes {channels}.")
 
@@ -254,7 +262,7 @@ def _decoder(channels: int, max_pixels: int | None, webp: bool):
                 encoded = tf.identity(encoded)
         image = _by_format(
             encoded,
-            jpeg=lambda: _jpeg(encoded, channels),
+            jpeg=lambda: _jpeg(encoded, channels, large),
             png=lambda: _in_channels(_png(encoded), channels),
             other=lambda: _in_channels(_other(webp)(encoded), channels),
         )
@@ -310,17 +318,20 @@ def _turned_by(encoded: tf.Tensor, image: tf.Tensor, mark: str, find: Callable[[
     )
 
 
-def _jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+def _jpeg(encoded: tf.Tensor, channels: int, large: bool) -> tf.Tensor:
+    shape = tf.image.extract_jpeg_shape(encoded)
+
     def decoded(channels):
         # Pillow and other servers use the accurate inverse DCT too.
-        return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+        decode = functools.partial(tf.io.decode_jpeg, encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+        if not large:
+            return decode()
+        return tf.cond(tf.reduce_prod(tf.cast(shape, tf.int64)) < _JPEG_VALUES, decode, lambda: decode(ratio=2))
 
     image = (
         decoded(channels)
         if channels == 3
-        else tf.cond(
-            tf.image.extract_jpeg_shape(encoded)[2] == _CMYK, lambda: _in_channels(decoded(3), 1), lambda: decoded(1)
-        )
+        else tf.cond(shape[2] == _CMYK, lambda: _in_channels(decoded(3), 1), lambda: decoded(1))
     )
     return _turned_by(encoded, image, orientation.JPEG_MARK, orientation.of_jpeg)
 

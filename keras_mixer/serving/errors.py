@@ -1,5 +1,7 @@
 """The errors that a server answers and a client raises, and the statuses that both protocols share."""
 
+import re
+
 # gRPC's status names, and the HTTP status under which TF Serving sends each.
 HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -35,15 +37,32 @@ def invalid(message: str) -> RequestError:
     return RequestError("INVALID_ARGUMENT", message)
 
 
+def tensorflow_message(text: str) -> str:
+    """Returns TensorFlow's own words of an error, without the call stack before them and the graph's nodes behind."""
+    lines = [line.strip() for line in re.split(r"\[\[| \[Op:", text)[0].splitlines() if line.strip()]
+    last = re.sub(r"^(\(\d+\) [A-Z_]+:|\{\{function_node .*?\}\})\s*", "", lines[-1]) if lines else ""
+    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", last)
+
+
+def about_image(name: str, message: str) -> str:
+    """Returns a message about one image that calls it `name`, whichever place the image had in a smaller request."""
+    found = re.fullmatch(r"Image \d+ of the request (.*)", message, re.DOTALL)
+    return f"{name} {found[1] if found else f'cannot be read: {message}'}"
+
+
 class ServingError(OSError):
     """The error that a client raises when a server answers with an error or does not answer.
 
     Attributes:
         message: The server's message, or why there is no answer.
         code: The HTTP status (int) over REST, the status name (str) over gRPC; None if there is no answer.
+        retry_after: Seconds that the server asks to wait; None if it does not say.
     """
 
-    def __init__(self, message: str, code: int | str | None = None):
+    def __init__(self, message: str, code: int | str | None = None, retry_after: float | None = None):
+        if re.search(r"assertion failed: \[|\[\[\{\{", message):
+            message = tensorflow_message(message)
         super().__init__(f"{message} [{code}]" if code is not None else message)
         self.message = message
         self.code = code
+        self.retry_after = retry_after

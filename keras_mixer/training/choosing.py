@@ -92,9 +92,12 @@ def suit(recipe: Recipe, images: int, multiple: int = 1) -> tuple[Recipe, str]:
     batch, steps = recipe.batch_size, recipe.schedule.steps
     reasons = []
     if "batch_size" in recipe.suited:
-        batch = 2 ** int(math.log2(max(images / 10, 1)))
-        batch = -(-min(max(batch, SMALLEST_BATCH), LARGEST_BATCH) // multiple) * multiple
-        reasons.append(f"batches of {batch}, about a tenth of the images")
+        tenth = 2 ** int(math.log2(max(images / 10, 1)))
+        batch = -(-min(max(tenth, SMALLEST_BATCH), LARGEST_BATCH) // multiple) * multiple
+        why = "about a tenth of the images"
+        if not SMALLEST_BATCH <= tenth <= LARGEST_BATCH:
+            why = f"the {'smallest' if tenth < SMALLEST_BATCH else 'largest'} that is chosen"
+        reasons.append(f"batches of {batch}, {why}")
     if "schedule.steps" in recipe.suited:
         steps = min(max(round(EPOCHS * images / batch), FEWEST_STEPS), MOST_STEPS)
         reasons.append(f"{steps:,} updates, which show each image {steps * batch / images:.0f} times")

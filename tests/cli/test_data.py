@@ -40,7 +40,7 @@ def test_what_is_wrong_is_named_and_gives_status_2(capsys, tmp_path):
     assert "bird (only in val)" in output
     assert "2 images cannot be read" in output
     assert f"Cannot be read: {images}/train/dog/one.jpg: " in output
-    assert "1 image is in several splits" in output
+    assert "1 image is in train and val at once" in output
     assert f"Equal across train and val: {images}/train/cat/000.jpg, {images}/val/cat/copy.jpg" in output
 
 
@@ -50,7 +50,10 @@ def test_a_clean_copy_keeps_duplicates_together(capsys, tmp_path):
     shutil.copy(images / "cat/001.jpg", images / "cat/006.JPG")  # whose copy would have the name of another
     (images / "dog/bad.jpg").write_bytes(b"no image")
     clean = tmp_path / "clean"
-    assert examined(capsys, images, "--prepare", clean, "--side", 30)[0] == 2  # the folder has an unreadable image
+    status, output = examined(capsys, images, "--prepare", clean, "--side", 30)
+    assert status == 2  # the folder has an unreadable image
+    assert "1 image is in training and evaluation at once" in output  # the first and the last of the cats
+    assert f"{images}/cat/000.jpg and {images}/cat/zzz.jpg. --prepare keeps them together." in output
     files = {path.relative_to(clean).as_posix() for path in clean.rglob("*.jpg")}
     assert len(files) == 26
     assert {path.split("/")[0] for path in files} == {"train", "validation", "test"}

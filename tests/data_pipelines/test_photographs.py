@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from keras_mixer import images
+from keras_mixer.artefacts.decoding import decode_batch
 from keras_mixer.data import orientation, pixels
+from keras_mixer.preprocessing import Preprocessing
 
 ZOO = photographs.zoo()
 PHOTOGRAPH = photographs.photograph(0, (48, 32))
@@ -208,3 +210,23 @@ def test_a_gif_s_first_frame_stands_on_black():
     assert not found[:6].any()
     assert not found[:, :10].any()
     np.testing.assert_array_equal(pixels.decode(tf.constant(bytes(data))), found)
+
+
+def test_the_largest_photograph_of_a_phone():
+    """Of 200 megapixels, stored turned; it takes 3 GB of memory."""
+    picture = Image.new("RGB", (16_320, 12_240), (200, 60, 60))
+    picture.paste((60, 60, 200), (0, 0, 8_000, 6_000))
+    data = photographs.encoded(picture, orientation=6)
+    del picture
+    found = images.decode(data)
+    assert found.shape == (12_240, 16_320, 3)
+    for place, colour in (((0, 0), (60, 60, 200)), ((0, -1), (200, 60, 60)), ((-1, 0), (200, 60, 60))):
+        assert np.abs(found[place].astype(int) - colour).max() <= 2
+    preprocessing = Preprocessing(image_size=(16, 16))
+    expected = pixels.apply(tf.constant(found), preprocessing)
+    del found
+    graph = tf.function(lambda data: decode_batch(data, preprocessing))
+    # TensorFlow decodes it at half its size alone: within a level of 255.
+    np.testing.assert_allclose(graph(tf.constant([data]))[0], expected, atol=1 / 127.5)
+    with pytest.raises(ValueError, match="too large: 12,240 x 16,320 pixels, more than 1,000"):
+        images.decode(data, max_pixels=1000)

@@ -1,12 +1,20 @@
+import base64
+import concurrent.futures
 import contextlib
+import http.server
+import io
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 
 import numpy as np
+import photographs
 import pytest
 import stand_in
+import trustme
+from PIL import Image
 
 from keras_mixer import serving
 
@@ -149,3 +157,219 @@ def test_rest_needs_neither_tensorflow_nor_keras_nor_a_server_library():
         "sys.exit(f'loaded: {loaded}' if loaded else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def asking(server, protocol: str, **settings):
+    """A client of the stand-in over either protocol."""
+    address = server.url if protocol == "rest" else server.grpc_target
+    return serving.Client(address, model=stand_in.NAME, version=1, protocol=protocol, **settings)
+
+
+@pytest.fixture(scope="module")
+def small_server(bundle):
+    """It takes images of 100 pixels, so 800 in a request, and bodies of 64 KiB."""
+    limits = serving.Limits(max_body_bytes=2**16, max_image_pixels=100)
+    model = serving.ModelConfig(bundle / stand_in.NAME, versions=(1,))
+    with serving.Server(model, rest_port=0, port=0, limits=limits) as server:
+        yield server
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_request_that_is_too_large_is_sent_in_halves(small_server, protocol, grpc_stubs):
+    client = asking(small_server, protocol)
+    files = [stand_in.png(seed) for seed in range(20)]  # 1,280 pixels
+    tops = [prediction[0][0] for prediction in client.predict(files, top=1)]
+    assert tops == [top for ((top, _), *_) in stand_in.expected_top(files, 1)]
+    long = [file + b"\0" * 8000 for file in files]  # 160 kB
+    assert [prediction[0][0] for prediction in client.predict(long, top=1)] == tops
+    images = stand_in.images(0, 300)  # 230 kB
+    found = asking(small_server, protocol, batch_size=300).features(images)
+    np.testing.assert_allclose(found, stand_in.expected_features(images, 1), atol=1e-5)
+    with pytest.raises(serving.ServingError, match=r"Image 1 declares 20 x 20 pixels"):
+        client.predict([files[0], stand_in.png(0, 20, 20)])
+    with pytest.raises(serving.ServingError, match=r"larger than"):
+        client.predict([files[0], files[0] + b"\0" * 2**17])
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_requests_hold_no_more_bytes_than_allowed(embedded, protocol, grpc_stubs, monkeypatch):
+    """Ten photographs of 6 MB go to a server of 32 MiB in three requests over REST and two over gRPC."""
+    client = asking(embedded, protocol)
+    sent = []
+    monkeypatch.setattr(
+        client._transport,
+        "predict",
+        lambda signature, inputs: (
+            sent.append(len(inputs["image_bytes"])) or {"labels": [["a"]] * sent[-1], "scores": [[1.0]] * sent[-1]}
+        ),
+    )
+    assert len(client.predict([stand_in.png(0) + b"\0" * (6 * 10**6)] * 10)) == 10
+    assert sent == ([4, 4, 2] if protocol == "rest" else [5, 5])
+
+
+def test_the_bound_on_a_request_s_bytes_holds():
+    """What the client counts is at least what it sends."""
+    from keras_mixer.serving.client.rest import RestTransport, _dump
+
+    array = np.array([-1.17549435e-38, -3.4028235e38, np.pi, 0, -np.pi / 1000], np.float32)
+    assert len(_dump({"inputs": array})) - len('{"inputs":[]}') <= RestTransport.size(array)
+    for length in range(5):
+        written = _dump({"b64": base64.b64encode(b"x" * length).decode()})
+        assert len(written) + 1 <= RestTransport.size(b"x" * length)
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_bad_image_is_named(embedded, protocol, grpc_stubs, tmp_path):
+    paths = [tmp_path / f"{seed}.png" for seed in range(12)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(stand_in.png(seed))
+    broken = bytearray(paths[7].read_bytes())
+    broken[60] ^= 0xFF  # only the decoder finds this
+    paths[7].write_bytes(broken)
+    client = asking(embedded, protocol)
+    with pytest.raises(serving.ServingError, match=r"Image 7 \(.*/7\.png\) cannot be read: Invalid PNG data"):
+        client.predict(paths)
+    paths[7].write_bytes(b"")
+    with pytest.raises(serving.ServingError, match=r"Image 7 \(.*/7\.png\) has no bytes"):
+        client.predict(paths)
+
+
+def test_a_bad_image_is_named_where_the_server_does_not(monkeypatch):
+    """As TF Serving answers, with the words of TensorFlow."""
+    client = serving.Client("http://localhost:1", model="m")
+
+    def predict(signature, inputs):
+        if b"bad" in inputs["image_bytes"]:
+            raise serving.ServingError(words, 400)
+        return {"labels": [["a"]] * len(inputs["image_bytes"]), "scores": [[1.0]] * len(inputs["image_bytes"])}
+
+    monkeypatch.setattr(client._transport, "predict", predict)
+    words = "{{function_node __inference_1}} assertion failed: [Image 3 of the request is cut short (3 bytes).]"
+    words += "\n\t [[{{node Assert}}]]"
+    with pytest.raises(serving.ServingError, match=r"^Image 9 is cut short \(3 bytes\)\. \[400\]$"):
+        client.predict([*[b"good"] * 9, b"bad", b"good"])
+    words = "Invalid PNG data, size 3\n\t [[{{node DecodePng}}]]"
+    with pytest.raises(serving.ServingError, match=r"^Image 0 cannot be read: Invalid PNG data, size 3 \[400\]$"):
+        client.predict(b"bad")
+    words = "Serving signature name: serving_bytes not found"
+    with pytest.raises(serving.ServingError, match=rf"^{words} \[400\]$"):
+        client.predict([b"bad", b"good"])
+
+
+@pytest.mark.parametrize("code", [429, "RESOURCE_EXHAUSTED"])
+def test_a_busy_server_is_waited_for(monkeypatch, code):
+    client = serving.Client("http://localhost:1", model="m", retries=2)
+    answers = [serving.ServingError("Too many requests", code, 0.01)] * 2 + [[[0.0, 1.0]]]
+
+    def predict(*_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(client._transport, "predict", predict)
+    assert client.predict(np.zeros((8, 8, 3), np.float32), top=1) == [[("1", 1.0)]]
+    answers = [serving.ServingError("Too many requests", code, 0.01)] * 3
+    with pytest.raises(serving.ServingError, match="Too many requests"):
+        client.predict(np.zeros((8, 8, 3), np.float32))
+
+
+def test_images_of_every_kind(client, tmp_path):
+    data = stand_in.png(5)
+    path = tmp_path / "image.png"
+    path.write_bytes(data)
+    written = io.BytesIO()
+    picture = Image.open(io.BytesIO(data))
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(written, "TIFF", exif=tags)  # now at its end
+    (expected,) = client.predict(data)
+    with path.open("rb") as file:
+        for image in (memoryview(data), bytearray(data), file, io.BytesIO(data), picture, written, Image.open(written)):
+            for given in (image, [image]):
+                assert client.predict(given) == [expected]
+    with path.open(encoding="latin-1") as file, pytest.raises(ValueError, match="open it with 'rb'"):
+        client.predict(file)
+
+
+def test_a_photograph_that_graphs_do_not_read_is_sent_upright(client):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    data = photographs.encoded(photographs.photograph(0, (64, 48)), "HEIF", 6)
+    seen = np.asarray(pillow_heif.open_heif(data).to_pillow().convert("RGB"))
+    assert seen.shape == (48, 64, 3)
+    assert client.predict(data) == client.predict(seen)
+
+
+def test_floats_that_were_not_preprocessed_are_warned_of(client):
+    with pytest.warns(UserWarning, match="beyond 10: send uint8 arrays"):
+        client.predict(np.full((8, 8, 3), 200, np.float32))
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    """A certificate for this machine, and the file of the authority that issued it."""
+    authority = trustme.CA()
+    file = tmp_path_factory.mktemp("tls") / "authority.pem"
+    authority.cert_pem.write_to_path(file)
+    return authority.issue_cert("localhost", "127.0.0.1"), file
+
+
+def test_rest_over_tls_with_headers(tls):
+    certificate, authority = tls
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}')
+
+        def log_message(self, *_):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_port}"
+        with serving.Client(url, model="m", headers={"Authorization": "Bearer x"}, credentials=authority) as client:
+            assert client.status()[0]["state"] == "AVAILABLE"
+        with serving.Client(url, model="m", retries=0) as client, pytest.raises(serving.ServingError, match="SSL"):
+            client.status()
+        server.shutdown()
+    assert seen == ["Bearer x"]
+    with pytest.raises(ValueError, match="file of certificates"):
+        serving.Client(url, model="m", credentials=object())
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:{port}", "ipv4:127.0.0.1:{port}", "dns:///localhost:{port}"])
+def test_grpc_over_tls_with_headers_at_any_target(tls, target, grpc_stubs):
+    import grpc
+    from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+    certificate, authority = tls
+    seen = []
+
+    class Service(model_service_pb2_grpc.ModelServiceServicer):
+        def GetModelStatus(self, request, context):  # noqa: N802
+            seen.append(dict(context.invocation_metadata())["authorization"])
+            response = get_model_status_pb2.GetModelStatusResponse()
+            response.model_version_status.add(version=1, state=30)
+            return response
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Service(), server)
+    key, chain = certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes()
+    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(key, chain)]))
+    server.start()
+    address = target.format(port=port)
+    try:
+        for credentials in (authority, grpc.ssl_channel_credentials(authority.read_bytes())):
+            settings = {"headers": {"Authorization": "Bearer x"}, "credentials": credentials}
+            with serving.Client(address, model="m", protocol="grpc", **settings) as client:
+                assert client.status()[0]["state"] == "AVAILABLE"
+    finally:
+        server.stop(None)
+    assert seen == ["Bearer x"] * 2

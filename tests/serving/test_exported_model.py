@@ -75,10 +75,10 @@ def test_the_first_frame_of_a_gif_is_answered_as_the_same_picture_as_png_is(serv
         assert expected != client.predict(pixels[1:, ..., np.newaxis])[0]
 
 
-def test_a_file_cut_short_is_told_by_its_place_in_its_own_request(server):
+def test_a_file_cut_short_is_told_by_its_place(server):
     file = io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "PNG")
     data = file.getvalue()
     client = serving.Client(server.url, model="letters")
-    with pytest.raises(serving.ServingError, match=r"Image 1 of the request is cut short"):
+    with pytest.raises(serving.ServingError, match=r"Image 1 is cut short"):
         client.predict([data, data[:-10], data])

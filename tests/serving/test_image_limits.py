@@ -1,5 +1,7 @@
+import photographs
 import pytest
 import stand_in
+import tensorflow as tf
 from image_headers import gif_header, jpeg_header, png_header
 
 from keras_mixer.serving.errors import RequestError
@@ -20,6 +22,15 @@ def test_a_sound_image_passes():
     assert check_image(stand_in.png(0), max_pixels=64) == 64
 
 
+@pytest.mark.parametrize("kind", [b"gAMA", b"pHYs", b"iCCP", b"tRNS", b"acTL", b"tEXt"])
+def test_a_png_with_a_bad_part_passes_as_tensorflow_reads_it(kind):
+    sound = stand_in.png(0)
+    part = photographs.chunk(kind, b"a")
+    data = sound[:33] + (part[:-1] + b"x" if kind == b"tEXt" else part) + sound[33:]
+    assert tf.io.decode_png(data).shape == (8, 8, 3)
+    assert check_image(data, max_pixels=64) == 64
+
+
 def test_the_canvas_of_a_gif_counts():
     with pytest.raises(RequestError, match="65535 x 65535 pixels"):
         check_image(gif_header(100, 50, canvas=(65_535, 65_535)), max_pixels=2**28)
@@ -35,6 +46,8 @@ def test_a_gif_is_not_searched_for_ever():
 def test_the_images_of_a_request_have_a_limit_together():
     limits = Limits(max_image_pixels=5000)
     check_images([png_header(100, 50)] * 8, limits)
+    with pytest.raises(RequestError, match=r"^Image 3 of the request declares 100 x 51 pixels"):
+        check_images([*[png_header(100, 50)] * 3, png_header(100, 51)], limits)
     with pytest.raises(RequestError, match="declare 45,000 pixels together, more than the 40,000"):
         check_images([jpeg_header(100, 50)] * 9, limits)
 

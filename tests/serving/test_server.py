@@ -1,5 +1,6 @@
 """What the embedded server does beyond TF Serving's wire: limits, reloading, starting and stopping."""
 
+import base64
 import concurrent.futures
 import http.client
 import json
@@ -99,6 +100,19 @@ def test_an_image_that_declares_too_many_pixels_is_not_decoded(embedded):
     client = serving.Client(embedded.url, model=stand_in.NAME)
     with pytest.raises(serving.ServingError, match="30000 x 30000 pixels"):
         client.predict(png_header(30_000, 30_000))
+
+
+def test_an_image_at_fault_is_named_by_its_place_in_the_request(address):
+    """Also in a request of more images than a batch, and where only the decoder finds the damage."""
+    files = [stand_in.png(seed) for seed in range(40)]
+    broken = bytearray(files[35])
+    broken[60] ^= 0xFF
+    for bad, message in ((bytes(broken), "cannot be read: Invalid PNG data"), (b"text", "cannot be read: it is not")):
+        files[35] = bad
+        instances = [{"b64": base64.b64encode(data).decode()} for data in files]
+        response = requests.post(address, json={"signature_name": "serving_bytes", "instances": instances}, timeout=30)
+        assert response.status_code == 400
+        assert response.json()["error"].startswith(f"Image 35 of the request {message}")
 
 
 def test_a_body_that_declares_too_much_is_not_read(embedded):

@@ -7,8 +7,11 @@
 - `encoded` writes a photograph in any format (JPEG, MPO, PNG, WEBP, TIFF, GIF, BMP, JPEG2000, AVIF, HEIF) and any
   orientation, with its EXIF data where the format has it.
 - `folder` writes a folder of photographs by class; `zoo` the odd files of every format that decoders meet.
+- `still_life` draws a cup or a bottle before a background; `phone_folder` writes such photographs as a phone leaves
+  them, among the other files that such folders have.
 """
 
+import importlib.util
 import io
 import pathlib
 import struct
@@ -16,7 +19,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 ORIENTATIONS = range(1, 9)
 _COLOURS = ((200, 60, 60), (60, 60, 200), (60, 190, 60), (200, 200, 40), (180, 60, 200), (60, 200, 200))
@@ -213,3 +216,104 @@ def _rgb16(pixels: np.ndarray) -> bytes:
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in (pixels.astype(np.uint16) << 8) + 77)
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def still_life(kind: int, size: tuple[int, int] = (4000, 3000), seed: int = 0) -> Image.Image:
+    """Draws a cup (an even `kind`) or a bottle at a random place, size, slant and colour, in a random light."""
+    rng = np.random.default_rng([seed, kind])
+    drawn = min(800, 2 * max(size)) / max(size)  # small, because it is quicker and a phone's lens is soft too
+    width, height = (round(side * drawn) for side in size)
+    image = _background(rng, width, height)
+    thing = (_cup if kind % 2 == 0 else _bottle)(rng).rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC)
+    side = round(min(width, height) * rng.uniform(0.7, 1.0))
+    thing = thing.resize((side, side), Image.Resampling.LANCZOS)
+    left, top = ((length - side) // 2 + round(rng.uniform(-0.12, 0.12) * length) for length in (width, height))
+    image.paste(thing, (left, top), thing)
+    # A light that falls off in some direction, then the noise of the sensor.
+    y, x = np.mgrid[:height, :width] / max(width, height) - 0.5
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8)
+    light = rng.uniform(0.6, 1.1) * (1 + strength * (x * np.cos(angle) + y * np.sin(angle)))
+    lit = np.clip(np.asarray(image) * light[..., None], 0, 255).astype(np.uint8)
+    image = Image.fromarray(lit).resize(size, Image.Resampling.BICUBIC)
+    grain = rng.normal(128, rng.uniform(3, 12), (300, 400)).clip(0, 255).astype(np.uint8)
+    noise = Image.fromarray(grain).resize(size, Image.Resampling.NEAREST)
+    return ImageChops.add(image, Image.merge("RGB", [noise] * 3), 1, -128)
+
+
+def _colour(rng, low: int = 20, high: int = 235) -> tuple[int, ...]:
+    return tuple(int(value) for value in rng.integers(low, high, 3))
+
+
+def _background(rng, width: int, height: int) -> Image.Image:
+    """A wall, a table and some blurred things."""
+    image = Image.new("RGB", (width, height), _colour(rng))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, round(height * rng.uniform(0.5, 0.85)), width, height), _colour(rng))
+    for _ in range(rng.integers(3, 12)):
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        across, down = rng.uniform(0.02, 0.3, 2) * width
+        shape = (draw.rectangle, draw.ellipse)[rng.integers(2)]
+        shape((x - across / 2, y - down / 2, x + across / 2, y + down / 2), _colour(rng))
+    return image.filter(ImageFilter.GaussianBlur(width / 80))
+
+
+def _cup(rng) -> Image.Image:
+    thing = Image.new("RGBA", (600, 600))
+    draw = ImageDraw.Draw(thing)
+    colour, dark = _colour(rng, 60), _colour(rng, 10, 70)
+    half, foot, top, floor = rng.uniform(130, 170), rng.uniform(90, 125), rng.uniform(170, 210), rng.uniform(410, 450)
+    side = rng.choice([-1, 1])
+    handle = sorted((300 + side * (half - 45), 300 + side * (half + 85)))
+    draw.ellipse((handle[0], top + 45, handle[1], floor - 55), outline=colour, width=26)
+    draw.polygon([(300 - half, top), (300 + half, top), (300 + foot, floor), (300 - foot, floor)], colour)
+    draw.ellipse((300 - foot, floor - 25, 300 + foot, floor + 25), colour)
+    draw.ellipse((300 - half, top - 38, 300 + half, top + 38), colour)
+    draw.ellipse((300 - half + 14, top - 26, 300 + half - 14, top + 30), dark)
+    return thing
+
+
+def _bottle(rng) -> Image.Image:
+    thing = Image.new("RGBA", (600, 600))
+    draw = ImageDraw.Draw(thing)
+    colour = _colour(rng, 40)
+    half, neck, shoulder = rng.uniform(62, 88), rng.uniform(20, 30), rng.uniform(200, 260)
+    draw.rounded_rectangle((300 - half, shoulder, 300 + half, 560), 24, colour)
+    draw.ellipse((300 - half, shoulder - 70, 300 + half, shoulder + 70), colour)
+    draw.rectangle((300 - neck, 70, 300 + neck, shoulder), colour)
+    draw.rectangle((300 - neck - 5, 40, 300 + neck + 5, 82), _colour(rng))
+    draw.rectangle((300 - half, 340, 300 + half, 470), _colour(rng, 120, 250))
+    return thing
+
+
+def phone_folder(root: pathlib.Path, count: int = 300, size: tuple[int, int] = (4000, 3000)) -> pathlib.Path:
+    """Writes `count` photographs to the folders `cups` and `bottles`, and what else phones and computers leave there.
+
+    Three of five have an EXIF orientation. Two photographs of each class are there twice, one file is cut short, and
+    two are HEIC if pillow-heif is installed.
+    """
+    for kind, name in enumerate(("cups", "bottles")):
+        (root / name).mkdir(parents=True)
+        for number in range(count // 2):
+            data = phone_photograph(kind, number, size)
+            path = root / name / f"IMG_{1000 + 2 * number + kind}.{'JPG' if number % 3 else 'jpg'}"
+            path.write_bytes(data)
+            if number in (2, 5):
+                (root / name / f"{path.stem} (1).jpg").write_bytes(data)
+    whole = phone_photograph(0, 4000, size)
+    (root / "cups" / "IMG_2998.jpg").write_bytes(whole[: len(whole) // 3])
+    if importlib.util.find_spec("pillow_heif"):
+        for kind, name in enumerate(("cups", "bottles")):
+            heic = encoded(still_life(kind, size, seed=5000), "HEIF", 6)
+            (root / name / f"IMG_{3000 + kind}.HEIC").write_bytes(heic)
+    (root / ".DS_Store").write_bytes(b"\0\0\0\1Bud1" + b"\0" * 100)
+    (root / "bottles" / "notes.txt").write_text("bottles of last week\n")
+    (root / "cups" / "IMG_1004.MOV").write_bytes(b"\0\0\0\x14ftypqt  " + b"\0" * 500)
+    return root
+
+
+def phone_photograph(kind: int, seed: int, size: tuple[int, int] = (4000, 3000)) -> bytes:
+    """Returns a JPEG whose sensor has this size; three of five have an EXIF orientation, from 2 to 8 in turn."""
+    orientation = 2 + (seed // 5 * 3 + seed % 5) % 7 if seed % 5 < 3 else None
+    upright = size[::-1] if orientation is not None and orientation >= 5 else size
+    image = still_life(kind, upright, seed)
+    return encoded(image, "JPEG", orientation, byte_order=("II", "MM")[seed % 2], quality=90)

@@ -195,7 +195,9 @@ def test_finetune_suits_the_number_of_images(images, batch, steps):
     assert (recipe.batch_size, recipe.schedule.steps, recipe.suited) == (batch, steps, ())
     assert recipe.schedule.warmup_steps == min(steps // 10, 500)
     assert recipe.ema_momentum**steps < 1e-4  # nothing is left of the first weights
-    assert why.startswith(f"Chosen for {images:,} training images: batches of {batch}, about a tenth of the images; ")
+    reasons = {8: "the smallest that is chosen", 512: "the largest that is chosen"}
+    reason = reasons.get(batch, "about a tenth of the images")
+    assert why.startswith(f"Chosen for {images:,} training images: batches of {batch}, {reason}; ")
 
 
 def test_what_is_set_is_not_chosen():

@@ -1,35 +1,52 @@
 """A client of any TF Serving: images in, labelled predictions out, over REST or gRPC."""
 
+import itertools
 import os
+import re
+import sys
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
 from keras_mixer import wire
 from keras_mixer.images import as_png, as_upright_png, image_format, orientation, read_by_graphs
-from keras_mixer.serving.errors import ServingError
+from keras_mixer.images import upright as turned_upright
+from keras_mixer.serving.errors import ServingError, about_image
 
-Image = str | os.PathLike | bytes | np.ndarray
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+Image: TypeAlias = "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | PillowImage | np.ndarray"
 Prediction = list[tuple[str, float]]
+_BYTES = (bytes, bytearray, memoryview)
 _SHORTEST = 0.1  # seconds for the last look at a server that is not ready
+_BUSY = (429, "RESOURCE_EXHAUSTED")
+_BAD = (400, "INVALID_ARGUMENT")
+_LARGEST_FLOAT = 10  # the greatest of the published preprocessings' values is 2.7
 
 
 class Client:
     """Asks a server that holds a model with the signatures of `keras_mixer.export`.
 
     Args:
-        url: The REST address (`http://host:8501`), or the gRPC address (`host:8500`).
+        url: The REST address (`http://host:8501`, or https), or the gRPC address (`host:8500`, or any target of gRPC).
         model: The model's name on the server.
         protocol: "rest" needs only `requests`; "grpc" needs TensorFlow and tensorflow-serving-api.
         version: The number of the version to ask; by default the server's highest.
         label: The label of the version, such as "stable", instead of its number.
         timeout: Seconds for one request.
         retries: How often a request is tried again, with growing pauses, when the server cannot be reached or says
-            that it is unavailable.
+            that it is unavailable or busy.
         batch_size: The largest number of images of one request. Longer lists are sent in several requests.
+        max_request_bytes: The largest size of a request of several images. A request that the server finds too large is
+            sent again in halves.
+        headers: What to send with every request, such as `{"Authorization": "Bearer ..."}`; metadata over gRPC.
+        credentials: For TLS, a file of PEM certificates to trust. REST over https trusts the usual authorities without
+            it. gRPC speaks TLS only if it is given, and also takes a `grpc.ChannelCredentials`.
         upright: Whether to turn photographs upright on this side, as their EXIF orientation says. It is for models that
             version 0.1 exported; later ones turn photographs themselves.
         labels: Class names for float inputs, because their signature gives no names; by default the class index.
@@ -57,15 +74,18 @@ class Client:
         timeout: float = 30.0,
         retries: int = 3,
         batch_size: int = 32,
+        max_request_bytes: int = wire.MAX_BODY_BYTES,
+        headers: Mapping[str, str] | None = None,
+        credentials: Any = None,
         labels: Sequence[str] | None = None,
         upright: bool = False,
     ):
         if version is not None and label is not None:
             raise ValueError("Give a version or a label, not both.")
-        if batch_size < 1 or retries < 0 or not timeout > 0:
+        if min(batch_size, max_request_bytes) < 1 or retries < 0 or not timeout > 0:
             raise ValueError(
-                f"batch_size must be 1 or more, retries 0 or more and timeout greater than 0, "
-                f"but got {batch_size}, {retries} and {timeout}."
+                f"batch_size and max_request_bytes must be 1 or more, retries 0 or more and timeout greater than 0, "
+                f"but got {batch_size}, {max_request_bytes}, {retries} and {timeout}."
             )
         if protocol not in ("rest", "grpc"):
             raise ValueError(f"protocol must be 'rest' or 'grpc', but got {protocol!r}.")
@@ -73,19 +93,21 @@ class Client:
             from keras_mixer.serving.client.rest import RestTransport as Transport
         else:
             from keras_mixer.serving.client.grpc import GrpcTransport as Transport  # type: ignore[assignment]
-        self._transport = Transport(url, model, version, label, timeout=timeout, retries=retries)
-        self._batch_size = batch_size
+        secrets = {"headers": headers or {}, "credentials": credentials}
+        self._transport = Transport(url, model, version, label, timeout=timeout, retries=retries, **secrets)
+        self._batch_size, self._max_bytes = batch_size, max_request_bytes
+        self._timeout, self._retries = timeout, retries
         self._upright = upright
         self._labels = None if labels is None else list(labels)
 
-    def predict(self, images: Image | Sequence[Image], top: int = 5) -> list[Prediction]:
+    def predict(self, images: "Image | Sequence[Image]", top: int = 5) -> list[Prediction]:
         """Classifies images.
 
         Args:
             images: One image, a list of them, or an array with a batch axis. The server decodes and preprocesses
-                paths, files' bytes and uint8 arrays `(height, width, channels)`, which may be mixed. A file of a format
-                that exported models do not read, such as HEIC, is sent as an upright PNG. Float arrays must be
-                preprocessed already.
+                paths, files' bytes, binary files, images of Pillow and uint8 arrays `(height, width, channels)`, which
+                may be mixed. A file of a format that exported models do not read, such as HEIC, is sent as an upright
+                PNG. Float arrays must be preprocessed already.
             top: How many classes to return for each image, at most as many as the server gives.
 
         Returns:
@@ -104,9 +126,8 @@ class Client:
             return [[(self._label(k), float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)]
 
         predictions = []
-        for chunk in self._chunks(several):
-            inputs = {wire.IMAGE_BYTES: [_encoded(image, self._upright) for image in chunk]}
-            outputs = self._transport.predict(wire.BYTES_SIGNATURE, inputs)
+        encoded = (_encoded(image, self._upright) for image in several)
+        for outputs in self._answers(wire.BYTES_SIGNATURE, wire.IMAGE_BYTES, encoded, several):
             labels, scores = _named(outputs, wire.LABELS), _named(outputs, wire.SCORES)
             for names, values in zip(labels, scores, strict=True):
                 best = zip(names[:top], values[:top], strict=True)
@@ -159,20 +180,60 @@ class Client:
             raise ValueError(
                 f"Float images must have one shape, but got {sorted(shapes)}: preprocess all of them to one size."
             )
-        batches = (np.stack(chunk).astype(np.float32, copy=False) for chunk in self._chunks(images))
-        parts = [_named(self._transport.predict(signature, {wire.IMAGES: batch}), output) for batch in batches]
+        if max(np.abs(image).max(initial=0) for image in images) > _LARGEST_FLOAT:
+            warnings.warn(
+                "Float images are taken as preprocessed, usually to values from -1 to 1, but these have values beyond "
+                f"{_LARGEST_FLOAT}: send uint8 arrays, which the server preprocesses.",
+                stacklevel=3,
+            )
+        floats = (np.asarray(image, np.float32) for image in images)
+        parts = [_named(answer, output) for answer in self._answers(signature, wire.IMAGES, floats, images)]
         return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts])
 
-    def _chunks(self, images: list) -> list[list]:
-        return [images[i : i + self._batch_size] for i in range(0, len(images), self._batch_size)]
+    def _answers(self, signature: str, name: str, values: Iterable, images: Sequence) -> Iterator:
+        """Yields the outputs of each request, which holds as many values as its limits allow."""
+        batch: list = []
+        first = size = 0
+        for value in values:
+            bytes_more = self._transport.size(value)
+            if batch and (len(batch) == self._batch_size or size + bytes_more > self._max_bytes):
+                yield from self._ask(signature, name, batch, images, first)
+                first, batch, size = first + len(batch), [], 0
+            batch.append(value)
+            size += bytes_more
+        if batch:
+            yield from self._ask(signature, name, batch, images, first)
+
+    def _ask(self, signature: str, name: str, batch: list, images: Sequence, first: int) -> Iterator:
+        """Yields the outputs of a batch, or those of its halves if the server refuses its size or an image in it."""
+        for attempt in itertools.count():
+            try:
+                value = np.stack(batch) if isinstance(batch[0], np.ndarray) else batch
+                outputs = self._transport.predict(signature, {name: value})
+            except ServingError as error:
+                too_large, bad = _is_about_size(error), name == wire.IMAGE_BYTES and _is_about_image(error)
+                if (too_large or bad) and len(batch) > 1:
+                    half = len(batch) // 2
+                    yield from self._ask(signature, name, batch[:half], images, first)
+                    yield from self._ask(signature, name, batch[half:], images, first + half)
+                    return
+                if bad or error.message.startswith("Image "):
+                    place = f" ({os.fspath(images[first])})" if isinstance(images[first], (str, os.PathLike)) else ""
+                    raise ServingError(about_image(f"Image {first}{place}", error.message), error.code) from None
+                if too_large or error.code not in _BUSY or attempt >= self._retries:
+                    raise
+                time.sleep(min(error.retry_after or 0.2 * 2**attempt, self._timeout))
+            else:
+                yield outputs
+                return
 
     def _label(self, index: int) -> str:
         return str(index) if self._labels is None or index >= len(self._labels) else self._labels[index]
 
 
-def _as_list(images: Image | Sequence[Image]) -> list:
+def _as_list(images) -> list:
     """Returns one image or several as a list. An array with a batch axis gives one image per row."""
-    if isinstance(images, (str, os.PathLike, bytes, bytearray)):
+    if isinstance(images, (str, os.PathLike, *_BYTES)) or hasattr(images, "read") or _is_of_pillow(images):
         return [images]
     if isinstance(images, np.ndarray):
         if images.ndim not in (3, 4):
@@ -181,16 +242,36 @@ def _as_list(images: Image | Sequence[Image]) -> list:
     return list(images)
 
 
+def _is_of_pillow(image) -> bool:
+    return "PIL.Image" in sys.modules and isinstance(image, sys.modules["PIL.Image"].Image)
+
+
+def _read(image) -> bytes:
+    """Returns the bytes of a path, of a binary file from its beginning, or of an object that holds bytes."""
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image).read_bytes()
+    if isinstance(image, _BYTES):
+        return bytes(image)
+    if image.seekable():
+        image.seek(0)
+    data = image.read()
+    if not isinstance(data, bytes):
+        raise ValueError(f"Reading an image's file must give bytes, but gave {type(data).__name__}: open it with 'rb'.")
+    return data
+
+
 def _encoded(image: Image, upright: bool) -> bytes:
     """Returns bytes that an exported model reads: of a file, as they are or as a PNG, or of a uint8 array."""
-    if isinstance(image, (bytes, bytearray, str, os.PathLike)):
-        data = bytes(image) if isinstance(image, (bytes, bytearray)) else Path(image).read_bytes()
+    if _is_of_pillow(image):
+        return as_png(np.asarray(turned_upright(image, "RGB")))
+    if isinstance(image, (*_BYTES, str, os.PathLike)) or hasattr(image, "read"):
+        data = _read(image)
         if image_format(data) is None:
             return data  # the server says what is wrong with it
         try:
             return data if read_by_graphs(data) and not (upright and orientation(data) > 1) else as_upright_png(data)
         except ValueError as error:
-            name = "an image" if isinstance(image, (bytes, bytearray)) else os.fspath(image)
+            name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "an image"
             raise ValueError(f"{name} cannot be sent: {error}.") from None
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] not in (1, 3) or 0 in array.shape:
@@ -206,6 +287,17 @@ def _are_floats(images: list) -> bool:
     if any(floats) and not all(floats):
         raise ValueError("Preprocessed float images cannot be mixed with files or uint8 images: send them separately.")
     return bool(floats) and all(floats)
+
+
+def _is_about_size(error: ServingError) -> bool:
+    """Says whether a server found a request, or its images, too large."""
+    said = re.search(r"pixels|larger than|too large|OOM", error.message)
+    return error.code == 413 or (error.code in _BUSY and said is not None)
+
+
+def _is_about_image(error: ServingError) -> bool:
+    """Says whether a server could not read an image; TensorFlow's decoders name their format, but no image."""
+    return error.code in _BAD and re.search(r"\b(JPEG|PNG|GIF|BMP|WebP|[Ii]mage)\b", error.message) is not None
 
 
 def _named(outputs, name: str):

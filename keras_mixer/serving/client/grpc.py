@@ -1,7 +1,10 @@
 """TF Serving's gRPC from the client's side, with the official stubs."""
 
 import json
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,24 +17,44 @@ class GrpcTransport:
     """One model behind a gRPC address. The time-out of a call covers its retries. gRPC allows at most 4."""
 
     def __init__(
-        self, target: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int
+        self,
+        target: str,
+        model: str,
+        version: int | None,
+        label: str | None,
+        *,
+        timeout: float,
+        retries: int,
+        headers: Mapping[str, str],
+        credentials: Any,
     ):
         require("grpc", "tensorflow", extra="tensorflow", purpose="protocol='grpc'")
         require("tensorflow_serving.apis", command=wire.INSTALL_STUBS, purpose="protocol='grpc'")
         import grpc
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-        if "://" in target:
-            raise ValueError(f"A gRPC address is host:port, but got {target!r}.")
+        if target.startswith(("http://", "https://")):
+            raise ValueError(f"A gRPC address is host:port or another target of gRPC, but got {target!r}.")
         self._target, self._timeout = target, timeout
+        self._metadata = [(name.lower(), value) for name, value in headers.items()]
         self._spec = {"name": model}
         if version is not None:
             self._spec["version"] = {"value": version}  # type: ignore[assignment]
         if label is not None:
             self._spec["version_label"] = label
-        self._channel = grpc.insecure_channel(target, options=_options(retries))
+        if isinstance(credentials, str | os.PathLike):
+            credentials = grpc.ssl_channel_credentials(pathlib.Path(credentials).read_bytes())
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=_options(retries))
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options=_options(retries))
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    @staticmethod
+    def size(value: np.ndarray | bytes) -> int:
+        """Returns how many bytes an image takes in a request, at most."""
+        return value.nbytes if isinstance(value, np.ndarray) else len(value) + 16
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]) -> dict[str, np.ndarray]:
         """Returns the outputs of a signature by name."""
@@ -73,7 +96,8 @@ class GrpcTransport:
         import grpc
 
         try:
-            return method(request, timeout=self._timeout if timeout is None else min(timeout, self._timeout))
+            seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+            return method(request, timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             message = error.details() or f"{self._target} gave no reason"
             raise ServingError(message, error.code().name) from None

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -16,10 +18,13 @@ from keras_mixer.serving.errors import ServingError
 
 # A prediction changes nothing on the server, so it may be sent again.
 _RETRIED = (502, 503, 504)
+_DIGITS = 14  # characters of the longest float32 and the comma behind it
 
 
 class _Retry(Retry):
     """Retries lost connections and unavailable servers, but not time-outs, because their time is spent."""
+
+    RETRY_AFTER_STATUS_CODES = frozenset({503})  # the client itself reads what a 413 or a 429 is about
 
     def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
         if isinstance(error, ReadTimeoutError):
@@ -33,7 +38,18 @@ class _Retry(Retry):
 class RestTransport:
     """One model's REST address; `url` may end in `/v1`. `timeout` limits connecting and waiting for an answer each."""
 
-    def __init__(self, url: str, model: str, version: int | None, label: str | None, *, timeout: float, retries: int):
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: int | None,
+        label: str | None,
+        *,
+        timeout: float,
+        retries: int,
+        headers: Mapping[str, str],
+        credentials: Any,
+    ):
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"A REST address begins with http:// or https://, but got {url!r}.")
         base = url.rstrip("/").removesuffix("/v1")
@@ -41,11 +57,20 @@ class RestTransport:
         self._address = f"{base}{wire.model_path(quote(model, safe=''))}{choice}"
         self._timeout = timeout
         self._session = requests.Session()
+        self._session.headers.update(headers)
+        if credentials is not None and not isinstance(credentials, str | os.PathLike):
+            raise ValueError(f"Over REST, credentials is a file of certificates to trust, but got {credentials!r}.")
+        self._verify = None if credentials is None else os.fspath(credentials)
         retry = _Retry(
             total=retries, backoff_factor=0.2, status_forcelist=_RETRIED, allowed_methods=None, raise_on_status=False
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=32))
+
+    @staticmethod
+    def size(value: np.ndarray | bytes) -> int:
+        """Returns how many bytes an image takes in a request, at most."""
+        return value.size * _DIGITS if isinstance(value, np.ndarray) else len(value) * 4 // 3 + 16
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]):
         """Returns the outputs of a signature: a dict by name, or the bare value of a single output."""
@@ -77,7 +102,9 @@ class RestTransport:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         headers = {"Content-Type": "application/json"} if body is not None else None
         try:
-            response = self._session.request(method, self._address + path, data=body, headers=headers, timeout=seconds)
+            response = self._session.request(
+                method, self._address + path, data=body, headers=headers, timeout=seconds, verify=self._verify
+            )
         except requests.Timeout:
             raise ServingError(f"{self._address} did not answer within {seconds:.3g} s.") from None
         except requests.RequestException as error:
@@ -88,7 +115,8 @@ class RestTransport:
             document = None
         if response.status_code != 200:
             message = document.get("error") if isinstance(document, dict) else None
-            raise ServingError(str(message or response.reason or response.text[:200]), response.status_code)
+            wait = Retry().get_retry_after(response.raw)
+            raise ServingError(str(message or response.reason or response.text[:200]), response.status_code, wait)
         if not isinstance(document, dict):
             raise ServingError(f"{self._address} answered something other than a JSON object: is it a TF Serving?")
         return document

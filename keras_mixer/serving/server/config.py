@@ -101,7 +101,7 @@ class Limits:
         stop_timeout: Seconds for requests in flight to finish when the server stops.
     """
 
-    max_body_bytes: int = 32 * 2**20
+    max_body_bytes: int = wire.MAX_BODY_BYTES
     max_image_pixels: int = MAX_PIXELS
     read_timeout: float = 20.0
     idle_timeout: float = 60.0

@@ -1,7 +1,6 @@
 """One version of a model: a SavedModel loaded for its signatures, the checks of its inputs, and its warm-up."""
 
 import logging
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from keras_mixer import wire
 from keras_mixer.images import as_png, declared_size
-from keras_mixer.serving.errors import RequestError, invalid
+from keras_mixer.serving.errors import RequestError, invalid, tensorflow_message
 from keras_mixer.serving.server.config import Limits
 from keras_mixer.serving.server.tensors import TensorSpec
 
@@ -60,7 +59,7 @@ class Signature:
 
 def check_images(images: Iterable[bytes], limits: Limits) -> None:
     """Raises a RequestError if an image of a request, or all of them together, declare too many pixels."""
-    pixels = sum(check_image(data, limits.max_image_pixels) for data in images)
+    pixels = sum(check_image(data, limits.max_image_pixels, number) for number, data in enumerate(images))
     if pixels > limits.max_request_pixels:
         raise RequestError(
             "RESOURCE_EXHAUSTED",
@@ -69,21 +68,23 @@ def check_images(images: Iterable[bytes], limits: Limits) -> None:
         )
 
 
-def check_image(data: bytes, max_pixels: int) -> int:
+def check_image(data: bytes, max_pixels: int, number: int = 0) -> int:
     """Returns how many pixels an encoded image declares, because a few hundred bytes can declare gigabytes.
 
-    Raises a RequestError if that is more than `max_pixels`, or it is not an image. Only the header is read.
+    Raises a RequestError that names the image by its number if that is more than `max_pixels`, or it is not an image.
+    Only the header is read.
     """
+    name = f"Image {number} of the request"
     if not data:
-        raise invalid("The image has no bytes: send a JPEG, PNG, BMP or GIF file.")
+        raise invalid(f"{name} has no bytes: send a JPEG, PNG, BMP or GIF file.")
     try:
         width, height = declared_size(data)
     except (ValueError, ImportError) as error:
-        raise invalid(f"The image cannot be read: {error}.") from None
+        raise invalid(f"{name} cannot be read: {error}.") from None
     if width * height > max_pixels:
         raise RequestError(
             "RESOURCE_EXHAUSTED",
-            f"The image declares {width} x {height} pixels, more than the {max_pixels:,} that are accepted.",
+            f"{name} declares {width} x {height} pixels, more than the {max_pixels:,} that are accepted.",
         )
     return width * height
 
@@ -146,10 +147,7 @@ def _specs(specs: Mapping) -> dict[str, TensorSpec]:
 
 
 def _message(error: Exception) -> str:
-    """Returns TensorFlow's own message, without the call stack before it and the graph's nodes after it."""
-    text = getattr(error, "message", None) or str(error)
-    lines = [line.strip() for line in text.split("[[{{node")[0].split(" [Op:")[0].splitlines() if line.strip()]
-    return re.sub(r"^\(\d+\) [A-Z_]+:\s*", "", lines[-1]) if lines else type(error).__name__
+    return tensorflow_message(getattr(error, "message", None) or str(error)) or type(error).__name__
 
 
 def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:

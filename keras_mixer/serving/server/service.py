@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_mixer.serving.errors import RequestError
+from keras_mixer import wire
+from keras_mixer.serving.errors import RequestError, about_image, invalid
 from keras_mixer.serving.server.batching import Batcher
 from keras_mixer.serving.server.config import Limits
 from keras_mixer.serving.server.manager import ModelManager
 from keras_mixer.serving.server.metrics import Metrics
-from keras_mixer.serving.server.servable import Signature
+from keras_mixer.serving.server.servable import Servable, Signature
 
 # A request of fewer bytes is read on the event loop, because handing it to a thread would take longer.
 _INLINE_BYTES = 64 * 1024
@@ -63,7 +64,7 @@ class PredictService:
             with self.metrics.in_flight.track_inprogress(), self.manager.use(*spec) as servable:
                 signature = servable.signature(signature_name, missing=missing)
                 inputs = await self.offload(size, checked, signature)
-                outputs = await self._batcher.run(servable, signature, inputs)
+                outputs = await self._run(servable, signature, inputs)
             status = "OK"
             return servable.version, signature, outputs
         except RequestError as error:
@@ -72,6 +73,23 @@ class PredictService:
         finally:
             known = spec.name if spec.name in self.manager.models else ""
             self.metrics.request(known, entrypoint, status, time.perf_counter() - start)
+
+    async def _run(self, servable: Servable, signature: Signature, inputs: Mapping[str, np.ndarray]) -> dict:
+        """Runs checked inputs. If they fail, finds the image at fault, which TensorFlow's decoders do not name."""
+        try:
+            return await self._batcher.run(servable, signature, inputs)
+        except RequestError as error:
+            images = inputs.get(wire.IMAGE_BYTES)
+            if error.code != "INVALID_ARGUMENT" or images is None or images.ndim != 1 or len(inputs) > 1:
+                raise
+            for number in range(len(images)):
+                try:
+                    await self._batcher.run(servable, signature, {wire.IMAGE_BYTES: images[number : number + 1]})
+                except RequestError as one:
+                    if one.code != error.code:
+                        raise
+                    raise invalid(about_image(f"Image {number} of the request", one.message)) from None
+            raise
 
     async def offload(self, size: int, function: Callable, *arguments):
         """Calls `function`, on a thread if reading `size` bytes would hold up the event loop."""
