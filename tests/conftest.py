@@ -31,8 +31,20 @@ def pytest_collection_finish():
     """Saves time: a tenth goes into looking through what is imported by now, a fifth into rewriting small graphs."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    if tensorflow := sys.modules.get("tensorflow"):  # the processes that tests start keep TensorFlow's defaults
-        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    _rewrite_graphs(False)  # the processes that tests start keep TensorFlow's defaults
+
+
+def _rewrite_graphs(on: bool) -> None:
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": not on})
+
+
+@pytest.fixture
+def rewritten_graphs():
+    """TensorFlow's defaults, for a test that compares rounding errors with those of a run made with them."""
+    _rewrite_graphs(True)
+    yield
+    _rewrite_graphs(False)
 
 
 @pytest.fixture(autouse=True)

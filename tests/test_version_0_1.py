@@ -69,7 +69,7 @@ def test_a_finished_run_that_is_asked_for_again_is_left_as_it_is(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_an_unfinished_run_goes_on_to_the_same_weights(tmp_path):
+def test_an_unfinished_run_goes_on_to_the_same_weights(tmp_path, rewritten_graphs):
     run = shutil.copytree(DATA / "unfinished", tmp_path / "run")
     assert status("train", "--recipe", run / "recipe.json", "--output", run) == 0
     for ours, theirs in zip(
