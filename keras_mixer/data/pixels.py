@@ -100,31 +100,35 @@ def read_box(
         uint8 `(height, width, channels)`.
     """
 
-    def of_upright_jpeg():
-        return tf.image.decode_and_crop_jpeg(encoded, box(shape), channels=channels)
-
-    @orientation.apart
-    def of_turned_jpeg():
-        turn = orientation.of_jpeg(encoded)
-        seen = tf.where(turn >= 5, tf.gather(shape, [1, 0, 2]), shape)
-        window = orientation.stored_window(box(seen), seen[:2], turn)
-        return orientation.upright(tf.image.decode_and_crop_jpeg(encoded, window, channels=channels), turn)
-
-    def of_jpeg():
-        return tf.cond(orientation.mentions(encoded, orientation.JPEG_MARK), of_turned_jpeg, of_upright_jpeg)
-
     @orientation.apart
     def of_whole():
         image = read(encoded, channels, max_pixels=max_pixels)
         top, left, height, width = tf.unstack(box(tf.shape(image)))
         return image[top : top + height, left : left + width]
 
-    is_jpeg = _begins(encoded, JPEG_START)
-    shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(encoded), lambda: tf.zeros(3, tf.int32))
-    by_parts = _allowed(tf.cast(shape[:2], tf.int64), min(max_pixels, LARGE))
-    if channels == 1:
-        by_parts &= shape[2] != _CMYK
-    return tf.ensure_shape(tf.cond(by_parts, of_jpeg, of_whole), (None, None, channels))
+    @orientation.apart
+    def of_turned_jpeg(shape):
+        turn = orientation.of_jpeg(encoded)
+        seen = tf.where(turn >= 5, tf.gather(shape, [1, 0, 2]), shape)
+        window = orientation.stored_window(box(seen), seen[:2], turn)
+        return orientation.upright(tf.image.decode_and_crop_jpeg(encoded, window, channels=channels), turn)
+
+    @orientation.apart
+    def of_unusual_jpeg(shape, by_parts):
+        return tf.cond(by_parts, lambda: of_turned_jpeg(shape), of_whole)
+
+    def of_jpeg():
+        shape = tf.image.extract_jpeg_shape(encoded)
+        by_parts = _allowed(tf.cast(shape[:2], tf.int64), min(max_pixels, LARGE))
+        if channels == 1:
+            by_parts &= shape[2] != _CMYK
+        return tf.cond(
+            by_parts & ~orientation.mentions(encoded, orientation.JPEG_MARK),
+            lambda: tf.image.decode_and_crop_jpeg(encoded, box(shape), channels=channels),
+            lambda: of_unusual_jpeg(shape, by_parts),
+        )
+
+    return tf.ensure_shape(tf.cond(_begins(encoded, JPEG_START), of_jpeg, of_whole), (None, None, channels))
 
 
 def declared_size(encoded: tf.Tensor, *, webp: bool = False) -> tf.Tensor:
