@@ -37,7 +37,7 @@ class Location:
     def __post_init__(self):
         if re.search("[\ud800-\udfff]", self.path):
             name = self.path.encode(errors="backslashreplace").decode()
-            raise ValueError(f"The name of {name} is not UTF-8, so parquet cannot hold it: rename it.")
+            raise ValueError(f"The name of {name} is not UTF-8, so a table cannot hold it: rename it.")
 
     @property
     def is_local(self) -> bool:
