@@ -116,15 +116,15 @@ def weight_values(model) -> dict[str, np.ndarray]:
     """Returns the values of the model's weights by official name, with LoRA merged into the kernels."""
     from keras import ops
 
-    deltas = {
-        id(_kernel_of(layer)): layer.lora_alpha / layer.lora_rank * ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
-        for layer in _with_lora(model)
-    }
+    deltas = {}
+    for layer in _with_lora(model):
+        a, b = (ops.convert_to_numpy(matrix).astype("float32") for matrix in (layer.lora_kernel_a, layer.lora_kernel_b))
+        deltas[id(_kernel_of(layer))] = layer.lora_alpha / layer.lora_rank * a @ b
     values = {}
     for name, variable in named_weights(model).items():
         values[name] = ops.convert_to_numpy(variable)
         if id(variable) in deltas:
-            values[name] = values[name].astype("float32") + ops.convert_to_numpy(deltas[id(variable)])
+            values[name] = values[name].astype("float32") + deltas[id(variable)]
     return values
 
 
@@ -138,7 +138,7 @@ def assign_weights(model, values: Mapping[str, np.ndarray]) -> None:
         weights[name].assign(ops.cast(array, weights[name].dtype))
     for layer in _with_lora(model):
         if id(_kernel_of(layer)) in assigned:
-            layer.lora_kernel_b.assign(ops.zeros_like(layer.lora_kernel_b))
+            layer.lora_kernel_b.assign(np.zeros(layer.lora_kernel_b.shape))
 
 
 def _with_lora(model) -> list:
