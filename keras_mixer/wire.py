@@ -41,6 +41,34 @@ def metadata(name: str, version: int, signature_defs: Mapping) -> dict:
     }
 
 
+def check_base_path(path: pathlib.Path) -> None:
+    """Checks that a folder can be served: that it holds numbered versions, each a SavedModel.
+
+    Raises:
+        FileNotFoundError: If it does not. The message says what lies there, and what to serve instead.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"There is no folder {path}: name a model's base path.")
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is a file: export the model, then serve the folder that holds its versions.")
+    if versions_in(path):
+        return
+    if (path / SAVED_MODEL_FILE).is_file():
+        number = path.resolve().name
+        where = (
+            f"serve its parent, {path.parent}"
+            if number.isdigit()
+            else "put it into a folder named 1, and serve the folder above"
+        )
+        raise FileNotFoundError(f"{path} is one version of a model: {where}.")
+    if (path / "model.keras").is_file():
+        raise FileNotFoundError(f"{path} is a run folder: export it with `keras-mixer export {path}`, and serve that.")
+    models = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and versions_in(entry)]
+    if models:
+        raise FileNotFoundError(f"{path} is no model, but holds some: serve {', '.join(map(str, models[:5]))}.")
+    raise FileNotFoundError(f"{path} has no versions: expected numbered folders, each with a {SAVED_MODEL_FILE}.")
+
+
 def check_model_name(name: str) -> str:
     """Returns `name` if it can be a folder, part of an address and a Kubernetes name.
 

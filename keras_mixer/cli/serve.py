@@ -45,7 +45,7 @@ def command(base_paths, **options):
     This server is for development. For production use TF Serving, KServe or Ray Serve, which read the same folders.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # our own error names a port that is in use
-    start("tensorflow")
+    from keras_mixer import wire
     from keras_mixer.serving import Limits, Server
 
     logging.basicConfig(format="%(levelname)s %(message)s")
@@ -65,6 +65,9 @@ def command(base_paths, **options):
         reread=reread,
         cors=options["cors"],
     )
+    for model in server.models:
+        wire.check_base_path(model.base_path)
+    start("tensorflow")
     stop = threading.Event()
 
     def handle(number, _frame):

@@ -114,7 +114,12 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
     [
         ([], "Name a model's base path"),
         (["absent"], "There is no folder"),
-        (["."], "has no versions"),
+        (["empty"], "has no versions"),
+        (["model.keras"], "model.keras is a file: export the model"),
+        (["run"], "run is a run folder: export it with `keras-mixer export"),
+        (["models"], "models is no model, but holds some: serve"),
+        (["models/digits/1"], "models/digits/1 is one version of a model: serve its parent"),
+        (["https://example.org/digits"], "copy https:/example.org/digits here"),
         (["absent", "--label", "stable"], "--label takes LABEL=VERSION"),
         (["absent", "--versions", "newest"], "--versions takes"),
         (["absent", "--rest-port", "99999"], "between 0 and 65535"),
@@ -137,6 +142,12 @@ def test_bad_input_gives_one_line_and_exit_status_2(arguments, message, tmp_path
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "models.config").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "model.keras").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.keras").touch()
+    (tmp_path / "models" / "digits" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "digits" / "1" / "saved_model.pb").touch()
     ports = [] if {"--rest-port", "--port", "--no-grpc"} & set(arguments) else ["--rest-port", "0", "--port", "0"]
     with pytest.raises(SystemExit) as exit_:
         main(["serve", *arguments, *ports])

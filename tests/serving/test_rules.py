@@ -109,6 +109,46 @@ def test_white_space_and_padding_change_no_value(wire):
         assert row == rows[0]
 
 
+def form(file: bytes) -> bytes:
+    """A form as a browser sends it."""
+    return requests.Request("POST", "http://host", files={"image": file}).prepare().body
+
+
+URLS = CODED.replace("+", "-").replace("/", "_")  # base64's letters for addresses
+# Requests that TF Serving refuses as well, and what the embedded server says besides.
+MISTAKES = [
+    ({"instances": [{"b64": CODED}]}, "The signature 'serving_bytes' takes image files."),
+    ({"instances": [CODED]}, "The signature 'serving_bytes' takes image files."),
+    ({"instances": [{"image_bytes": {"b64": CODED}}]}, "The signature 'serving_bytes' takes these."),
+    ({"inputs": {"image_bytes": [{"b64": CODED}]}}, "The signature 'serving_bytes' takes these."),
+    (
+        {"signature_name": "serving_bytes", "instances": ONE},
+        "The signature 'serving_default' takes preprocessed images.",
+    ),
+    (
+        {"signatureName": "serving_bytes", "instances": [{"b64": CODED}]},
+        "The key 'signatureName' is ignored: write 'signature_name'.",
+    ),
+    ({"instance": ONE}, "The key 'instance' is ignored: write 'instances'."),
+    (coded(URLS), "base64 for addresses"),
+    (coded(f"data:image/png;base64,{CODED}"), "it is a data URL; send only what follows its comma"),
+    (coded(base64.b64encode(CODED.encode()).decode()), "base64 text instead of an image"),
+    (coded(base64.b64encode(URLS.encode()).decode()), "base64 text instead of an image"),
+    ({"signature_name": "serving_bytes", "instances": [CODED]}, "base64 text instead of an image"),
+    ({"signature_name": "serving_bytes", "instances": [f"data:image/png;base64,{CODED}"]}, "base64 text instead"),
+    (stand_in.png(0), "the body is a PNG file"),
+    (form(stand_in.png(0)), "the body is a form (multipart/form-data)"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), MISTAKES, ids=range(len(MISTAKES)))
+def test_a_usual_mistake_is_named(embedded, body, message):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response = requests.post(f"{embedded.url}/v1/models/{stand_in.NAME}:predict", data=body, timeout=30)
+    assert response.status_code == 400
+    assert message in response.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "source"),
     [

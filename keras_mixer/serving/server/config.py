@@ -32,6 +32,8 @@ class ModelConfig:
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(self.base_path)):
+            raise ValueError(f"A model is served from a folder of this machine: copy {self.base_path} here.")
         # The path "." has a name only in its absolute form.
         path = Path(os.path.abspath(self.base_path))
         object.__setattr__(self, "base_path", path)

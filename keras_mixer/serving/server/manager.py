@@ -54,12 +54,7 @@ class ModelManager:
         """Loads every model for the first time. Raises an OSError or a ValueError if one of them cannot be served."""
         for model in self.models.values():
             config = model.config
-            if not config.base_path.is_dir():
-                raise FileNotFoundError(f"There is no folder {config.base_path}: name a model's base path.")
-            if not _versions_in(config.base_path):
-                raise FileNotFoundError(
-                    f"{config.base_path} has no versions: expected numbered folders, each with a saved_model.pb."
-                )
+            wire.check_base_path(config.base_path)
             self._poll_model(model, config)
             if not model.available():
                 errors = "; ".join(_not_served(model, number) for number in model.versions)

@@ -6,6 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
+from contextlib import contextmanager
 from urllib.parse import unquote
 
 import numpy as np
@@ -14,6 +15,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from keras_mixer import wire
+from keras_mixer.images import image_format
 from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
@@ -22,6 +24,7 @@ from keras_mixer.serving.server.tensors import from_json, to_json
 _MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
 _READ = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
+_KEYS = ("signature_name", "instances", "inputs")
 _MAX_VERSION = 2**63 - 1
 _CORS_HEADERS = {"Access-Control-Allow-Methods": "POST, GET", "Access-Control-Allow-Headers": "Content-Type"}
 _log = logging.getLogger("keras_mixer.serving")
@@ -93,6 +96,12 @@ class RestHandler:
 
     async def _predict(self, spec: ModelSpec, body: bytes) -> web.Response:
         document = await self._service.offload(len(body), _parse, body)
+        with _misspelt(document):
+            return await self._answer(spec, document, len(body))
+
+    async def _answer(self, spec: ModelSpec, document: dict, size: int) -> web.Response:
+        if ("instances" in document) == ("inputs" in document):
+            raise invalid("The request must have either 'instances' or 'inputs'.")
         signature_name = document.get("signature_name", "")
         if not isinstance(signature_name, str):
             raise invalid("'signature_name' must be a string.")
@@ -103,9 +112,9 @@ class RestHandler:
             value = document.pop("instances" if rows else "inputs")
             return _arrays(_columns(value, signature) if rows else value, signature)
 
-        _, _, outputs = await self._service.predict(spec, signature_name, read, size=len(body), entrypoint="REST")
-        size = sum(array.nbytes for array in outputs.values())
-        written = await self._service.offload(size, lambda: to_json(outputs, rows=rows))
+        _, _, outputs = await self._service.predict(spec, signature_name, read, size=size, entrypoint="REST")
+        written_size = sum(array.nbytes for array in outputs.values())
+        written = await self._service.offload(written_size, lambda: to_json(outputs, rows=rows))
         return web.Response(body=written, content_type="application/json")
 
     def _status(self, spec: ModelSpec) -> dict:
@@ -140,8 +149,6 @@ def _parse(body: bytes) -> dict:
         document = _lenient_json(body)
     if not isinstance(document, dict):
         raise invalid("The request's JSON must be an object.")
-    if ("instances" in document) == ("inputs" in document):
-        raise invalid("The request must have either 'instances' or 'inputs'.")
     return document
 
 
@@ -158,7 +165,33 @@ def _lenient_json(body: bytes):
         text = re.sub(r'"(?:[^"\\]|\\.)*"|\bInf\b', lambda found: "Infinity" if found[0] == "Inf" else found[0], text)
         return json.JSONDecoder(parse_float=number).raw_decode(text)[0]
     except (ValueError, RecursionError) as error:
-        raise invalid(f"JSON Parse error: {error}") from None
+        raise invalid(f"JSON Parse error: {_instead_of_json(body) or error}") from None
+
+
+def _instead_of_json(body: bytes) -> str:
+    """Says what a body is that is not JSON, if it is one of the usual ones."""
+    image = '{"signature_name": "serving_bytes", "instances": [{"b64": "..."}]}'
+    if found := image_format(body[:64]):
+        return f"the body is a {found} file; send {image} with the file in base64"
+    if re.match(rb"--[^\r\n]+\r?\nContent-", body, re.IGNORECASE):
+        return f"the body is a form (multipart/form-data); send {image} with the file in base64"
+    return ""
+
+
+@contextmanager
+def _misspelt(document: dict):
+    """Adds to an error which key of a request may be misspelt. TF Serving ignores the keys that it does not know."""
+    keys = set(document) - set(_KEYS)
+    try:
+        yield
+    except RequestError as error:
+        for key in sorted(keys):
+            plain = re.sub(r"[^a-z]", "", key.lower())
+            if len(plain) > 4 and (meant := next((name for name in _KEYS if plain in name.replace("_", "")), "")):
+                raise RequestError(
+                    error.code, f"{error.message} The key {key[:40]!r} is ignored: write {meant!r}.", error.http_status
+                ) from None
+        raise
 
 
 def _is_named(value) -> bool:
@@ -174,7 +207,9 @@ def _columns(instances, signature: Signature):
         return instances
     for number, instance in enumerate(instances):
         if not _is_named(instance) or instance.keys() != signature.inputs.keys():
-            raise invalid(f"Element {number} of 'instances' must be an object with the keys {list(signature.inputs)}.")
+            hint = signature.hint(instance) if _is_named(instance) else ""
+            keys = f"{list(signature.inputs)}.{hint}"
+            raise invalid(f"Element {number} of 'instances' must be an object with the keys {keys}")
     return {name: [instance[name] for instance in instances] for name in signature.inputs}
 
 

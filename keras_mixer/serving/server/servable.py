@@ -1,14 +1,16 @@
 """One version of a model: a SavedModel loaded for its signatures, the checks of its inputs, and its warm-up."""
 
+import base64
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from keras_mixer import wire
-from keras_mixer.images import as_png, declared_size
+from keras_mixer.images import as_png, declared_size, image_format
 from keras_mixer.serving.errors import RequestError, invalid, tensorflow_message
 from keras_mixer.serving.server.config import Limits
 from keras_mixer.serving.server.tensors import TensorSpec
@@ -22,6 +24,8 @@ _CODES = {
     "DataLossError": "INVALID_ARGUMENT",
     "ResourceExhaustedError": "RESOURCE_EXHAUSTED",
 }
+# The signatures of an export that take image files instead of arrays, and arrays instead of image files.
+_OTHERS = {wire.IMAGES: wire.BYTES_SIGNATURE, wire.IMAGE_BYTES: wire.DEFAULT_SIGNATURE}
 _log = logging.getLogger("keras_mixer.serving")
 
 
@@ -32,6 +36,7 @@ class Signature:
     name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    all_inputs: Mapping[str, Collection[str]] = field(default_factory=dict)  # of the model's signatures
 
     @property
     def batchable(self) -> bool:
@@ -42,8 +47,13 @@ class Signature:
     def check_names(self, names: Collection[str], *, further: bool = False) -> None:
         """Raises a RequestError unless `names` are those of the inputs, and `further` ones if that is true."""
         if not set(names) >= set(self.inputs) or (len(names) > len(self.inputs) and not further):
-            got = sorted(names)[:20]
-            raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {got}.")
+            got = f"{sorted(names)[:20]}.{self.hint(names)}"
+            raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {got}")
+
+    def hint(self, names: Collection[str]) -> str:
+        """Returns a sentence that names the model's signature with the inputs `names`, if there is one."""
+        fitting = [name for name, inputs in self.all_inputs.items() if set(inputs) == set(names)]
+        return f" The signature {fitting[0]!r} takes these." if fitting else ""
 
     def check(self, inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
         """Raises a RequestError unless all inputs can run: types, shapes, sound image headers."""
@@ -80,13 +90,26 @@ def check_image(data: bytes, max_pixels: int, number: int = 0) -> int:
     try:
         width, height = declared_size(data)
     except (ValueError, ImportError) as error:
-        raise invalid(f"{name} cannot be read: {error}.") from None
+        raise invalid(f"{name} cannot be read: {_encoded_twice(data) or error}.") from None
     if width * height > max_pixels:
         raise RequestError(
             "RESOURCE_EXHAUSTED",
             f"{name} declares {width} x {height} pixels, more than the {max_pixels:,} that are accepted.",
         )
     return width * height
+
+
+def _encoded_twice(data: bytes) -> str:
+    """Says what is wrong with the text of an image in base64; returns an empty text for other bytes."""
+    text = re.sub(rb"^data:[^,]*,|\s", b"", data[:120])
+    if not re.fullmatch(rb"[A-Za-z0-9+/=_-]{20,}", text):
+        return ""
+    start = base64.urlsafe_b64decode(text[: len(text) // 4 * 4].translate(bytes.maketrans(b"+/", b"-_")))
+    if image_format(start) is None:
+        return ""
+    return (
+        'it is base64 text instead of an image: over REST send {"b64": "..."}, encoded once, else the bytes themselves'
+    )
 
 
 class Servable:
@@ -105,8 +128,12 @@ class Servable:
         self._functions = dict(self._loaded.signatures)
         if not self._functions:
             raise ValueError(f"{path} has no signatures: export the model with signatures.")
+        inputs = {
+            name: _specs(function.structured_input_signature[1], self._functions)
+            for name, function in self._functions.items()
+        }
         self.signatures = {
-            name: Signature(name, _specs(function.structured_input_signature[1]), _specs(function.structured_outputs))
+            name: Signature(name, inputs[name], _specs(function.structured_outputs), inputs)
             for name, function in self._functions.items()
         }
 
@@ -140,10 +167,14 @@ def _signature_defs(path: Path):
     return {name: definition for graph in proto.meta_graphs[:1] for name, definition in graph.signature_def.items()}
 
 
-def _specs(specs: Mapping) -> dict[str, TensorSpec]:
-    """Translates TensorFlow's descriptions of tensors."""
-    shapes = {name: None if spec.shape.rank is None else tuple(spec.shape.as_list()) for name, spec in specs.items()}
-    return {name: TensorSpec(name, np.dtype(spec.dtype.as_numpy_dtype), shapes[name]) for name, spec in specs.items()}
+def _specs(specs: Mapping, signatures: Collection[str] = ()) -> dict[str, TensorSpec]:
+    """Translates TensorFlow's descriptions of tensors of a model that has these signatures."""
+    found = {}
+    for name, spec in specs.items():
+        shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
+        other = _OTHERS.get(name, "")
+        found[name] = TensorSpec(name, np.dtype(spec.dtype.as_numpy_dtype), shape, other if other in signatures else "")
+    return found
 
 
 def _message(error: Exception) -> str:

@@ -24,16 +24,25 @@ _JSON_NAMES: dict[type, str] = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a signature: its NumPy dtype (object for bytes), and its shape if it is known."""
+    """One input or output of a signature.
+
+    Attributes:
+        name: Its name.
+        dtype: Its NumPy dtype; object for bytes.
+        shape: Its shape, if it is known; None stands for an open axis.
+        other: The signature that takes strings if this input takes numbers, or numbers if it takes strings.
+    """
 
     name: str
     dtype: np.dtype
     shape: tuple[int | None, ...] | None
+    other: str = ""
 
     def check(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
         """Raises a RequestError unless an array of this type and shape fits this tensor."""
         if dtype != self.dtype:
-            raise invalid(f"Input {self.name!r} must be of type {self._type}, but got {dtype.name}.")
+            came = "string" if dtype.kind == "O" else dtype.name
+            raise invalid(f"Input {self.name!r} must be of type {self.type}, but got {came}.{self.hint(came)}")
         if self.shape is not None and (
             len(shape) != len(self.shape)
             or any(want not in (None, have) for want, have in zip(self.shape, shape, strict=True))
@@ -41,8 +50,16 @@ class TensorSpec:
             raise invalid(f"Input {self.name!r} must have shape {_text(self.shape)}, but got {_text(shape)}.")
 
     @property
-    def _type(self) -> str:
+    def type(self) -> str:
+        """The type as messages name it."""
         return "string" if self.dtype.kind == "O" else self.dtype.name
+
+    def hint(self, *came: str) -> str:
+        """Returns a sentence that names the signature which takes what came, if there is one."""
+        strings = not {"string", "object"}.isdisjoint(came)
+        if not self.other or strings == (self.dtype.kind == "O"):
+            return ""
+        return f" The signature {self.other!r} takes {'image files' if strings else 'preprocessed images'}."
 
 
 def _text(shape: tuple[int | None, ...]) -> str:
@@ -64,14 +81,18 @@ def from_json(value, spec: TensorSpec) -> np.ndarray:
             raise invalid(f"Input {spec.name!r} is ragged: all lists at depth {len(shape)} must have one length.")
         shape.append(sizes.pop())
         if spec.shape is not None and len(shape) > len(spec.shape):
-            raise invalid(f"Input {spec.name!r} must have shape {_text(spec.shape)}, but lists are nested deeper.")
+            raise invalid(
+                f"Input {spec.name!r} must have shape {_text(spec.shape)}, but lists are nested deeper.{spec.hint()}"
+            )
         level = list(chain.from_iterable(level))
     allowed = _LEAVES.get(spec.dtype.kind)
     if allowed is None:
-        raise RequestError("UNIMPLEMENTED", f"Input {spec.name!r} of type {spec._type} cannot be sent as JSON.")
+        raise RequestError("UNIMPLEMENTED", f"Input {spec.name!r} of type {spec.type} cannot be sent as JSON.")
     if wrong := set(map(type, level)) - allowed:
-        came = ", ".join(sorted(_JSON_NAMES.get(kind, kind.__name__) for kind in wrong))
-        raise invalid(f"Input {spec.name!r} must hold values of type {spec._type}, but got: {came}.")
+        came = sorted(_JSON_NAMES.get(kind, kind.__name__) for kind in wrong)
+        raise invalid(
+            f"Input {spec.name!r} must hold values of type {spec.type}, but got: {', '.join(came)}.{spec.hint(*came)}"
+        )
     return _leaves(level, spec).reshape(shape)
 
 
@@ -86,11 +107,11 @@ def _leaves(values: list, spec: TensorSpec) -> np.ndarray:
     try:
         wide = np.array(values, dtype=np.uint64 if spec.dtype == np.uint64 else np.int64)
     except OverflowError:
-        raise invalid(f"Input {spec.name!r} holds a number that {spec._type} cannot hold.") from None
+        raise invalid(f"Input {spec.name!r} holds a number that {spec.type} cannot hold.") from None
     if spec.dtype.kind in "iu" and values:
         bounds = np.iinfo(spec.dtype)
         if wide.min() < bounds.min or wide.max() > bounds.max:
-            raise invalid(f"Input {spec.name!r} holds a number that {spec._type} cannot hold.")
+            raise invalid(f"Input {spec.name!r} holds a number that {spec.type} cannot hold.")
     return wide.astype(spec.dtype)
 
 
@@ -110,10 +131,12 @@ def _lenient_base64(text: str, spec: TensorSpec) -> bytes:
     parts = re.fullmatch(r"([A-Za-z0-9+/]*)([=.]*)", re.sub(r"[ \t\n\v\f\r]", "", text))
     missing = -len(parts[1]) % 4 if parts else 3
     if parts is None or missing == 3 or len(parts[2]) not in (0, missing):
-        raise invalid(
-            f"Input {spec.name!r} holds a value that is not base64: expected the letters A-Z, a-z, 0-9, + and /, but "
-            f"got {text[:40]!r}."
-        )
+        cause = "expected the letters A-Z, a-z, 0-9, + and /"
+        if text.startswith("data:"):
+            cause = "it is a data URL; send only what follows its comma"
+        elif re.fullmatch(r"[A-Za-z0-9_=\s-]+", text) and not set("-_").isdisjoint(text):
+            cause = "it is base64 for addresses; write + for - and / for _"
+        raise invalid(f"Input {spec.name!r} holds a value that is not base64: {cause}. Got {text[:40]!r}.")
     return base64.b64decode(parts[1] + "=" * missing)
 
 
