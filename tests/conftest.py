@@ -78,13 +78,13 @@ def litert_once(tmp_path_factory):
 
     folder, convert = tmp_path_factory.mktemp("converted"), litert.export_litert
 
-    def converted(model, path, *, precision, samples):
-        digest = hashlib.sha256(f"{model.to_json()} {precision}".encode())
+    def converted(model, path, *, precision, samples, **more):
+        digest = hashlib.sha256(f"{model.to_json()} {precision} {more}".encode())
         for array in (*model.get_weights(), *(samples or ())):
             digest.update(array.tobytes())
         known = folder / f"{digest.hexdigest()}.tflite"
         if not known.exists():
-            convert(model, known, precision=precision, samples=samples)
+            convert(model, known, precision=precision, samples=samples, **more)
         path.parent.mkdir(parents=True, exist_ok=True)
         return shutil.copy(known, path)
 

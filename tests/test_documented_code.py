@@ -148,7 +148,7 @@ class StandIns(dict):
         classes = imagenet.CLASSES_21K if self._name.endswith("on_classes") else 1_000
         return evaluation.keras_predictor(mixer((8, 8, 3), 4, classes))
 
-    def make_write_coreml(self):
+    def make_write_hailo(self):
         return lambda model, path, card, samples: path
 
     def make_MyMLP(self):  # noqa: N802 - the name in the example

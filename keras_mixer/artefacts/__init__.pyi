@@ -1,3 +1,4 @@
+from .coreml import export_coreml as export_coreml
 from .litert import export_litert as export_litert
 from .onnx import export_onnx as export_onnx
 from .opening import FORMATS as FORMATS

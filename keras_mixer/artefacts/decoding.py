@@ -8,7 +8,7 @@ import functools
 import tensorflow as tf
 
 from keras_mixer.data import pixels
-from keras_mixer.data.orientation import mentions
+from keras_mixer.data.orientation import lacks
 from keras_mixer.images import JPEG_START, LARGE, MAX_PIXELS, PNG_START
 from keras_mixer.preprocessing import Preprocessing
 
@@ -69,7 +69,7 @@ def _checked_pixels(index: tf.Tensor, encoded: tf.Tensor, max_pixels: int, webp:
     is_jpeg, is_png = (tf.strings.substr(encoded, 0, len(start)) == start for start in (JPEG_START, PNG_START))
     # What comes after the end of the image is not looked at.
     has_end = tf.case(
-        [(is_jpeg, lambda: _has_jpeg_end(encoded)), (is_png, lambda: mentions(encoded, "IEND"))], default=lambda: True
+        [(is_jpeg, lambda: _has_jpeg_end(encoded)), (is_png, lambda: ~lacks(encoded, "IEND"))], default=lambda: True
     )
     with require(has_end, "is cut short ({} bytes).", length):
         height, width = tf.unstack(pixels.declared_size(tf.identity(encoded), webp=webp))

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer import wire
+from keras_mixer.artefacts import litert_metadata
 from keras_mixer.artefacts.predictor import Scores, in_batches, in_float32, on_one_tensor
 from keras_mixer.artefacts.record import FLOAT_LIMIT, Format, check_suffix
+from keras_mixer.card import ModelCard
 from keras_mixer.extras import require
 from keras_mixer.files import written_whole
 
@@ -35,6 +38,7 @@ def export_litert(
     precision: str = "float32",
     samples: Iterable[np.ndarray] | None = None,
     batch_size: int | None = 1,
+    card: ModelCard | None = None,
 ) -> pathlib.Path:
     """Writes a LiteRT file, whole or not at all.
 
@@ -51,6 +55,8 @@ def export_litert(
             will see. One or two hundred images are enough.
         batch_size: Images of one call. None takes any number, but adds reshapes to the graph and splits up the
             LayerNorm of a trained model.
+        card: The model's card, which the file then holds as TFLite's metadata: class names, normalisation and the rest
+            of the preprocessing.
 
     Returns:
         The path.
@@ -66,15 +72,27 @@ def export_litert(
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is one of {', '.join(PRECISIONS)}, but got {precision!r}.")
     check_suffix(path, ".tflite")
-    images = [image[None] for batch in samples or () for image in np.asarray(batch, np.float32)]
+    images = [image for batch in samples or () for image in np.asarray(batch, np.float32)]
     if precision == "int8" and not images:
         raise ValueError("Precision int8 needs `samples`: preprocessed images to measure the scales of activations on.")
     require("tensorflow", extra="tensorflow", purpose="Writing a LiteRT file")
     with tempfile.TemporaryDirectory() as folder:
-        content = _converted(_converter(in_float32(on_one_tensor(model)), batch_size, folder), precision, images)
+        content = _converted(
+            _converter(in_float32(on_one_tensor(model)), batch_size, folder), precision, _calls(images, batch_size or 1)
+        )
+    if card is not None:
+        content = litert_metadata.described(content, card)
     with written_whole(path) as partial:
         partial.write_bytes(content)
     return path
+
+
+def _calls(images: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
+    """Returns the images of calls of one size. The last call is filled up with the first images."""
+    return [
+        np.stack([images[place % len(images)] for place in range(start, start + batch_size)])
+        for start in range(0, len(images), batch_size)
+    ]
 
 
 def _converter(model: "keras.Model", batch_size: int | None, folder: str):
@@ -85,7 +103,7 @@ def _converter(model: "keras.Model", batch_size: int | None, folder: str):
     archive = keras.export.ExportArchive()
     archive.track(model)
     images = keras.InputSpec(shape=(batch_size, *model.input_shape[1:]), dtype="float32", name="images")
-    archive.add_endpoint("serve", lambda images: model(images, training=False), input_signature=[images])
+    archive.add_endpoint("serve", lambda images: {wire.SCORES: model(images, training=False)}, input_signature=[images])
     archive.write_out(folder, verbose=False)
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     # An operation that needs TensorFlow's own kernels then fails here and not on the device.
@@ -93,7 +111,7 @@ def _converter(model: "keras.Model", batch_size: int | None, folder: str):
     return converter
 
 
-def _converted(converter, precision: str, images: list[np.ndarray]) -> bytes:
+def _converted(converter, precision: str, calls: list[np.ndarray]) -> bytes:
     import tensorflow as tf
 
     if precision != "float32":
@@ -102,7 +120,7 @@ def _converted(converter, precision: str, images: list[np.ndarray]) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     if precision != "int8":
         return converter.convert()
-    converter.representative_dataset = lambda: ([image] for image in images)
+    converter.representative_dataset = lambda: ([images] for images in calls)
     # The converter cannot leave out operations; TensorFlow Lite's debugger of quantized models can.
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPERATIONS))
     with warnings.catch_warnings():
@@ -161,8 +179,9 @@ def _dequantized(values: np.ndarray, details: dict) -> np.ndarray:
 
 
 def _format(name: str, file: str, precision: str, limit: float) -> Format:
-    def write(model, path, card, samples):
-        return export_litert(model, path, precision=precision, samples=None if samples is None else [samples])
+    def write(model, path, card, samples, batch_size=1):
+        calibrating = None if samples is None else [samples]
+        return export_litert(model, path, precision=precision, samples=calibrating, batch_size=batch_size, card=card)
 
     return Format(
         name,
@@ -171,9 +190,11 @@ def _format(name: str, file: str, precision: str, limit: float) -> Format:
         _open,
         limit,
         calibrated=precision == "int8",
+        settings=("batch_size",),
         needs=("ai_edge_litert",),
         install="pip install ai-edge-litert",
         min_runtime=min_runtime,
+        embedded_card=litert_metadata.embedded_card,
     )
 
 

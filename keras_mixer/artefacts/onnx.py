@@ -1,5 +1,6 @@
 """ONNX files, and a check that the file of a Keras exporter computes the same as the model."""
 
+import json
 import os
 import pathlib
 import warnings
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer import wire
 from keras_mixer.artefacts.predictor import Scores, in_batches, in_float32, on_one_tensor
 from keras_mixer.artefacts.record import Format, Open, check_suffix
+from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.files import written_whole
 
 if TYPE_CHECKING:
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 
 
-def export_onnx(model: "keras.Model", path: str | os.PathLike) -> pathlib.Path:
-    """Writes an ONNX file of any batch size.
+def export_onnx(model: "keras.Model", path: str | os.PathLike, *, card: ModelCard | None = None) -> pathlib.Path:
+    """Writes an ONNX file of any batch size, from `images` to `scores`.
 
     Keras's exporter reports success even if ONNX lacks an operation of the model, such as the error function of the
     exact GELU. This function therefore opens the file in ONNX Runtime and compares it with the model on random images.
@@ -27,6 +30,7 @@ def export_onnx(model: "keras.Model", path: str | os.PathLike) -> pathlib.Path:
     Args:
         model: A functional model of one input and one output.
         path: The file, ending in `.onnx`.
+        card: The model's card, which the file then holds as metadata: class names and preprocessing.
 
     Returns:
         The path.
@@ -41,7 +45,39 @@ def export_onnx(model: "keras.Model", path: str | os.PathLike) -> pathlib.Path:
     ONNX.check_installed(to_write=True)
     with written_whole(path) as partial:
         export_checked(model, partial, "onnx", _open)
+        _describe(partial, card)
     return path
+
+
+def _describe(path: pathlib.Path, card: ModelCard | None) -> None:
+    """Names the input, the output and their axes, and adds the card. Weights in a file of their own stay there."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    for value, name, axes in (
+        (model.graph.input[0], wire.IMAGES, ("batch", "height", "width", "channels")),
+        (model.graph.output[0], wire.SCORES, ("batch", "classes")),
+    ):
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [name if old == value.name else old for old in names]
+        value.name = name
+        for axis, meaning in zip(value.type.tensor_type.shape.dim, axes, strict=True):
+            if not axis.HasField("dim_value"):
+                axis.dim_param = meaning
+    if card is not None:
+        model.doc_string = f"{card.name}: {len(card.class_names)} classes"
+        onnx.helper.set_model_props(
+            model, {"labels": json.dumps(card.class_names), CARD_FILE: card.for_others().to_json()}
+        )
+    onnx.save(model, path)
+
+
+def _embedded_card(path: pathlib.Path) -> str | None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.get_modelmeta().custom_metadata_map.get(CARD_FILE)
 
 
 def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: Open) -> None:
@@ -80,10 +116,11 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
 ONNX = Format(
     "onnx",
     "model.onnx",
-    write=lambda model, path, card, samples: export_onnx(model, path),
+    write=lambda model, path, card, samples: export_onnx(model, path, card=card),
     open=_open,
     companions=("{name}.data",),  # the weights of large models
     needs=("onnxruntime",),
     needs_to_write=("onnx", "tf2onnx"),
     install='pip install "keras_mixer[onnx]"',
+    embedded_card=_embedded_card,
 )

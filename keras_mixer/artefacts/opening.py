@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Mapping
 
 from keras_mixer import wire
+from keras_mixer.artefacts.coreml import COREML
 from keras_mixer.artefacts.litert import LITERT
 from keras_mixer.artefacts.onnx import ONNX
 from keras_mixer.artefacts.openvino import OPENVINO
@@ -33,7 +34,7 @@ def _open_keras(path: pathlib.Path, _threads: int | None) -> Scores:
 
 # What training leaves: it is opened and measured like an export, but not exported.
 KERAS_FILE = Format("keras", "model.keras", _write_keras, _open_keras, card="{stem}.json")
-FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO)}
+FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO, COREML)}
 
 
 def register(form: Format) -> Format:
@@ -49,8 +50,8 @@ def register(form: Format) -> Format:
         ValueError: If there is a format of that name, or another one opens files with that suffix.
 
     Example:
-        >>> coreml = Format("coreml", "model.mlpackage", write=write_coreml, open=None, needs=("coremltools",))
-        >>> keras_mixer.artefacts.register(coreml)
+        >>> hailo = Format("hailo", "model.hef", write=write_hailo, open=None, needs_to_write=("hailo_sdk_client",))
+        >>> keras_mixer.artefacts.register(hailo)
     """
     others = (KERAS_FILE, *FORMATS.values())
     if form.name in {other.name for other in others}:
@@ -87,7 +88,8 @@ def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> t
 
     Args:
         path: A run folder or `.keras` file with its card; a SavedModel with its card among the assets, or a folder of
-            its versions; any other exported file with `model.json` beside it.
+            its versions; any other exported file with `model.json` beside it or a card inside, such as a LiteRT, ONNX
+            or OpenVINO file.
         threads: See `open_artefact`.
 
     Raises:
@@ -151,6 +153,8 @@ def newest_version(folder: pathlib.Path) -> pathlib.Path:
 def _card(form: Format, path: pathlib.Path) -> ModelCard:
     file = form.card_of(path)
     if not file.is_file():
+        if form.embedded_card and (text := form.embedded_card(path)):
+            return ModelCard.from_json(text)
         raise ValueError(f"{path} has no card: expected {file}, as training and `keras-mixer export` write it.")
     card, beside = ModelCard.load(file), path.parent / CARD_FILE
     if form is SAVED_MODEL and beside.is_file():

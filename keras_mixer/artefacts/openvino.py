@@ -4,21 +4,28 @@ import os
 import pathlib
 from typing import TYPE_CHECKING
 
+from keras_mixer import wire
 from keras_mixer.artefacts.onnx import export_checked
 from keras_mixer.artefacts.predictor import Scores
 from keras_mixer.artefacts.record import Format, check_suffix
+from keras_mixer.card import ModelCard
 from keras_mixer.files import scratch_folder
 
 if TYPE_CHECKING:
     import keras
 
 
-def export_openvino(model: "keras.Model", path: str | os.PathLike) -> pathlib.Path:
+_CARD = ["keras_mixer", "card"]  # its place in `rt_info`
+
+
+def export_openvino(model: "keras.Model", path: str | os.PathLike, *, card: ModelCard | None = None) -> pathlib.Path:
     """Writes an OpenVINO model of any batch size: `path` and its weights beside it, with the suffix `.bin`.
 
     Args:
         model: A functional model of one input and one output.
         path: The file, ending in `.xml`.
+        card: The model's card, which the file then holds among its `rt_info`: class names and normalisation under the
+            names of OpenVINO's Model API, and the card itself.
 
     Returns:
         The path.
@@ -33,9 +40,44 @@ def export_openvino(model: "keras.Model", path: str | os.PathLike) -> pathlib.Pa
     with scratch_folder(path.parent) as scratch:
         complete = scratch / path.name
         export_checked(model, complete, "openvino", _open)
+        if card is not None:
+            described = scratch / "described" / path.name
+            described.parent.mkdir()
+            _describe(complete, described, card)
+            complete = described
         complete.with_suffix(".bin").replace(path.with_suffix(".bin"))
         complete.replace(path)
     return path
+
+
+def _describe(path: pathlib.Path, described: pathlib.Path, card: ModelCard) -> None:
+    """Copies a model and adds its card, and the names of its input and output."""
+    import openvino
+
+    model, preprocessing = openvino.Core().read_model(path), card.preprocessing
+    model.inputs[0].tensor.set_names({wire.IMAGES})
+    model.outputs[0].tensor.set_names({wire.SCORES})
+    facts = {
+        "model_type": "Classification",
+        "labels": " ".join("_".join(name.split()) for name in card.class_names),
+        "mean_values": _on_255(preprocessing.mean, preprocessing.channels),
+        "scale_values": _on_255(preprocessing.std, preprocessing.channels),
+    }
+    for name, value in facts.items():
+        model.set_rt_info(value, ["model_info", name])
+    model.set_rt_info(card.for_others().to_json(), _CARD)
+    openvino.serialize(model, described)
+
+
+def _on_255(value: float | tuple[float, ...], channels: int) -> str:
+    return " ".join(f"{255 * each:.7g}" for each in (value if isinstance(value, tuple) else (value,) * channels))
+
+
+def _embedded_card(path: pathlib.Path) -> str | None:
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    return model.get_rt_info(_CARD).astype(str) if model.has_rt_info(_CARD) else None
 
 
 def _open(path: pathlib.Path, threads: int | None) -> Scores:
@@ -55,10 +97,11 @@ def _open_by_default(path: pathlib.Path, threads: int | None, **settings) -> Sco
 OPENVINO = Format(
     "openvino",
     "model.xml",
-    write=lambda model, path, card, samples: export_openvino(model, path),
+    write=lambda model, path, card, samples: export_openvino(model, path, card=card),
     open=_open,
     companions=("{stem}.bin",),
     needs=("openvino",),
     install='pip install "keras_mixer[openvino]"',
     open_by_default=_open_by_default,
+    embedded_card=_embedded_card,
 )

@@ -30,12 +30,13 @@ class Format:
             the name of `file`, and `{stem}` for its name without the suffix.
         card: Name of the card's file beside `file`, written like a companion's.
         calibrated: Whether `write` needs sample images.
-        decodes: Whether the format decodes image files itself. `write` then takes the limit of their size and whether
-            they may be WebP images too, as `max_pixels` and `webp`.
+        settings: Names of the settings of an export that `write` also takes: `max_pixels` and `webp` for a format that
+            decodes image files itself, `batch_size` for one whose files compute a fixed number of images at a time.
         needs: Modules that must be installed to run it.
         needs_to_write: Further modules that must be installed to write it.
         install: The command that installs all of these.
         open_by_default: Opens a path as `open` does, but with the runtime's own settings, if these compute otherwise.
+        embedded_card: Returns the text of the card inside a path, or None if there is none.
         min_runtime: Returns the oldest version of the runtime that loads a path, such as "2.17.0", if the file says it.
     """
 
@@ -47,11 +48,12 @@ class Format:
     companions: tuple[str, ...] = ()
     card: str = CARD_FILE
     calibrated: bool = False
-    decodes: bool = False
+    settings: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     needs_to_write: tuple[str, ...] = ()
     install: str = ""
     open_by_default: Open | None = None
+    embedded_card: Callable[[pathlib.Path], str | None] | None = None
     min_runtime: Callable[[pathlib.Path], str | None] | None = None
 
     @property

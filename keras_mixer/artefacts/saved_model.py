@@ -208,7 +208,7 @@ SAVED_MODEL = Format(
     "",
     write=lambda model, base, card, samples, **decoding: export_saved_model(model, base, card, **decoding),
     open=_open,
-    decodes=True,
+    settings=("max_pixels", "webp"),
     needs=("tensorflow",),
     install='pip install "keras_mixer[tensorflow]"',
 )

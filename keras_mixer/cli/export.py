@@ -57,6 +57,13 @@ class _SeveralFormats(click.Command):
     is_flag=True,
     help="Let the SavedModel read WebP images too; TensorFlow 2.19 and older do not load it then.",
 )
+@click.option(
+    "--litert-batch",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Images that one call of a LiteRT file computes; MediaPipe takes files of one alone.",
+)
 @dataset_options
 @json_option
 @click.pass_context
@@ -68,6 +75,7 @@ def command(
     name,
     serving,
     webp,
+    litert_batch,
     dataset,
     split,
     data_dir,
@@ -111,10 +119,13 @@ def command(
         corrupt_limit=corrupt_limit,
         max_pixels=max_pixels,
         webp=webp,
+        litert_batch=litert_batch,
         progress=lambda line: click.echo(f"{line} ...", err=True),
     )
     rows = [dataclasses.asdict(row) for row in report.rows]
     title = f"{folder}, {report.measured_on}"
+    if report.batch_size > 1:
+        title += f", timed with {report.batch_size} images a call"
     show(rows if as_json else [_row(row) for row in report.rows], title=title, as_json=as_json)
     if oldest := [f"{row.file} {row.min_runtime}" for row in report.rows if row.min_runtime]:
         click.echo(f"Oldest release of TensorFlow Lite that loads the file: {', '.join(oldest)}", err=True)

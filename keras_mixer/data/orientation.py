@@ -28,9 +28,9 @@ apart = functools.partial(tf.function, autograph=False, experimental_attributes=
 seldom = functools.partial(apart, input_signature=[tf.TensorSpec((), tf.string)])  # traced once
 
 
-def mentions(encoded: tf.Tensor, mark: str) -> tf.Tensor:
-    """Returns whether a file may have EXIF data; this costs far less than to look for it properly."""
-    return tf.strings.regex_replace(encoded, mark, "", replace_global=False) != encoded
+def lacks(encoded: tf.Tensor, mark: str) -> tf.Tensor:
+    """Returns whether a file cannot have EXIF data; this costs far less than to look for it properly."""
+    return tf.strings.regex_replace(encoded, mark, "", replace_global=False) == encoded
 
 
 @seldom

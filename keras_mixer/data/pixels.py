@@ -114,18 +114,23 @@ def read_box(
         return orientation.upright(tf.image.decode_and_crop_jpeg(encoded, window, channels=channels), turn)
 
     @orientation.apart
-    def of_unusual_jpeg(shape, by_parts):
-        return tf.cond(by_parts, lambda: of_turned_jpeg(shape), of_whole)
-
-    def of_jpeg():
-        shape = tf.image.extract_jpeg_shape(encoded)
+    def of_unusual_jpeg(shape):
         by_parts = _allowed(tf.cast(shape[:2], tf.int64), min(max_pixels, LARGE))
         if channels == 1:
             by_parts &= shape[2] != _CMYK
+        return tf.cond(by_parts, lambda: of_turned_jpeg(shape), of_whole)
+
+    def of_jpeg():
+        # Every operation here is paid for by every image, so these are few.
+        shape = tf.image.extract_jpeg_shape(encoded)
+        usual = tf.reduce_prod(tf.cast(shape, tf.int64)) <= min(max_pixels, LARGE)
+        usual &= orientation.lacks(encoded, orientation.JPEG_MARK)
+        if channels == 1:
+            usual &= shape[2] != _CMYK
         return tf.cond(
-            by_parts & ~orientation.mentions(encoded, orientation.JPEG_MARK),
+            usual,
             lambda: tf.image.decode_and_crop_jpeg(encoded, box(shape), channels=channels),
-            lambda: of_unusual_jpeg(shape, by_parts),
+            lambda: of_unusual_jpeg(shape),
         )
 
     return tf.ensure_shape(tf.cond(_begins(encoded, JPEG_START), of_jpeg, of_whole), (None, None, channels))
@@ -317,9 +322,7 @@ def _in_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
 
 def _turned_by(encoded: tf.Tensor, image: tf.Tensor, mark: str, find: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     image = tf.ensure_shape(image, (None, None, image.shape[-1]))
-    return tf.cond(
-        orientation.mentions(encoded, mark), lambda: orientation.upright(image, find(encoded)), lambda: image
-    )
+    return tf.cond(orientation.lacks(encoded, mark), lambda: image, lambda: orientation.upright(image, find(encoded)))
 
 
 def _jpeg(encoded: tf.Tensor, channels: int, large: bool) -> tf.Tensor:

@@ -37,6 +37,7 @@ def export(
     samples: np.ndarray | None = None,
     max_pixels: int = MAX_PIXELS,
     webp: bool = False,
+    litert_batch: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Writes a model in several formats and measures each on the split that the model is evaluated on.
@@ -62,6 +63,8 @@ def export(
         corrupt_limit: Number of images of the dataset that may be unreadable. They are left out.
         max_pixels: The most pixels (height x width) of an image, of the dataset and of what a SavedModel decodes.
         webp: Whether a SavedModel decodes WebP images too. TensorFlow 2.19 does not load it then.
+        litert_batch: Images that one call of a LiteRT file computes; the calls that are timed have as many, of every
+            format. MediaPipe takes files of one image alone.
         samples: Preprocessed images to calibrate int8 on; by default 200 of the training split.
         progress: Called with a line before each step.
 
@@ -91,6 +94,7 @@ def export(
         split = EvaluationSplit(card, dataset, limit=limit, corrupt_limit=corrupt_limit, max_pixels=max_pixels)
     if samples is None and any(FORMATS[name].calibrated for name in formats):
         samples = calibration_images(card, dataset, corrupt_limit=corrupt_limit, max_pixels=max_pixels)
+    settings = {"max_pixels": max_pixels, "webp": webp, "batch_size": litert_batch}
     with scratch_folder(folder) as scratch:
         complete = scratch / folder.name  # the warm-up requests call the model by the folder's name
         complete.mkdir()
@@ -98,10 +102,10 @@ def export(
         for name in dict.fromkeys(formats):
             progress(f"Writing {name}")
             form = FORMATS[name]
-            decoding = {"max_pixels": max_pixels, "webp": webp} if form.decodes else {}
-            paths[name] = form.write(model, complete / form.file, card, samples, **decoding)
+            chosen = {setting: settings[setting] for setting in form.settings}
+            paths[name] = form.write(model, complete / form.file, card, samples, **chosen)
         progress(f"Measuring on {split.num_examples:,} {'' if labelled else 'random '}images")
-        report = measured(card.name, keras_predictor(model), paths, split)
+        report = measured(card.name, keras_predictor(model), paths, split, litert_batch)
         return _published(report, paths, card, folder)
 
 

@@ -30,7 +30,7 @@ class Row:
         artefact: Its format, or "keras" for the model that it was made from.
         file: Its name in the model's folder; None for the Keras model.
         bytes: Its size; None for the Keras model.
-        milliseconds: Median time of one image; None if it was not run.
+        milliseconds: Median time of one call, of the report's `batch_size` images; None if it was not run.
         images_per_second: The same as a rate; None if it was not run.
         top1: Share of the split's images whose label has the highest score; None if accuracy was not measured.
         top5: Share whose label is among the five highest scores; None if accuracy was not measured.
@@ -77,6 +77,7 @@ class Report:
         dataset: Name of the dataset that it was measured on; None for random images, which have no accuracy.
         split: The dataset's split; None for random images.
         examples: Number of images measured.
+        batch_size: Number of images of one timed call.
         machine: Processor type and versions of the runtimes.
         rows: The Keras model, then each artefact.
     """
@@ -87,6 +88,7 @@ class Report:
     examples: int
     machine: Mapping[str, str]
     rows: tuple[Row, ...]
+    batch_size: int = 1
 
     @property
     def measured_on(self) -> str:
@@ -115,9 +117,15 @@ class Report:
 
 
 def measured(
-    model: str, reference: Predictor, paths: Mapping[str, pathlib.Path], split: EvaluationSplit | RandomImages
+    model: str,
+    reference: Predictor,
+    paths: Mapping[str, pathlib.Path],
+    split: EvaluationSplit | RandomImages,
+    batch_size: int = 1,
 ) -> Report:
     """Measures artefacts, given as paths by format, against the Keras model that they were made from.
+
+    Each call that is timed computes `batch_size` images.
 
     Raises:
         ValueError: If the split holds no images, or an artefact scores other classes.
@@ -131,7 +139,7 @@ def measured(
             predictors[f"{name}, {BY_DEFAULT}"] = dataclasses.replace(predictors[name], scores=scores)
     accuracies = measure(predictors, split)
     first_images, _ = next(iter(split))
-    latencies = measure_latency(predictors, np.asarray(first_images)[:1])
+    latencies = measure_latency(predictors, np.resize(first_images, (batch_size, *first_images.shape[1:])))
     rows = []
     for key in dict.fromkeys([REFERENCE, *paths, *predictors]):
         name, _, note = key.partition(", ")
@@ -146,9 +154,9 @@ def measured(
     examples = accuracies[REFERENCE].examples
     if isinstance(split, EvaluationSplit):
         spec = split.source.spec
-        return Report(model, spec.name, spec.split, examples, _machine(), tuple(rows))
+        return Report(model, spec.name, spec.split, examples, _machine(), tuple(rows), batch_size)
     rows = [dataclasses.replace(row, top1=None, top5=None, drop=None) for row in rows]
-    return Report(model, None, None, examples, _machine(), tuple(rows))
+    return Report(model, None, None, examples, _machine(), tuple(rows), batch_size)
 
 
 def _measured(row: Row, accuracy: Accuracy, reference: Accuracy, latency: Latency) -> Row:

@@ -101,7 +101,7 @@ def test_a_model_without_a_dataset_is_exported_without_an_accuracy(run, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--formats", "coreml"), "'coreml' is not one of 'saved_model', 'litert'"),
+        (("--formats", "tensorrt"), "'tensorrt' is not one of 'saved_model', 'litert'"),
         (("--formats", "saved_model", "litert16"), "'litert16' is not one of 'saved_model', 'litert'"),
         (("--formats", "litert16", "litert"), "'litert16' is not one of 'saved_model', 'litert'"),
         (("--formats", "litert", "--serving"), "add saved_model to --formats"),

@@ -177,7 +177,7 @@ def test_random_images_fill_the_range_of_the_models_input(card):
 @pytest.mark.parametrize(
     ("formats", "changes", "message"),
     [
-        (["coreml"], {}, "The formats are saved_model, .* but got coreml"),
+        (["tensorrt"], {}, "The formats are saved_model, .* but got tensorrt"),
         ([], {}, "but got none"),
         (["litert_int8"], {"dataset": None}, "int8 needs images to calibrate on, .* names no dataset"),
         (["saved_model"], {"dataset": DatasetSpec("digits", "nope")}, "nope"),
