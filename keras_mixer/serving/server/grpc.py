@@ -1,4 +1,4 @@
-"""TF Serving's gRPC, with the official stubs: Predict, GetModelMetadata and GetModelStatus."""
+"""The server's gRPC: TF Serving's services by the official stubs, the Open Inference Protocol, health, reflection."""
 
 import asyncio
 import concurrent.futures
@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_mixer.extras import installed
 from keras_mixer.serving.errors import RequestError, invalid
+from keras_mixer.serving.server import open_inference
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
 from keras_mixer.serving.server.tensors import TensorSpec
@@ -53,7 +54,7 @@ def release(server) -> None:
 
 
 def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoop):
-    """Adds TF Serving's two services, health and reflection to a gRPC server. Predictions run on `loop`.
+    """Adds the services to a gRPC server. Predictions run on `loop`.
 
     Returns:
         The health service, whose `enter_graceful_shutdown` tells that the server is stopping.
@@ -66,6 +67,9 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
         prediction_service_pb2,
         prediction_service_pb2_grpc,
     )
+
+    def finished(call, context):
+        return _finished(call, loop, context)
 
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):  # noqa: N802
@@ -82,6 +86,8 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Model(), server)
     files = (prediction_service_pb2, model_service_pb2, health_pb2)
     names = [one.full_name for file in files for one in file.DESCRIPTOR.services_by_name.values()]
+    if open_inference.stubs_installed():
+        names.append(open_inference.add_grpc_service(server, service, _answer, finished))
     servicer = health.HealthServicer()
     # TF Serving knows its services by their short names, and the protocol asks for the full ones.
     for name in ("", "PredictionService", "ModelService", *names):
@@ -115,13 +121,7 @@ def _predict(service: PredictService, loop, request, context):
 
     spec, size = _model_spec(request.model_spec), request.ByteSize()
     call = service.predict(spec, request.model_spec.signature_name, read, size=size, entrypoint="GRPC")
-    future = asyncio.run_coroutine_threadsafe(call, loop)
-    left = context.time_remaining()  # without a deadline None or, by the release of gRPC, centuries
-    try:
-        version, signature, outputs = future.result(None if left is None or left > threading.TIMEOUT_MAX else left)
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        raise RequestError("DEADLINE_EXCEEDED", "The request's deadline has passed.") from None
+    version, signature, outputs = _finished(call, loop, context)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = spec.name
     response.model_spec.version.value = version
@@ -129,6 +129,17 @@ def _predict(service: PredictService, loop, request, context):
     for name in _filtered(request.output_filter, outputs):
         response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
     return response
+
+
+def _finished(call, loop, context):
+    """Returns the result of a coroutine of the event loop, if it comes before the request's deadline."""
+    future = asyncio.run_coroutine_threadsafe(call, loop)
+    left = context.time_remaining()  # without a deadline None or, by the release of gRPC, centuries
+    try:
+        return future.result(None if left is None or left > threading.TIMEOUT_MAX else left)
+    except concurrent.futures.TimeoutError:
+        future.cancel()
+        raise RequestError("DEADLINE_EXCEEDED", "The request's deadline has passed.") from None
 
 
 def _filtered(names, outputs) -> list[str]:

@@ -1,25 +1,23 @@
-"""TF Serving's REST: predict, model status, metadata and Prometheus metrics."""
+"""The server's REST: TF Serving's predict, status, metadata and metrics, and the Open Inference Protocol."""
 
 import asyncio
 import json
 import logging
-import math
 import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from urllib.parse import unquote
 
 import numpy as np
-import orjson
 from aiohttp import web
 from prometheus_client import generate_latest
 
 from keras_mixer import wire
-from keras_mixer.images import image_format
 from keras_mixer.serving.errors import RequestError, invalid
+from keras_mixer.serving.server import open_inference
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
-from keras_mixer.serving.server.tensors import from_json, to_json
+from keras_mixer.serving.server.tensors import from_json, parse_json, to_json
 
 _MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
@@ -64,6 +62,9 @@ class RestHandler:
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
+        if open_inference.is_open_inference(path):
+            body = await self._body(request) if request.method == "POST" else b""
+            return await open_inference.answer_rest(self._service, request.method, path, request.headers, body)
         if not path.lower().startswith("/v1/"):
             raise RequestError(
                 "NOT_FOUND", f"There is nothing at {path[:200]}; models are at {wire.model_path('NAME')}."
@@ -95,7 +96,7 @@ class RestHandler:
             raise invalid(f"The request's body cannot be read: {error}") from None
 
     async def _predict(self, spec: ModelSpec, body: bytes) -> web.Response:
-        document = await self._service.offload(len(body), _parse, body)
+        document = await self._service.offload(len(body), parse_json, body)
         with _misspelt(document):
             return await self._answer(spec, document, len(body))
 
@@ -140,42 +141,6 @@ def _model_spec(match: re.Match) -> ModelSpec:
         raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
     label = match["label"]
     return ModelSpec(unquote(match["name"]), int(version) if version else None, unquote(label) if label else None)
-
-
-def _parse(body: bytes) -> dict:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = _lenient_json(body)
-    if not isinstance(document, dict):
-        raise invalid("The request's JSON must be an object.")
-    return document
-
-
-def _lenient_json(body: bytes):
-    """Reads JSON as TF Serving's parser does: with NaN and infinities, and nothing that follows the value counts."""
-
-    def number(text: str) -> float:
-        if math.isinf(value := float(text)):
-            raise invalid(f"JSON Parse error: {text[:40]} is too large for a number.")
-        return value
-
-    try:
-        text = body.decode("utf-8-sig").lstrip(" \t\r\n")
-        text = re.sub(r'"(?:[^"\\]|\\.)*"|\bInf\b', lambda found: "Infinity" if found[0] == "Inf" else found[0], text)
-        return json.JSONDecoder(parse_float=number).raw_decode(text)[0]
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"JSON Parse error: {_instead_of_json(body) or error}") from None
-
-
-def _instead_of_json(body: bytes) -> str:
-    """Says what a body is that is not JSON, if it is one of the usual ones."""
-    image = '{"signature_name": "serving_bytes", "instances": [{"b64": "..."}]}'
-    if found := image_format(body[:64]):
-        return f"the body is a {found} file; send {image} with the file in base64"
-    if re.match(rb"--[^\r\n]+\r?\nContent-", body, re.IGNORECASE):
-        return f"the body is a form (multipart/form-data); send {image} with the file in base64"
-    return ""
 
 
 @contextmanager

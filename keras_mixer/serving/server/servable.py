@@ -137,8 +137,11 @@ class Servable:
             for name, function in self._functions.items()
         }
 
-    def signature(self, name: str, *, missing: str = "FAILED_PRECONDITION") -> Signature:
-        """Returns the signature called `name`, or the default one for an empty name."""
+    def signature(self, name: str | frozenset[str], *, missing: str = "FAILED_PRECONDITION") -> Signature:
+        """Returns the signature called `name` or with inputs of these names, and otherwise the default one."""
+        if isinstance(name, frozenset):
+            fitting = [key for key, signature in self.signatures.items() if signature.inputs.keys() == name]
+            name = "" if wire.DEFAULT_SIGNATURE in fitting or not fitting else fitting[0]
         name = name or wire.DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise RequestError(missing, f'Serving signature name: "{name}" not found in signature def')

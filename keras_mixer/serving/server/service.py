@@ -39,7 +39,7 @@ class PredictService:
     async def predict(
         self,
         spec: ModelSpec,
-        signature_name: str,
+        signature_name: str | frozenset[str],
         read: Callable[[Signature], Mapping[str, np.ndarray]],
         *,
         size: int,
@@ -47,7 +47,8 @@ class PredictService:
     ) -> tuple[int, Signature, dict[str, np.ndarray]]:
         """Answers one request of `size` bytes, whose inputs `read` returns for a signature.
 
-        An empty `signature_name` stands for the default signature. `entrypoint` is "REST" or "GRPC". Returns the
+        `signature_name` may also be the names of the signature's inputs, and an empty name stands for the default
+        signature. `entrypoint` is "REST" or "GRPC". Returns the
         version that answered, the signature, and its outputs.
         """
         start = time.perf_counter()

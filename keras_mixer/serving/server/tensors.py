@@ -2,12 +2,14 @@
 
 import base64
 import json
+import math
 import re
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
+from keras_mixer.images import image_format
 from keras_mixer.serving.errors import RequestError, invalid
 
 # The JSON types that each kind of NumPy dtype is read from; strings are object arrays of bytes.
@@ -64,6 +66,45 @@ class TensorSpec:
 
 def _text(shape: tuple[int | None, ...]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def parse_json(body: bytes) -> dict:
+    """Reads the JSON object that a request's body holds."""
+    import orjson
+
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = _lenient_json(body)
+    if not isinstance(document, dict):
+        raise invalid("The request's JSON must be an object.")
+    return document
+
+
+def _lenient_json(body: bytes):
+    """Reads JSON as TF Serving's parser does: with NaN and infinities, and nothing that follows the value counts."""
+
+    def number(text: str) -> float:
+        if math.isinf(value := float(text)):
+            raise invalid(f"JSON Parse error: {text[:40]} is too large for a number.")
+        return value
+
+    try:
+        text = body.decode("utf-8-sig").lstrip(" \t\r\n")
+        text = re.sub(r'"(?:[^"\\]|\\.)*"|\bInf\b', lambda found: "Infinity" if found[0] == "Inf" else found[0], text)
+        return json.JSONDecoder(parse_float=number).raw_decode(text)[0]
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"JSON Parse error: {_instead_of_json(body) or error}") from None
+
+
+def _instead_of_json(body: bytes) -> str:
+    """Says what a body is that is not JSON, if it is one of the usual ones."""
+    image = '{"signature_name": "serving_bytes", "instances": [{"b64": "..."}]}'
+    if found := image_format(body[:64]):
+        return f"the body is a {found} file; send {image} with the file in base64"
+    if re.match(rb"--[^\r\n]+\r?\nContent-", body, re.IGNORECASE):
+        return f"the body is a form (multipart/form-data); send {image} with the file in base64"
+    return ""
 
 
 def from_json(value, spec: TensorSpec) -> np.ndarray:
