@@ -95,8 +95,8 @@ def main(run, images, fine_epochs, fine_rate, work):
 
 def ship(model, path: pathlib.Path) -> None:
     """Writes the weights and their hash."""
+    from keras_mixer.download import write_digest
     from keras_mixer.weights import save_npz
-    from keras_mixer.weights.published.cache import write_digest
 
     path.parent.mkdir(exist_ok=True)
     save_npz(model, path)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from keras_mixer.download import cache_directory, cached_file
 from keras_mixer.files import remove_partial_files, scratch_folder, written_whole
-from keras_mixer.weights.published.cache import cache_directory, cached_file
 
 
 def test_the_file_appears_whole_and_replaces_the_one_before(tmp_path):

@@ -17,3 +17,4 @@ from .predictor import keras_predictor as keras_predictor
 from .predictor import on_one_tensor as on_one_tensor
 from .record import Format as Format
 from .saved_model import export_saved_model as export_saved_model
+from .web import export_web as export_web

@@ -16,6 +16,7 @@ from keras_mixer.artefacts.openvino import OPENVINO
 from keras_mixer.artefacts.predictor import Predictor, Scores, keras_predictor
 from keras_mixer.artefacts.record import Format, files_in
 from keras_mixer.artefacts.saved_model import SAVED_MODEL
+from keras_mixer.artefacts.web import WEB
 from keras_mixer.card import CARD_FILE, ModelCard
 
 
@@ -34,7 +35,7 @@ def _open_keras(path: pathlib.Path, _threads: int | None) -> Scores:
 
 # What training leaves: it is opened and measured like an export, but not exported.
 KERAS_FILE = Format("keras", "model.keras", _write_keras, _open_keras, card="{stem}.json")
-FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO, COREML)}
+FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO, COREML, WEB)}
 
 
 def register(form: Format) -> Format:

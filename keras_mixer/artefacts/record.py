@@ -31,7 +31,8 @@ class Format:
         card: Name of the card's file beside `file`, written like a companion's.
         calibrated: Whether `write` needs sample images.
         settings: Names of the settings of an export that `write` also takes: `max_pixels` and `webp` for a format that
-            decodes image files itself, `batch_size` for one whose files compute a fixed number of images at a time.
+            decodes image files itself, `batch_size` for one whose files compute a fixed number of images at a time,
+            `runtime` for one that ships its runtime.
         needs: Modules that must be installed to run it.
         needs_to_write: Further modules that must be installed to write it.
         install: The command that installs all of these.

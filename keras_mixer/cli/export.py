@@ -64,6 +64,11 @@ class _SeveralFormats(click.Command):
     metavar="N",
     help="Images that one call of a LiteRT file computes; MediaPipe takes files of one alone.",
 )
+@click.option(
+    "--runtime",
+    type=click.Path(exists=True, file_okay=False),
+    help="node_modules/@litertjs of `npm install @litertjs/core`, for the web page; by default it is fetched.",
+)
 @dataset_options
 @json_option
 @click.pass_context
@@ -76,6 +81,7 @@ def command(
     serving,
     webp,
     litert_batch,
+    runtime,
     dataset,
     split,
     data_dir,
@@ -120,6 +126,7 @@ def command(
         max_pixels=max_pixels,
         webp=webp,
         litert_batch=litert_batch,
+        runtime=runtime,
         progress=lambda line: click.echo(f"{line} ...", err=True),
     )
     rows = [dataclasses.asdict(row) for row in report.rows]

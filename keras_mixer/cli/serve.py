@@ -86,6 +86,7 @@ def command(base_paths, **options):
 
 
 def _announce(server) -> None:
+    click.echo(f"Page  {server.url}")
     for model in server.models:
         click.echo(f"REST  {server.url}/v1/models/{model.name}:predict")
     if server.port is not None:

@@ -54,9 +54,9 @@ def list_(variant, as_json):
 @json_option
 def download(variant, name, as_json):
     """Fetch the SET of VARIANT into the cache, for example mixer_b16 imagenet21k."""
+    from keras_mixer.download import verify as sha256_of
     from keras_mixer.weights import find
     from keras_mixer.weights.published.cache import download as fetch
-    from keras_mixer.weights.published.cache import verify as sha256_of
 
     entry = find(variant, name)
     path = fetch(variant, name)

@@ -8,6 +8,7 @@ from keras_mixer.artefacts import (
     export_onnx,
     export_openvino,
     export_saved_model,
+    export_web,
 )
 from keras_mixer.export.bundle import write_serving_bundle
 from keras_mixer.export.exporting import export

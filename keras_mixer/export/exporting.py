@@ -38,6 +38,7 @@ def export(
     max_pixels: int = MAX_PIXELS,
     webp: bool = False,
     litert_batch: int = 1,
+    runtime: str | os.PathLike | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Writes a model in several formats and measures each on the split that the model is evaluated on.
@@ -65,6 +66,7 @@ def export(
         webp: Whether a SavedModel decodes WebP images too. TensorFlow 2.19 does not load it then.
         litert_batch: Images that one call of a LiteRT file computes; the calls that are timed have as many, of every
             format. MediaPipe takes files of one image alone.
+        runtime: A folder with LiteRT.js for the format "web"; see `keras_mixer.export.export_web`.
         samples: Preprocessed images to calibrate int8 on; by default 200 of the training split.
         progress: Called with a line before each step.
 
@@ -74,6 +76,7 @@ def export(
     Raises:
         ValueError: If a format is unknown, the card does not fit, or the split cannot be read. Nothing is written then.
         ImportError: If a format's packages are not installed; the message names the command. Nothing is written then.
+        OSError: If LiteRT.js can be neither found in the cache nor fetched. Nothing is written then.
 
     Example:
         >>> model, card = keras_mixer.data.load_model("runs/digits")
@@ -94,7 +97,7 @@ def export(
         split = EvaluationSplit(card, dataset, limit=limit, corrupt_limit=corrupt_limit, max_pixels=max_pixels)
     if samples is None and any(FORMATS[name].calibrated for name in formats):
         samples = calibration_images(card, dataset, corrupt_limit=corrupt_limit, max_pixels=max_pixels)
-    settings = {"max_pixels": max_pixels, "webp": webp, "batch_size": litert_batch}
+    settings = {"max_pixels": max_pixels, "webp": webp, "batch_size": litert_batch, "runtime": runtime}
     with scratch_folder(folder) as scratch:
         complete = scratch / folder.name  # the warm-up requests call the model by the folder's name
         complete.mkdir()

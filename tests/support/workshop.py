@@ -23,8 +23,9 @@ from PIL import Image
 import keras_mixer
 from keras_mixer import constructors
 from keras_mixer.artefacts import export_litert, export_saved_model
+from keras_mixer.download import cache_directory, write_digest
 from keras_mixer.models import catalogue
-from keras_mixer.weights.published.cache import cache_directory, find, write_digest
+from keras_mixer.weights.published.cache import find
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
 # Variant -> its sizes here, and the sets of weights that the examples load.

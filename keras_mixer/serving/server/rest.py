@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from keras_mixer import wire
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.server import open_inference
+from keras_mixer.serving.server import front_page, open_inference
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
 from keras_mixer.serving.server.tensors import from_json, parse_json, to_json
@@ -65,6 +65,8 @@ class RestHandler:
         if open_inference.is_open_inference(path):
             body = await self._body(request) if request.method == "POST" else b""
             return await open_inference.answer_rest(self._service, request.method, path, request.headers, body)
+        if request.method in ("GET", "HEAD") and (page := front_page.answer(path, self._service.manager.models)):
+            return page
         if not path.lower().startswith("/v1/"):
             raise RequestError(
                 "NOT_FOUND", f"There is nothing at {path[:200]}; models are at {wire.model_path('NAME')}."

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_mixer.download import cached_file
 from keras_mixer.models.record import WeightSet
-from keras_mixer.weights.published.cache import cached_file
 
 # Class number -> (WordNet id, name), for both label sets as they are published.
 _IMAGENET_1K = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"

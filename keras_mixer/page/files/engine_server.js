@@ -1,0 +1,30 @@
+// Asks the server that this page came from, by TensorFlow Serving's REST interface.
+
+import { asPng, isReadByGraphs } from "./photo.js";
+
+export async function start(name) {
+  const address = `v1/models/${encodeURIComponent(name)}:predict`;
+  return {
+    note: "Your images are sent to the server of this page, which runs the model.",
+    async classify(photo) {
+      const bytes = isReadByGraphs(photo.bytes) || !photo.bitmap ? photo.bytes : await asPng(photo);
+      const response = await fetch(address, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ signature_name: "serving_bytes", instances: [{ b64: base64(bytes) }] }),
+      });
+      const answer = await response.json().catch(() => ({}));
+      if (!response.ok) throw new Error(answer.error ?? `The server answered ${response.status}.`);
+      const [{ labels, scores }] = answer.predictions;
+      return { classes: labels.map((name, index) => ({ name, score: scores[index] })), where: "on the server" };
+    },
+  };
+}
+
+function base64(bytes) {
+  const pieces = [];
+  for (let start = 0; start < bytes.length; start += 0x8000) {
+    pieces.push(String.fromCharCode(...bytes.subarray(start, start + 0x8000)));
+  }
+  return btoa(pieces.join(""));
+}
