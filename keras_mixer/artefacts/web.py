@@ -1,7 +1,7 @@
 """A web page that runs the model in the visitor's browser: a static folder for any web server.
 
-The folder holds the page (`keras_mixer.page`), the model as a LiteRT file with its card, and LiteRT.js, which comes from
-npm's registry at the first export.
+The folder holds the page (`keras_mixer.page`), the model as a LiteRT file with its card, and LiteRT.js, which comes
+from npm's registry at the first export.
 """
 
 import os
@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
-from keras_mixer.artefacts.litert import LITERT, export_litert
+from keras_mixer.artefacts.litert import LITERT
 from keras_mixer.artefacts.record import Format
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.download import cached_file
@@ -95,7 +95,7 @@ def export_web(
         for name, content in page_files().items():
             (folder / name).write_bytes(content)
         (folder / SETTINGS_FILE).write_bytes(settings("litert", [card.name]))
-        export_litert(model, folder / MODEL_FILE, card=card)
+        LITERT[0].write(model, folder / MODEL_FILE, card, None)
         card.for_others().save(folder / CARD_FILE)
         shutil.rmtree(path, ignore_errors=True)  # a folder cannot be replaced in one step
         folder.replace(path)

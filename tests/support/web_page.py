@@ -40,19 +40,15 @@ def hosted(folder: pathlib.Path, headers: Mapping[str, str] | None = None) -> It
 
 
 @contextlib.contextmanager
-def chromium(*switches: str):
-    """Starts headless Chromium; skips the test if CHROMIUM names none."""
+def chromium():
+    """Yields a function that starts headless Chromium with switches; skips the test if CHROMIUM names none."""
     path = os.environ.get("CHROMIUM")
     if not path:
         pytest.skip("not tested in a browser: CHROMIUM does not name one")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *switches])
-        try:
-            yield browser
-        finally:
-            browser.close()
+        yield lambda *switches: playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *switches])
 
 
 class Visitor:
@@ -67,6 +63,7 @@ class Visitor:
         self.errors: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("filechooser", lambda chooser: None)  # from now on, no dialog opens
         self.page.goto(address)
         self.status = self.page.locator("#status")
         self.sees(expected)
@@ -92,8 +89,9 @@ class Visitor:
             """([event, name, values]) => {
                 const transfer = new DataTransfer();
                 transfer.items.add(new File([new Uint8Array(values)], name));
+                const kind = event === "paste" ? ClipboardEvent : DragEvent;
                 const init = {bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer};
-                document.body.dispatchEvent(event === "paste" ? new ClipboardEvent(event, init) : new DragEvent(event, init));
+                document.body.dispatchEvent(new kind(event, init));
             }""",
             [event, name, list(data)],
         )

@@ -210,7 +210,8 @@ function without(bytes, marks) {
 /** Returns a JPEG whose brightness and colours a browser takes for red, green and blue, and so leaves as they are. */
 function rawComponents(bytes, { exif, colours }) {
   const copy = without(bytes, [...exif, ...colours]);
-  const head = [0xff, 0xd8, 0xff, 0xee, 0, 14, ...[..."Adobe"].map((letter) => letter.charCodeAt(0)), 0, 100, 0, 0, 0, 0, 0];
+  const adobe = [..."Adobe"].map((letter) => letter.charCodeAt(0));
+  const head = [0xff, 0xd8, 0xff, 0xee, 0, 14, ...adobe, 0, 100, 0, 0, 0, 0, 0]; // the last says: not transformed
   const result = new Uint8Array(head.length + copy.length - 2);
   result.set(head);
   result.set(copy.subarray(2), head.length);
@@ -231,8 +232,8 @@ function orientationOf(tiff) {
       const width = WIDTHS[view.getUint16(at + 2, little)] ?? 0;
       const size = width * view.getUint32(at + 4, little);
       if (view.getUint16(at, little) !== 0x0112 || size === 0 || size > 4) continue;
-      const value = { 1: () => tiff[at + 8], 2: () => view.getUint16(at + 8, little), 4: () => view.getUint32(at + 8, little) };
-      const orientation = value[width]();
+      const read = { 1: view.getUint8, 2: view.getUint16, 4: view.getUint32 }[width];
+      const orientation = read.call(view, at + 8, little);
       return orientation >= 1 && orientation <= 8 ? orientation : 1;
     }
   } catch {

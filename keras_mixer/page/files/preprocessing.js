@@ -1,5 +1,6 @@
 // From an image to a model's input, as `keras_mixer.data.pixels` computes it: crop, antialiased resize, normalisation.
 
+const { fround } = Math; // TensorFlow computes sizes in float32, and a rounding may depend on it
 const LONGEST = 4; // length of an image, in crops with margin, beyond which only the middle is read
 const REACH = 5; // pixels that the widest kernel reads on each side
 const VALUES_AT_ONCE = 2 ** 22; // pixels that are held decoded
@@ -26,7 +27,6 @@ export async function modelInput(photo, preprocessing) {
 /** How much of both ends is cut off, and the size of what is left before the centre crop; both (height, width). */
 function plan(given, { image_size: size, resize, crop_share: share }) {
   if (resize === "direct") return { cut: [0, 0], resized: size };
-  const { fround } = Math; // TensorFlow computes sizes in float32, and a rounding may depend on it
   let scale = size.map((side, axis) => fround(fround(side * fround(1 / share)) / given[axis]));
   let cut = [0, 0];
   if (resize === "crop") {
@@ -70,7 +70,7 @@ function taps(given, wanted, first, count, interpolation) {
     const output = first + index;
     if (given === wanted) return { start: output, weights: [1] };
     if (interpolation === "nearest") {
-      return { start: Math.min(Math.floor((output + 0.5) * step), given - 1), weights: [1] };
+      return { start: Math.min(Math.floor(fround((output + 0.5) * fround(step))), given - 1), weights: [1] };
     }
     const centre = (output + 0.5) * step;
     const { radius, weight } = KERNELS[interpolation] ?? { radius: 0.5 };
