@@ -41,6 +41,7 @@ def command(base_paths, **options):
 
     BASE_PATH holds numbered version folders; new ones are loaded when they appear. It may also be a bundle from
     `keras-mixer export --serving`: its models.config says which versions are served, and is read again when it changes.
+    The server's address shows a web page that classifies images.
 
     This server is for development. For production use TF Serving, KServe or Ray Serve, which read the same folders.
     """
@@ -86,11 +87,11 @@ def command(base_paths, **options):
 
 
 def _announce(server) -> None:
-    click.echo(f"Page  {server.url}")
     for model in server.models:
         click.echo(f"REST  {server.url}/v1/models/{model.name}:predict")
     if server.port is not None:
         click.echo(f"gRPC  {server.grpc_target}")
+    click.echo(f"Page  {server.url}/")
     if server.host not in ("127.0.0.1", "::1", "localhost"):
         click.echo(f"Anyone who reaches {server.host} can use this server: it asks for no password.", err=True)
     click.echo("For development only; for production take TF Serving, KServe or Ray Serve. Ctrl-C stops.")

@@ -58,6 +58,7 @@ def test_it_serves_until_sigterm_and_exits_with_0(base_path):
         for path in (address, address.replace(":predict", "/labels/stable:predict")):
             assert requests.post(path, json={"instances": [1.5]}, timeout=30).json() == {"predictions": [3.0]}
         assert process.stdout.readline().startswith("gRPC  127.0.0.1:")
+        assert process.stdout.readline().split() == ["Page", address.partition("v1/")[0]]
         assert "development" in process.stdout.readline()
         end_by(signal.SIGTERM, process)
     finally:

@@ -166,7 +166,7 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(embedded):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
         ("GET", "/v1/models/stand_in:predict", 400),
         ("DELETE", "/v1/models/stand_in", 400),
         ("POST", "/v1/models/stand_in:classify", 501),
