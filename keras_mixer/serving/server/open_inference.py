@@ -194,7 +194,7 @@ def _tensor(tensor: dict) -> _Tensor:
 
 
 def _checked(name: str, datatype, shape) -> _Tensor:
-    if datatype not in _TYPES:
+    if not isinstance(datatype, str) or datatype not in _TYPES:
         raise invalid(f"Input {name!r} must have a datatype of {', '.join(_TYPES)}, but got {datatype!r:.40}.")
     if any(size < 0 for size in shape):
         raise invalid(f"Input {name!r} declares a shape that is not accepted: {list(shape)}.")
