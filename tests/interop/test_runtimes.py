@@ -1,6 +1,7 @@
 """Runtimes that read the exported files, in the environments that their users have."""
 
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -61,3 +62,31 @@ def test_onnxruntime_in_node(example, capsys, tmp_path):
     arguments = [example.folder / "model.onnx", tmp_path / "values", len(example.scores)]
     found = json.loads(run(shutil.which("node"), PROGRAMS / "onnx.cjs", *arguments, **variables))
     assert largest_difference(example, found, capsys, "onnxruntime-node, model.onnx") < 1e-5
+
+
+@pytest.mark.skipif(not shutil.which("npm"), reason="npm is not on the PATH")
+def test_tensorflow_js(example, capsys, tmp_path):
+    """By the recipe of `docs/interop.md`."""
+    needed = (
+        "tensorflow-cpu==2.16.2",
+        "tf_keras==2.16.0",
+        "tensorflow_hub==0.16.1",
+        "jax==0.4.30",
+        "setuptools<80",
+        "six",
+    )
+    python = pathlib.Path(python_environment("tensorflowjs", *needed))
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "tensorflowjs==4.22.0")
+    (packages,) = python.parents[1].glob("lib/python*/site-packages")
+    (packages / "tensorflow_decision_forests").mkdir(exist_ok=True)
+    (packages / "tensorflow_decision_forests" / "__init__.py").touch()
+    options = ["--input_format=tf_saved_model", "--signature_name=serving_default", "--saved_model_tags=serve"]
+    run(python.with_name("tensorflowjs_converter"), *options, example.folder / "1", tmp_path / "web_model")
+    with np.load(example.folder / "images.npz") as file:
+        file["images"].tofile(tmp_path / "values")
+    arguments = [tmp_path / "web_model", tmp_path / "values", len(example.scores)]
+    printed = run(
+        shutil.which("node"), PROGRAMS / "tfjs.cjs", *arguments, **node_environment("tfjs", "@tensorflow/tfjs")
+    )
+    found = json.loads(printed.splitlines()[-1])
+    assert largest_difference(example, found, capsys, "TensorFlow.js, converted from the SavedModel") < 1e-5
