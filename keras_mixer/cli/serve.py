@@ -145,7 +145,7 @@ def _batching(options):
     given = {key: options[key] for key in ("max_batch_size", "batch_timeout_micros") if options[key] is not None}
     file = options["batching_parameters_file"]
     if sum((options["no_batching"], file is not None, bool(given))) > 1:
-        raise click.UsageError("--no-batching, --batching-parameters-file and single options exclude each other.")
+        raise click.UsageError("--no-batching, --batching-parameters-file and single options cannot be used together.")
     if options["no_batching"]:
         return None
     return read_batching_parameters(file) if file is not None else Batching(**given)
@@ -154,7 +154,7 @@ def _batching(options):
 def _grpc_port(port: int | None, no_grpc: bool) -> int | None:
     if no_grpc:
         if port is not None:
-            raise click.UsageError("--port and --no-grpc exclude each other.")
+            raise click.UsageError("--port and --no-grpc cannot be used together.")
         return None
     from keras_mixer.serving.server.grpc import stubs_installed
     from keras_mixer.wire import INSTALL_STUBS
