@@ -48,7 +48,7 @@ class CorruptImages:
 
     def message(self) -> str:
         """Returns one line that says how many images could not be read and names the first three."""
-        return self._line(f", and {self.limit} may be") + " Mend or remove them, or allow more."
+        return self._line(f", and {self.limit} may be") + " Repair or remove them, or allow more."
 
     def left_out(self) -> str:
         """Returns one line that says how many images were left out and names the first three."""
@@ -103,7 +103,7 @@ class CorruptImages:
             if some and len(indices) == readable.shape[0]:
                 examples = ", ".join(source.location(int(index)) for index in indices[:3])
                 self._stop(
-                    f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Mend or remove them, "
+                    f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Repair or remove them, "
                     f"or take larger batches."
                 )
             return True
