@@ -54,7 +54,10 @@ def list_(variant, as_json):
 @click.argument("name", metavar="SET")
 @json_option
 def download(variant, name, as_json):
-    """Download the SET of VARIANT into the cache: mixer_b16 imagenet21k."""
+    """Download the SET of VARIANT into the cache.
+
+    For example: keras-mixer weights download mixer_b16 imagenet21k
+    """
     from keras_mixer.weights import find
     from keras_mixer.weights.published.cache import download as fetch
     from keras_mixer.weights.published.cache import verify as sha256_of
@@ -74,7 +77,9 @@ def download(variant, name, as_json):
 @click.option("--dataset", help="TFDS name or folder of images to evaluate the model on.")
 @click.option("--split", default="test", help="Its split.")
 def save(variant, name, folder, dataset, split):
-    """Write the SET of VARIANT to FOLDER, as a trained model for the other commands.
+    """Write the SET of VARIANT to FOLDER as a trained model.
+
+    The other commands take the folder.
 
     For example: keras-mixer predict --model FOLDER photo.jpg
     """
@@ -99,9 +104,9 @@ def save(variant, name, folder, dataset, split):
 @click.option("--licence", default="unknown", help="Licence of the weights as the hub names it, such as apache-2.0.")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 def push(run, address, dataset, split, data_dir, limit, corrupt_limit, max_pixels, licence, private):
-    """Measure the model RUN, and upload its weights and a model card to the Hugging Face hub.
+    """Upload the trained model RUN to the Hugging Face hub.
 
-    The token comes from HF_TOKEN or from `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
+    The model is measured first. Then its weights and a model card are uploaded. The token comes from HF_TOKEN or from `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
     """
     model, card = open_model(run)
     from keras_mixer.export import push_to_hub
