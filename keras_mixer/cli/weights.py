@@ -106,7 +106,8 @@ def save(variant, name, folder, dataset, split):
 def push(run, address, dataset, split, data_dir, limit, corrupt_limit, max_pixels, licence, private):
     """Upload the trained model RUN to the Hugging Face hub.
 
-    The model is measured first. Then its weights and a model card are uploaded. The token comes from HF_TOKEN or from `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
+    The model is measured first. Then its weights and a model card are uploaded. The token comes from HF_TOKEN or from
+    `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
     """
     model, card = open_model(run)
     from keras_mixer.export import push_to_hub
