@@ -98,7 +98,7 @@ def dataset_options(function):
         click.option(
             "--split",
             metavar="SPLIT",
-            help="Its split, such as train[:10%]; by default test, and all images of a folder without splits.",
+            help="Split, such as train[:10%]; by default test, or all images of a folder without splits.",
         ),
         data_dir_option,
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read only the first N images."),

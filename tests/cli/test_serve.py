@@ -117,7 +117,7 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
         (["empty"], "has no versions"),
         (["model.keras"], "model.keras is a file: export the model"),
         (["run"], "run is a run folder: export it with `keras-mixer export"),
-        (["models"], "models is no model, but holds some: serve"),
+        (["models"], "models is not a model, but contains models: serve"),
         (["models/digits/1"], "models/digits/1 is one version of a model: serve its parent"),
         (["https://example.org/digits"], "copy https:/example.org/digits here"),
         (["absent", "--label", "stable"], "--label takes LABEL=VERSION"),
