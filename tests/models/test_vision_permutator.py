@@ -31,7 +31,7 @@ def test_published_variants_have_maps_at_their_strides():
         (dict(layers=(1, 0)), r"`layers` must be a positive integer, but got 0"),
         (dict(input_shape=(None, None, 3)), r"one static size"),
         (dict(input_shape=(30, 32, 3)), r"multiple of the patch size"),
-        (dict(input_shape=(36, 32, 3)), r"map of 9 x 8 places.*'downsampling_0'.*patch size times 2"),
+        (dict(input_shape=(36, 32, 3)), r"'downsampling_0'.*9 x 8 positions.*patch size times 2"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
