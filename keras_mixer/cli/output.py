@@ -16,9 +16,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = False) -> None:
-    """Prints rows of equal keys as a table, or as a JSON list with the values as they are.
+    """Prints rows with the same keys as a table, or as a JSON list with unformatted values.
 
-    Cells are never wrapped or cut, so that names can be copied; a table may be wider than the terminal.
+    Cells are never wrapped or truncated, so that names can be copied. A table may be wider than the terminal.
     """
     if as_json:
         click.echo(json.dumps(list(rows), indent=2, default=str))
@@ -60,7 +60,7 @@ def start(*frameworks: str) -> None:
 
 @contextlib.contextmanager
 def notes_shown() -> Iterator[None]:
-    """Shows what the package notes, and not only its warnings, on standard error."""
+    """Shows the package's informational log messages on standard error, not only its warnings."""
     log, handler = logging.getLogger("keras_mixer"), logging.StreamHandler()
     level = log.level
     log.addHandler(handler)
@@ -73,7 +73,7 @@ def notes_shown() -> Iterator[None]:
 
 
 def require_tensorflow_backend(what: str) -> None:
-    """Raises ValueError unless Keras computes by TensorFlow; `what` begins the message, such as "Exporting"."""
+    """Raises ValueError unless Keras's backend is TensorFlow. `what` begins the message, such as "Exporting"."""
     import keras
 
     backend = keras.config.backend()

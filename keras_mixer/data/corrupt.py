@@ -1,4 +1,4 @@
-"""Images that cannot be read: they are counted, and beyond a limit a clear error stops the iteration."""
+"""Counts images that cannot be read, and stops the iteration with a clear error if there are too many."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ class CorruptImages:
 
     Args:
         limit: Number of different images that may be unreadable.
-        max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
+        max_pixels: Largest number of pixels (height x width) of an image. Larger images count as unreadable.
 
     Attributes:
         found: The places of the unreadable images, in the order in which they were found.
@@ -48,7 +48,7 @@ class CorruptImages:
 
     def message(self) -> str:
         """Returns one line that says how many images could not be read and names the first three."""
-        return self._line(f", and {self.limit} may be") + " Mend or remove them, or allow more."
+        return self._line(f", and {self.limit} may be") + " Repair or remove them, or allow more."
 
     def left_out(self) -> str:
         """Returns one line that says how many images were left out and names the first three."""
@@ -60,7 +60,7 @@ class CorruptImages:
         return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}.{reason}"
 
     def note(self, index: int, source: Source) -> None:
-        """Counts example `index` of `source`; raises CorruptImagesError if that is one more than allowed."""
+        """Counts example `index` of `source`. Raises CorruptImagesError if this exceeds the limit."""
         location = source.location(int(index))
         if location not in self.found:
             if not self.found and os.path.isfile(location):
@@ -86,7 +86,7 @@ class CorruptImages:
             raise CorruptImagesError(self._stopped_by) from error
 
     def count_unreadable(self, batch: dict, source: Source, *, some: bool = False) -> dict:
-        """Counts the examples of a batch whose `readable` is false, and returns the batch; a map function of tf.data.
+        """Counts the examples of a batch whose `readable` is false, and returns the batch. For `tf.data.Dataset.map`.
 
         Args:
             batch: Tensors with a first axis of examples, such as `readable` and `index`.
@@ -103,7 +103,7 @@ class CorruptImages:
             if some and len(indices) == readable.shape[0]:
                 examples = ", ".join(source.location(int(index)) for index in indices[:3])
                 self._stop(
-                    f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Mend or remove them, "
+                    f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Repair or remove them, "
                     f"or take larger batches."
                 )
             return True

@@ -223,7 +223,7 @@ def test_faults_in_binary_values_are_told(post):
         return post(text + raw, **{"Inference-Header-Content-Length": str(len(text))})
 
     assert binary(IMAGES[:1].tobytes()).status_code == 200
-    assert "no multiple of 4" in binary(b"abc").json()["error"]
+    assert "not a multiple of 4" in binary(b"abc").json()["error"]
     assert "has 1 values" in binary(b"abcd").json()["error"]
     assert "cut short at byte 0" in binary(b"\xff\xff\xff\xffabc", (1,), "BYTES", "image_bytes").json()["error"]
     response = post(b"{}", **{"Inference-Header-Content-Length": "9"})

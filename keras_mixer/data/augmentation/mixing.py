@@ -1,8 +1,8 @@
 """Mixup (Zhang et al., 2017) and CutMix (Yun et al., 2019) of a batch.
 
-Examples 2i and 2i + 1 are mixed with each other. Neighbours in a shuffled stream are random partners. No pair crosses
-the border between two shards, so several hosts together make exactly the batch that one host would make. `draw` makes
-all random choices, so that `mix` can be compiled together with other work on the pixels.
+Examples 2i and 2i + 1 are mixed with each other. Because the stream is shuffled, the partners are random. A pair always
+lies in one shard, so several hosts together make exactly the batch that one host would make. `draw` makes all random
+choices, so that `mix` can be compiled together with other operations on the pixels.
 """
 
 from typing import NamedTuple
@@ -13,15 +13,15 @@ import tensorflow as tf
 class Mixture(NamedTuple):
     """The random choices of a batch, as tensors."""
 
-    share: tf.Tensor | None  # float32, at least a half, that each image keeps outside the box; None without mixup
-    label_share: tf.Tensor  # float32, that each label keeps
+    share: tf.Tensor | None  # float32, share of itself that an image keeps, at least 0.5; None without mixup
+    label_share: tf.Tensor  # float32, share of itself that a label keeps
     box: tuple[tf.Tensor, tf.Tensor] | None  # int32 first and stop (row, column) of the partner's pixels, for CutMix
 
 
 def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.Tensor) -> Mixture | None:
-    """Draws the mixing of a batch: mixup, CutMix, or one of both as a coin decides; None if both are off.
+    """Draws the mixing of a batch: mixup, CutMix, or either with equal probability. Returns None if both are off.
 
-    All shards of a batch must pass the same seed, two integers.
+    All shards of a batch must pass the same seed, a pair of integers.
     """
     if not (mixup or cutmix):
         return None
@@ -42,7 +42,7 @@ def draw(image_size: tuple[int, int], *, mixup: float, cutmix: float, seed: tf.T
 
 
 def mix(images: tf.Tensor, labels: tf.Tensor, mixture: Mixture | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixes float32 `images` of a static shape and `labels` `(batch, classes)` as drawn; the batch must be even."""
+    """Mixes float32 `images` of a static shape and `labels` `(batch, classes)` as drawn. The batch must be even."""
     if mixture is None:
         return images, labels
     _, height, width, channels = images.shape
@@ -58,12 +58,12 @@ def mix(images: tf.Tensor, labels: tf.Tensor, mixture: Mixture | None) -> tuple[
 
 
 def _blend(pairs, share):
-    """Adds `share` of each example and the rest of its partner."""
+    """Returns `share` times each example plus `1 - share` times its partner."""
     return share * pairs + (1.0 - share) * tf.reverse(pairs, axis=[1])
 
 
 def _box(image_size, share, seed):
-    """Draws a box of `1 - share` of the area, clips it at the border, and returns it and the share outside of it."""
+    """Draws a box of `1 - share` of the area and clips it at the border. Returns the box and the share outside it."""
     sides = tf.constant(image_size, tf.float32)
     half = tf.sqrt(1.0 - share) * sides / 2.0
     center = tf.random.stateless_uniform((2,), seed, alg="philox") * sides

@@ -1,4 +1,4 @@
-"""The augmentation of one image: a random crop, then the other steps in turn.
+"""The augmentation of one image: a random crop, then the other steps in order.
 
 A new step needs a field of `keras_mixer.augmentation.Augmentation` and a function with `@_step` in this file.
 """
@@ -14,13 +14,13 @@ from keras_mixer.data.pixels import fit, read, read_box
 from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
-# From uint8 pixels of the model's input size, the settings and a seed to such pixels.
+# Takes uint8 pixels of the model's input size, the settings and a seed. Returns uint8 pixels of the same shape.
 Step = Callable[[tf.Tensor, Augmentation, tf.Tensor], tf.Tensor]
 _STEPS: list[Step] = []
 
 
 def _step(function: Step) -> Step:
-    """Adds a step after those above it. Its own seed keeps the draws of the other steps as they are."""
+    """Adds a step after those above it. Each step has its own seed, so a new step does not change the others' draws."""
     _STEPS.append(function)
     return function
 
@@ -32,7 +32,7 @@ def augment(
     seed: tf.Tensor,
     max_pixels: int = MAX_PIXELS,
 ) -> tf.Tensor:
-    """Carries out `Augmentation.augment`."""
+    """Implements `Augmentation.augment`."""
     crop_seed, seed = tf.unstack(tf.random.split(seed, 2))
     pixels = crop(image, augmentation, preprocessing, crop_seed, max_pixels)
     for number, step in enumerate(_STEPS):
@@ -59,11 +59,11 @@ def crop(
     seed: tf.Tensor,
     max_pixels: int = MAX_PIXELS,
 ) -> tf.Tensor:
-    """Decodes an image if it is encoded, and crops it: uint8 `(*image_size, channels)`."""
+    """Decodes an image if it is encoded, and crops it. Returns uint8 `(*image_size, channels)`."""
     if augmentation.crop == "inception":
         return inception_crop(image, augmentation, preprocessing, seed, max_pixels)
     decoded = read(image, preprocessing.channels, max_pixels=max_pixels) if image.dtype == tf.string else image
-    # "pad" shifts the whole image, and "none" takes what evaluation sees.
+    # "pad" shifts the whole image. "none" prepares the image as evaluation does.
     whole = dataclasses.replace(preprocessing, resize="direct") if augmentation.crop == "pad" else preprocessing
     if whole.resize == "direct" and decoded.shape == whole.input_shape:
         pixels = decoded
@@ -81,7 +81,7 @@ def inception_crop(
 ) -> tf.Tensor:
     """Resizes a random box of the image to the model's input size (Szegedy et al., 2015).
 
-    Only the box of a JPEG is decoded. Shrinking is not antialiased, as in the paper's code.
+    Of a JPEG, only the box is decoded. As in the paper's code, shrinking is not antialiased.
     """
 
     def box(shape):
@@ -107,7 +107,7 @@ def inception_crop(
 
 
 def padded_crop(image: tf.Tensor, padding: int, seed: tf.Tensor) -> tf.Tensor:
-    """Shifts an image by up to `padding` pixels in each direction; black moves in."""
+    """Shifts an image by up to `padding` pixels in each direction and fills the gap with black."""
     height, width, _ = image.shape
     padded = tf.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     offset = tf.random.stateless_uniform((2,), seed, 0, 2 * padding + 1, tf.int32, alg="philox")

@@ -11,13 +11,13 @@ from keras_mixer.extras import require
 def load(
     dataset: DatasetSpec | str, split: str | None = None, data_dir: str | None = None, label_key: str | None = None
 ) -> Source:
-    """Opens a split of a dataset; TFDS downloads or prepares it on first use.
+    """Opens a split of a dataset. TFDS datasets are downloaded or prepared on first use.
 
     Args:
         dataset: A specification, or the name of a dataset (see `DatasetSpec`).
-        split: Split expression that replaces that of the specification; "train" by default for a name.
-        data_dir: Replaces that of the specification.
-        label_key: Replaces that of the specification.
+        split: Split expression that replaces the specification's. For a name, the default is "train".
+        data_dir: Replaces the specification's `data_dir`.
+        label_key: Replaces the specification's `label_key`.
 
     Raises:
         ValueError: If there is no such dataset, split or label, or the dataset can be neither found nor downloaded.
@@ -48,7 +48,7 @@ def load_folder(spec: DatasetSpec, layout: Layout | None = None, *, replace_gone
 
 
 def split_sizes(spec: DatasetSpec) -> dict[str, int]:
-    """Returns the number of images of every split of a dataset, whatever the split of `spec`."""
+    """Returns the number of images of every split of a dataset. The split of `spec` is ignored."""
     if spec.is_folder:
         return scan(spec.name).sizes
     _require()

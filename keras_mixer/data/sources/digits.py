@@ -17,8 +17,8 @@ SPLIT_SEED = 0
 class Digits(tfds.core.GeneratorBasedBuilder):
     """1,797 handwritten digits of 8 x 8 pixels in 17 grey levels, by 13 writers.
 
-    The test set of the UCI collection "Optical Recognition of Handwritten Digits", as bundled with scikit-learn,
-    in a fixed shuffled order: 1,437 for training and 360 for testing.
+    scikit-learn bundles them. They are the test set of the UCI collection "Optical Recognition of Handwritten Digits".
+    Here they are shuffled once and for all: 1,437 are for training and 360 for testing.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -58,9 +58,9 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def prepared_digits(data_dir: str | None = None) -> Digits:
-    """Returns the builder of the digits, and writes them to `data_dir` (by default TFDS's own) on first use.
+    """Returns the builder of the digits. On first use it writes them to `data_dir`, by default TFDS's own folder.
 
-    Several processes may call it at once. Each prepares its own folder, and the first one done moves it into place.
+    Several processes may call this at the same time. Each prepares its own copy, and the first one moves it into place.
     """
     builder = Digits(data_dir=data_dir)
     if builder.is_prepared():
@@ -68,7 +68,7 @@ def prepared_digits(data_dir: str | None = None) -> Digits:
     target = pathlib.Path(builder.data_dir)  # <data_dir>/digits/<version>
     with scratch_folder(target.parent) as scratch:
         own = Digits(data_dir=str(scratch))
-        # TFDS's progress bars would only be noise: this takes a second.
+        # No progress bars from TFDS, because this takes a second.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             own.download_and_prepare()
         try:

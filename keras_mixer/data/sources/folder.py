@@ -19,14 +19,14 @@ class FolderSource(Source):
     """A split of a folder of images.
 
     `scan` finds splits and classes. The classes are the sorted names of the class folders of all splits, as in
-    `tfds.folder_dataset.ImageFolder`. What is left out is told in a warning. Each class is spread evenly over a split,
-    so that a slice such as `train[90%:]` has its share of every class.
+    `tfds.folder_dataset.ImageFolder`. A warning names files that are left out. Each class is spread evenly over a
+    split, so that a slice such as `train[90%:]` holds its share of each class.
 
     Args:
         spec: The folder and the split.
         layout: What `scan` returned for the folder; None scans it.
-        replace_gone: What becomes of files in the layout that are gone: the next file of their class takes their place,
-            so that the order stays. Else they are left out.
+        replace_gone: Whether a file of the layout that no longer exists is replaced by the next file of its class, so
+            that the order does not change. Otherwise it is left out.
     """
 
     def __init__(self, spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False):
@@ -61,7 +61,7 @@ class FolderSource(Source):
 
     @property
     def file_names(self) -> list[bytes]:
-        """The paths as the operating system takes them, because not all of them are UTF-8."""
+        """The paths in the operating system's encoding, because not all of them are UTF-8."""
         return [os.fsencode(path) for path in self.paths]
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> "FolderSource":
@@ -76,7 +76,7 @@ class FolderSource(Source):
     @tf.autograph.experimental.do_not_convert
     def _read(self, index, path_and_label):
         path, label = path_and_label
-        # A missing file gives no bytes, and decoding them counts an unreadable image.
+        # A missing file is read as no bytes, which the decoder counts as an unreadable image.
         image, _ = attempt(tf.io.read_file, path, tf.constant(b""))
         return {"image": image, "label": label, "index": index}
 
@@ -85,7 +85,7 @@ class FolderSource(Source):
 
 
 def _parts(spec: DatasetSpec, layout: Layout) -> list[tuple[str, slice]]:
-    """Resolves a split expression to the names of splits, each with a slice of its files."""
+    """Resolves a split expression to names of splits, each with a slice of its files."""
     sizes = tfds.core.SplitDict(
         [tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0) for name, size in layout.sizes.items()]
     )

@@ -1,7 +1,7 @@
-"""The Open Inference Protocol (KServe v2) by REST and gRPC, as KServe's, Triton's and OpenVINO's clients speak it.
+"""The Open Inference Protocol (KServe v2) over REST and gRPC, for the clients of KServe, Triton and OpenVINO.
 
-The protocol has no signatures: the names of a request's inputs say which signature it means, unless its parameter
-`signature_name` does. REST has the extension for binary tensors.
+The protocol does not have signatures. The parameter `signature_name` of a request selects the signature; without it,
+the names of the inputs do. REST supports the extension for binary tensors.
 """
 
 import base64
@@ -31,7 +31,7 @@ _TYPES = {
     "BYTES": np.dtype(object),
 }
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
-# The field of gRPC's InferTensorContents that holds values of a type; float16 comes as raw bytes alone.
+# The field of gRPC's InferTensorContents that holds values of each type. float16 comes only as raw bytes.
 _CONTENTS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -48,7 +48,7 @@ _PACKAGE = "keras_mixer"
 
 
 def is_open_inference(path: str) -> bool:
-    """Says whether an address is one of the protocol."""
+    """Returns whether an address belongs to the protocol."""
     return path == "/v2" or path.startswith("/v2/")
 
 
@@ -94,7 +94,7 @@ def _described(spec: TensorSpec) -> dict:
 
 
 def model_spec(name: str, version: str) -> ModelSpec:
-    """Returns the model that a request means: its newest version, one by its number, or one by its label."""
+    """Returns the model that a request names. `version` is a number or a label; empty means the newest version."""
     if not version:
         return ModelSpec(name)
     if version.isascii() and version.isdigit():
@@ -120,7 +120,7 @@ async def _infer(service: PredictService, spec: ModelSpec, headers: Mapping[str,
     def read(signature: Signature) -> dict[str, np.ndarray]:
         signature.check_names(inputs)
         rest, arrays = memoryview(body)[int(length) :], {}
-        for name, tensor in inputs.items():  # binary values follow in the order of the tensors
+        for name, tensor in inputs.items():  # binary values follow the JSON in the order of the tensors
             size = (tensor.get("parameters") or {}).get("binary_data_size")
             if size is None:
                 arrays[name] = _from_data(tensor)
@@ -202,7 +202,7 @@ def _checked(name: str, datatype, shape) -> _Tensor:
 
 
 def _from_data(tensor: dict) -> np.ndarray:
-    """Reads the values of JSON, flat or nested. Strings are texts, or base64 if the tensor's parameters say so."""
+    """Reads the values of a JSON tensor, flat or nested. Strings are text, or base64 if the parameters say so."""
     declared = _tensor(tensor)
     if "data" not in tensor:
         raise invalid(f"Input {declared.name!r} has neither 'data' nor the parameter 'binary_data_size'.")
@@ -214,7 +214,7 @@ def _from_data(tensor: dict) -> np.ndarray:
 
 
 def _marked(data):
-    """Turns strings into the objects by which TF Serving's JSON marks base64."""
+    """Wraps strings as TF Serving's JSON marks base64, `{"b64": ...}`."""
     if isinstance(data, list):
         return [_marked(each) for each in data]
     return {"b64": data} if isinstance(data, str) else data
@@ -223,7 +223,7 @@ def _marked(data):
 def _to_data(array: np.ndarray):
     if array.dtype.kind == "O":
         return [_text(value) for value in array.ravel()]
-    # JSON lacks NaN and infinity; they become null.
+    # JSON does not have NaN and infinity. They become null.
     return array.ravel().tolist()
 
 
@@ -242,11 +242,11 @@ def _json(answer: dict) -> web.Response:
 
 
 def from_raw(raw: bytes | memoryview, declared: _Tensor) -> np.ndarray:
-    """Reads values of fixed length, or strings with their lengths before them, all little-endian."""
+    """Reads little-endian values of fixed size, or strings that follow their lengths."""
     dtype = _TYPES[declared.datatype]
     if dtype.kind != "O":
         if len(raw) % dtype.itemsize:
-            raise invalid(f"Input {declared.name!r} has {len(raw)} bytes, which is no multiple of {dtype.itemsize}.")
+            raise invalid(f"Input {declared.name!r} has {len(raw)} bytes, which is not a multiple of {dtype.itemsize}.")
         return _shaped(np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype), declared)
     strings, at = [], 0
     while at < len(raw):
@@ -258,7 +258,7 @@ def from_raw(raw: bytes | memoryview, declared: _Tensor) -> np.ndarray:
 
 
 def to_raw(array: np.ndarray) -> bytes:
-    """Writes what `from_raw` reads."""
+    """Writes an array in the form that `from_raw` reads."""
     if array.dtype.kind == "O":
         return b"".join(struct.pack("<I", len(value)) + value for value in array.ravel())
     return array.astype(array.dtype.newbyteorder("<")).tobytes()
@@ -281,12 +281,12 @@ def _shaped(values: np.ndarray, declared: _Tensor) -> np.ndarray:
 
 def _datatype(name: str, array: np.ndarray) -> str:
     if array.dtype not in _NAMES:
-        raise RequestError("UNIMPLEMENTED", f"The protocol has no datatype for output {name!r}, {array.dtype.name}.")
+        raise RequestError("UNIMPLEMENTED", f"The protocol has no datatype for output {name!r} ({array.dtype.name}).")
     return _NAMES[array.dtype]
 
 
 def selected(outputs: Mapping[str, np.ndarray], names) -> dict[str, np.ndarray]:
-    """Returns the outputs that a request names, or all."""
+    """Returns the outputs that a request names, or all outputs if it names none."""
     if unknown := set(names) - set(outputs):
         raise invalid(f"The outputs are {sorted(outputs)}, but the request asks for {sorted(unknown)}.")
     return {name: outputs[name] for name in names or outputs}
@@ -296,7 +296,7 @@ def selected(outputs: Mapping[str, np.ndarray], names) -> dict[str, np.ndarray]:
 
 
 def stubs_installed() -> bool:
-    """Says whether the protocol can be served by gRPC."""
+    """Returns whether the packages for serving the protocol over gRPC are installed."""
     return installed("tritonclient.grpc")
 
 
@@ -305,9 +305,10 @@ def add_grpc_service(server, service: PredictService, answer: Callable, finished
 
     Args:
         server: The server.
-        service: What predicts.
-        answer: Called with a request's context and a function without arguments; turns its errors into statuses.
-        finished: Called with a coroutine and a request's context; returns the coroutine's result.
+        service: The prediction service.
+        answer: Function of a request's context and a function without arguments. It calls the latter and turns its
+            errors into gRPC statuses.
+        finished: Function of a coroutine and a request's context. It returns the coroutine's result.
 
     Returns:
         The full name of the service.
@@ -370,7 +371,7 @@ async def _infer_grpc(service: PredictService, request):
     response = service_pb2.ModelInferResponse(model_name=spec.name, model_version=str(version), id=request.id)
     for name, array in selected(outputs, [output.name for output in request.outputs]).items():
         tensor = response.outputs.add(name=name, datatype=_datatype(name, array), shape=array.shape)
-        if raw:  # the answer comes as the request did
+        if raw:  # answer in the form of the request
             response.raw_output_contents.append(to_raw(array))
         else:
             getattr(tensor.contents, _CONTENTS[tensor.datatype]).extend(array.ravel().tolist())

@@ -1,4 +1,4 @@
-"""The data of a recipe: sources, the training stream from any step on, and evaluation batches."""
+"""The data of a recipe: sources, the training stream (which can start at any step), and evaluation batches."""
 
 import dataclasses
 
@@ -17,12 +17,12 @@ from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import Recipe
 
-NAMED = 50  # classes in a message
+NAMED = 50  # classes listed in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Datasets:
-    """The data of a run, and the lengths that follow from it."""
+    """The data of a run, and the numbers of steps that follow from it."""
 
     recipe: Recipe
     distribution: Distribution
@@ -31,7 +31,7 @@ class Datasets:
     test_source: Source | None
     preprocessing: Preprocessing
     corrupt: CorruptImages  # counts the unreadable images of all sources
-    chosen: str  # says what the recipe left to the number of images, or an empty text
+    chosen: str  # a sentence about what was chosen by the number of images, or an empty string
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class Datasets:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Updates that take as many examples as the training split has."""
+        """Updates in one pass over the training split; may be a fraction."""
         return self.train_source.num_examples / self.recipe.batch_size
 
     @property
@@ -63,22 +63,22 @@ class Datasets:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """The sources of training, evaluation and test, if there is a test split."""
+        """The sources for training, evaluation and, if there is a test split, the test."""
         return tuple(filter(None, (self.train_source, self.eval_source, self.test_source)))
 
     @property
     def listing(self) -> dict | None:
-        """The files of a folder, which a run keeps; None for another dataset."""
+        """The list of files in a folder, which a run saves; None for another dataset."""
         layout = self.train_source.layout
         return None if layout is None else layout.listing()
 
     @property
     def class_counts(self) -> list[int]:
-        """Training images of each class."""
+        """The number of training images of each class."""
         return np.bincount(self.train_source.labels, minlength=len(self.class_names)).tolist()
 
     def readable(self, source: Source) -> int:
-        """Returns the number of images of a source that no one has found unreadable so far."""
+        """Returns the number of images of a source, without those that were found unreadable so far."""
         count, found = source.num_examples, set(self.corrupt.found)
         return count - (sum(source.location(index) in found for index in range(count)) if found else 0)
 
@@ -109,17 +109,17 @@ class Datasets:
         return "\n".join([*lines, *filter(None, [self.chosen])])
 
     def check(self) -> None:
-        """Raises ValueError if these data cannot teach a classifier by the recipe."""
+        """Raises ValueError if the data are unsuited to training by the recipe."""
         check_classes(self.train_source)
         check_length(self.recipe, self.train_source.num_examples, self.total_steps)
 
     def all_unreadable(self, error: CorruptImagesError) -> CorruptImagesError:
-        """Returns an error that names every unreadable image, and not only the one that stopped the run."""
+        """Returns an error that names all unreadable images, not only the one that stopped the run."""
         return naming_all(error, self.corrupt, self.sources, self.preprocessing, "--set data.corrupt_limit=")
 
     @property
     def fingerprint(self) -> dict:
-        """Facts that must stay the same if a run is to go on, as JSON."""
+        """Returns as JSON what must stay the same so that the run can be resumed."""
         return {"examples": self.train_source.num_examples, "classes": list(self.class_names)}
 
     def card(self, name: str) -> ModelCard:
@@ -144,8 +144,8 @@ class Datasets:
     def evaluation(self, source: Source):
         """Returns evaluation batches `(images, one-hot labels, weights)` of one size, and their number.
 
-        The size is that of the recipe or of the whole source, rounded up to a multiple of the number of devices.
-        Examples of weight 0 fill up the last batch.
+        The batch size is the recipe's, or the size of a smaller source, rounded up to a multiple of the number of
+        devices. Examples of weight 0 fill up the last batch.
         """
         wanted = min(self.recipe.eval_batch_size, source.num_examples)
         size = -(-wanted // self.distribution.replicas) * self.distribution.replicas
@@ -154,12 +154,12 @@ class Datasets:
 
 
 def open_datasets(recipe: Recipe, distribution: Distribution, listing: dict | None = None) -> Datasets:
-    """Opens the splits of a recipe's dataset, and chooses what the recipe leaves open.
+    """Opens the splits of a recipe's dataset and chooses what the recipe leaves open.
 
     Args:
         recipe: The recipe.
         distribution: The devices.
-        listing: The files of a folder that an earlier process of the run listed.
+        listing: The list of files that an earlier process of the same run saved.
 
     Raises:
         ValueError: If a split is missing or empty.

@@ -1,15 +1,15 @@
-"""The training step on the JAX backend: that of Keras, or one that takes the batch in parts."""
+"""The training step on the JAX backend: Keras's own, or one that processes the batch in parts."""
 
 import jax
 import keras
 
 
 class JaxTrainingModel(keras.Model):
-    """A model whose `fit` takes the batch in `micro_batches` parts and applies the mean of their gradients once.
+    """A model whose `fit` divides the batch into `micro_batches` parts and applies the mean of their gradients once.
 
     It shares the layers of the model that it wraps. One program runs over all devices of a `keras.distribution`, so the
-    loss is the mean over the global batch, and clipping sees the gradient of the global batch. `micro_batches` must
-    divide the batch, and the devices must divide each part.
+    loss is the mean over the global batch, and the gradient of the global batch is clipped. The batch must be divisible
+    by `micro_batches`, and each part by the number of devices.
     """
 
     def __init__(self, model: keras.Model, micro_batches: int = 1, **kwargs):
@@ -47,6 +47,6 @@ class JaxTrainingModel(keras.Model):
 def _split(batch, parts: int):
     """Splits (batch, ...) to (parts, batch / parts, ...); example i goes to part i mod parts.
 
-    Each part then has examples of every device's share of the batch, so no device waits.
+    Each part then contains examples from every device's share of the batch, so that all devices work on it.
     """
     return jax.numpy.swapaxes(batch.reshape(batch.shape[0] // parts, parts, *batch.shape[1:]), 0, 1)
