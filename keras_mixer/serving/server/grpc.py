@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_mixer.extras import installed
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.server import open_inference
+from keras_mixer.serving.server.open_inference import grpc as open_inference
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
 from keras_mixer.serving.server.tensors import TensorSpec
@@ -68,8 +68,8 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
         prediction_service_pb2_grpc,
     )
 
-    def finished(call, context):
-        return _finished(call, loop, context)
+    def wait(call, context):
+        return _wait(call, loop, context)
 
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):  # noqa: N802
@@ -87,7 +87,7 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
     files = (prediction_service_pb2, model_service_pb2, health_pb2)
     names = [one.full_name for file in files for one in file.DESCRIPTOR.services_by_name.values()]
     if open_inference.stubs_installed():
-        names.append(open_inference.add_grpc_service(server, service, _answer, finished))
+        names.append(open_inference.add_service(server, service, _answer, wait))
     servicer = health.HealthServicer()
     # TF Serving knows its services by their short names, but the protocol requires full names.
     for name in ("", "PredictionService", "ModelService", *names):
@@ -121,7 +121,7 @@ def _predict(service: PredictService, loop, request, context):
 
     spec, size = _model_spec(request.model_spec), request.ByteSize()
     call = service.predict(spec, request.model_spec.signature_name, read, size=size, entrypoint="GRPC")
-    version, signature, outputs = _finished(call, loop, context)
+    version, signature, outputs = _wait(call, loop, context)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = spec.name
     response.model_spec.version.value = version
@@ -131,7 +131,7 @@ def _predict(service: PredictService, loop, request, context):
     return response
 
 
-def _finished(call, loop, context):
+def _wait(call, loop, context):
     """Runs a coroutine on the event loop and returns its result, unless the request's deadline comes first."""
     future = asyncio.run_coroutine_threadsafe(call, loop)
     left = context.time_remaining()  # without a deadline: None or centuries, depending on the release of gRPC
