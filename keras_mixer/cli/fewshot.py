@@ -3,7 +3,7 @@
 import click
 
 from keras_mixer.cli.options import PositiveNumber, data_dir_option, model_help, open_model, repeated, weights_option
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 
 
 @click.command(epilog=model_help)
@@ -27,7 +27,7 @@ def command(
 
     The protocol of the paper: pre-logits, targets 1 and -1, penalty 2^10.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import data
     from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot, labelled_batches
 

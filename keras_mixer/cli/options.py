@@ -7,7 +7,7 @@ import pathlib
 
 import click
 
-from keras_mixer.cli.output import start
+from keras_mixer.cli.output import start_keras
 from keras_mixer.images import MAX_PIXELS
 
 
@@ -144,7 +144,7 @@ def open_model(name: str, weights: str | None = None):
 
     The card of a variant has no dataset. It has class names only if the weights bring them.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer.models import ARCHITECTURES
 
     if name in ARCHITECTURES:
