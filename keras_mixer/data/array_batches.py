@@ -43,9 +43,7 @@ class EvaluationBatches(keras.utils.PyDataset):
                 images[row], weights[row] = image, 1.0
         if not self._one_hot:
             return images, labels, weights
-        one_hot = np.zeros((size, len(source.class_names)), np.float32)
-        one_hot[np.arange(len(places)), labels[: len(places)]] = 1.0
-        return images, one_hot, weights
+        return images, np.eye(len(source.class_names), dtype=np.float32)[labels], weights
 
     def _prepare(self, place: int) -> np.ndarray | None:
         try:

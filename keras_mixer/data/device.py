@@ -72,9 +72,11 @@ class DeviceStream:
             chosen = jax.vmap(self._index)(batch["epoch"], batch["within"])
             batch = batch | {name: values[chosen] for name, values in in_memory.items()}
 
+        cropped = in_memory is None and self.augmentation.crop == "inception"
+
         def augmented(image, epoch, within):
             key = self._key(EXAMPLE, epoch, within)
-            return augment_jax(image, self.augmentation, self.preprocessing, key, cropped=in_memory is None)
+            return augment_jax(image, self.augmentation, self.preprocessing, key, cropped=cropped)
 
         images = jax.vmap(augmented)(batch["image"], batch["epoch"], batch["within"]).astype("float32")
         labels = jax.nn.one_hot(batch["label"], len(self.source.class_names))
@@ -168,12 +170,13 @@ def shuffled(place: jax.Array, size: int, key: jax.Array) -> jax.Array:
     pivot_key, bit_key = jax.random.split(key)
     pivots = jax.random.randint(pivot_key, (ROUNDS,), 0, size).astype("uint32")
     masks = jax.random.bits(bit_key, (ROUNDS,), "uint32")
-    place = place.astype("uint32")
-    for number in range(ROUNDS):
+
+    def swap(number, place):
         partner = (pivots[number] + jnp.uint32(size) - place) % jnp.uint32(size)
         swapped = _mixed(jnp.maximum(place, partner) ^ masks[number]) & 1
-        place = jnp.where(swapped == 1, partner, place)
-    return place.astype("int32")
+        return jnp.where(swapped == 1, partner, place)
+
+    return jax.lax.fori_loop(0, ROUNDS, swap, place.astype("uint32")).astype("int32")
 
 
 def _mixed(bits: jax.Array) -> jax.Array:
