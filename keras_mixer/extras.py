@@ -1,6 +1,8 @@
 """Says what to install when an optional package is missing."""
 
+import importlib
 import importlib.util
+from typing import Any
 
 
 def require(*modules: str, extra: str = "", command: str = "", purpose: str = "This") -> None:
@@ -31,3 +33,18 @@ def installed(*modules: str) -> bool:
         return all(importlib.util.find_spec(module) for module in modules)
     except ModuleNotFoundError:  # the package of the module is missing
         return False
+
+
+class OnFirstUse:
+    """A module that is imported when one of its names is first used, for files that serve two frameworks.
+
+    Example:
+        >>> tf = OnFirstUse("tensorflow")
+        >>> tf.constant(1.0)  # imports TensorFlow
+    """
+
+    def __init__(self, module: str):
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._module), name)

@@ -10,6 +10,12 @@ from keras_mixer.fields import JsonRecord
 
 RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
+# Length of an image, as a multiple of its crop with margin, beyond which only the middle is read.
+LONGEST = 4
+# Pixels that the widest kernel, lanczos5, reads on each side, counted in the coarser of the two images.
+REACH = 5
+# Number of values in a half-resized image beyond which the width is resized first.
+UNFINISHED_LIMIT = 2**24
 
 
 @dataclasses.dataclass(frozen=True)

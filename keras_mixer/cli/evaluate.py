@@ -7,7 +7,7 @@ import pathlib
 import click
 
 from keras_mixer.cli.options import PictureFile, dataset_options, open_model, specification, weights_option
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 
 MAX_CLASSES_SHOWN = 100
 DATASETS = """\b
@@ -62,7 +62,7 @@ def command(
     All classes of the model compete, even if the dataset has only some of them. The exception is a model of 21,843
     classes on an ImageNet dataset, where only the 1,000 classes of the dataset compete.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import evaluation
     from keras_mixer.data.sources.layout import load_listing
 

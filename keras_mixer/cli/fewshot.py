@@ -3,7 +3,7 @@
 import click
 
 from keras_mixer.cli.options import PositiveNumber, data_dir_option, model_help, open_model, repeated, weights_option
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 
 
 @click.command(epilog=model_help)
@@ -27,7 +27,7 @@ def command(
 
     This is the protocol of the paper: features are pre-logits, targets are 1 and -1, the penalty is 2^10.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import data
     from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot, labelled_batches
 

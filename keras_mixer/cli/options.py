@@ -7,7 +7,7 @@ import pathlib
 
 import click
 
-from keras_mixer.cli.output import start
+from keras_mixer.cli.output import start_keras
 from keras_mixer.images import MAX_PIXELS
 
 
@@ -145,7 +145,7 @@ def open_model(name: str, weights: str | None = None):
 
     The card of a variant does not name a dataset. It has class names only if the weights provide them.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer.models import ARCHITECTURES
 
     if name in ARCHITECTURES:

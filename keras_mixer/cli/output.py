@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from keras_mixer.extras import require
+from keras_mixer.extras import installed, require
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -56,6 +56,17 @@ def start(*frameworks: str) -> None:
     with _silent_standard_error():
         for name in frameworks:
             importlib.import_module(name)
+
+
+def start_keras() -> None:
+    """Imports Keras, after TensorFlow if that is installed; raises ImportError if Keras has no backend."""
+    try:
+        start(*(["tensorflow"] if installed("tensorflow") else []), "keras")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'Keras has no backend, because {error.name} is not installed: pip install "keras_mixer[tensorflow]", or '
+            f'pip install "keras_mixer[jax]" and set KERAS_BACKEND=jax.'
+        ) from error
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import click
 
 from keras_mixer.cli.options import PositiveNumber, max_megapixels_option
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 
 MAX_CLASSES_SHOWN = 20
 EXAMPLES = """\b
@@ -61,7 +61,7 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     """
     columns = {"image_column": image_column, "id_column": id_column}
     if output is not None:
-        start("tensorflow", "keras")
+        start_keras()
         row, best = _run_job(SimpleNamespace(engine=engine, **options), images, model, output, columns)
         show([{**row, "classes": best} if as_json else row], title=f"Predictions in {output}", as_json=as_json)
         if not as_json:
@@ -69,7 +69,7 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
         return
     if engine == "ray" or options["restart"] or options["retry_errors"]:
         raise click.UsageError("--engine ray, --restart and --retry-errors need --output.")
-    start("tensorflow", "keras")
+    start_keras()
     reading = {name: options[name] for name in ("top", "batch_size", "max_pixels")}
     predictions = _predictions(images, model, columns, **reading)
     context.exit(2 if _show(predictions, as_json) else 0)

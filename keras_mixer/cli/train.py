@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from keras_mixer.cli.options import data_dir_option, max_megapixels_option, settings_option
-from keras_mixer.cli.output import json_option, notes_shown, show, start
+from keras_mixer.cli.output import json_option, notes_shown, show, start, start_keras
 
 EXAMPLES = """\b
 keras-mixer train --recipe digits --output runs/digits
@@ -47,7 +47,7 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
         return
     if output is None:
         raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'--output'", param_type="option")
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import training
 
     options = {"restart": restart, "progress": not as_json}

@@ -92,17 +92,15 @@ def _photos(card, paths):
     import numpy as np
 
     if paths:
-        import tensorflow as tf
+        from keras_mixer.data.arrays import preprocess, reader
 
-        from keras_mixer import images
-        from keras_mixer.data.pixels import preprocess, read
+        read = reader(card.preprocessing)
 
         def photo(path: str):
-            encoded = pathlib.Path(path).read_bytes()
             try:
-                return preprocess(tf.constant(encoded), card.preprocessing, read).numpy()
-            except (tf.errors.InvalidArgumentError, ValueError) as error:
-                raise ValueError(f"{path} cannot be read: {images.problem(encoded) or 'it is damaged'}.") from error
+                return preprocess(read(pathlib.Path(path).read_bytes()), card.preprocessing)
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be read: {error}.") from error
 
         return np.stack([photo(path) for path in paths])
     if card.dataset is None:

@@ -12,6 +12,7 @@ from keras_mixer.extras import require
 from keras_mixer.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 _CHECKED_AT_ONCE = 64  # images decoded together when searching for unreadable ones
@@ -147,7 +148,7 @@ def evaluation_batches(
     one_hot: bool = False,
     pad: bool = False,
     corrupt: CorruptImages | None = None,
-) -> "tf.data.Dataset":
+) -> "tf.data.Dataset | keras.utils.PyDataset":
     """Decodes, resizes and batches every example of a source once, in order.
 
     Args:
@@ -161,11 +162,11 @@ def evaluation_batches(
 
     Returns:
         A dataset of `(images, labels, weights)`: float32 `(batch, height, width, channels)`; int64 `(batch,)` or
-        float32 `(batch, classes)`; float32 `(batch,)`, 1 for an example and 0 to ignore it.
+        float32 `(batch, classes)`; float32 `(batch,)`, 1 for an example and 0 to ignore it. They are tensors of a
+        `tf.data.Dataset`, or arrays of a `keras.utils.PyDataset` if the source is read without TensorFlow.
 
     Raises:
         ValueError: If `batch_size` is not positive.
-        ImportError: If TensorFlow is not installed.
 
     Example:
         >>> source = keras_mixer.data.load("digits", split="test")
@@ -177,6 +178,10 @@ def evaluation_batches(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"`batch_size` is a positive number of examples, but got {batch_size!r}.")
     corrupt = CorruptImages() if corrupt is None else corrupt
+    if source.in_numpy:
+        from keras_mixer.data.array_batches import EvaluationBatches
+
+        return EvaluationBatches(source, preprocessing, batch_size, one_hot, pad, corrupt)
     require("tensorflow", extra="tensorflow", purpose="Evaluation batches")
     import tensorflow as tf
 

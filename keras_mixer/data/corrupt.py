@@ -3,7 +3,10 @@
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import numpy as np
 
 from keras_mixer.data.sources.base import Source
 from keras_mixer.images import MAX_PIXELS, problem
@@ -69,7 +72,15 @@ class CorruptImages:
         if self.count > self.limit:
             self._stop(self.message())
 
-    def _stop(self, message: str) -> None:
+    def stop_without_any(self, indices: Sequence[int] | np.ndarray, source: Source) -> NoReturn:
+        """Raises CorruptImagesError, because no example of a batch can be read."""
+        examples = ", ".join(source.location(int(index)) for index in indices[:3])
+        self._stop(
+            f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Mend or remove them, or take "
+            f"larger batches."
+        )
+
+    def _stop(self, message: str) -> NoReturn:
         self._stopped_by = message
         raise CorruptImagesError(message)
 
@@ -78,10 +89,14 @@ class CorruptImages:
         """Replaces TensorFlow's error by a `CorruptImagesError` if this counter stopped a pipeline."""
         try:
             yield
+        except CorruptImagesError:  # of a pipeline without TensorFlow
+            raise
         except Exception as error:
+            if self._stopped_by is None:
+                raise
             import tensorflow as tf
 
-            if self._stopped_by is None or not isinstance(error, tf.errors.OpError):
+            if not isinstance(error, tf.errors.OpError):
                 raise
             raise CorruptImagesError(self._stopped_by) from error
 
@@ -101,11 +116,7 @@ class CorruptImages:
             for index in indices:
                 self.note(index, source)
             if some and len(indices) == readable.shape[0]:
-                examples = ", ".join(source.location(int(index)) for index in indices[:3])
-                self._stop(
-                    f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Repair or remove them, "
-                    f"or take larger batches."
-                )
+                self.stop_without_any(indices, source)
             return True
 
         noted = tf.cond(

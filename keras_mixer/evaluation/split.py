@@ -56,9 +56,9 @@ def labelled_batches(
     try:
         with corrupt.explained():
             for images, labels, weights in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
-                readable = np.flatnonzero(weights.numpy()[:left])
+                readable = np.flatnonzero(np.asarray(weights)[:left])
                 if len(readable):
-                    yield images.numpy()[readable], labels.numpy()[readable]
+                    yield np.asarray(images)[readable], np.asarray(labels)[readable]
                 left -= len(labels)
                 if left <= 0:
                     break
@@ -113,14 +113,14 @@ class EvaluationSplit:
         max_pixels: int = MAX_PIXELS,
         listing: dict | None = None,
     ):
-        from keras_mixer.data.sources import load, load_folder
+        from keras_mixer.data.sources import opened
         from keras_mixer.data.sources.layout import scan
 
         spec = dataset or card.dataset
         if spec is None:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")
         kept = scan(spec.name).kept(listing) if listing and spec.is_folder else None
-        self.source: Source = load(spec) if kept is None else load_folder(spec, kept)
+        self.source: Source = opened(spec, kept)
         names = self.source.class_names
         self.classes: np.ndarray | None = None
         self.class_names = card.class_names

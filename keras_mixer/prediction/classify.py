@@ -1,7 +1,5 @@
 """Classifies the images of shards. Images are read ahead and decoded in parallel."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import functools
 import itertools
@@ -13,7 +11,8 @@ import numpy as np
 
 from keras_mixer.artefacts import Predictor
 from keras_mixer.card import ModelCard
-from keras_mixer.extras import require
+from keras_mixer.data.arrays import in_order, preprocess, reader
+from keras_mixer.extras import installed
 from keras_mixer.images import MAX_PIXELS, problem
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import Prediction, PredictionStore
@@ -48,14 +47,12 @@ def classify(
     Raises:
         OSError: If a parquet file can no longer be read.
         ValueError: If a parquet file is damaged.
-        ImportError: If TensorFlow, which decodes the images, is not installed.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("saved_models/digits")
         >>> shards = keras_mixer.prediction.find_images(["photographs"])
         >>> [prediction.labels[:1] for prediction in keras_mixer.prediction.classify(predictor, card, shards)]
     """
-    require("tensorflow", extra="tensorflow", purpose="Decoding images")
     names = itertools.chain.from_iterable(shard.names for shard in shards)
     batch_size = min(batch_size, sum(len(shard.names) for shard in shards))
     for images, readable, unread, errors in _batches(card, shards, batch_size, max_pixels):
@@ -155,6 +152,27 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
 
 def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
     """Yields batches: inputs, whether each was decoded, the bytes of those that were not, and errors of reading."""
+    make = _graph_batches if installed("tensorflow") else _array_batches
+    return make(card, shards, batch_size, max_pixels)
+
+
+def _array_batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
+    decode, nothing = reader(card.preprocessing, max_pixels), np.zeros(card.preprocessing.input_shape, np.float32)
+
+    def prepare(found):
+        encoded, error = found
+        try:
+            return preprocess(decode(encoded), card.preprocessing), True, b"", error.encode()
+        except ValueError:
+            return nothing, False, encoded, error.encode()
+
+    prepared = in_order(prepare, _read_ahead(shards, window=2 * batch_size), 2 * batch_size)
+    while rows := list(itertools.islice(prepared, batch_size)):
+        images, readable, unread, errors = zip(*rows, strict=True)
+        yield np.stack(images), np.array(readable), unread, errors
+
+
+def _graph_batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
     import tensorflow as tf
 
     from keras_mixer.data.pixels import attempt_each, preprocess, read
@@ -197,12 +215,5 @@ def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, s
         except OSError as error:
             return b"", str(error)
 
-    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        for shard in shards:
-            for _, reading in zip(shard.names, shard.readings(), strict=True):
-                waiting.append(pool.submit(read, reading))
-                if len(waiting) >= window:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    readings = (reading for shard in shards for _, reading in zip(shard.names, shard.readings(), strict=True))
+    return in_order(read, readings, window, _READERS)

@@ -16,7 +16,8 @@ from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
 PRECISIONS = ("float32", "mixed_bfloat16")
-AUTO = "auto"  # a split that is chosen from the dataset's splits by their names
+PIPELINES = ("auto", "host", "device")
+AUTO = "auto"  # a split that is chosen by the names of the splits that there are
 SUITABLE = ("batch_size", "schedule.steps", "schedule.warmup_steps", "ema_momentum")
 # What numbers must be; None stands for a default and is not checked.
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
@@ -167,6 +168,9 @@ class ScheduleSpec:
 class ExecutionSpec:
     """How devices run the recipe. Apart from rounding, only settings that divide the batch change the result.
 
+    The pipelines are an exception: they draw other random numbers, from the same distributions. "host" augments by
+    tf.data, and "device" inside the compiled step, on the JAX backend alone. "auto" takes the device if TensorFlow is
+    not installed, or if the device is an accelerator of JAX and the dataset fits in its memory.
     Each replica of a `tf.distribute` strategy and each micro-batch draws its own masks of stochastic depth and dropout,
     and computes its own statistics in a model with BatchNormalization, such as ConvMixer. If a run is resumed with
     another division of the batch, a warning is logged.
@@ -177,6 +181,7 @@ class ExecutionSpec:
     steps_per_execution: int = 1
     jit_compile: bool | None = None  # None: on for GPUs and TPUs, off for CPUs
     strategy: str = "auto"  # see keras_mixer.training.devices.distribution
+    pipeline: str = "auto"  # where images are augmented, one of `PIPELINES`; a run keeps its choice
     checkpoint_steps: int = 1000  # updates between two checkpoints
     checkpoint_minutes: float = 15.0  # longest time between two checkpoints
     checkpoints_kept: int = 3
@@ -226,6 +231,10 @@ class Recipe:
                 f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {execution.precision!r}. float16 "
                 f"would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
                 f"beta_2 of 0.999 rounds to 1."
+            )
+        if execution.pipeline not in PIPELINES:
+            raise ValueError(
+                f"execution.pipeline must be one of {', '.join(PIPELINES)}, but got {execution.pipeline!r}."
             )
         if self.class_weights not in (None, "balanced"):
             raise ValueError(f"class_weights must be 'balanced' or null, but got {self.class_weights!r}.")
@@ -354,11 +363,15 @@ def _flat(fields: dict, prefix: str = "") -> dict:
 
 
 def _learned(recipe: Recipe) -> Recipe:
-    """Returns the recipe with defaults for all settings that change neither the weights nor the history."""
+    """Returns the recipe with defaults for all settings that change neither the weights nor the history.
+
+    A run records the pipeline that it has chosen; those of before there was a choice had that of the host.
+    """
+    pipeline = "host" if recipe.execution.pipeline == "auto" else recipe.execution.pipeline
     return dataclasses.replace(
         recipe,
         name="",
-        execution=ExecutionSpec(precision=recipe.execution.precision),
+        execution=ExecutionSpec(precision=recipe.execution.precision, pipeline=pipeline),
         data=dataclasses.replace(recipe.data, corrupt_limit=0, max_pixels=MAX_PIXELS, test_split=None),
         eval_batch_size=1,
         learning_rate_grid=(),

@@ -21,11 +21,13 @@ class Source(abc.ABC):
     Attributes:
         spec: The description of the dataset; `load(source.spec)` opens it again.
         class_names: Names of the classes; label i stands for `class_names[i]`.
-        image_shape: (height, width, channels) of all images; None if unknown or not the same for all.
-        layout: The folder of images that the source is a split of; None for other sources.
+        image_shape: (height, width, channels) that all images share; None if that is not known before reading.
+        layout: The whole folder of images that the source is a split of; None for other sources.
+        in_numpy: Whether the source is read by `read`, without TensorFlow, and not by `examples`.
     """
 
     layout: Layout | None = None
+    in_numpy = False
 
     def __init__(self, spec: DatasetSpec, class_names: tuple[str, ...], image_shape: tuple[int, int, int] | None):
         self.spec = spec
@@ -37,13 +39,17 @@ class Source(abc.ABC):
     def num_examples(self) -> int:
         """Number of examples in the split."""
 
-    @abc.abstractmethod
+    def read(self, index: int) -> bytes:
+        """Returns the encoded image at position `index` of the source; raises OSError if it cannot be read."""
+        raise NotImplementedError(f"{type(self).__name__} is not read image by image.")
+
     def examples(self):
         """Returns a `tf.data.Dataset` with each example once, in a fixed order.
 
         An example is `{"image": encoded bytes (scalar string), "label": int64 scalar, "index": int64 scalar}`.
         `location` accepts the index.
         """
+        raise NotImplementedError(f"{type(self).__name__} is not read by TensorFlow.")
 
     def shuffled(self, seed):
         """Returns each example once, in an order that the int64 scalar `seed` determines and that is fast to read."""

@@ -5,13 +5,10 @@ import io
 import os
 import pathlib
 
-import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_mixer.data.sources.embedded import CLASSES, embedded_digits
 from keras_mixer.files import scratch_folder
-
-TEST_EXAMPLES = 360  # a fifth of 1,797
-SPLIT_SEED = 0
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
@@ -32,7 +29,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(8, 8, 1), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
+                    "label": tfds.features.ClassLabel(names=list(CLASSES)),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -41,16 +38,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing to download
-        from sklearn.datasets import load_digits
-
-        images, labels = load_digits(return_X_y=True)
-        # The grey levels 0 to 16 become 0 to 255.
-        images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-        order = np.random.RandomState(SPLIT_SEED).permutation(len(images))
-        return {
-            "train": self._generate_examples(images, labels, order[TEST_EXAMPLES:]),
-            "test": self._generate_examples(images, labels, order[:TEST_EXAMPLES]),
-        }
+        images, labels, splits = embedded_digits()
+        return {name: self._generate_examples(images, labels, numbers) for name, numbers in splits.items()}
 
     def _generate_examples(self, images, labels, indices):
         for index in indices:

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_mixer.extras import require
+from keras_mixer.extras import installed
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +170,8 @@ def _jax(strategy: str) -> Distribution:
 
 def hide_from_tensorflow(*kinds: str) -> None:
     """Hides devices from TensorFlow, which only reads the data but would take the memory that JAX needs."""
-    require("tensorflow", extra="tensorflow", purpose="Reading training data")
+    if not installed("tensorflow"):
+        return
     import tensorflow as tf
 
     for kind in kinds:

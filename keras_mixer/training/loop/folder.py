@@ -76,6 +76,15 @@ def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
     return load_listing(folder)
 
 
+def read_pipeline(folder: pathlib.Path) -> str | None:
+    """Reads which pipeline the run in the folder began with; None if there is no run."""
+    stored = folder / RECIPE_FILE
+    if not stored.exists():
+        return None
+    pipeline = Recipe.from_json(stored.read_text(encoding="utf-8")).execution.pipeline
+    return "host" if pipeline == "auto" else pipeline  # of before there was a choice
+
+
 def claim(folder: pathlib.Path, recipe: Recipe, restart: bool, listing: dict | None = None) -> None:
     """Writes the recipe and the list of images to the folder, and removes half-written files of a killed process."""
     remove_partial_files(folder)
@@ -102,7 +111,7 @@ def write_history(rows: Sequence[dict], path: str | os.PathLike) -> None:
 
 def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str) -> None:
     """Draws loss and accuracy over epochs, for training and evaluation, as a PNG."""
-    require("matplotlib", extra="tensorflow", purpose="Drawing the curves")
+    require("matplotlib", command="pip install matplotlib", purpose="Drawing the curves")
     from matplotlib.figure import Figure  # pyplot has global state
 
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from keras_mixer.data import CorruptImagesError, save_model
+from keras_mixer.extras import installed
 from keras_mixer.training.choosing import choose_splits
 from keras_mixer.training.devices.distribution import choose
 from keras_mixer.training.loop import folder as run_folder
@@ -99,7 +100,8 @@ def train(
     find_builder(recipe.model)  # reports a wrong argument before data is read
     distribution = choose(recipe.execution.strategy)
     recipe = run_folder.with_absolute_paths(recipe)
-    datasets = open_datasets(recipe, distribution, None if restart else run_folder.read_listing(folder, recipe))
+    earlier = (None, None) if restart else (run_folder.read_listing(folder, recipe), run_folder.read_pipeline(folder))
+    datasets = open_datasets(recipe, distribution, *earlier)
     recipe, test = datasets.recipe, None
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     run_folder.check(folder, recipe, restart)
@@ -109,12 +111,14 @@ def train(
         _log.info("%s", datasets.plan())
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
-        with distribution.scope():
-            network = initial_network(recipe, len(datasets.class_names))
-            counts = None if recipe.class_weights is None else datasets.class_counts
-            model = training_model(network, recipe, datasets.total_steps, distribution, counts)
         try:
             with datasets.corrupt.explained():
+                with distribution.scope():
+                    network = initial_network(recipe, len(datasets.class_names))
+                    counts = None if recipe.class_weights is None else datasets.class_counts
+                    model = training_model(
+                        network, recipe, datasets.total_steps, distribution, counts, datasets.device_stream
+                    )
                 rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
                 if datasets.test_source is not None:
                     test = evaluate(model, *datasets.evaluation(datasets.test_source))
@@ -179,7 +183,8 @@ def _fit(
                 on_epoch_end=lambda *_: run_folder.write_history(clock.rows, folder / run_folder.HISTORY_FILE)
             )
             callbacks.append(write)
-            callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
+            if installed("tensorflow"):  # Keras's callback writes by it
+                callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
             if progress:
                 callbacks.append(stack.enter_context(ProgressBar(clock, total, recipe.batch_size)))
         best = CheckpointStore(folder / run_folder.BEST, kept=1)

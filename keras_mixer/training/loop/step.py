@@ -2,13 +2,16 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
 from keras_mixer.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from keras_mixer.data.device import DeviceStream
 
 
 class BalancedCrossentropy(keras.losses.CategoricalCrossentropy):
@@ -35,6 +38,7 @@ def training_model(
     total_steps: int,
     distribution: Distribution,
     class_counts: Sequence[int] | None = None,
+    stream: "DeviceStream | None" = None,
 ) -> keras.Model:
     """Compiles `model` for training by `recipe`. Call this in the scope of the distribution.
 
@@ -46,9 +50,11 @@ def training_model(
         total_steps: Updates of the whole run.
         distribution: The devices.
         class_counts: Number of training images of each class, if the recipe weights classes.
+        stream: The batches, if the device augments them.
 
     Returns:
-        A compiled model that shares the layers of `model`. Its `fit` takes batches `(images, one-hot labels)`.
+        A compiled model that shares the layers of `model`. Its `fit` takes batches `(images, one-hot labels)`, or those
+        of the stream.
     """
     spec = recipe.execution
     compiled = distribution.compile_options(spec.jit_compile)
@@ -56,7 +62,7 @@ def training_model(
     if keras.backend.backend() == "jax":
         from keras_mixer.training.loop.step_jax import JaxTrainingModel
 
-        trained = JaxTrainingModel(model, spec.micro_batches)
+        trained = JaxTrainingModel(model, spec.micro_batches, stream)
     else:
         from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
 
