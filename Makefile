@@ -83,8 +83,8 @@ $(VENV)/.demo: pyproject.toml | $(VENV)
 
 $(VENV)/.test: pyproject.toml | $(VENV)
 	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]" $(PINS)
-	# TF Serving's gRPC stubs; their metadata asks for the full TensorFlow beside the CPU build.
-	$(BIN)/pip install --quiet --no-deps "tensorflow-serving-api>=2.20,<2.22"
+	# The stubs of two gRPC protocols: one asks for the full TensorFlow beside the CPU build, the other for an old protobuf.
+	$(BIN)/pip install --quiet --no-deps "tensorflow-serving-api>=2.20,<2.22" "tritonclient>=2.60"
 	touch $@ $(VENV)/.demo
 
 $(VENV):

@@ -26,12 +26,12 @@ def facts() -> list[str]:
         "| what | measured |",
         "| --- | ---: |",
         f"| Mixer-Nano on CIFAR-10's test images, {small[1]} parameters | {small[3]} |",
-        f"| the same as LiteRT int8, {quantised[5]} MB | {quantised[3]} |",
+        f"| the same model in LiteRT int8, {quantised[5]} MB | {quantised[3]} |",
         f"| Mixer-B/16, float32, images/s | {rate[*b16, 'float32', 'keras_mixer (TensorFlow)']} |",
-        f"| the same in timm under `torch.compile` | {rate[*b16, 'float32', 'timm, compiled']} |",
+        f"| Mixer-B/16 in timm with `torch.compile`, images/s | {rate[*b16, 'float32', 'timm, compiled']} |",
         f"| Mixer-B/16, LiteRT dynamic int8, images/s | {rate[*b16, 'dynamic int8', 'keras_mixer under LiteRT']} |",
         "",
-        "The rates are of two CPU cores; [docs/speed.md](docs/speed.md) says which and has the other rows.",
+        "Rates were measured on two CPU cores. [docs/speed.md](docs/speed.md) names the processor and has more rates.",
     ]
 
 
@@ -42,7 +42,7 @@ def speed() -> list[str]:
     (table,) = tables(lines)
     return [
         made,
-        "Spreads, versions and the rest are in [benchmarks/speed_cpu.md](../benchmarks/speed_cpu.md).",
+        "[benchmarks/speed_cpu.md](../benchmarks/speed_cpu.md) has the spreads, the versions and all rows.",
         "",
         *("| " + " | ".join(row) + " |" for row in columns(table)),
         "",

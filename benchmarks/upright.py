@@ -25,17 +25,17 @@ def main():
     parser.add_argument("--batches", type=int, default=30, help="batches per repetition")
     parser.add_argument("--repetitions", type=int, default=9, help="repetitions; the two readers alternate")
     arguments = parser.parse_args()
-    from keras_mixer.data.augmentation import steps
+    from keras_mixer.data import pixels
 
-    now = steps.read_box
+    now = pixels.read_box
     readers = {"upright": now, "version 0.1": as_before}
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(pathlib.Path(folder))
         datasets = {}
         for name, reader in readers.items():
-            steps.read_box = reader
+            pixels.read_box = reader
             datasets[name] = batches(folder)
-        steps.read_box = now
+        pixels.read_box = now
         seconds: dict[str, list[float]] = {name: [] for name in readers}
         for _ in range(arguments.repetitions):
             for name, dataset in datasets.items():

@@ -1,8 +1,8 @@
 """MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601) for Keras 3 and TensorFlow.
 
-Names load on first use, so that `import keras_mixer` and `keras-mixer --help` are quick; `__init__.pyi` lists them.
-Layers and models register themselves as soon as Keras is imported, before or after this package. So
-`keras.models.load_model` reads a saved Mixer after a plain `import keras_mixer`.
+Names are imported on first use, so that `import keras_mixer` and `keras-mixer --help` are fast. `__init__.pyi` lists
+them. Layers and models are registered with Keras when Keras is imported, before or after this package. Therefore
+`import keras_mixer` is enough for `keras.models.load_model` to read a saved Mixer.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import lazy_loader
 import wrapt
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-# `from keras_mixer import *` takes what needs no TensorFlow.
+# `from keras_mixer import *` imports only what does not need TensorFlow.
 __all__ = [name for name in __all__ if name not in ("data", "evaluation", "export", "prediction")]
 
 

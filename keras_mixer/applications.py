@@ -1,4 +1,4 @@
-"""The variants of every architecture, with random, published or your own weights, such as `MixerB16(...)`."""
+"""Constructors of all variants, such as `MixerB16(...)`, with random, published or your own weights."""
 
 from keras_mixer.constructors import Constructor, Constructors
 

@@ -1,4 +1,4 @@
-"""How training images vary: one record for data pipelines and recipes."""
+"""The settings of image augmentation, one record for data pipelines and recipes."""
 
 import dataclasses
 
@@ -9,22 +9,22 @@ CROPS = ("inception", "pad", "none")
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training images vary; by default they are only cropped and flipped, as in the paper's JFT recipes.
+    """How training images are augmented. By default they are only cropped and flipped, as in the paper's JFT recipes.
 
-    `keras_mixer.data.augmentation` carries it out with TensorFlow. A number of 0 turns its step off.
+    `keras_mixer.data.augmentation` implements the steps with TensorFlow. A value of 0 turns a step off.
 
     Args:
         crop: "inception" resizes a random box of the image. "pad" shifts the whole image by up to `crop_padding`
-            pixels and fills with black. "none" takes the image as evaluation does.
-        crop_area: Least and greatest share of the image that an inception crop covers.
-        crop_ratio: Least and greatest width over height of an inception crop.
-        crop_padding: Greatest shift of "pad", in pixels of the model's input.
+            pixels and fills the gap with black. "none" prepares the image as evaluation does.
+        crop_area: Smallest and largest share of the image's area that an inception crop covers.
+        crop_ratio: Smallest and largest ratio of width to height of an inception crop.
+        crop_padding: Largest shift of "pad", in pixels of the model's input.
         flip: Whether to mirror a random half of the images left to right.
-        randaugment_layers: Operations of RandAugment per image; the paper's recipes take 2.
-        randaugment_magnitude: Their strength on the scale of the AutoAugment code, whose nominal maximum is 10. The
-            paper's recipes go to 15 and 20.
+        randaugment_layers: RandAugment operations per image. The paper's recipes use 2.
+        randaugment_magnitude: Strength of these operations on the scale of the AutoAugment code, whose nominal maximum
+            is 10. The paper's recipes use up to 15 or 20.
         mixup: Parameter p of mixup's Beta(p, p).
-        cutmix: Parameter of CutMix's Beta distribution. With both, a coin decides for each batch.
+        cutmix: Parameter of CutMix's Beta distribution. If both are on, each batch uses one of them at random.
 
     Raises:
         ValueError: If a value is out of range; the message names it.
@@ -58,13 +58,13 @@ class Augmentation:
                 )
 
     def augment(self, image, preprocessing, seed, max_pixels: int = MAX_PIXELS):
-        """Takes one image through all steps; needs TensorFlow.
+        """Applies all steps to one image. Needs TensorFlow.
 
         Args:
             image: Encoded bytes (a scalar string tensor) or decoded uint8 pixels `(height, width, channels)`.
-            preprocessing: The `Preprocessing` that gives size, channels and interpolation.
-            seed: Tensor of two integers; everything random follows from it.
-            max_pixels: The most pixels of an encoded image; larger ones are errors.
+            preprocessing: The `Preprocessing` that sets size, channels and interpolation.
+            seed: Tensor of two integers that determines all random choices.
+            max_pixels: Largest number of pixels of an encoded image. A larger image is an error.
 
         Returns:
             A uint8 tensor `(*image_size, channels)`.

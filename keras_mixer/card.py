@@ -1,4 +1,4 @@
-"""The card of a trained model: what its outputs mean and how to make its inputs, as a file beside the weights."""
+"""The card of a trained model, a file beside the weights: what the outputs mean and how to make inputs."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ CARD_FILE = "model.json"
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard(JsonRecord):
-    """What it takes to use a classifier, besides its weights.
+    """What you need to know to use a classifier, besides its weights.
 
     Args:
         name: Name of the model.
@@ -29,14 +29,14 @@ class ModelCard(JsonRecord):
     dataset: DatasetSpec | None = None
 
     def for_others(self) -> "ModelCard":
-        """Returns the card without folders of this machine."""
+        """Returns the card without paths of this machine."""
         dataset = self.dataset
         if dataset is not None:
             dataset = None if dataset.is_folder else dataclasses.replace(dataset, data_dir=None)
         return dataclasses.replace(self, dataset=dataset)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the card to `path`, whole or not at all."""
+        """Writes the card to `path` atomically."""
         with written_whole(path) as partial:
             partial.write_text(self.to_json() + "\n", encoding="utf-8")
 

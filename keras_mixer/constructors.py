@@ -29,22 +29,23 @@ _DOC = """Builds {title}, with random, published or your own weights.
             address on the Hugging Face hub, hf://OWNER/REPO[@REVISION][/FILE]; or the name of a published set.
             {published}
         input_shape: Image shape (height, width, channels); None for {input_shape}.
-            Weights of another resolution are taken to this one, as `keras_mixer.weights.change_resolution` does, and
-            weights for another number of channels to this one, as `adapt_channels` of `keras_mixer.weights.load` does.
+            Weights for another resolution are converted as by `keras_mixer.weights.change_resolution`, and weights for
+            another number of channels as by `keras_mixer.weights.load` with `adapt_channels=True`.
         pooling: Without the head: None for the normalised tokens or feature maps, "avg" or "max" for the mean or
             maximum of the tokens or of the last map.
-        classes: Classes of the head; None for those of the weights, else 1,000. If the weights have another number of
-            classes, or no head, the body is loaded, the head starts fresh, and a log line says so.
+        classes: Number of classes; None for that of the weights, or 1,000 without weights. If the weights have another
+            number of classes, or no head, only the other layers are loaded, the head keeps its initial weights, and a
+            warning is logged.
         include_top, input_tensor, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:
-        A functional `keras.Model`. Its attribute `preprocessing` says how its weights want their images; pass it to
-        `keras_mixer.preprocess_input`. Copies and saved files keep it.
+        A functional `keras.Model`. Its attribute `preprocessing` describes the images that its weights expect. Pass it
+        to `keras_mixer.preprocess_input`. Copies and saved files keep the attribute.
 
     Raises:
         ValueError: If an argument is out of range, the set is unknown, or the checkpoint does not fit.
-        OSError: If the weights cannot be read or fetched.
+        OSError: If the weights cannot be read or downloaded.
 
     Example:
         >>> model = keras_mixer.{constructor}(weights=None, classes=10)
@@ -170,7 +171,7 @@ def _trained_sizes(checkpoint: Checkpoint, layer: str, shape, patch_size: int):
 
 
 def _growth(old: tuple[int, int], new, patch_size: int) -> int:
-    """Returns how many times more hidden units the token MLPs need at the new image size."""
+    """Returns the factor by which the hidden units of the token MLPs grow at the new image size."""
     if any(side is None or side % patch_size for side in new):
         return 1  # the builder refuses the size
     parts = parts_between(old, new)

@@ -1,4 +1,4 @@
-"""The description of a dataset: enough to find one of its splits again."""
+"""The description of a dataset and of one of its splits."""
 
 import dataclasses
 import os
@@ -6,19 +6,19 @@ import os
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """How to find a split of a dataset again.
+    """Describes a split of a dataset, so that it can be opened again.
 
     Args:
         name: A TFDS name ("cifar10", "imagenet2012", "cifar10_corrupted/fog_3"), the embedded "digits", or a folder
-            in the layout `folder/split/class/image.jpg` or `folder/class/image.jpg`. A folder is written with a path
-            separator: "./flowers", "/data/flowers".
-        split: A TFDS split expression: "train", "train[:90%]", "train[10%:]+validation". Folders take it as well:
-            "validation" also finds `val`, `valid` and `dev`, and a folder without splits is all "train".
+            in the layout `folder/split/class/image.jpg` or `folder/class/image.jpg`. The name of a folder must contain
+            a path separator: "./flowers", "/data/flowers".
+        split: A TFDS split expression: "train", "train[:90%]", "train[10%:]+validation". It works for folders too.
+            There "validation" also finds `val`, `valid` and `dev`, and a folder without splits is all "train".
         data_dir: Where TFDS datasets are stored; None for TFDS's own default. Folders ignore it.
-        label_key: The feature that holds the label, if a TFDS dataset has several; None for its usual one.
+        label_key: The feature that holds the label, if a TFDS dataset has several; None for the usual one.
 
     Raises:
-        ValueError: If the name or the split is empty or not a text.
+        ValueError: If the name or the split is empty or not a string.
     """
 
     name: str
@@ -29,7 +29,7 @@ class DatasetSpec:
     def __post_init__(self):
         for field in ("name", "split"):
             if not isinstance(getattr(self, field), str) or not getattr(self, field):
-                raise ValueError(f"`{field}` of a dataset must be a text, but got {getattr(self, field)!r}.")
+                raise ValueError(f"`{field}` of a dataset must be a non-empty string, not {getattr(self, field)!r}.")
 
     @property
     def is_folder(self) -> bool:

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON: every name and every type is checked when one is read."""
+"""Dataclasses that are saved as JSON. Reading checks all names and types."""
 
 import dataclasses
 import json
@@ -33,10 +33,10 @@ def read(cls, values: Any, prefix: str = ""):
     Lists become tuples and whole numbers become floats if the type of the field asks for it.
 
     Args:
-        cls: A dataclass. Its fields are numbers, texts, truth values, tuples of them, JSON objects (`dict[str, Any]`),
-            and further such dataclasses.
+        cls: A dataclass. Its fields are numbers, strings, booleans, tuples of these, JSON objects (`dict[str, Any]`),
+            and other such dataclasses.
         values: The result of `json.loads`.
-        prefix: Stands before the names of fields in messages, such as "model.".
+        prefix: Text before the names of fields in messages, such as "model.".
 
     Raises:
         ValueError: If `values` is not a JSON object, a field is unknown or missing, or a value has a wrong type. The
@@ -83,7 +83,7 @@ def _value(kind, value, name: str):
 
 
 def _member(kind: types.UnionType, value):
-    """Chooses the member of a union to read a value as: for a list the tuple, for anything else another member."""
+    """Chooses the member of a union to read a value as: the tuple for a list, another member for anything else."""
     members = [member for member in kind.__args__ if member is not type(None)]
     wanted = isinstance(value, (list, tuple))
     return next((one for one in members if wanted == (typing.get_origin(one) is tuple)), members[0])

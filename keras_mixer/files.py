@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, even if a process is killed while it writes."""
+"""Writes files and folders atomically, even if a process is killed while it writes."""
 
 import contextlib
 import glob
@@ -12,18 +12,18 @@ from collections.abc import Iterator
 
 PARTIAL = ".partial-"
 _SCRATCH = ".export-"
-_STALE = 24 * 3600  # seconds; a process that still writes changes its file more often
+_STALE = 24 * 3600  # seconds; a process that is still writing changes its file more often
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator[pathlib.Path]:
     """Yields a partial file beside `path`, and moves it to `path` when the block ends without an error.
 
-    The partial file has the suffix of `path`, because some writers choose their format by it.
+    The partial file has the suffix of `path`, because some writers choose the format by the suffix.
 
     Args:
-        path: The final name. Its folder is made if needed. A file of that name is replaced in one step.
-        durable: Whether to force the file and its name to disk, so that it outlives a crash of the machine.
+        path: The final name. Its folder is created if needed. An existing file is replaced atomically.
+        durable: Whether to flush the file and its name to disk, so that it survives a crash of the machine.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,22 +34,22 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
         if durable:
             _sync(partial)
         partial.replace(path)
-        if durable and hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be opened
+        if durable and hasattr(os, "O_DIRECTORY"):  # other systems cannot open folders
             _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:
-    """Removes the partial files in `folder` itself; no other process may be writing to it."""
+    """Removes the partial files in `folder`, but not in its subfolders. No other process may be writing to it."""
     for partial in pathlib.Path(folder).glob(f"{PARTIAL}*"):
         partial.unlink(missing_ok=True)
 
 
 def remove_stale_partial_files(folder: pathlib.Path, pattern: str = f"{PARTIAL}*") -> None:
-    """Removes what matches `pattern` in `folder` and has not changed for a day, because a killed process left it.
+    """Removes files and folders that match `pattern` and have not changed for a day: a killed process left them.
 
-    What cannot be removed, such as a file in a shared folder, stays.
+    Those that cannot be removed, such as another user's, are left.
     """
     for path in folder.glob(pattern):
         with contextlib.suppress(OSError):
@@ -59,10 +59,10 @@ def remove_stale_partial_files(folder: pathlib.Path, pattern: str = f"{PARTIAL}*
 
 @contextlib.contextmanager
 def scratch_folder(base: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a folder in `base`, on the same file system, and removes it at the end.
+    """Yields a temporary folder inside `base`, so that it is on the same file system, and removes it at the end.
 
     A model server ignores it, because its name is not a version. Folders that killed processes left more than a day ago
-    are removed.
+    are removed too.
     """
     base.mkdir(parents=True, exist_ok=True)
     remove_stale_partial_files(base, f"{_SCRATCH}*")

@@ -1,4 +1,4 @@
-"""Fonts for the names of classes in pictures, which may have any characters."""
+"""Finds fonts for class names in pictures, which may contain any characters."""
 
 import logging
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
         texts: Texts with any characters.
 
     Returns:
-        The texts, with "?" for each character that no font here draws, which a warning names; and the families of fonts
-        that together draw them, for Matplotlib's `family`.
+        The texts, and the font families that together draw them, for Matplotlib's `family`. Characters that no
+        installed font draws are replaced by "?", and a warning names them.
 
     Raises:
         ImportError: If Matplotlib is not installed.
@@ -29,13 +29,13 @@ def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name not in families, font.name)):
         if not missing:
             break
-        if font.name.startswith("Last Resort"):  # draws a box for every character
+        if font.name.startswith("Last Resort"):  # a font that draws a box for every character
             continue
         try:
             opened = ft2font.FT2Font(font.fname)
         except (OSError, RuntimeError):  # a font that cannot be read
             continue
-        drawn = missing & opened.get_charmap().keys() if opened.scalable else set()  # not pictures of emoji
+        drawn = missing & opened.get_charmap().keys() if opened.scalable else set()  # not bitmaps of emoji
         if drawn:
             families += [font.name] if font.name not in families else []
             missing -= drawn

@@ -1,4 +1,4 @@
-"""The Hugging Face hub through its own client, which brings the cache, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE."""
+"""Downloads from and uploads to the Hugging Face hub with huggingface_hub, which handles its cache and token."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ def is_address(source) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class HubAddress:
-    """A place on the hub; without a file its one file of weights, without a revision its newest."""
+    """An address on the hub. Without a file it means the only file of weights, without a revision the newest."""
 
     repository: str
     file: str | None = None
@@ -43,14 +43,14 @@ class HubAddress:
         return cls(match[1], match[3] or None, match[2])
 
     def download(self, suffixes: Sequence[str]) -> Path:
-        """Returns the file of weights in the client's cache, and fetches it if it is not there or has changed.
+        """Returns the file of weights in the client's cache. Downloads it if it is not there or has changed.
 
         Args:
-            suffixes: Ends of the names of files that can be read.
+            suffixes: Suffixes of the files that can be read.
 
         Raises:
-            ValueError: If no file is named and the repository has not exactly one.
-            OSError: If the repository or file does not exist, may not be read, or cannot be fetched.
+            ValueError: If the address does not name a file and the repository does not have exactly one.
+            OSError: If the repository or file does not exist, is not accessible, or cannot be downloaded.
             ImportError: If the client is not installed.
         """
         with _errors_named(self):
@@ -69,7 +69,7 @@ class HubAddress:
         raise ValueError(f"hf://{self.repository} has {listed if usable else none}.")
 
     def config(self) -> dict[str, Any]:
-        """Returns what the repository's `config.json` says; nothing if it has none."""
+        """Returns the content of the repository's `config.json`; empty if there is none."""
         with _errors_named(self):
             from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
@@ -97,7 +97,7 @@ class HubAddress:
         return Path(path) if isinstance(path, str) else None
 
     def upload(self, folder: Path, message: str, private: bool) -> str:
-        """Uploads the files of a folder in one commit, and makes the repository if needed; returns the page of it."""
+        """Uploads the files of a folder in one commit. Creates the repository if needed. Returns its page's address."""
         with _errors_named(self):
             from huggingface_hub import CommitOperationAdd
 
@@ -112,13 +112,13 @@ class HubAddress:
 
 
 def digest_in_name(path: Path) -> str | None:
-    """Returns the sha256 by which the client's cache names a large file; None for another file."""
+    """Returns the sha256 that the client's cache uses as the name of a large file; None for other files."""
     name = os.path.basename(os.path.realpath(path))
     return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def preprocessing_of(config: dict[str, Any], usual: Preprocessing) -> Preprocessing:
-    """Returns the preprocessing that a `config.json` in timm's layout states; what it leaves open is as `usual`."""
+    """Returns the preprocessing in a `config.json` of timm's layout. Missing values are taken from `usual`."""
     channels, *size = config.get("input_size") or (usual.channels, *usual.image_size)
     share = config.get("crop_pct") or usual.crop_share
     mode = {"center": "crop", "squash": "direct" if share == 1 else "squash"}
@@ -136,7 +136,7 @@ def preprocessing_of(config: dict[str, Any], usual: Preprocessing) -> Preprocess
 
 
 def _joined(values) -> float | tuple[float, ...]:
-    """Returns one number if all channels have the same, else one per channel."""
+    """Returns one number if all channels have the same value, otherwise one per channel."""
     numbers = tuple(map(float, values if isinstance(values, list) else [values]))
     return numbers[0] if len(set(numbers)) == 1 else numbers
 

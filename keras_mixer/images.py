@@ -1,6 +1,6 @@
-"""Image files without a framework: their formats by content, their sizes, and their pixels, upright, by Pillow.
+"""Reads image files without a framework: format (by content), size, orientation, and upright pixels, with Pillow.
 
-`keras_mixer.data.pixels` reads the most frequent formats inside a TensorFlow graph, to the same pixels.
+`keras_mixer.data.pixels` reads the most frequent formats inside a TensorFlow graph and returns the same pixels.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ import numpy as np
 
 from keras_mixer.extras import require
 
-# The suffixes by which the images of a folder are found; what a file is, its content says.
+# Suffixes of the files that are taken for images in a folder. The format is told by the content, not by the suffix.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp"),
     *(".webp", ".tif", ".tiff", ".jp2", ".j2k", ".avif", ".heic", ".heif"),
 )
-# 268 million pixels, 805 MB decoded: more than the largest phone's 16,320 x 12,240, and less than a forged header asks.
+# 268 million pixels, 805 MB decoded: more than any phone takes (16,320 x 12,240), and less than forged headers declare.
 MAX_PIXELS = 2**28
 # Images of more pixels than this, 201 MB decoded, are decoded one at a time.
 LARGE = 2**26
@@ -37,11 +37,11 @@ _FORMATS = {
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
-    "AVIF": rb"....ftyp(avi[fs]|mi[fa]1.{4,44}avif)",  # the second begins as HEIC does
+    "AVIF": rb"....ftyp(avi[fs]|mi[fa]1.{4,44}avif)",  # the second alternative begins like HEIC
     "HEIC": rb"....ftyp(he[iv].|mi[fa]1|msf1)",
 }
 _PLUGINS = {
-    "JPEG": "PIL.JpegImagePlugin.JpegImageFile",  # also an MPO, whose first image it reads
+    "JPEG": "PIL.JpegImagePlugin.JpegImageFile",  # also reads the first image of an MPO
     "PNG": "PIL.PngImagePlugin.PngImageFile",
     "GIF": "PIL.GifImagePlugin.GifImageFile",
     "BMP": "PIL.BmpImagePlugin.BmpImageFile",
@@ -51,21 +51,21 @@ _PLUGINS = {
     "AVIF": "PIL.AvifImagePlugin.AvifImageFile",
     "HEIC": "pillow_heif.HeifImageFile",
 }
-_ORIENTATION, _SUBFILE_TYPE, _DNG_VERSION = 0x0112, 254, 50706  # tags of TIFF
-# A GIF's first frame is looked for in so many bytes: Pillow would follow a file of tiny blocks for minutes.
+_ORIENTATION, _SUBFILE_TYPE, _DNG_VERSION = 0x0112, 254, 50706  # TIFF tags
+# The first frame of a GIF must begin in this many bytes. Pillow would parse a file of tiny blocks for minutes.
 _GIF_HEADER = 2**18
-# TensorFlow's reader takes palettes and other layouts of a BMP for what they are not.
+# TensorFlow misreads BMP files with palettes and other unusual layouts.
 _BMP_BITS = (8, 24, 32)
 _one_at_a_time, _filters = threading.Lock(), threading.Lock()
 
 
 def image_format(data: bytes) -> str | None:
-    """Returns the name of an image's format, such as "JPEG" or "HEIC", by its first bytes; None if it is unknown."""
+    """Returns the name of an image's format, such as "JPEG" or "HEIC", from its first bytes; None if it is unknown."""
     return next((name for name, start in _FORMATS.items() if re.match(start, data, re.DOTALL)), None)
 
 
 def read_by_graphs(data: bytes) -> bool:
-    """Returns whether an exported graph reads such a file, as far as its header tells."""
+    """Returns whether an exported graph can read a file, as far as its header tells."""
     if data.startswith(BMP_START):
         header, bits, compression = (
             int.from_bytes(data[start:end], "little") for start, end in ((14, 18), (28, 30), (30, 34))
@@ -75,9 +75,9 @@ def read_by_graphs(data: bytes) -> bool:
 
 
 def declared_size(data: bytes) -> tuple[int, int]:
-    """Reads an image's width and height as stored from its header, without decoding it.
+    """Reads the stored width and height of an image from its header, without decoding it.
 
-    The size of a GIF is that of its canvas.
+    For a GIF, this is the size of the canvas.
 
     Args:
         data: The bytes of the file.
@@ -86,12 +86,12 @@ def declared_size(data: bytes) -> tuple[int, int]:
         Width and height in pixels.
 
     Raises:
-        ValueError: If the format is not one that is read, or its header cannot be read. The message goes on after
-            "it cannot be read: ".
+        ValueError: If the format is not supported, or the header cannot be read. The message is worded to follow
+            "... cannot be read: ".
         ImportError: If Pillow is not installed, or pillow-heif for a HEIC file.
     """
     if data.startswith(PNG_START) and data[12:16] == b"IHDR" and len(data) >= 24:
-        # Pillow looks at more of the header, and is stricter about it than TensorFlow's decoder.
+        # Pillow reads more of the header than TensorFlow's decoder and is stricter.
         size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
         if min(size) > 0:
             return size
@@ -99,20 +99,21 @@ def declared_size(data: bytes) -> tuple[int, int]:
 
 
 def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decodes an image of any format that is read, and turns it upright as its EXIF orientation says.
+    """Decodes an image of any supported format and turns it upright by its EXIF orientation.
 
-    The first image of a file is read. Transparency is dropped, and values of 16 bits are cut to their high byte.
+    Only the first image of a file is read. Transparency is dropped. Of 16-bit values, the high byte is kept.
 
     Args:
         data: The bytes of the file.
         channels: 3 for RGB, 1 for grey.
-        max_pixels: The most pixels (height x width) of an image. Images beyond 2**26 are decoded one at a time.
+        max_pixels: Largest number of pixels (height x width). Images of more than 2**26 pixels are decoded one at a
+            time.
 
     Returns:
         uint8 `(height, width, channels)`.
 
     Raises:
-        ValueError: If the image is larger, damaged, or of a format that is not read.
+        ValueError: If the image is too large or damaged, or its format is not supported.
         ImportError: If Pillow is not installed, or pillow-heif for a HEIC file.
 
     Example:
@@ -133,7 +134,7 @@ def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.n
 
 
 def problem(data: bytes, max_pixels: int = MAX_PIXELS) -> str | None:
-    """Says why an image cannot be read, as the end of a sentence; None if it can."""
+    """Returns why an image cannot be read, worded as the end of a sentence; None if it can be read."""
     try:
         decode(data, max_pixels=max_pixels)
     except (ValueError, ImportError) as error:
@@ -142,7 +143,7 @@ def problem(data: bytes, max_pixels: int = MAX_PIXELS) -> str | None:
 
 
 def orientation(data: bytes) -> int:
-    """Returns the EXIF orientation of an image, from 1 (upright) to 8; 1 also where decoding turns it by itself.
+    """Returns the EXIF orientation of an image, from 1 (upright) to 8. It is also 1 if the decoder turns the image.
 
     Raises:
         ValueError: If the header cannot be read.
@@ -150,7 +151,7 @@ def orientation(data: bytes) -> int:
     """
     image = _opened(data)
     if image.format == "PNG":
-        with contextlib.suppress(Exception):  # the data may stand behind the pixels
+        with contextlib.suppress(Exception):  # the EXIF data may follow the pixels
             image.load()
     if image.format == "TIFF":
         value = image.tag_v2.get(_ORIENTATION, 1)
@@ -159,7 +160,7 @@ def orientation(data: bytes) -> int:
 
 
 def as_png(pixels: np.ndarray) -> bytes:
-    """Writes a uint8 image `(height, width, 1 or 3)` as the bytes of a PNG file.
+    """Encodes a uint8 image `(height, width, 1 or 3)` as PNG and returns the bytes.
 
     Raises:
         ImportError: If Pillow is not installed.
@@ -173,12 +174,12 @@ def as_png(pixels: np.ndarray) -> bytes:
 
 
 def as_upright_png(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Converts an image of any format that `decode` reads to an upright RGB PNG without EXIF data."""
+    """Converts an image of any format that `decode` supports to an upright RGB PNG without EXIF data."""
     return as_png(decode(data, 3, max_pixels))
 
 
 def _opened(data: bytes):
-    """Opens an image by Pillow, whose `open` would also guess the format and warn about large sizes."""
+    """Opens an image with Pillow, but not by `PIL.Image.open`, which guesses formats and warns about large sizes."""
     kind = image_format(data)
     if kind is None:
         begin = f"its first bytes are {data[:8]!r}" if data else "it has no bytes"
@@ -204,20 +205,20 @@ def _opened(data: bytes):
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keeps Pillow from warning of EXIF data that means nothing; threads must not change the filters at once."""
+    """Silences Pillow's warnings about meaningless EXIF data. A lock protects the filters, which threads share."""
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def upright(image, mode: str):
-    """Converts an image of Pillow to "RGB" or "L" and turns it as its EXIF orientation says."""
+    """Converts a Pillow image to "RGB" or "L" and turns it upright by its EXIF orientation."""
     from PIL import Image
 
     if image.format == "JPEG" and mode == "L":
-        image.draft("L", None)  # the luma as it is stored, as TensorFlow reads it
-    box = image.tile[0][1] if image.format == "GIF" and image.tile else None  # none is left after loading
-    image.load()  # a PNG may have its EXIF data behind the pixels; a TIFF is turned here
+        image.draft("L", None)  # reads the stored luma, as TensorFlow does
+    box = image.tile[0][1] if image.format == "GIF" and image.tile else None  # gone after loading
+    image.load()  # the EXIF data of a PNG may follow the pixels; a TIFF is turned here
     orientation = _exif_orientation(image)
     if box is not None:
         image = Image.fromarray(_first_frame(np.asarray(image.convert("RGBA")), box))
@@ -226,12 +227,12 @@ def upright(image, mode: str):
     elif image.mode in ("I", "F"):
         raise ValueError("its values have 32 bits, and nothing says which of them is white")
     image = image.convert(mode)
-    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # to Pillow's transpositions
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's transposition
     return image.transpose(Image.Transpose(turns[orientation])) if orientation in turns else image
 
 
 def _first_frame(canvas: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Returns the frame of a GIF at `box` of its canvas as TensorFlow reads it: black where it is clear or cut off."""
+    """Returns the GIF frame at `box` of the canvas as TensorFlow reads it: transparent or missing pixels are black."""
     left, top, right, bottom = box
     frame = np.zeros((bottom - top, right - left, 3), np.uint8)
     shown = canvas[top:bottom, left:right][: max(len(frame) - top, 0), : max(frame.shape[1] - left, 0)]
@@ -247,6 +248,6 @@ def _exif_orientation(image) -> int:
         with _without_warnings():
             exif.load(image.info.get("exif") or b"")
             value = exif.get(_ORIENTATION, 1)
-    except Exception:  # EXIF data that cannot be read says nothing
+    except Exception:  # unreadable EXIF data counts as upright
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

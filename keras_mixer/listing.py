@@ -1,4 +1,4 @@
-"""Which files in folders are images, and what the others are called. No file is opened."""
+"""Tells images from other files in folders by their names, without opening them."""
 
 import importlib.util
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from keras_mixer.images import IMAGE_SUFFIXES
 
-# Folders that operating systems and network storage write beside the user's. Names that start with a dot count too.
+# Folders that operating systems and network storage create. Names that start with a dot are treated like them.
 _SIDE_FOLDERS = frozenset(
     {
         *("__macosx", "@eadir", "@__thumb", "#recycle", "$recycle.bin", "recycler", "lost+found", "lost.dir"),
@@ -14,7 +14,7 @@ _SIDE_FOLDERS = frozenset(
     }
 )
 _HEIF_SUFFIXES = (".heic", ".heif")
-# Files that hold pictures, whether or not this package reads them: they are named before other files.
+# Photographs and videos, whether or not this package reads them. Messages name them before other files.
 _PICTURES = (
     *(".heic", ".heif", ".avif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".jxl", ".jfif", ".jpe", ".mpo"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".psd", ".svg", ".ppm", ".ico"),
@@ -29,18 +29,18 @@ def is_side(name: str) -> bool:
 
 
 def is_image(path: str) -> bool:
-    """Returns whether a file is taken for an image, by its suffix; HEIC files only if pillow-heif is installed."""
+    """Returns whether a file's suffix is that of an image. HEIC counts only if pillow-heif is installed."""
     suffix = _suffix(path)
     return suffix in IMAGE_SUFFIXES and not (suffix in _HEIF_SUFFIXES and _lacks_heif())
 
 
 def is_picture(path: str) -> bool:
-    """Returns whether a file is a photograph or a video by its suffix, whether or not this package reads it."""
+    """Returns whether a file's suffix is that of a photograph or video, whether or not this package reads it."""
     return _suffix(path) in (*IMAGE_SUFFIXES, *_PICTURES, *_VIDEOS)
 
 
 def by_kind(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Sorts files that are not taken for images by kind, such as "HEIC": pictures, then videos, then the others."""
+    """Groups files that are not taken for images by kind, such as "HEIC": pictures first, then videos, then others."""
     kinds: dict[str, list[str]] = {}
     for path in paths:
         suffix = _suffix(path)
@@ -55,7 +55,7 @@ def by_kind(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def counted(paths: Iterable[str]) -> str:
-    """Counts files that are not taken for images by kind, with one name each, and says what would read them.
+    """Describes files that are not taken for images: the number of each kind, one name, and what would read them.
 
     Example:
         >>> counted(["a/IMG_1.HEIC", "a/Thumbs.db"])
@@ -73,7 +73,7 @@ def counted(paths: Iterable[str]) -> str:
 
 
 def printable(path: str) -> str:
-    """Returns a path with the bytes that are not UTF-8 written as escapes, because terminals refuse them."""
+    """Returns a path in which bytes that are not UTF-8 are escaped, because terminals refuse them."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 

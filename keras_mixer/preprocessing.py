@@ -10,22 +10,28 @@ from keras_mixer.fields import JsonRecord
 
 RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
+# Length of an image, as a multiple of its crop with margin, beyond which only the middle is read.
+LONGEST = 4
+# Pixels that the widest kernel, lanczos5, reads on each side, counted in the coarser of the two images.
+REACH = 5
+# Number of values in a half-resized image beyond which the width is resized first.
+UNFINISHED_LIMIT = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing(JsonRecord):
-    """What a model expects of its input images.
+    """How images become the inputs of a model.
 
-    `keras_mixer.data.pixels` carries it out with TensorFlow. `preprocess_input` scales pixels on any backend.
+    `keras_mixer.data.pixels` implements this with TensorFlow. `preprocess_input` scales pixels on any backend.
 
     Args:
         image_size: Height and width of the model's input, in pixels.
         channels: Channels of the model's input. Image files can be decoded to 3 (RGB) or 1 (grey).
-        resize: How a photograph reaches `image_size`. "crop" scales the image so that its centre crop of `image_size`
-            leaves a margin (section 3 of the paper): the shorter side of a square input becomes
-            `image_size / crop_share`. "squash" stretches the whole image to the same margin before the centre crop.
-            "direct" stretches the whole image to `image_size`.
-        interpolation: A method of `tf.image.resize`; always antialiased.
+        resize: How a photograph is brought to `image_size`. "crop" scales the image, keeping its aspect ratio, and cuts
+            out the centre (section 3 of the paper): for a square input, the shorter side becomes
+            `image_size / crop_share`. "squash" stretches the image to `image_size / crop_share` and cuts out the
+            centre. "direct" stretches the image to `image_size`.
+        interpolation: A method of `tf.image.resize`. It is always antialiased.
         mean: Subtracted from pixels on the [0, 1] scale: one number, or one per channel.
         std: Divides the difference: one number, or one per channel. A mean and std of 0.5 give [-1, 1]; 0 and 1 give
             [0, 1].
@@ -77,7 +83,7 @@ class Preprocessing(JsonRecord):
         return (*self.image_size, self.channels)
 
     def __call__(self, encoded):
-        """Turns the bytes of an image file into the model's input; needs TensorFlow.
+        """Turns the bytes of an image file into the model's input. Needs TensorFlow.
 
         Args:
             encoded: Bytes of a JPEG, PNG, BMP or GIF, as a scalar string tensor. Its EXIF orientation is applied.
@@ -99,8 +105,9 @@ def preprocess_input(images, preprocessing: Preprocessing | None = None):
         preprocessing: The preprocessing of the weights, such as `model.preprocessing`. None scales to [-1, 1].
 
     Returns:
-        Values of the same shape: a float32 NumPy array for an array, list or number; a tensor of TensorFlow for one of
-        TensorFlow, also in `tf.data.Dataset.map` on another backend; else a tensor of the backend.
+        Values of the same shape. Arrays, lists and numbers become a float32 NumPy array. TensorFlow tensors remain
+        TensorFlow tensors, so that the function works in `tf.data.Dataset.map` on every backend. Other tensors become
+        tensors of the backend.
 
     Example:
         >>> keras_mixer.preprocess_input(np.array([0, 255]))

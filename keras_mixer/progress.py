@@ -1,8 +1,8 @@
-"""The progress of long work on standard error: a bar, or a line per minute if there is no terminal."""
+"""Shows the progress of long work on standard error: a bar, or one line per minute without a terminal."""
 
 import time
 
-BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between two notes beside the bar, and between two lines
+BAR_EVERY, LINE_EVERY = 0.2, 60.0  # seconds between updates of the text beside the bar, and between lines
 
 
 class Progress:
@@ -12,8 +12,8 @@ class Progress:
         title: Name of the work, such as "Training".
         total: Number of steps; 0 if it is unknown.
         unit: Word before the count in a line, such as "step".
-        completed: Steps done before.
-        in_bytes: Whether the steps are bytes of a transfer; the bar then shows megabytes and their rate.
+        completed: Steps that were done before.
+        in_bytes: Whether the steps are bytes. The bar then shows megabytes and the transfer rate.
     """
 
     def __init__(self, title: str, total: int, unit: str, completed: int = 0, in_bytes: bool = False):
@@ -44,7 +44,7 @@ class Progress:
         self._bar.stop()
 
     def update(self, completed: int, note, now: bool = False) -> None:
-        """Moves the bar to `completed` steps, and shows the text that `note` returns if it is due or `now` is true."""
+        """Moves the bar to `completed` steps. If an update is due or `now` is true, shows the text from `note`."""
         if not now and time.monotonic() - self._last_note < (LINE_EVERY if self._bar.disable else BAR_EVERY):
             self._bar.update(self._task, completed=completed)
             return

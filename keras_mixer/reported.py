@@ -1,4 +1,4 @@
-"""What the papers report, to compare measurements with; the figures are in `reported.csv`."""
+"""Results that the papers report, for comparison with measurements. The figures are in `reported.csv`."""
 
 import csv
 import dataclasses
@@ -27,8 +27,8 @@ class Reported:
         hardware: "TPUv3 core" or "V100".
         core_days: TPUv3 core-days of the pre-training. Those of ImageNet and ImageNet-21k in table 3 of the Mixer paper
             are extrapolated from JFT-300M by its authors.
-        parameters: Millions; those of Mixer are without the head, from table 1 of the paper.
-        multiply_adds: Billions for one image; half of the operations if the source counts those.
+        parameters: Millions. Those of Mixer exclude the head and come from table 1 of the paper.
+        multiply_adds: Billions for one image. If the source counts operations, this is half their number.
         source: Paper and table.
     """
 
@@ -60,8 +60,8 @@ def reported(model: str) -> list[Reported]:
     """Returns the published rows of a model with any pre-training, distilled ones included.
 
     Args:
-        model: The source's name or this package's, such as "Mixer-B/16" or "mixer_b16". Case and punctuation do not
-            count. "ResMLP-S12, distilled" stands for the distilled model alone.
+        model: The name in the source or in this package, such as "Mixer-B/16" or "mixer_b16". Case and punctuation are
+            ignored. "ResMLP-S12, distilled" selects only the distilled model.
 
     Returns:
         The rows, in the order of the sources; an empty list if the model is unknown.

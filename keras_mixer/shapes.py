@@ -1,18 +1,18 @@
-"""Checks of sizes, shapes and rates, and what each axis of a weight over tokens stands for.
+"""Checks of sizes, shapes and rates, and names for the axes of weights over tokens.
 
 `keras_mixer.weights` changes the resolution of a model and permutes its patches. It reads three attributes of a layer:
 
-- `token_axes` maps the relative name of each weight over tokens to the role of each of its axes.
-- `hidden_arguments` names the arguments of the constructor that count `HIDDEN` units, whose number grows with the
-  image when each part of the image gets hidden units of its own.
-- `line_axes` maps the relative name of each weight over a row or column of a feature map to the number of channels of
-  one place. Both axes of the weight list the line place by place.
+- `token_axes` maps the relative name of each weight over tokens to what each axis stands for, such as `TOKENS_IN`.
+- `hidden_arguments` names the constructor arguments that set the number of `HIDDEN` units. Their number grows with the
+  image if each part of the image gets its own hidden units.
+- `line_axes` maps the relative name of each weight over a row or column of a feature map to the number of channels per
+  position. Each axis of the weight holds the channels of one position after those of another.
 """
 
 import numbers
 
-TOKENS_IN = "tokens_in"  # one entry per token that is read
-TOKENS_OUT = "tokens_out"  # one entry per token that is written
+TOKENS_IN = "tokens_in"  # one entry per input token
+TOKENS_OUT = "tokens_out"  # one entry per output token
 HIDDEN = "hidden"  # one entry per hidden unit of an MLP over tokens
 OTHER = "other"  # anything else, such as one entry per channel
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 GRPC_PORT, REST_PORT = 8500, 8501
-MAX_BODY_BYTES = 32 * 2**20  # of a request to the embedded server, unless it is told otherwise
+MAX_BODY_BYTES = 32 * 2**20  # default limit of the embedded server
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 DEFAULT_SIGNATURE, BYTES_SIGNATURE, FEATURES_SIGNATURE = "serving_default", "serving_bytes", "features"
@@ -45,7 +45,7 @@ def check_base_path(path: pathlib.Path) -> None:
     """Checks that a folder can be served: that it holds numbered versions, each a SavedModel.
 
     Raises:
-        FileNotFoundError: If it does not. The message says what lies there, and what to serve instead.
+        FileNotFoundError: If it does not. The message says what the path is, and what to serve instead.
     """
     if not path.exists():
         raise FileNotFoundError(f"There is no folder {path}: name a model's base path.")
@@ -65,12 +65,12 @@ def check_base_path(path: pathlib.Path) -> None:
         raise FileNotFoundError(f"{path} is a run folder: export it with `keras-mixer export {path}`, and serve that.")
     models = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and versions_in(entry)]
     if models:
-        raise FileNotFoundError(f"{path} is no model, but holds some: serve {', '.join(map(str, models[:5]))}.")
+        raise FileNotFoundError(f"{path} is not a model, but contains models: serve {', '.join(map(str, models[:5]))}.")
     raise FileNotFoundError(f"{path} has no versions: expected numbered folders, each with a {SAVED_MODEL_FILE}.")
 
 
 def check_model_name(name: str) -> str:
-    """Returns `name` if it can be a folder, part of an address and a Kubernetes name.
+    """Returns `name` if it is valid as a folder, in an address and as a Kubernetes name.
 
     Raises:
         ValueError: If it cannot.

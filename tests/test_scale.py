@@ -81,7 +81,7 @@ def test_the_arithmetic_of_imagenet_21k(model):
     )
     assert f"{paper.core_days:g} TPUv3 core-days" in PAGE
     implied = per_image * images / (paper.core_days * 86400 * 61.5e12)
-    assert f"half of a chip's, and the run needs {100 * implied:.0f} % of it" in " ".join(PAGE.split())
+    assert f"half of a chip's, so the run used {100 * implied:.0f} % of the peak" in " ".join(PAGE.split())
 
 
 def test_the_formula_beside_the_compilers_count(model):

@@ -1,4 +1,4 @@
-"""Core ML packages for Apple's devices. They are written here and run there."""
+"""Core ML packages for Apple's devices."""
 
 import logging
 import os
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def export_coreml(model: "keras.Model", path: str | os.PathLike, card: ModelCard) -> pathlib.Path:
     """Writes a Core ML classifier (an ML program, from iOS 15 and macOS 12) that takes an image and names its class.
 
-    The model takes an image of the size of its input, as Vision's `VNCoreMLRequest` hands it over. The app chooses how
-    a photograph is cropped, such as `.centerCrop`. Pixels are scaled inside the model, which computes in float16.
-    coremltools runs a package on Apple's systems alone, so nothing here compares its scores with the model's.
+    The classifier takes an image of the model's input size, as Vision's `VNCoreMLRequest` provides. The app chooses how
+    to crop a photograph, such as `.centerCrop`. The package scales the pixels and computes in float16. coremltools can
+    run it only on Apple's systems, so this function does not compare its scores with the model's.
 
     Args:
         model: A functional model of one input and one output, on the TensorFlow backend of Keras.
@@ -57,7 +57,7 @@ def export_coreml(model: "keras.Model", path: str | os.PathLike, card: ModelCard
 
     colours = coremltools.colorlayout.RGB if preprocessing.channels == 3 else coremltools.colorlayout.GRAYSCALE
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # coremltools warns of each TensorFlow that is newer than itself
+        warnings.simplefilter("ignore")  # coremltools warns of any TensorFlow newer than itself
         converted = coremltools.convert(
             [scores.get_concrete_function()],
             source="tensorflow",
@@ -71,13 +71,13 @@ def export_coreml(model: "keras.Model", path: str | os.PathLike, card: ModelCard
         converted.user_defined_metadata[CARD_FILE] = card.for_others().to_json()
         with scratch_folder(path.parent) as scratch:
             converted.save(str(scratch / path.name))
-            shutil.rmtree(path, ignore_errors=True)  # a folder cannot be replaced in one step
+            shutil.rmtree(path, ignore_errors=True)  # a folder cannot be replaced atomically
             (scratch / path.name).replace(path)
     return path
 
 
 def _coremltools():
-    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it tells what it lacks outside of Apple's systems
+    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it logs what it lacks on other systems than Apple's
     import coremltools
 
     return coremltools

@@ -1,6 +1,6 @@
-"""Decodes encoded images inside an exported graph, with errors that name the image of the batch.
+"""Decodes images inside an exported graph, with errors that name the image in the batch.
 
-This module needs TensorFlow, and is imported where a graph is made.
+This module needs TensorFlow. It is imported only when a graph is built.
 """
 
 import functools
@@ -12,7 +12,7 @@ from keras_mixer.data.orientation import lacks
 from keras_mixer.images import JPEG_START, LARGE, MAX_PIXELS, PNG_START
 from keras_mixer.preprocessing import Preprocessing
 
-# Images of a batch that are decoded at once. TensorFlow's default of ten could hold ten of the largest in memory.
+# Images decoded in parallel. TensorFlow's default of ten could keep ten of the largest images in memory.
 DECODED_AT_ONCE = 4
 
 _JPEG_END = b"\xff\xd9"
@@ -25,10 +25,10 @@ def decode_batch(
 
     Args:
         image_bytes: Encoded JPEG, PNG, BMP or GIF images, strings `(batch,)`. A GIF gives its first frame.
-        preprocessing: Maps one encoded image to a model input.
-        max_pixels: The most pixels (height x width) of an image. In a batch with an image of more than 2**26 pixels,
-            one image is decoded at a time.
-        webp: Whether to read WebP images too, except animations.
+        preprocessing: How an image becomes a model input.
+        max_pixels: Largest number of pixels (height x width) of an image. If an image of the batch has more than 2**26
+            pixels, the images are decoded one at a time.
+        webp: Whether to read WebP images too. Animations are never read.
 
     Returns:
         Model inputs, float32 `(batch, height, width, channels)`.
@@ -58,7 +58,7 @@ def decode_batch(
 def _checked_pixels(index: tf.Tensor, encoded: tf.Tensor, max_pixels: int, webp: bool) -> tf.Tensor:
     """Returns the number of pixels that an image declares, or fails with a message that names the image.
 
-    It refuses nothing that the decoder would read.
+    It accepts every image that the decoder can read.
     """
 
     def require(condition, text, *values):
@@ -67,7 +67,7 @@ def _checked_pixels(index: tf.Tensor, encoded: tf.Tensor, max_pixels: int, webp:
 
     length = tf.strings.length(encoded)
     is_jpeg, is_png = (tf.strings.substr(encoded, 0, len(start)) == start for start in (JPEG_START, PNG_START))
-    # What comes after the end of the image is not looked at.
+    # Bytes after the end of the image are ignored.
     has_end = tf.case(
         [(is_jpeg, lambda: _has_jpeg_end(encoded)), (is_png, lambda: ~lacks(encoded, "IEND"))], default=lambda: True
     )

@@ -1,4 +1,4 @@
-"""LiteRT files for phones and embedded machines: float32, float16, or int8 in two ways."""
+"""LiteRT files for phones and embedded devices: float32, float16 and two kinds of int8."""
 
 import os
 import pathlib
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 
-# These stay in float32 when everything else is int8. LiteRT's CPU kernels run products, transposes and reshapes in
-# int8, but have no fast int8 form of GELU or of the steps of a LayerNorm, and the variance of a token does not fit in 8
-# bits. In float32 these operations are quicker and exact, and cost one conversion on each side of a product.
+# These operations stay in float32 when everything else is int8. LiteRT's CPU kernels run products, transposes and
+# reshapes in int8, but lack a fast int8 GELU and LayerNorm, and the variance of a token does not fit in 8 bits. In
+# float32 these operations are faster and exact, at the cost of one conversion on each side of a product.
 FLOAT_OPERATIONS = (
     *("ADD", "DIV", "MEAN", "MUL", "NEG", "POW", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "SUM"),
     *("GELU", "LOGISTIC", "SOFTMAX", "TANH"),
@@ -40,23 +40,23 @@ def export_litert(
     batch_size: int | None = 1,
     card: ModelCard | None = None,
 ) -> pathlib.Path:
-    """Writes a LiteRT file, whole or not at all.
+    """Writes a LiteRT file. A failure leaves no partial file.
 
-    Every precision takes float32 images and gives float32 scores. "float16" stores weights in 16 bits and computes in
-    float32. "dynamic_int8" stores weights in 8 bits, with one scale for each output channel, and takes the scales of
-    activations from each image. "int8" fixes the scales of activations beforehand, from `samples`: products are int8
-    from input to output, while LayerNorm, GELU, residual sums and softmax stay in float32.
+    Every precision takes float32 images and returns float32 scores. "float16" stores weights in 16 bits and computes in
+    float32. "dynamic_int8" stores weights in 8 bits, with one scale per output channel, and computes the scales of
+    activations anew for each image. "int8" computes the scales of activations beforehand, from `samples`. Matrix
+    products are then int8 throughout, while LayerNorm, GELU, residual sums and softmax stay in float32.
 
     Args:
         model: A functional model of one input and one output.
         path: The file, ending in `.tflite`.
         precision: "float32", "float16", "dynamic_int8" or "int8".
-        samples: For "int8", batches of preprocessed images `(n, height, width, channels)` that look like what the model
-            will see. One or two hundred images are enough.
-        batch_size: Images of one call. None takes any number, but adds reshapes to the graph and splits up the
-            LayerNorm of a trained model.
-        card: The model's card, which the file then holds as TFLite's metadata: class names, normalisation and the rest
-            of the preprocessing.
+        samples: For "int8", batches of preprocessed images `(n, height, width, channels)` that are typical of the
+            model's inputs. One or two hundred images are enough.
+        batch_size: Images per call. None allows any number, but adds reshapes to the graph and prevents the fusion of
+            LayerNorm.
+        card: The model's card. The file then contains class names, normalisation and the other preprocessing as TFLite
+            metadata.
 
     Returns:
         The path.
@@ -88,7 +88,7 @@ def export_litert(
 
 
 def _calls(images: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
-    """Returns the images of calls of one size. The last call is filled up with the first images."""
+    """Divides images into calls of `batch_size`. The last call is filled up with the first images."""
     return [
         np.stack([images[place % len(images)] for place in range(start, start + batch_size)])
         for start in range(0, len(images), batch_size)
@@ -99,7 +99,7 @@ def _converter(model: "keras.Model", batch_size: int | None, folder: str):
     import keras
     import tensorflow as tf
 
-    # A converter made from concrete functions silently reads Keras's variables as NaN, so a SavedModel comes between.
+    # The converter is made from a SavedModel. From concrete functions it would silently read Keras's variables as NaN.
     archive = keras.export.ExportArchive()
     archive.track(model)
     images = keras.InputSpec(shape=(batch_size, *model.input_shape[1:]), dtype="float32", name="images")
@@ -121,10 +121,10 @@ def _converted(converter, precision: str, calls: list[np.ndarray]) -> bytes:
     if precision != "int8":
         return converter.convert()
     converter.representative_dataset = lambda: ([images] for images in calls)
-    # The converter cannot leave out operations; TensorFlow Lite's debugger of quantized models can.
+    # The converter cannot keep single operations in float32, but TensorFlow Lite's quantisation debugger can.
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPERATIONS))
     with warnings.catch_warnings():
-        # The debugger opens the model with the interpreter that ai-edge-litert replaces.
+        # The debugger uses the interpreter that ai-edge-litert has replaced, which warns.
         warnings.filterwarnings(
             "ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated", category=UserWarning
         )
@@ -152,7 +152,7 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
 
 
 def min_runtime(path: pathlib.Path) -> str | None:
-    """Returns the oldest release of TensorFlow Lite that loads a file, such as "2.17.0", by its metadata."""
+    """Returns the oldest release of TensorFlow Lite that loads a file, such as "2.17.0", from its metadata."""
     from ai_edge_litert.schema_py_generated import Model
 
     model = Model.GetRootAsModel(path.read_bytes(), 0)

@@ -1,7 +1,7 @@
-"""TFLite's metadata: what a LiteRT file says of its classes and its images, as MediaPipe and Android Studio read it.
+"""TFLite metadata, which tells MediaPipe and Android Studio about the classes and images of a LiteRT file.
 
-Class names and the model's card lie in a zip archive behind the model, where TFLite's tools look for the files that
-belong to it.
+Class names and the model's card are in a zip archive appended to the model. TFLite's tools look for associated files
+there.
 """
 
 import io
@@ -15,8 +15,8 @@ from keras_mixer.card import CARD_FILE, ModelCard
 
 _NAME = "TFLITE_METADATA"
 _LABELS = "labels.txt"
-# The fields of tables in TFLite's `metadata_schema.fbs`, in its order and up to the last that is written. A field that
-# may be of several types is two there, its type and its value.
+# Tables of TFLite's `metadata_schema.fbs`, with their fields in order up to the last one that is written. A union takes
+# two fields, its type and its value.
 _FIELDS = {
     "AssociatedFile": ("name", "description", "type"),
     "Content": ("type", "properties"),
@@ -45,25 +45,25 @@ _FEATURES, _IMAGE = 1, 2
 _COLOURS = {3: 1, 1: 2}  # RGB, grey
 _NORMALIZATION = 1
 _DESCRIPTIONS, _AXIS_LABELS = 1, 2
-_ALIGNMENT = 16  # of the weights, as the schema of LiteRT files asks
+_ALIGNMENT = 16  # of the weights, in bytes, as the schema of LiteRT files requires
 
 
 def described(content: bytes, card: ModelCard) -> bytes:
-    """Returns a LiteRT file with its metadata, class names and card.
+    """Adds metadata, class names and the card to a LiteRT file.
 
     Args:
-        content: The file without metadata.
+        content: The bytes of the file without metadata.
         card: The card of its model.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content)
-    if any(buffer.offset for buffer in model.buffers):  # from 2 GB on, the weights lie behind the FlatBuffer
+    if any(buffer.offset for buffer in model.buffers):  # from 2 GB on, the weights follow the FlatBuffer
         return content
 
     class Buffer(schema.BufferT):
-        """Its own `Pack` would lose the alignment."""
+        """A buffer that keeps its alignment, which the generated `Pack` would lose."""
 
         def Pack(self, builder):  # noqa: N802
             data = None if self.data is None else _bytes(builder, np.asarray(self.data, np.uint8).tobytes())
@@ -86,7 +86,7 @@ def described(content: bytes, card: ModelCard) -> bytes:
             _LABELS: "\n".join(map(_line, card.class_names)),
             CARD_FILE: card.for_others().to_json(),
         }.items():
-            archive.writestr(zipfile.ZipInfo(name), text + "\n")  # without a time: the same model gives the same file
+            archive.writestr(zipfile.ZipInfo(name), text + "\n")  # without a time, to be reproducible
     return file.getvalue()
 
 
@@ -146,11 +146,11 @@ def _metadata(card: ModelCard) -> bytes:
 
 
 class _Place(int):
-    """Where the builder wrote a table."""
+    """The offset at which the builder wrote a table."""
 
 
 def _table(builder, table: str, /, **values: str | int | np.ndarray | list[_Place]) -> _Place:
-    """Writes a table of the schema: texts, numbers of an enumeration, vectors of floats, tables and lists of tables."""
+    """Writes a table of the schema. Values may be strings, enumerators, float vectors, tables or lists of tables."""
 
     def written(value) -> tuple[str, int]:
         match value:

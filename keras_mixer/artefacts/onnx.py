@@ -1,4 +1,4 @@
-"""ONNX files, and a check that the file of a Keras exporter computes the same as the model."""
+"""ONNX files, and a check that a file written by Keras's exporter computes the same as the model."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from keras_mixer.files import written_whole
 if TYPE_CHECKING:
     import keras
 
-# Two runtimes sum products in different orders. Twelve blocks of float32 differ by far less than this.
+# Two runtimes sum products in different orders. After twelve blocks in float32 they differ by far less than this.
 TOLERANCE = 1e-3
 
 
 def export_onnx(model: "keras.Model", path: str | os.PathLike, *, card: ModelCard | None = None) -> pathlib.Path:
-    """Writes an ONNX file of any batch size, from `images` to `scores`.
+    """Writes an ONNX file with the input `images`, the output `scores` and any batch size.
 
     Keras's exporter reports success even if ONNX lacks an operation of the model, such as the error function of the
     exact GELU. This function therefore opens the file in ONNX Runtime and compares it with the model on random images.
@@ -30,14 +30,14 @@ def export_onnx(model: "keras.Model", path: str | os.PathLike, *, card: ModelCar
     Args:
         model: A functional model of one input and one output.
         path: The file, ending in `.onnx`.
-        card: The model's card, which the file then holds as metadata: class names and preprocessing.
+        card: The model's card. The file then contains its class names and preprocessing as metadata.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If ONNX Runtime cannot load what was written, or its scores differ from the model's. No file is
-            left.
+        ValueError: If ONNX Runtime cannot load the file, or its scores differ from the model's. The file is then
+            deleted.
         ImportError: If onnx, tf2onnx or onnxruntime is not installed.
     """
     path = pathlib.Path(path)
@@ -50,7 +50,7 @@ def export_onnx(model: "keras.Model", path: str | os.PathLike, *, card: ModelCar
 
 
 def _describe(path: pathlib.Path, card: ModelCard | None) -> None:
-    """Names the input, the output and their axes, and adds the card. Weights in a file of their own stay there."""
+    """Names the input, the output and their axes, and adds the card. Weights in a separate file stay there."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)
@@ -81,12 +81,12 @@ def _embedded_card(path: pathlib.Path) -> str | None:
 
 
 def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: Open) -> None:
-    """Writes a file of Keras's format `kind`, and raises a ValueError unless it opens and gives the model's scores."""
+    """Writes a file of Keras's format `kind`. Raises ValueError unless the file opens and gives the model's scores."""
     images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
     model = in_float32(on_one_tensor(model))
     expected = np.asarray(model(images, training=False))  # Keras exports only a model that has been called
     with warnings.catch_warnings():
-        # Keras's patch that fits tf2onnx to NumPy 2 asks for names that NumPy has dropped.
+        # Keras's patch of tf2onnx for NumPy 2 uses names that NumPy has removed.
         warnings.filterwarnings("ignore", message="In the future `np.object`", category=FutureWarning)
         model.export(str(path), format=kind, verbose=False)
     try:
@@ -118,7 +118,7 @@ ONNX = Format(
     "model.onnx",
     write=lambda model, path, card, samples: export_onnx(model, path, card=card),
     open=_open,
-    companions=("{name}.data",),  # the weights of large models
+    companions=("{name}.data",),  # holds the weights of large models
     needs=("onnxruntime",),
     needs_to_write=("onnx", "tf2onnx"),
     install='pip install "keras_mixer[onnx]"',

@@ -1,4 +1,4 @@
-"""The table of formats, and what opens a trained classifier in any of them.
+"""The table of formats, and functions that open a trained classifier in any of them.
 
 To add a format, write its file in this package and add its row to `FORMATS`.
 """
@@ -33,7 +33,7 @@ def _open_keras(path: pathlib.Path, _threads: int | None) -> Scores:
     return keras_predictor(load_model(path)[0]).scores
 
 
-# What training leaves: it is opened and measured like an export, but not exported.
+# The file that training writes. It is opened and measured like an export, but it is not an export format.
 KERAS_FILE = Format("keras", "model.keras", _write_keras, _open_keras, card="{stem}.json")
 FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO, COREML, WEB)}
 
@@ -48,7 +48,7 @@ def register(form: Format) -> Format:
         `form`.
 
     Raises:
-        ValueError: If there is a format of that name, or another one opens files with that suffix.
+        ValueError: If another format has that name or opens files with that suffix.
 
     Example:
         >>> hailo = Format("hailo", "model.hef", write=write_hailo, open=None, needs_to_write=("hailo_sdk_client",))
@@ -67,7 +67,7 @@ def open_artefact(path: str | os.PathLike, *, threads: int | None = None) -> Pre
     """Opens a model: a run folder, a `.keras` file, or a file or folder that `keras-mixer export` wrote.
 
     Args:
-        path: The model. A folder of numbered versions, as TF Serving reads it, stands for its newest version.
+        path: The model. For a folder of numbered versions, as TF Serving reads it, the newest version is opened.
         threads: CPU threads of LiteRT, ONNX Runtime and OpenVINO; None for the runtime's own choice.
 
     Returns:
@@ -85,12 +85,12 @@ def open_artefact(path: str | os.PathLike, *, threads: int | None = None) -> Pre
 
 
 def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> tuple[Predictor, ModelCard]:
-    """Opens a model as `open_artefact` does, with the card that says what its scores mean.
+    """Opens a model as `open_artefact` does, together with the card that says what its scores mean.
 
     Args:
-        path: A run folder or `.keras` file with its card; a SavedModel with its card among the assets, or a folder of
-            its versions; any other exported file with `model.json` beside it or a card inside, such as a LiteRT, ONNX
-            or OpenVINO file.
+        path: A run folder or a `.keras` file with its card; a SavedModel, whose assets hold the card, or a folder of
+            its versions; or another exported file, such as LiteRT, ONNX or OpenVINO, with a card inside or with
+            `model.json` beside it.
         threads: See `open_artefact`.
 
     Raises:
@@ -102,10 +102,10 @@ def open_classifier(path: str | os.PathLike, *, threads: int | None = None) -> t
 
 
 def load_card(path: str | os.PathLike) -> ModelCard:
-    """Reads the card of a model that `open_classifier` would open, and leaves the model itself closed.
+    """Reads only the card of a model that `open_classifier` could open.
 
     Raises:
-        ValueError: If there is no model at `path`, or no card that can be read.
+        ValueError: If there is no model at `path`, or its card is missing or unreadable.
     """
     return _card(*find(path))
 
@@ -114,14 +114,14 @@ def find(path: str | os.PathLike) -> tuple[Format, pathlib.Path]:
     """Finds the model at a path.
 
     Returns:
-        The model's format, and its own file or folder: `model.keras` in a run folder, the newest version in a folder of
+        The model's format and its file or folder: `model.keras` in a run folder, or the newest version in a folder of
         versions.
 
     Raises:
         ValueError: If there is no model at `path`.
     """
     path = pathlib.Path(path).expanduser()
-    forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}  # of several, the first counts
+    forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}  # of one suffix, the first wins
     expected = f"a run folder, a SavedModel folder or a file in {', '.join(sorted(filter(None, forms)))}"
     if not path.exists():
         raise ValueError(f"There is no model at {path}: expected {expected}.")
@@ -159,14 +159,14 @@ def _card(form: Format, path: pathlib.Path) -> ModelCard:
         raise ValueError(f"{path} has no card: expected {file}, as training and `keras-mixer export` write it.")
     card, beside = ModelCard.load(file), path.parent / CARD_FILE
     if form is SAVED_MODEL and beside.is_file():
-        # The card beside the versions also knows the folder of the dataset.
+        # Only the card beside the versions records the folder of the dataset.
         whole = ModelCard.load(beside)
         return whole if whole.for_others() == card else card
     return card
 
 
 def model_files(path: str | os.PathLike) -> dict[str, pathlib.Path]:
-    """Lists the files that `open_classifier` reads, by their names within the model's folder, the model itself first.
+    """Lists the files that `open_classifier` reads. Keys are names in the model's folder; the model comes first.
 
     Raises:
         ValueError: If there is no model at `path`.
@@ -186,15 +186,15 @@ def fingerprint(path: str | os.PathLike) -> str:
 
 
 def packed(path: str | os.PathLike) -> dict[str, bytes]:
-    """Reads the content of a model's files, so that they can be sent to another machine."""
+    """Returns the contents of a model's files, so that they can be sent to another machine."""
     return {name: file.read_bytes() for name, file in model_files(path).items()}
 
 
 def unpacked(files: Mapping[str, bytes], folder: str | os.PathLike) -> pathlib.Path:
-    """Writes what `packed` returned into a folder, and returns the path by which `open_classifier` finds the model."""
+    """Writes the result of `packed` into a folder. Returns the path that `open_classifier` takes."""
     folder = pathlib.Path(folder)
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    # A model that is a folder itself comes with its name as the first part of every path.
+    # If the model is a folder, its name is the first part of every path.
     return folder if wire.SAVED_MODEL_FILE in files else folder / pathlib.PurePath(next(iter(files))).parts[0]

@@ -19,19 +19,19 @@ _CARD = ["keras_mixer", "card"]  # its place in `rt_info`
 
 
 def export_openvino(model: "keras.Model", path: str | os.PathLike, *, card: ModelCard | None = None) -> pathlib.Path:
-    """Writes an OpenVINO model of any batch size: `path` and its weights beside it, with the suffix `.bin`.
+    """Writes an OpenVINO model for any batch size. The weights go beside `path`, into a file with the suffix `.bin`.
 
     Args:
         model: A functional model of one input and one output.
         path: The file, ending in `.xml`.
-        card: The model's card, which the file then holds among its `rt_info`: class names and normalisation under the
-            names of OpenVINO's Model API, and the card itself.
+        card: The model's card. The `rt_info` of the file then contains the card, and class names and normalisation
+            under the names that OpenVINO's Model API uses.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If OpenVINO cannot load what was written, or its scores differ from the model's. No file is left.
+        ValueError: If OpenVINO cannot load the file, or its scores differ from the model's. The file is then deleted.
         ImportError: If openvino is not installed.
     """
     path = pathlib.Path(path)
@@ -81,7 +81,7 @@ def _embedded_card(path: pathlib.Path) -> str | None:
 
 
 def _open(path: pathlib.Path, threads: int | None) -> Scores:
-    # Without this, OpenVINO computes in bfloat16 on a CPU that can.
+    # Without this setting, OpenVINO computes in bfloat16 on CPUs that support it.
     return _open_by_default(path, threads, INFERENCE_PRECISION_HINT="f32")
 
 

@@ -1,4 +1,4 @@
-"""A trained classifier as one function from images to scores, and helpers that prepare Keras models for it."""
+"""A classifier as one function from images to scores, and helpers that prepare Keras models for it."""
 
 import dataclasses
 import json
@@ -19,11 +19,11 @@ class Predictor:
     """A classifier of preprocessed images, independent of the runtime.
 
     Attributes:
-        format: The format that it was read from, such as "saved_model" or "litert"; "keras" for a Keras model.
+        format: Name of its format, such as "saved_model" or "litert"; "keras" for a Keras model.
         scores: Maps preprocessed float32 images `(n, height, width, channels)` to float32 scores `(n, classes)`. The
-            scores are probabilities if the model ends in softmax, else logits.
+            scores are probabilities if the model ends in softmax, and logits otherwise.
         path: The file or folder that it was read from; None for a model in memory.
-        size: Bytes of that file or folder and its companions; None for a model in memory.
+        size: Size in bytes of that file or folder and its companions; None for a model in memory.
     """
 
     format: str
@@ -34,13 +34,13 @@ class Predictor:
 
 def keras_predictor(model: "keras.Model") -> Predictor:
     """Wraps a `keras.Model` that maps one tensor of images to one tensor of scores."""
-    model = on_one_tensor(model)  # a new model, so that the caller's model keeps its settings
+    model = on_one_tensor(model)  # a new model, so that the caller's keeps its settings
     model.jit_compile = worth_compiling()
     return Predictor("keras", lambda images: np.asarray(model.predict_on_batch(images), np.float32))
 
 
 def on_one_tensor(model: "keras.Model") -> "keras.Model":
-    """Returns a new functional model that takes one tensor, because Keras warns about a model built on a list.
+    """Returns a new functional model that takes a single tensor, because Keras warns if a model was built on a list.
 
     Raises:
         ValueError: If the model has several inputs or outputs.
@@ -56,7 +56,7 @@ def on_one_tensor(model: "keras.Model") -> "keras.Model":
 
 
 def head_input(model: "keras.Model"):
-    """Returns what the head of a model reads: the output of `pre_logits`, or else the input of the last Dense layer."""
+    """Returns the input of a model's head: the output of `pre_logits`, or else the input of the last Dense layer."""
     import keras
 
     if any(layer.name == "pre_logits" for layer in model.layers):
@@ -66,10 +66,10 @@ def head_input(model: "keras.Model"):
 
 
 def worth_compiling() -> bool:
-    """Says whether XLA should compile a model that is measured, unless the user decides.
+    """Returns whether XLA should compile a model that is measured, if the user does not say.
 
     TensorFlow: only if this machine has an accelerator, because compilation for a CPU takes longer than a short
-    experiment. JAX: always, because it otherwise runs one operation at a time. PyTorch: never, like Keras itself.
+    experiment. JAX: always, because it otherwise runs one operation at a time. PyTorch: never, as in Keras.
     """
     import keras
 
@@ -81,9 +81,9 @@ def worth_compiling() -> bool:
 
 
 def in_float32(model: "keras.Model") -> "keras.Model":
-    """Returns a model whose layers all compute in float32: the model itself if they do, or else a copy.
+    """Returns a model whose layers all compute in float32: the same model if they already do, otherwise a copy.
 
-    LiteRT and ONNX have no bfloat16 form of some operations, and choose their own precision when they run.
+    LiteRT and ONNX lack a bfloat16 form of some operations, and choose their own precision when they run.
     """
     import keras
 
@@ -96,7 +96,7 @@ def in_float32(model: "keras.Model") -> "keras.Model":
     config = json.loads(json.dumps(model.get_config()), object_hook=replaced)
     policy = keras.config.dtype_policy()
     try:
-        keras.config.set_dtype_policy("float32")  # for layers whose configuration names no policy
+        keras.config.set_dtype_policy("float32")  # for layers whose configuration does not name a policy
         rebuilt = type(model).from_config(config)
     finally:
         keras.config.set_dtype_policy(policy)
@@ -105,7 +105,10 @@ def in_float32(model: "keras.Model") -> "keras.Model":
 
 
 def in_batches(scores: Scores, batch: int | None) -> Scores:
-    """Lets a function of `batch` images take any number, by repeating the last image. None stands for any number."""
+    """Makes a function of exactly `batch` images accept any number. If `batch` is None, it already does.
+
+    The last image is repeated to fill a call.
+    """
     if batch is None:
         return scores
 

@@ -1,4 +1,4 @@
-"""The record of a file format: how a model is written in it, opened from it, and how much accuracy it may cost."""
+"""The record of a file format: how to write and open a model, and how much accuracy the format may cost."""
 
 import dataclasses
 import pathlib
@@ -20,25 +20,27 @@ class Format:
 
     Args:
         name: The format's name, as in `keras-mixer export --formats NAME`.
-        file: The file's name in the model's folder. An empty name stands for a folder of numbered versions.
-        write: Writes a model. The arguments are the model, the path, the model's card and, for a calibrated format,
-            preprocessed sample images. Returns the path of what it wrote.
-        open: Opens a path, with a number of CPU threads or None for the runtime's own choice. Returns a function from
-            images to scores. A format without `open` cannot run on this machine, and an export reports it as not run.
-        limit: Points of top-1 accuracy, out of a hundred, that a file may lose against the Keras model.
-        companions: Names of files that belong to `file` and lie beside it, such as "{stem}.bin". `{name}` stands for
-            the name of `file`, and `{stem}` for its name without the suffix.
-        card: Name of the card's file beside `file`, written like a companion's.
+        file: The file's name in the model's folder. An empty name means a folder of numbered versions.
+        write: Function that writes a model and returns the path of what it wrote. The arguments are the model, the
+            path, the model's card and, for a calibrated format, preprocessed sample images.
+        open: Function that opens a path and returns a function from images to scores. The second argument is the number
+            of CPU threads, or None for the runtime's own choice. If `open` is None, this machine cannot run the format,
+            and an export reports the file as not run.
+        limit: Percentage points of top-1 accuracy that a file may lose against the Keras model.
+        companions: Names of further files beside `file`, such as "{stem}.bin". `{name}` stands for the name of `file`,
+            and `{stem}` for its name without the suffix.
+        card: Name of the card's file beside `file`, with the same placeholders.
         calibrated: Whether `write` needs sample images.
-        settings: Names of the settings of an export that `write` also takes: `max_pixels` and `webp` for a format that
-            decodes image files itself, `batch_size` for one whose files compute a fixed number of images at a time,
-            `runtime` for one that ships its runtime.
+        settings: Names of further keyword arguments of `write`: `max_pixels` and `webp` for a format that decodes image
+            files itself, `batch_size` for a format with a fixed number of images per call, `runtime` for a format that
+            ships its runtime.
         needs: Modules that must be installed to run it.
         needs_to_write: Further modules that must be installed to write it.
         install: The command that installs all of these.
-        open_by_default: Opens a path as `open` does, but with the runtime's own settings, if these compute otherwise.
-        embedded_card: Returns the text of the card inside a path, or None if there is none.
-        min_runtime: Returns the oldest version of the runtime that loads a path, such as "2.17.0", if the file says it.
+        open_by_default: Like `open`, but with the runtime's default settings. Needed only if their results differ.
+        embedded_card: Function that returns the text of the card inside a path, or None if there is none.
+        min_runtime: Function that returns the oldest version of the runtime that loads a path, such as "2.17.0", or
+            None if the file does not say.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Format:
         return pathlib.PurePath(self.file).suffix
 
     def check_installed(self, *, to_write: bool = False) -> None:
-        """Raises an ImportError with the command that installs what is missing to run it, or also to write it."""
+        """Raises ImportError, with the install command, if a package needed to run (or write) the format is missing."""
         modules = (*self.needs_to_write, *self.needs) if to_write else self.needs
         require(*modules, command=self.install, purpose=f"The format {self.name}")
 
@@ -75,7 +77,7 @@ class Format:
             ImportError: If the runtime is not installed.
         """
         if self.open is None:
-            raise ValueError(f"This machine cannot run the format {self.name}: {path} is not opened.")
+            raise ValueError(f"This machine cannot run the format {self.name}: {path} was not opened.")
         self.check_installed()
         try:
             scores = self.open(path, threads)
@@ -86,11 +88,11 @@ class Format:
         return Predictor(self.name, scores, path, self.size(path))
 
     def parts(self, path: pathlib.Path) -> list[pathlib.Path]:
-        """Returns `path` and those of its companions that are there."""
+        """Returns `path` and those of its companions that exist."""
         return [path, *(file for name in self.companions if (file := _beside(path, name)).is_file())]
 
     def size(self, path: pathlib.Path) -> int:
-        """Returns the bytes of `path`, a file or a folder, and its companions."""
+        """Returns the size in bytes of `path`, which may be a folder, and its companions."""
         return sum(file.stat().st_size for part in self.parts(path) for file in files_in(part))
 
     def card_of(self, path: pathlib.Path) -> pathlib.Path:

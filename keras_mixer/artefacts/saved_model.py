@@ -30,29 +30,29 @@ def export_saved_model(
     max_pixels: int = MAX_PIXELS,
     webp: bool = False,
 ) -> pathlib.Path:
-    """Writes the next version of a SavedModel under `base`, whole or not at all.
+    """Writes the next version of a SavedModel under `base`. A failure leaves no partial version.
 
     Its signatures take any batch size:
 
     - `serving_default`: `images` float32 `(batch, height, width, channels)`, preprocessed, to `scores`
       `(batch, classes)`;
-    - `serving_bytes`: `image_bytes` strings `(batch,)`, JPEG, PNG, BMP or GIF files, which are turned upright, to
-      `classes` int32, `scores` float32 and `labels` strings, each `(batch, k)`, best first, where k is 5 or the number
-      of classes if that is smaller;
-    - `features`: `images` to `features` `(batch, channels)`, which the model's head reads.
+    - `serving_bytes`: `image_bytes` strings `(batch,)`, which are JPEG, PNG, BMP or GIF files, to `classes` int32,
+      `scores` float32 and `labels` strings, each `(batch, k)`, best first. k is 5, or the number of classes if that is
+      smaller. Images are turned upright;
+    - `features`: `images` to `features` `(batch, channels)`, the inputs of the model's head.
 
-    Scores are probabilities if the model ends in softmax, else logits. `assets/` holds the class names (`labels.txt`,
-    one in each line) and the model's card (`model.json`) without folders of this machine. `assets.extra/` holds a
-    request for each of the first two signatures. TF Serving runs these requests before it accepts traffic.
+    Scores are probabilities if the model ends in softmax, and logits otherwise. `assets/` holds the class names
+    (`labels.txt`, one per line) and the model's card (`model.json`) without paths of this machine. `assets.extra/`
+    holds a request for each of the first two signatures. TF Serving runs these requests before it accepts traffic.
 
     Args:
         model: A functional model of one input and one output.
-        base: Folder of the model's versions, such as `saved_models/digits`; made if missing. The new version appears in
-            one step, under the next number, so a server may be reading the folder.
+        base: Folder of the model's versions, such as `saved_models/digits`, created if missing. The new version appears
+            atomically under the next number, so a server may be reading the folder.
         card: Class names and preprocessing of the model.
-        max_pixels: The most pixels (height x width) of an image that `serving_bytes` decodes.
-        webp: Whether `serving_bytes` reads WebP images too. TensorFlow 2.19 and TF Serving of that version do not load
-            such a model.
+        max_pixels: Largest number of pixels (height x width) of an image that `serving_bytes` decodes.
+        webp: Whether `serving_bytes` reads WebP images too. TensorFlow and TF Serving 2.19 and older cannot load such a
+            model.
 
     Returns:
         The folder of the new version.
@@ -88,16 +88,16 @@ def check_card(model: "keras.Model", card: ModelCard) -> None:
     found = (tuple(model.input_shape[1:]), model.output_shape[-1])
     if found != expected:
         raise ValueError(
-            f"The card does not fit the model: the card has images of {expected[0]} and {expected[1]} classes, but "
+            f"The card does not fit the model: the card says images of {expected[0]} and {expected[1]} classes, but "
             f"the model takes {found[0]} and gives {found[1]} scores."
         )
     broken = [name for name in card.class_names if "\n" in name or "\r" in name]
     if broken:
-        raise ValueError(f"Class names are written one in each line, but {broken[0]!r} holds a line break.")
+        raise ValueError(f"Class names are written one per line, but {broken[0]!r} contains a line break.")
 
 
 def published_as_next_version(complete: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
-    """Moves a complete folder to the next version number in `base`, in one step."""
+    """Moves a complete folder to the next version number in `base` atomically."""
     while True:  # another process may take the same number first
         target = base / str(max(wire.numbered(base), default=0) + 1)
         try:
@@ -171,8 +171,8 @@ def write_warm_up_requests(version: pathlib.Path, model_name: str, preprocessing
 def _prediction_log(model_name: str, signature: str, inputs: dict) -> bytes:
     """Writes TF Serving's message `PredictionLog` by the published numbers of its fields.
 
-    It does not use the package tensorflow-serving-api, which installs the full TensorFlow beside any other. The tests
-    read the file back with that package.
+    The package tensorflow-serving-api is not used, because it installs the full TensorFlow beside any other build. The
+    tests read the file back with that package.
     """
 
     def field(number: int, content: bytes) -> bytes:

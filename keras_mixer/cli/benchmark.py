@@ -1,4 +1,4 @@
-"""`keras-mixer benchmark`: speed and cost of a model, beside what the papers report."""
+"""`keras-mixer benchmark`: speed and cost of a model, beside the papers' figures."""
 
 import collections
 import dataclasses
@@ -12,8 +12,8 @@ from keras_mixer import reported
 from keras_mixer.cli.options import PictureFile, model_help, open_model, repeated, weights_option
 from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
 
-PAPERS_IMAGE_SIZE = 224  # at which the papers count parameters and multiply-adds
-GROWTH_FACTORS = (1, 2, 3, 4)  # of the image's sides
+PAPERS_IMAGE_SIZE = 224  # pixels; the papers count parameters and multiply-adds at this size
+GROWTH_FACTORS = (1, 2, 3, 4)  # multiples of the image's sides
 GROWTH_BATCH_SIZE = 16
 # Column of the tables -> field of `keras_mixer.reported.Reported`.
 COLUMNS = {
@@ -35,9 +35,9 @@ COLUMNS = {
 @click.command(epilog=model_help)
 @click.argument("model", required=False)
 @weights_option
-@repeated("--batch-size", "batch_sizes", type=click.IntRange(min=1), help="Measure only these sizes, in rising order")
+@repeated("--batch-size", "batch_sizes", type=click.IntRange(min=1), help="Measure only these, in rising order")
 @click.option(
-    "--max-seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, help="Longest time of a batch."
+    "--max-seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, help="Most seconds for one batch."
 )
 @click.option(
     "--growth",
@@ -47,9 +47,9 @@ COLUMNS = {
 @click.option("--tradeoff", type=PictureFile(".png", ".svg"), help="Draw figure 2 of the paper to this file.")
 @json_option
 def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json):
-    """Measure images per second, operations, parameters and the share of the machine's peak that the model reaches.
+    """Measure speed, operations, parameters and the share of the machine's peak speed that a model reaches.
 
-    Without MODEL, print the published tables.
+    Without MODEL, print the tables of the papers.
     """
     if tradeoff:
         start("keras")
@@ -137,20 +137,20 @@ def _measured_figures(measured: dict) -> Iterator[tuple[str, str, str]]:
     yield "images_per_second_per_core", best, f"{measured['images_per_second_per_core']:,.4g}"
     peak = f"{measured['matmul_peak'] / 1e9:,.4g} billion multiply-adds per second"
     yield "", "matrix product, fastest", peak
-    yield "", "share of it that the model reaches", f"{100 * measured['fraction_of_peak']:.1f} %"
+    yield "", "share of that product's speed that the model reaches", f"{100 * measured['fraction_of_peak']:.1f} %"
     growth = measured.get("growth", {})
     for name, exponent in growth.get("exponents", {}).items():
         yield "", f"{name}: exponent of growth with {size_unit(growth)}", f"{exponent:.2f}"
 
 
 def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[str, str]:
-    """Returns what the sources report for images of this size, by the key of the measured figure."""
+    """Returns the figures that the papers report for images of this size, by the key of the measured figure."""
     found: dict[str, list[str]] = collections.defaultdict(list)
     for row in published:
         if tuple(image_size) != (row.image_size, row.image_size):
             continue
         if row.parameters and row.image_size == PAPERS_IMAGE_SIZE:
-            # Only the Mixer's paper leaves the head out.
+            # Only the Mixer paper counts parameters without the head.
             mixer = row.source.startswith(reported.MIXER)
             found["parameters_without_head" if mixer else "parameters"].append(f"{row.parameters:g} million")
         if row.multiply_adds:
@@ -161,7 +161,7 @@ def _reported_figures(published: Sequence, image_size: tuple[int, int]) -> dict[
 
 
 def growth_to_picture(model, path: str) -> dict:
-    """Measures a model at several image sizes, draws its costs against them, and returns both."""
+    """Measures a model at several image sizes, draws its costs against the sizes, and returns both."""
     from keras_mixer import evaluation, weights
     from keras_mixer.evaluation.pictures import draw_growth
     from keras_mixer.models import multiply_adds

@@ -1,11 +1,11 @@
-"""`keras-mixer data`: what a dataset holds, and whether training on it would be right."""
+"""`keras-mixer data`: examines a dataset before training."""
 
 import click
 
 from keras_mixer.cli.options import PictureFile, data_dir_option
 from keras_mixer.cli.output import json_option, show, start
 
-NAMED = 20  # images that are listed at most, unless the result is JSON
+NAMED = 20  # largest number of images that are listed, except in JSON
 EXAMPLES = """\b
 keras-mixer data ./photos --sheet photos.png
 keras-mixer data ./photos --prepare ./photos_clean
@@ -17,19 +17,19 @@ keras-mixer data ./photos --prepare ./photos_clean
 @data_dir_option
 @click.option("--sheet", type=PictureFile(".png", ".pdf", ".svg"), help="Also draw images of each class to this file.")
 @click.option("--prepare", type=click.Path(file_okay=False), help="Also write a clean copy of a folder to this folder.")
-@click.option("--side", type=click.IntRange(min=1), default=1024, help="Greatest side of the copies, in pixels.")
+@click.option("--side", type=click.IntRange(min=1), default=1024, help="Longest side of the copies, in pixels.")
 @json_option
 @click.pass_context
 def command(context, dataset, data_dir, sheet, prepare, side, as_json):
     """Examine a folder of images or a TFDS dataset before training.
 
-    Reads every image, and shows the splits that training takes, the images of each class, formats and sizes, images
-    that cannot be read, and images that are there twice. A duplicate in two splits makes an evaluation too good.
+    Reads all images. Shows the splits that training uses, the number of images of each class, formats and sizes,
+    unreadable images and duplicates. Duplicates in two splits make the measured accuracy too high.
 
-    The exit status is 2 if training would be refused, stop or be wrong.
+    The exit status is 2 if training would fail, or if its evaluation would be wrong.
 
-    --prepare writes the readable images of a folder as upright JPEGs to train/, validation/ and test/, by class. Images
-    that show the same stay in one split.
+    --prepare writes the readable images of a folder as upright JPEGs to train/, validation/ and test/, by class.
+    Duplicates go into the same split.
     """
     start("tensorflow")
     from keras_mixer import data
@@ -53,7 +53,7 @@ def command(context, dataset, data_dir, sheet, prepare, side, as_json):
 
 
 def _used(name: str, data_dir: str | None) -> tuple[dict, dict[str, str], list[str]]:
-    """Returns the splits that training would take, the use of each image of a folder, and why it would refuse them."""
+    """Returns the splits that training would use, the use of each image of a folder, and why training would refuse."""
     from keras_mixer.data import load
     from keras_mixer.training.choosing import check_classes, choose_splits
     from keras_mixer.training.recipe import AUTO, DataSpec

@@ -1,4 +1,4 @@
-"""`keras-mixer evaluate`: the accuracy of trained models, in any of their forms, on one split."""
+"""`keras-mixer evaluate`: the accuracy of trained models, in any format, on one split."""
 
 import csv
 import dataclasses
@@ -7,7 +7,7 @@ import pathlib
 import click
 
 from keras_mixer.cli.options import PictureFile, dataset_options, open_model, specification, weights_option
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 
 MAX_CLASSES_SHOWN = 100
 DATASETS = """\b
@@ -59,10 +59,10 @@ def command(
     MODEL is a run folder, a .keras file, a SavedModel folder, an exported .tflite, .onnx or .xml file, or the name of
     a variant with --weights. Several models are measured on the same images, and compared with the first.
 
-    All classes of the model compete, whichever classes the dataset has. Only a model of 21,843 classes is measured by
-    its scores for the 1,000 classes of an ImageNet dataset.
+    All classes of the model compete, even if the dataset has only some of them. The exception is a model of 21,843
+    classes on an ImageNet dataset, where only the 1,000 classes of the dataset compete.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import evaluation
     from keras_mixer.data.sources.layout import load_listing
 
@@ -70,7 +70,8 @@ def command(
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
     if real and corrupt_limit:
         raise ValueError(
-            "--real has one label for each image, in order: mend the dataset, and leave out --corrupt-limit."
+            "--real needs every image, because its labels are in the order of the images: repair the dataset, and "
+            "leave out --corrupt-limit."
         )
     opened = {model: _open(model, weights) for model in models}
     cards = [card for _, card in opened.values()]
@@ -107,14 +108,14 @@ def command(
         row(model, accuracy, *(evaluation.real_accuracy(accuracy.predictions, label_sets) if real else ()))
         for model, accuracy in accuracies.items()
     ]
-    if images.classes is not None:  # said beside the number, because fewer classes are easier to tell apart
+    if images.classes is not None:  # shown beside the accuracy, because fewer classes are easier to tell apart
         rows = [{**row, "among_classes" if as_json else "among classes": len(class_names)} for row in rows]
     show(rows, title=title, as_json=as_json)
     if not as_json and len(accuracies) == 1 and len(class_names) <= MAX_CLASSES_SHOWN:
         shares = next(iter(accuracies.values())).per_class
         percents = [None if share is None else 100 * share for share in shares]
         show([{"class": name, "top-1 %": value} for name, value in zip(class_names, percents, strict=True)])
-    # Pictures come last: if drawing fails, the results are already on the screen.
+    # Pictures are drawn last. If drawing fails, the results are already on the screen.
     if confusion:
         _write_confusion(accuracies[models[0]].confusion_matrix(), class_names, confusion, title)
     if sheet:
@@ -122,7 +123,7 @@ def command(
 
 
 def _open(model: str, weights: str | None):
-    """Returns the classifier and its card, with the published class names of a variant's weights."""
+    """Returns the classifier and its card. For a variant, the class names are those of the published weights."""
     from keras_mixer.evaluation import keras_predictor, open_classifier
     from keras_mixer.models import ARCHITECTURES
     from keras_mixer.weights import names_of, wordnet_ids
@@ -158,7 +159,7 @@ def _table_row(model: str, accuracy, real: float | None = None, real_examples: i
 
 
 def _write_confusion(counts, class_names, path: str, title: str) -> None:
-    """Writes the counts with the names of the classes before rows and columns, or draws them."""
+    """Writes the counts as CSV, with class names as headers of rows and columns, or draws them."""
     target = pathlib.Path(path)
     if target.suffix != ".csv":
         from keras_mixer.evaluation.pictures import draw_confusion

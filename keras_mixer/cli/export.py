@@ -1,4 +1,4 @@
-"""`keras-mixer export`: artefacts for servers, phones and other runtimes, with a report of what each costs."""
+"""`keras-mixer export`: artefacts for servers, phones and other runtimes, with a report of their accuracy and speed."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from keras_mixer.cli.output import json_option, require_tensorflow_backend, show
 
 
 def _check_formats(_context, _option, names):
-    # Not a `click.Choice`, because a program may have added formats of its own to the table.
+    # `click.Choice` does not suit, because a program may have added its own formats to the table.
     for name in names:
         if name not in FORMATS:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(map(repr, FORMATS))}.")
@@ -22,7 +22,7 @@ def _check_formats(_context, _option, names):
 class _SeveralFormats(click.Command):
     """Reads version 0.1's `--formats a b c` as `--formats a --formats b --formats c`.
 
-    A word after a format is taken for a format too, unless it is a path.
+    A word after a format is read as a format too, unless it is a path.
     """
 
     def parse_args(self, ctx, args):
@@ -48,7 +48,7 @@ class _SeveralFormats(click.Command):
     help="Format, such as --formats onnx --formats litert",
 )
 @click.option("--output", type=click.Path(file_okay=False), default="saved_models", help="Parent of NAME.")
-@click.option("--name", help="Name under which a server knows the model; by default that of the card.")
+@click.option("--name", help="Name of the model on a server; by default the card's.")
 @click.option(
     "--serving", is_flag=True, help="Also write NAME-serving, which has all that TF Serving needs to run the model."
 )
@@ -90,19 +90,19 @@ def command(
     max_pixels,
     as_json,
 ):
-    """Write SavedModel, LiteRT and other artefacts of a trained model, and measure what each costs.
+    """Write a trained model as SavedModel, LiteRT and other artefacts, and measure the accuracy and speed of each.
 
-    RUN is a run folder or a .keras file with its card. Everything goes to OUTPUT/NAME, which is laid out as a TF
-    Serving model base path: a SavedModel becomes the next version there. Each artefact is measured on the split that
-    the card names, or on another one. The results are printed and written to report.json.
+    RUN is a run folder or a .keras file with its card. Everything is written to OUTPUT/NAME, which has the layout of a
+    TF Serving model base path: a SavedModel becomes its next version. Each artefact is measured on the split that the
+    card names, or on another one. The results are printed and written to report.json.
 
-    If an artefact loses more accuracy than its format allows, the exit status is 1 and a line names the artefact. A
-    file stays in its place. A SavedModel goes to OUTPUT/NAME/withheld instead, so that no server loads it.
+    If an artefact loses more accuracy than its format allows, a line names it and the exit status is 1. The file is
+    still written. A SavedModel goes to OUTPUT/NAME/withheld instead, so that no server loads it.
 
-    A SavedModel keeps --max-megapixels: its server refuses larger images.
+    A SavedModel stores --max-megapixels and refuses larger images on the server.
 
-    If neither the card nor --dataset names a dataset, artefacts are compared with the model on random images and no
-    accuracy is measured.
+    If neither the card nor --dataset names a dataset, artefacts are compared with the model on random images, and
+    accuracy is not measured.
     """
     start("tensorflow", "keras")
     require_tensorflow_backend("Exporting")

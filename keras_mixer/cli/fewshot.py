@@ -3,19 +3,19 @@
 import click
 
 from keras_mixer.cli.options import PositiveNumber, data_dir_option, model_help, open_model, repeated, weights_option
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 
 
 @click.command(epilog=model_help)
 @click.argument("model")
 @weights_option
-@click.option("--dataset", metavar="NAME", help="TFDS name or folder; by default the one of the model's card.")
+@click.option("--dataset", metavar="NAME", help="TFDS name or folder; by default the card's.")
 @click.option("--train-split", default="train", help="Split that the few images come from.")
-@click.option("--test-split", help="Split to measure on; by default the one of the card, or test.")
+@click.option("--test-split", help="Split to measure on; by default the card's, or test.")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure only on the first N test images.")
 @repeated("--shots", type=click.IntRange(min=1), default=(1, 5, 10, 25), help="Images per class")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Random choices of images.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of random choices of images.")
 @click.option("--penalty", type=PositiveNumber(), default=2.0**10)
 @click.option("--sweep", is_flag=True, help="Try the penalties 2^-10 to 2^19 instead.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64)
@@ -25,9 +25,9 @@ def command(
 ):
     """Fit closed-form ridge regressions on the features of a few images per class, and measure them.
 
-    The protocol of the paper: pre-logits, targets 1 and -1, penalty 2^10.
+    This is the protocol of the paper: features are pre-logits, targets are 1 and -1, the penalty is 2^10.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import data
     from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot, labelled_batches
 

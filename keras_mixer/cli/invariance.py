@@ -35,8 +35,9 @@ def command(
 ):
     """Train architectures from scratch on original images, on shuffled patches and pixels, and on shuffled images.
 
-    In the paper a Mixer learns the same from shuffled patches, and less if all pixels are shuffled; a ResNet learns
-    less in both cases. resnet50 comes from keras.applications, vit from KerasHub with the Mixer's depth and width.
+    In the paper, a Mixer learns equally well from shuffled patches, and worse if all pixels are shuffled. A ResNet
+    learns worse in both cases. resnet50 comes from keras.applications, vit from KerasHub with the Mixer's depth and
+    width.
     """
     start("tensorflow", "keras")
     from keras_mixer import data, evaluation

@@ -1,4 +1,4 @@
-"""The group `keras-mixer`: it runs a sub-command, and turns errors into one line and an exit status."""
+"""The command `keras-mixer`. It runs a sub-command and turns errors into one line and an exit status."""
 
 import importlib
 import logging
@@ -13,14 +13,14 @@ COMMANDS = {
     "train": "Train or fine-tune a model by a recipe.",
     "evaluate": "Measure the accuracy of trained models.",
     "predict": "Classify images in files, folders and parquet, here or on a Ray cluster.",
-    "export": "Write SavedModel, LiteRT and other artefacts, and measure what each costs.",
-    "serve": "Serve models as TF Serving does by REST and gRPC, for development.",
+    "export": "Write SavedModel, LiteRT and other artefacts, and measure each.",
+    "serve": "Serve models over TF Serving's REST and gRPC, for development.",
     "fewshot": "Probe a model's features with a few images per class.",
     "invariance": "Train architectures on permuted images.",
-    "benchmark": "Measure speed and cost, beside the figures of the papers.",
+    "benchmark": "Measure speed and cost, beside the papers' figures.",
     "visualize": "Draw what a model has learned.",
     "weights": "List, download, verify and publish weights.",
-    "tpu-check": "Compile a training step for TPUs without one: memory, FLOPs, largest batch.",
+    "tpu-check": "Compile a training step for TPUs, without a TPU: memory, FLOPs, largest batch.",
 }
 
 BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
@@ -51,12 +51,12 @@ def keras_mixer_command():
     """
     # TensorFlow's start-up notices do not help a user of the command line.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # A filter, because TensorFlow's converters reset the level.
+    # A filter instead of a level, because TensorFlow's converters reset the level.
     logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `keras-mixer` on `arguments` (the process's own by default) and exits with its status."""
+    """Runs `keras-mixer` with `arguments`, by default those of the process, and exits with the status."""
     sys.exit(_run(arguments))
 
 
@@ -84,7 +84,7 @@ def _run(arguments: list[str] | None) -> int:
 def _one_line(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        # Python would put the error number first.
+        # Python's own text begins with the error number.
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
         text = f"{' -> '.join(names)}: {error.strerror}."
     return " ".join(text.split()) or type(error).__name__

@@ -7,7 +7,7 @@ import pathlib
 
 import click
 
-from keras_mixer.cli.output import start
+from keras_mixer.cli.output import start_keras
 from keras_mixer.images import MAX_PIXELS
 
 
@@ -38,7 +38,7 @@ settings_option = repeated(
 
 
 class PositiveNumber(click.FloatRange):
-    """A finite number above 0; Click itself also takes `nan` and `inf`."""
+    """A finite number above 0. Click's own type also accepts `nan` and `inf`."""
 
     def __init__(self):
         super().__init__(min=0, min_open=True)
@@ -51,14 +51,14 @@ class PositiveNumber(click.FloatRange):
 
 
 class Megapixels(PositiveNumber):
-    """A number of millions of pixels; the command gets pixels."""
+    """A number of megapixels. The command receives pixels."""
 
     def convert(self, value, param, ctx):
         return value if isinstance(value, int) else round(super().convert(value, param, ctx) * 1e6)
 
 
 def max_megapixels_option(*names: str, about: str = "Largest image that is decoded", default: int | None = MAX_PIXELS):
-    """Adds `--max-megapixels`, the limit that all ways of reading images share, as `max_pixels`."""
+    """Adds `--max-megapixels`, the limit on the size of images that all commands share, as `max_pixels`."""
     return click.option(
         "--max-megapixels",
         *names,
@@ -66,12 +66,13 @@ def max_megapixels_option(*names: str, about: str = "Largest image that is decod
         type=Megapixels(),
         metavar="N",
         default=default,
+        show_default=False,  # Click would show pixels
         help=f"{about}, in megapixels; by default {MAX_PIXELS / 1e6:.0f}.",
     )
 
 
 class PictureFile(click.Path):
-    """A file with one of some suffixes that a command writes at its end; checked before the command starts."""
+    """A file with one of some suffixes. A command writes it at its end, but the path is checked at the start."""
 
     def __init__(self, *suffixes: str):
         super().__init__(dir_okay=False, writable=True)
@@ -97,7 +98,7 @@ def dataset_options(function):
         click.option(
             "--split",
             metavar="SPLIT",
-            help="Its split, such as train[:10%]; by default test, and all images of a folder without splits.",
+            help="Split, such as train[:10%]; by default test, or all images of a folder without splits.",
         ),
         data_dir_option,
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read only the first N images."),
@@ -116,7 +117,7 @@ def dataset_options(function):
 
 
 def specification(card, dataset: str | None, split: str | None, data_dir: str | None):
-    """Returns the card's dataset with the given settings in place of its own; None if no dataset is named."""
+    """Returns the card's dataset, with any given settings replaced; None if no dataset is named."""
     from keras_mixer.dataset import DatasetSpec
 
     default = {} if dataset is None else {"split": _evaluation_split(DatasetSpec(dataset)) if split is None else split}
@@ -129,7 +130,7 @@ def specification(card, dataset: str | None, split: str | None, data_dir: str | 
 
 
 def _evaluation_split(spec) -> str:
-    """Chooses the split of a dataset to measure on: `test`, or of a folder what comes nearest to it."""
+    """Chooses the split of a dataset to measure on: `test`, or what is closest to it in a folder."""
     from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, in_role, scan
 
     if not spec.is_folder:
@@ -140,11 +141,11 @@ def _evaluation_split(spec) -> str:
 
 
 def open_model(name: str, weights: str | None = None):
-    """Opens a trained model by its path or a variant by its name, and returns the model and its card.
+    """Opens a trained model by its path, or a variant by its name, and returns the model and its card.
 
-    The card of a variant has no dataset. It has class names only if the weights bring them.
+    The card of a variant does not name a dataset. It has class names only if the weights provide them.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer.models import ARCHITECTURES
 
     if name in ARCHITECTURES:
@@ -158,7 +159,7 @@ def open_model(name: str, weights: str | None = None):
         published = set_of(name, weights)
         return model, ModelCard(name, published.class_names if published else (), preprocessing)
     if weights is not None:
-        raise ValueError("--weights goes with the name of a variant: a run folder has its own weights.")
+        raise ValueError("--weights is for the name of a variant: a run folder has its own weights.")
     from keras_mixer.data import load_model
 
     try:

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from keras_mixer.extras import require
+from keras_mixer.extras import installed, require
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = False) -> None:
-    """Prints rows of equal keys as a table, or as a JSON list with the values as they are.
+    """Prints rows with the same keys as a table, or as a JSON list with unformatted values.
 
-    Cells are never wrapped or cut, so that names can be copied; a table may be wider than the terminal.
+    Cells are never wrapped or truncated, so that names can be copied. A table may be wider than the terminal.
     """
     if as_json:
         click.echo(json.dumps(list(rows), indent=2, default=str))
@@ -58,9 +58,20 @@ def start(*frameworks: str) -> None:
             importlib.import_module(name)
 
 
+def start_keras() -> None:
+    """Imports Keras, after TensorFlow if that is installed; raises ImportError if Keras has no backend."""
+    try:
+        start(*(["tensorflow"] if installed("tensorflow") else []), "keras")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'Keras has no backend, because {error.name} is not installed: pip install "keras_mixer[tensorflow]", or '
+            f'pip install "keras_mixer[jax]" and set KERAS_BACKEND=jax.'
+        ) from error
+
+
 @contextlib.contextmanager
 def notes_shown() -> Iterator[None]:
-    """Shows what the package notes, and not only its warnings, on standard error."""
+    """Shows the package's informational log messages on standard error, not only its warnings."""
     log, handler = logging.getLogger("keras_mixer"), logging.StreamHandler()
     level = log.level
     log.addHandler(handler)
@@ -73,7 +84,7 @@ def notes_shown() -> Iterator[None]:
 
 
 def require_tensorflow_backend(what: str) -> None:
-    """Raises ValueError unless Keras computes by TensorFlow; `what` begins the message, such as "Exporting"."""
+    """Raises ValueError unless Keras's backend is TensorFlow. `what` begins the message, such as "Exporting"."""
     import keras
 
     backend = keras.config.backend()

@@ -1,4 +1,4 @@
-"""`keras-mixer predict`: the most likely classes of images, in a table or in parquet files, here or on a cluster."""
+"""`keras-mixer predict`: the most likely classes of images, as a table or in files, on this machine or a cluster."""
 
 import collections
 import contextlib
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import click
 
 from keras_mixer.cli.options import PositiveNumber, max_megapixels_option
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 
 MAX_CLASSES_SHOWN = 20
 EXAMPLES = """\b
@@ -29,7 +29,7 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option("--top", type=click.IntRange(min=1), default=5, help="Classes to show for each image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images per call.")
 @max_megapixels_option()
-@click.option("--image-column", help="Column of encoded images in parquet files; by default the only one of bytes.")
+@click.option("--image-column", help="Column of encoded images in parquet files; by default the only column of bytes.")
 @click.option("--id-column", help="Column of unique names in parquet files; by default path, id or the row's number.")
 @click.option(
     "--output",
@@ -37,7 +37,7 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
     help="File to write instead of a table, .csv or .jsonl, or a folder for parquet files; the job can be resumed.",
 )
 @click.option("--part-size", type=click.IntRange(min=1), default=1024, help="Images per part file.")
-@click.option("--retry-errors", is_flag=True, help="Try images again that an earlier run could not read.")
+@click.option("--retry-errors", is_flag=True, help="Try the images again that an earlier run could not read.")
 @click.option("--restart", is_flag=True, help="Delete the predictions that an earlier run left in the output.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local")
 @click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, or a new cluster on this machine.")
@@ -52,16 +52,16 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     IMAGE is a file, a folder with images at any depth, a glob, or a parquet file with a column of encoded images. It is
     a path, or a URI such as s3://bucket/folder.
 
-    Without --output, the results are printed. An image that cannot be read gives one line on standard error and makes
-    the exit status 2; the others are still classified.
+    Without --output, the results are printed. If an image cannot be read, one line on standard error says so and the
+    exit status is 2. The other images are still classified.
 
-    With --output, each image becomes a row of path, classes, labels, scores and error. After an interruption, run the
-    same command again: it predicts only what is missing. --engine ray divides the images among the workers of a Ray
+    With --output, each image becomes a row with path, classes, labels, scores and error. After an interruption, run the
+    same command again: it predicts only the missing images. --engine ray divides the images among the workers of a Ray
     cluster, which write a folder.
     """
     columns = {"image_column": image_column, "id_column": id_column}
     if output is not None:
-        start("tensorflow", "keras")
+        start_keras()
         row, best = _run_job(SimpleNamespace(engine=engine, **options), images, model, output, columns)
         show([{**row, "classes": best} if as_json else row], title=f"Predictions in {output}", as_json=as_json)
         if not as_json:
@@ -69,14 +69,14 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
         return
     if engine == "ray" or options["restart"] or options["retry_errors"]:
         raise click.UsageError("--engine ray, --restart and --retry-errors need --output.")
-    start("tensorflow", "keras")
+    start_keras()
     reading = {name: options[name] for name in ("top", "batch_size", "max_pixels")}
     predictions = _predictions(images, model, columns, **reading)
     context.exit(2 if _show(predictions, as_json) else 0)
 
 
 def _show_best(best: dict[str, int]) -> None:
-    """Shows how many images have each class as their best one."""
+    """Shows for each class how many images have it as their best class."""
     total = sum(best.values())
     rows = [{"best class": name, "images": count, "%": 100 * count / total} for name, count in best.items()]
     hidden = len(rows) - MAX_CLASSES_SHOWN
@@ -134,7 +134,7 @@ def _predictions(images, model, columns, **reading):
 
 
 def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> tuple[dict, dict[str, int]]:
-    """Predicts the images that are missing in the output; returns a row with the counts, and those of each class."""
+    """Predicts the images that are missing in the output. Returns a row of counts, and the counts of each class."""
     from keras_mixer.evaluation import open_classifier
     from keras_mixer.prediction import (
         PredictionStore,
@@ -204,7 +204,7 @@ def _parts(options, store, shards, model: str, opened):
 
 
 def _watch(parts: Iterable, total: int) -> None:
-    """Takes parts as they are done, and shows the counts and the rate on standard error."""
+    """Consumes parts as they are completed, and shows the counts and the rate on standard error."""
     from keras_mixer.progress import Progress
 
     began = time.monotonic()

@@ -16,7 +16,7 @@ from keras_mixer.cli.output import start
 
 @click.command("serve")
 @click.argument("base_paths", nargs=-1, type=click.Path(path_type=Path), metavar="BASE_PATH...")
-@click.option("--name", help="Name of the model in the address; by default that of the folder.")
+@click.option("--name", help="Name of the model in the address; by default the folder's.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--rest-port", default=8501, help="REST port; 0 takes a free one.")
 @click.option("--port", type=int, help="gRPC port, 8500 by default; 0 takes a free one.")
@@ -27,25 +27,25 @@ from keras_mixer.cli.output import start
 @click.option(
     "--batching-parameters-file", type=click.Path(path_type=Path), help="Batching parameters as TF Serving reads them."
 )
-@click.option("--no-batching", is_flag=True, help="Run every request alone.")
-@click.option("--max-batch-size", type=int, help="Greatest number of rows in a batch, 32 by default.")
-@click.option("--batch-timeout-micros", type=int, help="How long a request waits for others, 2000 by default.")
+@click.option("--no-batching", is_flag=True, help="Run each request alone.")
+@click.option("--max-batch-size", type=int, help="Largest number of rows in a batch; by default 32.")
+@click.option("--batch-timeout-micros", type=int, help="Microseconds a request waits for others; by default 2000.")
 @click.option("--max-body-mb", type=PositiveNumber(), default=32.0, help="Largest request body, in MiB.")
 @max_megapixels_option(
-    "--max-image-megapixels", about="Largest image that is passed on; a model has a limit of its own, set at its export"
+    "--max-image-megapixels", about="Largest image that the server accepts (a model's own limit is set at export)"
 )
-@click.option("--cors", metavar="ORIGIN", help="Origin of web pages that may read the answers; * for all.")
-@click.option("--poll-seconds", type=PositiveNumber(), default=1.0, help="How often new versions are looked for.")
+@click.option("--cors", metavar="ORIGIN", help="Origin of web pages that may read the answers, or * for all.")
+@click.option("--poll-seconds", type=PositiveNumber(), default=1.0, help="Seconds between looks for new versions.")
 def command(base_paths, **options):
-    """Serve the SavedModels of BASE_PATH, such as saved_models/digits, as TF Serving does by REST and gRPC.
+    """Serve the SavedModels of BASE_PATH, such as saved_models/digits, over TF Serving's REST and gRPC interfaces.
 
-    BASE_PATH holds numbered version folders; new ones are loaded when they appear. It may also be a bundle from
-    `keras-mixer export --serving`: its models.config says which versions are served, and is read again when it changes.
-    The server's address shows a web page that classifies images.
+    BASE_PATH holds numbered version folders. New versions are loaded when they appear. BASE_PATH may also be a bundle
+    from `keras-mixer export --serving`. Its models.config says which versions are served, and is read again when it
+    changes. The server's address shows a web page that classifies images.
 
-    This server is for development. For production use TF Serving, KServe or Ray Serve, which read the same folders.
+    This server is for development. In production, use TF Serving, KServe or Ray Serve, which read the same folders.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # our own error names a port that is in use
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # our own message names a port that is in use
     from keras_mixer import wire
     from keras_mixer.serving import Limits, Server
 
@@ -72,7 +72,7 @@ def command(base_paths, **options):
     stop = threading.Event()
 
     def handle(number, _frame):
-        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
         stop.set()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -93,7 +93,7 @@ def _announce(server) -> None:
         click.echo(f"gRPC  {server.grpc_target}")
     click.echo(f"Page  {server.url}/")
     if server.host not in ("127.0.0.1", "::1", "localhost"):
-        click.echo(f"Anyone who reaches {server.host} can use this server: it asks for no password.", err=True)
+        click.echo(f"Anyone who reaches {server.host} can use this server: it does not ask for a password.", err=True)
     click.echo("For development only; for production take TF Serving, KServe or Ray Serve. Ctrl-C stops.")
 
 
@@ -147,7 +147,7 @@ def _batching(options):
     given = {key: options[key] for key in ("max_batch_size", "batch_timeout_micros") if options[key] is not None}
     file = options["batching_parameters_file"]
     if sum((options["no_batching"], file is not None, bool(given))) > 1:
-        raise click.UsageError("--no-batching, --batching-parameters-file and single options exclude each other.")
+        raise click.UsageError("--no-batching, --batching-parameters-file and single options cannot be used together.")
     if options["no_batching"]:
         return None
     return read_batching_parameters(file) if file is not None else Batching(**given)
@@ -156,7 +156,7 @@ def _batching(options):
 def _grpc_port(port: int | None, no_grpc: bool) -> int | None:
     if no_grpc:
         if port is not None:
-            raise click.UsageError("--port and --no-grpc exclude each other.")
+            raise click.UsageError("--port and --no-grpc cannot be used together.")
         return None
     from keras_mixer.serving.server.grpc import stubs_installed
     from keras_mixer.wire import INSTALL_STUBS

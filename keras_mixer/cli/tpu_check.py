@@ -1,4 +1,4 @@
-"""`keras-mixer tpu-check`: compiles a training step for a TPU that is not here."""
+"""`keras-mixer tpu-check`: compiles a training step for a TPU, without a TPU."""
 
 import dataclasses
 
@@ -11,10 +11,10 @@ EXAMPLE = "Example: keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 -
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--recipe", "recipe_name", default="imagenet_b16", help="Recipe to compile a step of.")
-@click.option("--model", "variant", help="Variant in place of the recipe's, such as mixer_l16.")
+@click.option("--recipe", "recipe_name", default="imagenet_b16", help="Recipe whose training step is compiled.")
+@click.option("--model", "variant", help="Variant instead of the recipe's, such as mixer_l16.")
 @click.option("--topology", required=True, help="Chips and their arrangement: v5e:2x4, v6e:2x2, v5p:2x2x1, ...")
-@click.option("--batch", type=click.IntRange(1), help="Examples of all chips together; the recipe's by default.")
+@click.option("--batch", type=click.IntRange(1), help="Batch size over all chips; by default the recipe's.")
 @click.option("--classes", type=click.IntRange(1), default=1000, help="Classes of the head.")
 @click.option(
     "--backend",
@@ -25,7 +25,7 @@ EXAMPLE = "Example: keras-mixer tpu-check --model mixer_b16 --topology v5e:2x4 -
 )
 @settings_option
 @click.option(
-    "--largest/--no-largest", default=True, help="Look for the largest batch that fits: several compilations."
+    "--largest/--no-largest", default=True, help="Search for the largest batch that fits. This compiles several times."
 )
 @json_option
 def command(recipe_name, variant, topology, batch, classes, backend, settings, largest, as_json):

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from keras_mixer.cli.options import data_dir_option, max_megapixels_option, settings_option
-from keras_mixer.cli.output import json_option, notes_shown, show, start
+from keras_mixer.cli.output import json_option, notes_shown, show, start, start_keras
 
 EXAMPLES = """\b
 keras-mixer train --recipe digits --output runs/digits
@@ -18,22 +18,22 @@ keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pet
 @click.command(epilog=EXAMPLES)
 @click.option("--recipe", "recipe_name", required=True, help="Name of a recipe, or the recipe.json of a run.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
-@click.option("--dataset", help="TFDS name, or a folder CLASS/IMAGE or train/CLASS/IMAGE: ./flowers.")
+@click.option("--dataset", help="TFDS name, or a folder such as ./flowers, with CLASS/IMAGE or train/CLASS/IMAGE.")
 @data_dir_option
 @click.option(
     "--weights",
     help="Weights to start from: a published set such as imagenet21k, a checkpoint, hf://OWNER/REPO or a run folder.",
 )
-@click.option("--image-size", type=int, help="Side of the square input, in pixels; weights are resized to it.")
+@click.option("--image-size", type=int, help="Side of the square input, in pixels. Weights are adapted to it.")
 @click.option("--strategy", help="Devices: auto, default, mirrored, multi_worker, tpu, data_parallel.")
 @max_megapixels_option(default=None)
 @settings_option
-@click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid, and list the best rate first.")
+@click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid, and list the best first.")
 @click.option("--restart", is_flag=True, help="Delete what an earlier run left in the output folder.")
 @click.option("--show-recipe", is_flag=True, help="Print the resolved recipe and stop.")
 @json_option
 def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json, **shortcuts):
-    """Train or fine-tune a model by a recipe; run the same command again to go on after an interruption."""
+    """Train or fine-tune a model by a recipe. After an interruption, run the same command again to continue."""
     recipe = _resolve(recipe_name, settings, **shortcuts)
     if show_recipe:
         start("keras")
@@ -47,7 +47,7 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
         return
     if output is None:
         raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'--output'", param_type="option")
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import training
 
     options = {"restart": restart, "progress": not as_json}

@@ -18,18 +18,18 @@ BLOCKS = 3
 @weights_option
 @click.option("--output", type=click.Path(file_okay=False), required=True, help="Folder for the pictures.")
 @repeated("--block", "blocks", type=int, help="Block to draw, counted from 0, by default the first three")
-@repeated("--image", "images", type=click.Path(exists=True, dir_okay=False), help="Photo to look at")
-@repeated("--token", "tokens", type=click.IntRange(min=0), help="Patch to draw the influences of")
+@repeated("--image", "images", type=click.Path(exists=True, dir_okay=False), help="Image to analyse")
+@repeated("--token", "tokens", type=click.IntRange(min=0), help="Patch whose influences are drawn")
 @click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png")
 @json_option
 def command(model, weights, output, blocks, images, tokens, suffix, as_json):
-    """Draw the units of the token-mixing MLPs and of the stem, and what the model sees in images.
+    """Draw the units of the token-mixing MLPs and of the stem, and what the model uses in images.
 
-    token_units shows hidden units in pairs of opposite phase (figure 5), and token_units.json has the pairs. stem_units
-    shows the stem (figure 7). The other pictures are of the photos, or of the first images of the model's dataset:
-    influence (the patches that a patch listens to), features (principal components of the tokens), and what speaks for
-    the best class: occlusion (the places that lower the score when they are covered), grad_cam and
-    integrated_gradients, with their values in attribution.npz. These three are drawn for other architectures as well.
+    token_units shows hidden units in pairs of opposite phase (figure 5 of the paper); token_units.json lists the pairs.
+    stem_units shows the stem (figure 7). The other pictures show your images, or the first images of the model's
+    dataset: influence (the patches that influence a patch), features (principal components of the tokens), and three
+    maps of the evidence for the best class: occlusion (where covering lowers the score), grad_cam and
+    integrated_gradients. attribution.npz holds the values of these three, which are drawn for other architectures too.
     """
     import numpy as np
 
@@ -48,7 +48,7 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
         written.append(visualization.save_figure(figure, folder / f"{name}.{suffix}"))
 
     if not drawn and not len(photos):
-        raise ValueError(f"The model {opened.name!r} has no Mixer blocks to look into: give an --image.")
+        raise ValueError(f"The model {opened.name!r} has no Mixer blocks to draw: give an --image.")
     if drawn:
         units = {name: visualization.token_mixing_units(opened, block) for name, block in drawn.items()}
         paired = {name: (maps, visualization.pair_units(maps)) for name, maps in units.items()}
@@ -92,17 +92,15 @@ def _photos(card, paths):
     import numpy as np
 
     if paths:
-        import tensorflow as tf
+        from keras_mixer.data.arrays import preprocess, reader
 
-        from keras_mixer import images
-        from keras_mixer.data.pixels import preprocess, read
+        read = reader(card.preprocessing)
 
         def photo(path: str):
-            encoded = pathlib.Path(path).read_bytes()
             try:
-                return preprocess(tf.constant(encoded), card.preprocessing, read).numpy()
-            except (tf.errors.InvalidArgumentError, ValueError) as error:
-                raise ValueError(f"{path} cannot be read: {images.problem(encoded) or 'it is damaged'}.") from error
+                return preprocess(read(pathlib.Path(path).read_bytes()), card.preprocessing)
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be read: {error}.") from error
 
         return np.stack([photo(path) for path in paths])
     if card.dataset is None:

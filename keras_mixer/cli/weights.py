@@ -1,4 +1,4 @@
-"""`keras-mixer weights`: the published weights, in the registry and in the cache."""
+"""`keras-mixer weights`: lists, downloads, checks and publishes weights."""
 
 import dataclasses
 
@@ -13,8 +13,9 @@ def command():
     """List, download, verify and publish weights.
 
     Downloads are kept in the folder keras_mixer of Keras's cache (~/.keras, or KERAS_HOME).
-    KERAS_MIXER_WEIGHTS_BASE_URL names a mirror to fetch them from. Without it, huggingface_hub fetches the sets on the
-    Hugging Face hub into its own cache, if it is installed. SET may also be hf://OWNER/REPO[@REVISION][/FILE].
+    KERAS_MIXER_WEIGHTS_BASE_URL names a mirror to download from. Without a mirror, the package huggingface_hub, if
+    installed, downloads the sets that are on the Hugging Face hub into its own cache. SET may also be
+    hf://OWNER/REPO[@REVISION][/FILE].
     """
 
 
@@ -26,7 +27,7 @@ def list_(variant, as_json):
     from keras_mixer.weights.published.cache import cached_path
 
     rows = []
-    notes: dict[str, list[str]] = {}  # note -> the sets that it is about
+    notes: dict[str, list[str]] = {}  # note -> the sets that it applies to
     for entry in _sets(variant, None):
         path = cached_path(entry)
         if entry.note and entry.name not in notes.setdefault(entry.note, []):
@@ -53,7 +54,10 @@ def list_(variant, as_json):
 @click.argument("name", metavar="SET")
 @json_option
 def download(variant, name, as_json):
-    """Fetch the SET of VARIANT into the cache, for example mixer_b16 imagenet21k."""
+    """Download the SET of VARIANT into the cache.
+
+    For example: keras-mixer weights download mixer_b16 imagenet21k
+    """
     from keras_mixer.download import verify as sha256_of
     from keras_mixer.weights import find
     from keras_mixer.weights.published.cache import download as fetch
@@ -73,7 +77,9 @@ def download(variant, name, as_json):
 @click.option("--dataset", help="TFDS name or folder of images to evaluate the model on.")
 @click.option("--split", default="test", help="Its split.")
 def save(variant, name, folder, dataset, split):
-    """Write the SET of VARIANT to FOLDER as a trained model that the other commands take.
+    """Write the SET of VARIANT to FOLDER as a trained model.
+
+    The other commands take the folder.
 
     For example: keras-mixer predict --model FOLDER photo.jpg
     """
@@ -98,9 +104,10 @@ def save(variant, name, folder, dataset, split):
 @click.option("--licence", default="unknown", help="Licence of the weights as the hub names it, such as apache-2.0.")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 def push(run, address, dataset, split, data_dir, limit, corrupt_limit, max_pixels, licence, private):
-    """Measure the trained model RUN and upload its weights and a model card to the Hugging Face hub.
+    """Upload the trained model RUN to the Hugging Face hub.
 
-    The token comes from HF_TOKEN or from `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
+    The model is measured first. Then its weights and a model card are uploaded. The token comes from HF_TOKEN or from
+    `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
     """
     model, card = open_model(run)
     from keras_mixer.export import push_to_hub
@@ -124,9 +131,9 @@ def push(run, address, dataset, split, data_dir, limit, corrupt_limit, max_pixel
 @click.argument("name", metavar="[SET]", required=False)
 @json_option
 def verify(variant, name, as_json):
-    """Check files of weights: recorded sha256, contents, classes.
+    """Check files of weights: their sha256, contents and classes.
 
-    Without arguments, check all files in the cache and the package. The exit status is 2 if one is damaged.
+    Without arguments, all files in the cache and the package are checked. The exit status is 2 if one is damaged.
     """
     from keras_mixer.weights.published.cache import cached_path, check_cached
 

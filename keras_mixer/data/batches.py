@@ -1,4 +1,4 @@
-"""From sources to batches: the endless augmented stream for training, and every example once for evaluation."""
+"""Makes batches from sources: an endless augmented stream for training, and each example once for evaluation."""
 
 import functools
 import sys
@@ -12,10 +12,11 @@ from keras_mixer.extras import require
 from keras_mixer.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
-_CHECKED_AT_ONCE = 64  # images that are decoded together to find the unreadable ones
-_NAMED = 50  # unreadable images in a message
+_CHECKED_AT_ONCE = 64  # images decoded together when searching for unreadable ones
+_NAMED = 50  # unreadable images listed in a message
 
 
 def training_batches(
@@ -30,12 +31,12 @@ def training_batches(
     shard_index: int = 0,
     corrupt: CorruptImages | None = None,
 ) -> "tf.data.Dataset":
-    """Makes endless augmented batches that take every example once per epoch.
+    """Makes endless augmented batches that contain each example once per epoch.
 
     The arguments alone determine the stream: batch `k` is the same whether the stream starts at step 0 or at `k`.
-    A folder or a source that fits in memory starts anywhere at no cost. Other sources are read, but not decoded, from
-    the beginning of the epoch of `start_step`.
-    Each epoch has its own order and ends after `source.num_examples` examples, even in the middle of a batch.
+    For a folder, or a source that fits in memory, starting late costs nothing. Other sources are read, but not decoded,
+    from the beginning of the epoch that contains `start_step`.
+    Each epoch has its own order. It ends after `source.num_examples` examples, even in the middle of a batch.
 
     Args:
         source: The labelled images.
@@ -44,11 +45,11 @@ def training_batches(
         batch_size: Examples of the global batch, over all shards.
         seed: Determines order and augmentation.
         start_step: Number of batches that a resumed run has already taken.
-        num_shards: Number of hosts that share each batch. Their parts, one after the other, make up the batch of a
-            single host. If a source is read in order, the hosts share its examples instead.
+        num_shards: Number of hosts that share each batch. Their parts, concatenated, are the batch that a single host
+            would make. If the source can only be read in order, each host reads its own part of the examples instead.
         shard_index: Number of this host, from 0.
-        corrupt: Counts images that are unreadable or too large, and the next readable example of the batch replaces
-            each. A shard's batch without any readable image stops the iteration. Without a counter, the first
+        corrupt: Counter of images that are unreadable or too large. The next readable example of the batch replaces
+            each of them. If a shard's batch has no readable image, the iteration stops. Without a counter, the first
             unreadable image stops it.
 
     Returns:
@@ -56,7 +57,8 @@ def training_batches(
         channels)`, and float32 `(batch_size / num_shards, classes)`, one-hot and possibly mixed.
 
     Raises:
-        ValueError: If a number is out of range, or a shard's batch is not whole or, for mixing, not even.
+        ValueError: If a number is out of range, the shards do not divide the batch, or mixing finds a shard with an odd
+            number of examples.
         ImportError: If TensorFlow is not installed.
 
     Example:
@@ -80,15 +82,15 @@ def training_batches(
 
     @stream.unconverted
     def position(count):
-        """Returns the place of this shard's example number `count` in the global stream."""
+        """Returns the position of this shard's example number `count` in the global stream."""
         return count // local * batch_size + shard_index * local + count % local
 
     @stream.unconverted
     def augment(place, image):
-        image = image if storage is None else storage.read(image)  # in the attempt, because a file may be gone
+        image = image if storage is None else storage.read(image)  # may fail, because the file may be gone
         return augmentation.augment(image, preprocessing, stream.key(seed, stream.EXAMPLE, place), corrupt.max_pixels)
 
-    # Compiled code reads and writes the pixels once instead of once per operation.
+    # Compiled code makes one pass over the pixels instead of one pass per operation.
     @tf.function(autograph=False, jit_compile=tf.test.is_built_with_xla())
     def mix_and_scale(images, labels, mixture):
         images, labels = mix(tf.cast(images, tf.float32), labels, mixture)
@@ -105,12 +107,12 @@ def training_batches(
             seed=stream.key(seed, stream.BATCH, step),
         )
         if mixture is None:
-            return pixels.normalize(batch["image"], preprocessing), labels  # bit for bit as in evaluation
+            return pixels.normalize(batch["image"], preprocessing), labels  # the same bits as in evaluation
         return mix_and_scale(batch["image"], labels, mixture)
 
     places = tf.data.Dataset.range(start_step * local, stream.FOREVER).map(position)
     storage = random_access(source, preprocessing, corrupt)
-    counted = source if storage is not None else source.part(num_shards, shard_index)  # `index` counts in it
+    counted = source if storage is not None else source.part(num_shards, shard_index)  # `index` counts its examples
     if storage is None:
         records = stream.read_in_order(counted, seed, start_step * local)
         numbered = tf.data.Dataset.zip(places, records)
@@ -146,7 +148,7 @@ def evaluation_batches(
     one_hot: bool = False,
     pad: bool = False,
     corrupt: CorruptImages | None = None,
-) -> "tf.data.Dataset":
+) -> "tf.data.Dataset | keras.utils.PyDataset":
     """Decodes, resizes and batches every example of a source once, in order.
 
     Args:
@@ -155,16 +157,16 @@ def evaluation_batches(
         batch_size: Examples per batch.
         one_hot: Whether labels are rows of a one-hot matrix instead of integers.
         pad: Whether to fill up the last batch with weight 0, so that all batches have one static shape.
-        corrupt: Counts images that are unreadable or too large, and gives them weight 0. Without it, the first one
-            stops the iteration.
+        corrupt: Counter of images that are unreadable or too large. They get weight 0. Without a counter, the first
+            such image stops the iteration.
 
     Returns:
         A dataset of `(images, labels, weights)`: float32 `(batch, height, width, channels)`; int64 `(batch,)` or
-        float32 `(batch, classes)`; float32 `(batch,)`, 1 for an example and 0 to ignore it.
+        float32 `(batch, classes)`; float32 `(batch,)`, 1 for an example and 0 to ignore it. They are tensors of a
+        `tf.data.Dataset`, or arrays of a `keras.utils.PyDataset` if the source is read without TensorFlow.
 
     Raises:
         ValueError: If `batch_size` is not positive.
-        ImportError: If TensorFlow is not installed.
 
     Example:
         >>> source = keras_mixer.data.load("digits", split="test")
@@ -176,6 +178,10 @@ def evaluation_batches(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"`batch_size` is a positive number of examples, but got {batch_size!r}.")
     corrupt = CorruptImages() if corrupt is None else corrupt
+    if source.in_numpy:
+        from keras_mixer.data.array_batches import EvaluationBatches
+
+        return EvaluationBatches(source, preprocessing, batch_size, one_hot, pad, corrupt)
     require("tensorflow", extra="tensorflow", purpose="Evaluation batches")
     import tensorflow as tf
 
@@ -184,7 +190,7 @@ def evaluation_batches(
 
     decode = functools.partial(read, max_pixels=corrupt.max_pixels)
 
-    # Without AutoGraph, because it would take longer than all the rest, and no function here needs it.
+    # AutoGraph is off: no function here needs it, and it would take longer than everything else.
     @stream.unconverted
     def prepare(examples):
         images, readable = attempt_each(
@@ -212,7 +218,7 @@ def evaluation_batches(
 
     several = source.examples().batch(min(stream.AT_ONCE, batch_size))
     prepared = several.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    # Keras asks for the number of batches, which `unbatch` does not know any more.
+    # Keras asks for the number of batches, which is unknown after `unbatch`.
     count = tf.data.experimental.assert_cardinality(-(-source.num_examples // batch_size))
     batches = prepared.unbatch().batch(batch_size).apply(count)
     return batches.map(finish).prefetch(tf.data.AUTOTUNE)
@@ -225,14 +231,15 @@ def naming_all(
     preprocessing: Preprocessing,
     option: str,
 ) -> CorruptImagesError:
-    """Reads all images of folders to name every unreadable one, because a user would else meet one after the other.
+    """Reads all images of folders and names all unreadable ones, so that a user does not meet them one by one.
 
     Args:
-        error: What stopped the iteration; it stays as it is unless the limit of `corrupt` did.
+        error: The error that stopped the iteration. It is returned unchanged unless it says that the limit of `corrupt`
+            was exceeded.
         corrupt: The counter that stopped the iteration.
-        sources: The sources; only those of folders are read.
+        sources: The sources. Only folders are read.
         preprocessing: What the model expects.
-        option: Text before the number of images that may be left out, such as "--corrupt-limit ".
+        option: The option that sets how many images may be left out, such as "--corrupt-limit ".
 
     Returns:
         The error to raise.
@@ -246,6 +253,6 @@ def naming_all(
     named = ", ".join(found.found[:_NAMED]) + (", ..." if found.count > _NAMED else "")
     reason = "" if found.reason is None else f" About the first: {found.reason}."
     return CorruptImagesError(
-        f"{found.count:,} image{'s' if found.count > 1 else ''} could not be read: {named}.{reason} Mend or remove "
+        f"{found.count:,} image{'s' if found.count > 1 else ''} could not be read: {named}.{reason} Repair or remove "
         f"them and run the same command again, or leave them out with {option}{found.count}."
     )

@@ -1,9 +1,12 @@
-"""Images that cannot be read: they are counted, and beyond a limit a clear error stops the iteration."""
+"""Counts images that cannot be read, and stops the iteration with a clear error if there are too many."""
 
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import numpy as np
 
 from keras_mixer.data.sources.base import Source
 from keras_mixer.images import MAX_PIXELS, problem
@@ -18,7 +21,7 @@ class CorruptImages:
 
     Args:
         limit: Number of different images that may be unreadable.
-        max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
+        max_pixels: Largest number of pixels (height x width) of an image. Larger images count as unreadable.
 
     Attributes:
         found: The places of the unreadable images, in the order in which they were found.
@@ -48,7 +51,7 @@ class CorruptImages:
 
     def message(self) -> str:
         """Returns one line that says how many images could not be read and names the first three."""
-        return self._line(f", and {self.limit} may be") + " Mend or remove them, or allow more."
+        return self._line(f", and {self.limit} may be") + " Repair or remove them, or allow more."
 
     def left_out(self) -> str:
         """Returns one line that says how many images were left out and names the first three."""
@@ -60,7 +63,7 @@ class CorruptImages:
         return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}.{reason}"
 
     def note(self, index: int, source: Source) -> None:
-        """Counts example `index` of `source`; raises CorruptImagesError if that is one more than allowed."""
+        """Counts example `index` of `source`. Raises CorruptImagesError if this exceeds the limit."""
         location = source.location(int(index))
         if location not in self.found:
             if not self.found and os.path.isfile(location):
@@ -69,7 +72,15 @@ class CorruptImages:
         if self.count > self.limit:
             self._stop(self.message())
 
-    def _stop(self, message: str) -> None:
+    def stop_without_any(self, indices: Sequence[int] | np.ndarray, source: Source) -> NoReturn:
+        """Raises CorruptImagesError, because no example of a batch can be read."""
+        examples = ", ".join(source.location(int(index)) for index in indices[:3])
+        self._stop(
+            f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Mend or remove them, or take "
+            f"larger batches."
+        )
+
+    def _stop(self, message: str) -> NoReturn:
         self._stopped_by = message
         raise CorruptImagesError(message)
 
@@ -78,15 +89,19 @@ class CorruptImages:
         """Replaces TensorFlow's error by a `CorruptImagesError` if this counter stopped a pipeline."""
         try:
             yield
+        except CorruptImagesError:  # of a pipeline without TensorFlow
+            raise
         except Exception as error:
+            if self._stopped_by is None:
+                raise
             import tensorflow as tf
 
-            if self._stopped_by is None or not isinstance(error, tf.errors.OpError):
+            if not isinstance(error, tf.errors.OpError):
                 raise
             raise CorruptImagesError(self._stopped_by) from error
 
     def count_unreadable(self, batch: dict, source: Source, *, some: bool = False) -> dict:
-        """Counts the examples of a batch whose `readable` is false, and returns the batch; a map function of tf.data.
+        """Counts the examples of a batch whose `readable` is false, and returns the batch. For `tf.data.Dataset.map`.
 
         Args:
             batch: Tensors with a first axis of examples, such as `readable` and `index`.
@@ -101,11 +116,7 @@ class CorruptImages:
             for index in indices:
                 self.note(index, source)
             if some and len(indices) == readable.shape[0]:
-                examples = ", ".join(source.location(int(index)) for index in indices[:3])
-                self._stop(
-                    f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Mend or remove them, "
-                    f"or take larger batches."
-                )
+                self.stop_without_any(indices, source)
             return True
 
         noted = tf.cond(

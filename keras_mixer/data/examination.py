@@ -1,4 +1,4 @@
-"""Looks through a dataset before training: classes, formats, sizes, unreadable images, and duplicates."""
+"""Examines a dataset before training: classes, formats, sizes, unreadable images and duplicates."""
 
 import collections
 import concurrent.futures
@@ -18,7 +18,7 @@ from keras_mixer.extras import require
 from keras_mixer.images import declared_size, decode, image_format, orientation
 from keras_mixer.listing import printable
 
-HEADERS = 1000  # files whose headers tell what a folder holds
+HEADERS = 1000  # largest number of files whose headers are read to describe a folder
 _HEADER_BYTES = 2**18
 # Two images are near duplicates if their hashes differ in so many of 64 bits, and their thumbnails by so many levels of
 # 255 on average. If three bits differ, one of the four parts of the hash is equal.
@@ -35,10 +35,10 @@ class Examined:
         place: Its path, or its number in a TFDS dataset.
         split: Its split.
         label: Name of its class.
-        format: Such as "JPEG"; None if it is unknown.
+        format: Name of the format, such as "JPEG"; None if it is unknown.
         size: Width and height as stored, in pixels; None if the header cannot be read.
         orientation: EXIF orientation, 1 (upright) to 8.
-        problem: Why it cannot be read; None if it can.
+        problem: Why it cannot be read; None if it can be read.
         digest: Hash of its bytes.
         thumbnail: uint8 `(16, 18, 3)`; None if it cannot be read.
     """
@@ -56,13 +56,13 @@ class Examined:
 
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """Images that show the same.
+    """A group of images that show the same picture.
 
     Attributes:
         exact: Whether all are equal byte by byte.
-        places: Their places.
-        splits: Their splits, each once. Several mean that evaluation sees training images.
-        labels: Their classes, each once. Several mean that some are in the wrong one.
+        places: Their paths, or their numbers in a TFDS dataset.
+        splits: Their splits, without repeats. If there are several, evaluation may use training images.
+        labels: Their classes, without repeats. If there are several, some images are in a wrong class.
     """
 
     exact: bool
@@ -73,13 +73,13 @@ class Duplicates:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetReport:
-    """What a dataset holds.
+    """The contents of a dataset.
 
     Attributes:
         name: The dataset.
         images: All images, in the order of their splits.
-        duplicates: Groups of images that show the same.
-        left_out: Says what a folder holds besides; empty if there is nothing.
+        duplicates: Groups of images that show the same picture.
+        left_out: A sentence about other files in a folder; empty if there are none.
     """
 
     name: str
@@ -93,7 +93,7 @@ class DatasetReport:
         return [image for image in self.images if image.problem is not None]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Returns the number of images of each class, by class and split."""
+        """Returns the number of images by class and split."""
         splits = dict.fromkeys((image.split for image in self.images), 0)
         counts: dict[str, dict[str, int]] = {}
         for image in sorted(self.images, key=lambda image: image.label):
@@ -129,16 +129,16 @@ class DatasetReport:
 
 
 def examine(dataset: str, data_dir: str | None = None, progress: Callable[[int], None] | None = None) -> DatasetReport:
-    """Reads every image of a dataset and reports what it holds.
+    """Reads all images of a dataset and reports what it contains.
 
     Args:
         dataset: A TFDS name, or a folder of images.
         data_dir: Folder of the TFDS datasets.
-        progress: Is called with the number of images read so far.
+        progress: Function that is called with the number of images read so far.
 
     Raises:
         ValueError: If there is no such dataset, or it holds no images.
-        ImportError: If Pillow is not installed, or what reads a TFDS dataset.
+        ImportError: If Pillow, or a package that a TFDS dataset needs, is not installed.
 
     Example:
         >>> report = keras_mixer.data.examine("./photos")
@@ -164,7 +164,7 @@ def examine(dataset: str, data_dir: str | None = None, progress: Callable[[int],
 
 
 def headers(layout: Layout) -> str:
-    """Says what formats, sizes and orientations the images of a folder have, by at most 1,000 headers."""
+    """Describes formats, sizes and orientations of the images in a folder, from at most 1,000 headers."""
     paths = [path for found in layout.images.values() for path in found]
     seen = []
     for path in paths[:: max(1, -(-len(paths) // HEADERS))]:
@@ -223,7 +223,7 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def find_duplicates(images: Sequence[Examined]) -> list[Duplicates]:
-    """Groups the images that are equal byte by byte, or by their hashes and thumbnails."""
+    """Groups images whose bytes are equal, or whose hashes and thumbnails are nearly equal."""
     leader = list(range(len(images)))
 
     def lead(place: int) -> int:
@@ -254,7 +254,7 @@ def find_duplicates(images: Sequence[Examined]) -> list[Duplicates]:
 
 
 def _near_pairs(thumbnails: np.ndarray) -> Iterable[tuple[int, int]]:
-    """Yields pairs of images whose difference hashes and thumbnails `(n, 16, 18, 3)` are near each other."""
+    """Yields pairs of images whose difference hashes and thumbnails `(n, 16, 18, 3)` are nearly equal."""
     if not len(thumbnails):
         return
     grey = thumbnails.reshape(-1, _HASHED[0], 2, _HASHED[1], 2, 3).mean(axis=(2, 4, 5), dtype=np.float32)
@@ -276,7 +276,7 @@ def save_contact_sheet(report: DatasetReport, path: str | os.PathLike) -> pathli
 
     Args:
         report: What `examine` returned for a folder.
-        path: The picture. Its suffix chooses the format (.png, .pdf, .svg).
+        path: File to write. Its suffix (.png, .pdf, .svg) selects the format.
 
     Raises:
         ValueError: If the report is not of a folder, or no image can be read.

@@ -1,7 +1,7 @@
-"""The EXIF orientation of encoded images, and upright pixels, with TensorFlow operations alone.
+"""Reads the EXIF orientation of encoded images and turns pixels upright, with TensorFlow operations alone.
 
-EXIF data is a small TIFF file (CIPA DC-008, section 4.5) in a segment or chunk of the image. Data that cannot be read
-means upright, as in Pillow.
+EXIF data is a small TIFF file (CIPA DC-008, section 4.5) in a segment or chunk of the image. An image whose EXIF data
+cannot be read counts as upright, as in Pillow.
 """
 
 import functools
@@ -10,26 +10,25 @@ from collections.abc import Callable
 import tensorflow as tf
 
 _TAG = 0x0112
-# Bytes of a value by its TIFF type; 0 for types that are not whole numbers.
+# Size in bytes of a value of each TIFF type; 0 for types that are not integers.
 _WIDTHS = (0, 0, 0, 2, 4, 0, 1, 0, 2, 4, 0, 0, 0, 4, 0)
-# Parts of a file that are followed. A forged file of tiny parts must not take minutes.
+# Largest number of parts (segments or chunks) that are followed. A forged file of tiny parts must not take minutes.
 _MAX_PARTS = 2**14
 _END = 2**62
 
-# The mark that the EXIF data of a format has somewhere in the file, as a regular expression.
+# Regular expression for the mark that a file with EXIF data must contain, by format.
 JPEG_MARK, PNG_MARK, WEBP_MARK = r"Exif\x00\x00", "eXIf", "EXIF"
-# From the place of a part to the place of the next one, and where the EXIF data begins and how long it is, else 0.
+# Maps the offset of a part to the offset of the next part, and the start and length of the EXIF data, 0 if not found.
 Step = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 
-# What few images need stays a function of its own: a pipeline would pay for it with every image that it tries if it
-# were part of what all of them need.
+# Steps that few images need are traced as separate functions. Inlined, they would slow the pipeline for every image.
 apart = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 seldom = functools.partial(apart, input_signature=[tf.TensorSpec((), tf.string)])  # traced once
 
 
 def lacks(encoded: tf.Tensor, mark: str) -> tf.Tensor:
-    """Returns whether a file cannot have EXIF data; this costs far less than to look for it properly."""
+    """Returns whether a file cannot have EXIF data. This test is far cheaper than parsing the file."""
     return tf.strings.regex_replace(encoded, mark, "", replace_global=False) == encoded
 
 
@@ -52,7 +51,7 @@ def of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 @seldom
 def of_png(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns the orientation in the eXIf chunk of a PNG, before or behind its pixels, int32 from 1 to 8."""
+    """Returns the orientation in the eXIf chunk of a PNG, before or after its pixels, int32 from 1 to 8."""
 
     def step(at):
         head = bytes_at(encoded, at, 8)
@@ -77,7 +76,7 @@ def of_webp(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns pixels `(height, width, channels)` as they are stored, so that they are shown as they were seen."""
+    """Turns or mirrors stored pixels `(height, width, channels)` so that the image is upright."""
 
     def turn():
         turned = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
@@ -117,18 +116,18 @@ def bytes_at(data: tf.Tensor, at: tf.Tensor | int, size: int) -> tf.Tensor:
 
 
 def choose(condition: tf.Tensor, yes: tf.Tensor | int, no: tf.Tensor | int) -> tf.Tensor:
-    """`tf.where` in int64, of Python's numbers too."""
+    """Does what `tf.where` does, in int64 and also with Python's integers."""
     return tf.where(condition, tf.cast(yes, tf.int64), tf.cast(no, tf.int64))
 
 
 def number(digits: tf.Tensor) -> tf.Tensor:
-    """Returns the number that bytes write, the greatest place first."""
+    """Returns the integer that big-endian bytes stand for."""
     count = digits.shape[-1]
     return tf.reduce_sum(digits * [256 ** (count - 1 - place) for place in range(count)], axis=-1)
 
 
 def _found(encoded: tf.Tensor, start: int, step: Step) -> tf.Tensor:
-    """Follows the parts of a file to its EXIF data, and returns that, or no bytes."""
+    """Follows the parts of a file to its EXIF data. Returns the data, or no bytes if there are none."""
     length = tf.cast(tf.strings.length(encoded), tf.int64)
 
     def follow(at, _):
@@ -159,7 +158,7 @@ def _orientation(tiff: tf.Tensor) -> tf.Tensor:
         return number(tf.where(little, digits[..., ::-1], digits))
 
     start = ordered(head[4:])
-    held = tf.maximum((tf.cast(tf.strings.length(tiff), tf.int64) - start - 2) // 12, 0)  # it may be cut short
+    held = tf.maximum((tf.cast(tf.strings.length(tiff), tf.int64) - start - 2) // 12, 0)  # it may be truncated
     count = tf.minimum(ordered(bytes_at(tiff, start, 2)), held)
     directory = tf.strings.substr(tiff, choose(count > 0, start + 2, 0), 12 * count)
     entries = tf.cast(tf.reshape(tf.io.decode_raw(directory, tf.uint8), (-1, 12)), tf.int64)
@@ -167,7 +166,7 @@ def _orientation(tiff: tf.Tensor) -> tf.Tensor:
     widths = tf.gather(tf.constant(_WIDTHS, tf.int64), kinds)
     sizes = widths * ordered(entries[:, 4:8])
     usable = (ordered(entries[:, :2]) == _TAG) & (sizes > 0) & (sizes <= 4)
-    # The first value stands at the left of the four bytes.
+    # The first value takes the leftmost of the four bytes.
     shift = choose(little, 0, 8 * (4 - widths))
     kept = choose(little, tf.bitwise.left_shift(tf.ones_like(widths), 8 * widths) - 1, 2**32 - 1)
     values = tf.bitwise.bitwise_and(tf.bitwise.right_shift(ordered(entries[:, 8:]), shift), kept)

@@ -13,14 +13,7 @@ from keras_mixer import images
 from keras_mixer.data import orientation
 from keras_mixer.data.orientation import bytes_at, choose, number
 from keras_mixer.images import BMP_START, GIF_START, JPEG_START, LARGE, MAX_PIXELS, PNG_START
-from keras_mixer.preprocessing import Preprocessing
-
-# Length of an image, as a multiple of its crop with margin, beyond which only the middle is read.
-LONGEST = 4
-# Pixels that the widest kernel, lanczos5, reads on each side, counted in the coarser of the two images.
-REACH = 5
-# Number of values in a half-resized image beyond which the width is resized first.
-UNFINISHED_LIMIT = 2**24
+from keras_mixer.preprocessing import LONGEST, REACH, UNFINISHED_LIMIT, Preprocessing
 
 _JPEG_VALUES = 2**29  # TensorFlow's decoder refuses a JPEG of so many
 _CMYK = 4  # channels; TensorFlow turns such a JPEG into RGB, but not into grey

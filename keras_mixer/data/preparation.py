@@ -11,26 +11,28 @@ from keras_mixer.extras import require
 from keras_mixer.images import decode
 
 SIDE = 1024  # pixels
-_PART = 10  # of so many images of a class, one is for validation and one for testing
+_PART = 10  # of this many images of a class, one is for validation and one for testing
 _QUALITY = 95
 
 
 def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) -> dict[str, int]:
     """Writes the readable images of a folder as upright JPEGs to `train`, `validation` and `test` folders of classes.
 
-    The splits of a divided folder stay, apart from images that are also in training. Else a tenth of each class is for
-    validation and a tenth for testing. Images that show the same are always in one split.
+    If the folder has a validation or test split, its splits are kept. Otherwise a tenth of each class is for validation
+    and a tenth for testing. Images that show the same picture go into one split: the first of `train`, `validation` and
+    `test` that holds one of them.
 
     Args:
-        report: What `keras_mixer.data.examine` returned for the folder.
+        report: The report of `keras_mixer.data.examine` on the folder.
         output: The folder to write, new or empty.
-        side: Greatest width and height of a copy, in pixels.
+        side: Largest width and height of a copy, in pixels.
 
     Returns:
         Number of images of each split.
 
     Raises:
-        ValueError: If the output is not empty or lies in the folder, or a class has fewer than three different images.
+        ValueError: If the output is not empty or is inside the folder, or a class has fewer than three different
+            images.
         ImportError: If Pillow is not installed.
 
     Example:
@@ -62,7 +64,7 @@ def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) 
 
 
 def _splits(report: DatasetReport, images: Sequence[Examined]) -> Mapping[str, str]:
-    """Chooses a split for each place; images that show the same are one unit."""
+    """Chooses a split for each image. Images that show the same picture get the same split."""
     unit_of = {place: group.places[0] for group in report.duplicates for place in group.places}
     units: dict[str, list[Examined]] = {}
     for image in images:

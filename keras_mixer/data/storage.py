@@ -1,4 +1,4 @@
-"""Random access to the examples of a source, so that a shuffled stream starts anywhere at no cost."""
+"""Random access to the examples of a source, so that a shuffled stream can start anywhere at no cost."""
 
 import dataclasses
 import functools
@@ -15,8 +15,8 @@ from keras_mixer.preprocessing import Preprocessing
 
 # Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
 MEMORY_LIMIT = 512 * 2**20
-_BATCH = 256  # images that are copied there at once
-_UNREADABLE = (tf.errors.InvalidArgumentError, ValueError)  # by TensorFlow, and by Pillow in eager execution
+_BATCH = 256  # images copied to memory at a time
+_UNREADABLE = (tf.errors.InvalidArgumentError, ValueError)  # raised by TensorFlow, and by Pillow in eager execution
 _PROBED = 16  # images of a folder whose sizes are compared before all are decoded
 
 
@@ -38,16 +38,16 @@ class RandomAccess:
         return tf.io.read_file(image) if self.encoded else image
 
 
-# Sources in memory and the numbers of their unreadable images, by source, number of channels and limit of size. They
-# are kept because a training run opens its stream up to three times.
+# Sources in memory and the indices of their unreadable images. The keys are source, channels and largest size. They are
+# kept because a training run opens its stream up to three times.
 _kept: weakref.WeakKeyDictionary[Source, dict[tuple, tuple[RandomAccess, list[int]]]] = weakref.WeakKeyDictionary()
 
 
 def random_access(source: Source, preprocessing: Preprocessing, corrupt: CorruptImages) -> RandomAccess | None:
     """Returns the fastest random access that a source allows; None if it can only be read in order.
 
-    A small source of equally large images is decoded into memory once and stays there as long as the source does.
-    Decoding counts the unreadable images and leaves them out. Any other folder of images is read file by file.
+    A small source whose images have one size is decoded into memory once, and stays there as long as the source exists.
+    Unreadable images are counted and left out. Any other folder of images is read file by file.
     """
     way = preprocessing.channels, corrupt.max_pixels
     known = _kept.get(source, {}).get(way)
@@ -91,7 +91,7 @@ def _decode_all(
             images[len(labels) : len(labels) + len(batch["label"])] = batch["image"]
             labels.extend(batch["label"])
             indices.extend(batch["index"])
-    except _UNREADABLE:  # an image is unreadable or has another shape: find out which
+    except _UNREADABLE:  # an image is unreadable or has another shape; find out which of the two
         labels.clear()
         indices.clear()
         for example in source.examples():
@@ -113,7 +113,7 @@ def _decode_all(
 
 
 def _common_shape(source: FolderSource, preprocessing: Preprocessing, corrupt: CorruptImages):
-    """Returns the shape of the first readable images of a folder if they agree, else None."""
+    """Returns the shape of the first readable images of a folder; None if their shapes differ."""
     shapes = set()
     for example in source.examples().take(_PROBED):
         try:

@@ -1,6 +1,6 @@
 """The parts of the training stream: the order of the examples, and batches of augmented pixels.
 
-Every random number is a function of the seed and of a place in the stream, so that a stream can start anywhere.
+Every random number is a function of the seed and of a position in the stream, so that a stream can start anywhere.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ FOREVER = 2**62
 ORDER, EXAMPLE, BATCH = range(3)
 # Encoded images in the shuffle buffer of a source without random access: about 2 GB of ImageNet.
 SHUFFLE_BUFFER = 16_384
-# Images that are decoded in one attempt; if one of them cannot be read, each is tried alone.
+# Images that are decoded in one attempt. If one of them cannot be read, each is tried alone.
 AT_ONCE = 16
 
 unconverted = tf.autograph.experimental.do_not_convert
@@ -90,7 +90,7 @@ def augmented(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, sha
 
 
 def replace_unreadable(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Puts the next readable example in the place of each unreadable one; the first follows the last."""
+    """Replaces each unreadable example by the next readable one. After the last example comes the first."""
     readable = batch["readable"]
 
     def replace():

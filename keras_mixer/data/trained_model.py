@@ -1,4 +1,4 @@
-"""A trained model on disk: the Keras file and its card."""
+"""Saves and loads a trained model: the Keras file and its card."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ MODEL_FILE = "model.keras"
 
 
 def save_model(model: keras.Model, card: ModelCard, folder: str | os.PathLike) -> None:
-    """Writes a model and its card to a run folder for `load_model`, each file whole or not at all."""
+    """Writes a model and its card to a run folder for `load_model`. Each file is written atomically."""
     with written_whole(pathlib.Path(folder) / MODEL_FILE) as partial:
         model.save(partial)
     card.save(pathlib.Path(folder) / CARD_FILE)
@@ -26,7 +26,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
             (`name.json` for `name.keras`).
 
     Raises:
-        ValueError: If the model or its card is missing or unreadable, or if they do not fit each other.
+        ValueError: If the model or its card is missing or unreadable, or if the two do not match.
 
     Example:
         >>> model, card = keras_mixer.data.load_model("runs/digits")
@@ -36,7 +36,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, ModelCard]:
     card = ModelCard.load(card_path)
     try:
         model = keras.models.load_model(model_path, compile=False)
-    except Exception as error:  # a damaged file makes zipfile, h5py and layers raise all types
+    except Exception as error:  # a damaged file can raise any type of error in zipfile, h5py or a layer
         raise ValueError(f"{model_path} cannot be read as a Keras model: {error}") from error
     shape, outputs = tuple(model.input_shape[1:]), model.output_shape[-1]
     expected = (card.preprocessing.input_shape, len(card.class_names))

@@ -1,4 +1,4 @@
-"""Accuracy of classifiers on the same batches: against the labels, and against each other."""
+"""Compares classifiers on the same batches, with the labels and with each other."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from keras_mixer.evaluation.confidence import (
 )
 
 TOP_K = 5
-NOT_FINITE = -1  # stands for the predicted class of an image without finite scores
+NOT_FINITE = -1  # the predicted class of an image whose scores are not finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Accuracy:
         examples: Number of images.
         top1: Share of images whose label has the highest score.
         top5: Share of images whose label is among the five highest scores.
-        per_class: Share of each class's images that are recognised; None for a class without images.
+        per_class: Top-1 accuracy on the images of each class; None for a class without images.
         not_finite: Number of images with a NaN or an infinity among their scores. They count as wrong.
         calibration_error: Expected calibration error (see `calibration`) over the images with finite scores; None if
-            there are no such images. Scores that are not probabilities count as logits.
+            there are no such images. Scores that are not probabilities are taken as logits.
         labels: Class of each image, `(examples,)`.
         predictions: The class with the highest score, `(examples,)`; -1 for an image without finite scores.
         agreement: Share of images to which the classifier and the reference give finite scores and the same best class;
@@ -53,7 +53,7 @@ class Accuracy:
     largest_logit_difference: float | None = None
 
     def confusion_matrix(self) -> np.ndarray:
-        """Counts how often each class (row) is predicted as each (column), over the images with finite scores."""
+        """Counts how often each class (row) is predicted as each class (column), over images with finite scores."""
         finite = self.predictions != NOT_FINITE
         return confusion_matrix(self.predictions[finite], self.labels[finite], len(self.per_class))
 
@@ -61,12 +61,12 @@ class Accuracy:
 def measure(
     predictors: Mapping[str, Predictor], batches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Accuracy]:
-    """Runs classifiers over the same labelled batches, and compares each with the first.
+    """Runs classifiers on the same labelled batches and compares each classifier with the first.
 
     Args:
         predictors: Classifiers by name. The first is the reference for agreement and differences.
         batches: Pairs of preprocessed images `(n, height, width, channels)` and integer labels `(n,)`, NumPy arrays
-            or tensors. They are read once.
+            or tensors. The iterable is read once.
 
     Returns:
         The accuracy of each classifier, in the order given.
@@ -110,12 +110,12 @@ def _check(scores: Mapping[str, np.ndarray], labels: np.ndarray, reference: str)
 
 
 def _judge(scores: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
-    """Judges the images of a batch; confidences and differences are those of images with finite scores alone."""
+    """Evaluates one batch. Confidences and differences are computed only for images with finite scores."""
     finite = np.isfinite(scores).all(axis=1)
     both = finite & np.isfinite(reference).all(axis=1)
     softmaxed = are_probabilities(reference)
     best = np.where(finite, scores.argmax(axis=1), NOT_FINITE)
-    # A tie counts against the label. A constant model would otherwise be right every time.
+    # A tie counts as wrong, because a model with constant scores would otherwise always be right.
     rank = np.sum(scores >= np.take_along_axis(scores, labels[:, None], axis=1), axis=1) - 1
     ours, theirs = (comparable_logits(values[both], softmaxed) for values in (scores, reference))
     return {

@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it is sure, what its scores mean, and which classes it confuses."""
+"""Calibration, confusion matrices, and the difference between probabilities and logits."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ TOLERANCE = 1e-3  # on the sum of an image's probabilities
 
 
 def are_probabilities(scores: np.ndarray) -> bool:
-    """Says whether rows are distributions over classes, as softmax gives them. Rows with NaN do not count."""
+    """Returns whether rows are distributions over classes, as softmax returns them. Rows with NaN are ignored."""
     scores = scores[np.isfinite(scores).all(axis=1)]
     if not len(scores):
         return False
@@ -16,7 +16,7 @@ def are_probabilities(scores: np.ndarray) -> bool:
 
 
 def confidences(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
-    """Returns the probability of the best class `(n,)` from finite logits, or probabilities of about sum 1."""
+    """Returns the probability of the best class `(n,)` from finite logits, or from probabilities if `softmaxed`."""
     scores = scores.astype(np.float64)
     if not softmaxed:
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -24,10 +24,10 @@ def confidences(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
 
 
 def comparable_logits(scores: np.ndarray, softmaxed: bool) -> np.ndarray:
-    """Returns logits. Those of probabilities have mean 0 over classes, because softmax hides a constant per image."""
+    """Returns logits. If `softmaxed`, they have mean 0 per image, because softmax hides a constant per image."""
     if not softmaxed:
         return scores
-    # Probabilities below the smallest float32 round to zero; the clip keeps their logarithm finite.
+    # Probabilities below the smallest float32 round to zero. Clipping keeps their logarithm finite.
     logs = np.log(np.maximum(scores.astype(np.float64), np.finfo(np.float32).tiny))
     return logs - logs.mean(axis=1, keepdims=True)
 
@@ -37,11 +37,11 @@ class Calibration:
     """Confidence against accuracy, in bins of equal width.
 
     Attributes:
-        error: Expected calibration error: the mean distance of confidence and accuracy over bins, weighted by examples.
+        error: Expected calibration error: the mean over bins of |confidence - accuracy|, weighted by examples.
         edges: Edges of the bins, `(bins + 1,)` from 0 to 1.
         count: Examples in each bin.
-        confidence: Mean probability of the predicted class in each bin; NaN in an empty one.
-        accuracy: Share of examples predicted right in each bin; NaN in an empty one.
+        confidence: Mean probability of the predicted class in each bin; NaN for an empty bin.
+        accuracy: Share of correct predictions in each bin; NaN for an empty bin.
     """
 
     error: float
@@ -57,7 +57,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
     Args:
         probabilities: `(n, classes)`, rows that sum to 1.
         labels: Integer classes `(n,)`.
-        bins: Number of bins of confidence.
+        bins: Number of bins.
 
     Returns:
         The error and the bins. A confidence on an edge belongs to the bin below it.
@@ -77,7 +77,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 
 def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
-    """Measures calibration from the predicted class's probability `(n,)` and whether that class is right `(n,)`."""
+    """Measures calibration from the probability of the predicted class `(n,)` and whether it is correct `(n,)`."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
@@ -89,7 +89,7 @@ def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> C
 
 
 def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Counts how often each class (row) is predicted as each (column).
+    """Counts how often each class (row) is predicted as each class (column).
 
     Args:
         predictions: Predicted classes `(n,)`.

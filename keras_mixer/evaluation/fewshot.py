@@ -1,4 +1,4 @@
-"""The linear few-shot probe: how well a few images per class tell the classes apart by a model's features."""
+"""The linear few-shot probe: how well a linear map of a model's features classifies after a few images per class."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -15,20 +15,20 @@ SHOTS = (1, 5, 10, 25)  # images per class
 PENALTY = 2.0**10
 PENALTY_SWEEP = tuple(2.0**exponent for exponent in range(-10, 20))  # the ViT paper's published settings
 CHUNK = 4096  # test examples scored together
-BIAS_FEATURE = 100.0  # the published protocol's; so large a constant leaves the bias almost without penalty
-SMALLEST_DEVIATION = 1e-5  # added to standard deviations, because some features never change
+BIAS_FEATURE = 100.0  # from the published protocol; such a large constant leaves the bias almost unpenalised
+SMALLEST_DEVIATION = 1e-5  # added to standard deviations, because some features are constant
 
 Choice = list[np.ndarray]  # indices of the chosen images of each class
 
 
 @dataclasses.dataclass(frozen=True)
 class FewShot:
-    """Accuracy of the probe with one number of images per class and one penalty.
+    """Accuracy of the probe for one number of images per class and one penalty.
 
     Attributes:
         shots: Images per class.
         penalty: Penalty of the ridge regression.
-        accuracies: Top-1 on the test split, for each seed that chose the images.
+        accuracies: Top-1 accuracy on the test split, one for each seed.
     """
 
     shots: int
@@ -47,7 +47,7 @@ class FewShot:
 
 
 def feature_model(model: "keras.Model") -> "keras.Model":
-    """Returns the part of a classifier that gives its features, which are what its head reads.
+    """Returns the part of a classifier that computes its features, the inputs of its head.
 
     Raises:
         ValueError: If the features are not one vector per image.
@@ -89,21 +89,21 @@ def extract_features(
 def choose_shots(  # noqa: D417
     labels: np.ndarray, classes: int, shots: int, seeds: Sequence[int]
 ) -> list[Choice]:
-    """Draws the images that `few_shot_probe` fits to, so that no other image needs features.
+    """Draws the images that `few_shot_probe` fits to. Features are then needed for these images alone.
 
     Args:
         labels: Integer labels `(n,)` of the images to choose from.
         classes, shots, seeds: As in `few_shot_probe`.
 
     Returns:
-        For each seed and class, indices into `labels` in the order in which more shots add them.
+        For each seed and class, indices into `labels`. N shots use the first N of them.
 
     Raises:
         ValueError: If a class has no image.
     """
     by_class = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[by_class], np.arange(classes + 1))
-    of_class = np.split(by_class, edges)[1:-1]  # labels outside 0 to classes - 1 do not count
+    of_class = np.split(by_class, edges)[1:-1]  # labels outside 0 to classes - 1 are ignored
     if missing := [number for number, indices in enumerate(of_class) if not len(indices)]:
         raise ValueError(f"There are no training images of the classes {missing[:5]} of {classes}.")
     generators = [np.random.default_rng(seed) for seed in seeds]
@@ -120,20 +120,20 @@ def few_shot_probe(
     seeds: Sequence[int] = (0, 1, 2),
     choices: Sequence[Choice] | None = None,
 ) -> list[FewShot]:
-    """Fits ridge regressions to a few images per class, chosen at random, and measures them on a test split.
+    """Fits ridge regressions to a few random images per class, and measures them on a test split.
 
-    This is the protocol of the Mixer and ViT papers. Features are standardised by the chosen images, targets are 1
-    and -1, the bias is a large constant feature, and the penalty is 2^10. With more shots, a seed adds images to those
-    it chose before.
+    This is the protocol of the Mixer and ViT papers. Features are standardised by the statistics of the chosen images,
+    targets are 1 and -1, the bias is a large constant feature, and the penalty is 2^10. With the same seed, the images
+    for fewer shots are among the images for more shots.
 
     Args:
         train: Features `(n, features)` and integer labels `(n,)` to choose from.
         test: Features and labels to measure on.
         classes: Number of classes.
-        shots: Images per class. A class with fewer gives all it has.
-        penalties: Penalties of the ridge regression; `PENALTY_SWEEP` holds the published ones.
-        seeds: Each seed makes one choice of images.
-        choices: The images that `choose_shots` has chosen, as indices into `train`, instead of `seeds`.
+        shots: Images per class. A class with fewer images contributes all of them.
+        penalties: Penalties of the ridge regression. `PENALTY_SWEEP` holds the published ones.
+        seeds: Seeds of the random choice of images. Each seed makes one choice.
+        choices: Indices into `train` from `choose_shots`, instead of `seeds`.
 
     Returns:
         Results for each number of shots and penalty, in that order.
@@ -164,11 +164,11 @@ def few_shot_probe(
 
 
 class RidgePath:
-    """Ridge regression with any penalty onto targets of 1 for an example's class and -1 for every other class.
+    """Ridge regression for many penalties onto targets of 1 for an example's class and -1 for all other classes.
 
-    Minimises `||X W - Y||^2 + penalty ||W||^2` over W, in float64, where X holds standardised features and the bias
-    feature. One eigendecomposition serves all penalties. The solution has two forms, and the one with the smaller
-    matrix is used: `(X'X + penalty I)^-1 X'Y` has one row per feature, `X'(XX' + penalty I)^-1 Y` one per example.
+    It minimises `||X W - Y||^2 + penalty ||W||^2` over W, in float64, where X holds standardised features and the bias
+    feature. One eigendecomposition serves all penalties. Of two equal solutions, the one with the smaller matrix is
+    computed: `(X'X + penalty I)^-1 X'Y` (features x features) or `X'(XX' + penalty I)^-1 Y` (examples x examples).
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int):
@@ -187,7 +187,7 @@ class RidgePath:
         inputs[:, -1] = BIAS_FEATURE
         if count > width:
             self._eigenvalues, basis = np.linalg.eigh(inputs.T @ inputs)
-            sums = np.zeros((classes, width + 1))  # of each class, which make X'Y without the large matrix Y
+            sums = np.zeros((classes, width + 1))  # sums per class give X'Y without the large matrix Y
             np.add.at(sums, labels, inputs)
             self._left, self._right = basis, basis.T @ (2.0 * sums - inputs.sum(axis=0)).T
         else:

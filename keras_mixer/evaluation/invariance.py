@@ -35,8 +35,8 @@ def pixel_order(order: str, size: tuple[int, int], patch: tuple[int, int], seed:
     """Returns one permutation of the pixels, shared by all images.
 
     Args:
-        order: "original" leaves the pixels in place. "patches and pixels" permutes the patches, and the pixels of every
-            patch alike. "all pixels" lets every pixel of the image go anywhere.
+        order: "original" leaves the pixels in place. "patches and pixels" permutes the patches, and permutes the pixels
+            of all patches in the same way. "all pixels" permutes all pixels of the image freely.
         size: Height and width of the images, in pixels.
         patch: Height and width of the patches, in pixels; they divide the image.
         seed: Seed of the permutation.
@@ -87,19 +87,19 @@ def invariance_experiment(
     """Trains each architecture from scratch on images with each order of pixels, by the same recipe.
 
     Args:
-        builders: Functions by name. Each returns a new classifier whose outputs are probabilities.
+        builders: Functions by name. Each returns a new classifier that outputs probabilities.
         train: Images `(n, height, width, channels)` and integer labels.
-        test: Images and labels to measure on. They are permuted as the training images are.
+        test: Images and labels to measure on. They are permuted in the same way as the training images.
         patch: Height and width of the patches of the order "patches and pixels", in pixels.
         epochs: Passes over the training images.
-        batch_size: Images of a step.
-        learning_rate: AdamW's learning rate, which falls to 0 by a cosine.
+        batch_size: Images per step.
+        learning_rate: AdamW's initial learning rate. A cosine schedule lowers it to 0.
         weight_decay: AdamW's weight decay.
         seed: Seed of the permutations, the initial weights and the shuffling, for all architectures and orders.
         report: Called with each curve once it is complete.
 
     Returns:
-        The curves, one architecture after the other.
+        The curves, grouped by architecture.
 
     Example:
         >>> builders = {"mixer": make_mixer, "resnet50": make_resnet}

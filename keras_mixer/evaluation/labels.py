@@ -1,4 +1,4 @@
-"""Which labels count: some of a model's classes, or ImageNet's ReaL labels (Beyer et al., 2020, arXiv 2006.07159)."""
+"""Evaluation on some of a model's classes, and with ImageNet's ReaL labels (Beyer et al., 2020, arXiv 2006.07159)."""
 
 import dataclasses
 import os
@@ -13,14 +13,14 @@ from keras_mixer.extras import require
 
 
 def class_subset(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """Finds classes among those of a model by their names, such as the 1,000 of ImageNet among those of ImageNet-21k.
+    """Finds some of a model's classes by name, such as the 1,000 of ImageNet among those of ImageNet-21k.
 
     Args:
-        names: Names of the model's classes, in the order of its scores; WordNet ids if they are ImageNet's.
+        names: Names of the model's classes, in the order of its scores. For ImageNet they are WordNet ids.
         wanted: Names of the classes to keep, in the order of the labels.
 
     Returns:
-        Indices `(wanted,)`: `scores[:, indices]` are scores of the wanted classes.
+        Indices `(wanted,)`: `scores[:, indices]` are the scores of the wanted classes.
 
     Raises:
         ValueError: If a wanted class is not among the model's.
@@ -40,7 +40,7 @@ def on_classes(predictor: Predictor, classes: np.ndarray) -> Predictor:
         classes: Indices of the classes among its scores, as `class_subset` returns them.
 
     Returns:
-        A classifier whose score i is that of class `classes[i]`. Probabilities are scaled to sum to 1 again, which is
+        A classifier whose score i is that of class `classes[i]`. Probabilities are rescaled to sum to 1, which equals a
         softmax over the logits of these classes alone.
 
     Example:
@@ -61,7 +61,7 @@ def on_classes(predictor: Predictor, classes: np.ndarray) -> Predictor:
 
 
 def real_dataset(data_dir: str | os.PathLike | None = None) -> DatasetSpec:
-    """Returns the TFDS dataset, stored in `data_dir`, that has ReaL labels; its ordinary labels are ImageNet's."""
+    """Returns the TFDS dataset with ReaL labels, stored in `data_dir`. Its ordinary labels are ImageNet's."""
     folder = None if data_dir is None else os.fspath(data_dir)
     return DatasetSpec("imagenet2012_real", split="validation", data_dir=folder, label_key="original_label")
 
@@ -74,7 +74,7 @@ def real_label_sets(dataset: DatasetSpec, limit: int | None = None) -> list[np.n
         limit: Number of images whose labels are read, from the start; None reads all.
 
     Returns:
-        The right classes of each image, integers `(labels,)`, which may be empty.
+        The correct classes of each image, integers `(labels,)`, which may be empty.
 
     Raises:
         ImportError: If tensorflow-datasets is not installed.
@@ -97,13 +97,13 @@ def real_accuracy(predictions: np.ndarray, label_sets: Sequence[Sequence[int] | 
 
     Args:
         predictions: Predicted classes `(n,)`.
-        label_sets: The right classes of each image.
+        label_sets: The correct classes of each image.
 
     Returns:
-        The accuracy, and the number of images that count.
+        The accuracy, and the number of images with labels.
 
     Raises:
-        ValueError: If no image has a label, or there are not as many sets as predictions.
+        ValueError: If no image has a label, or the numbers of sets and predictions differ.
 
     Example:
         >>> dataset = real_dataset()

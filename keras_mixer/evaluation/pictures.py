@@ -13,11 +13,11 @@ from keras_mixer.extras import require
 from keras_mixer.fonts import drawable
 
 SHEET_COLUMNS, SHEET_ROWS = 8, 6
-NAMED_CLASSES = 40  # more names cannot be read beside a picture
+NAMED_CLASSES = 40  # more names beside a picture would be illegible
 
 
 def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = ""):
-    """Draws what `confusion_matrix` returns, each row as shares of its class; a class without images is white."""
+    """Draws the result of `confusion_matrix`, each row as percentages. The row of a class without images is white."""
     seen = counts.sum(axis=1, keepdims=True)
     shares = np.where(seen > 0, counts / np.maximum(seen, 1), np.nan)
     size = max(4.5, min(12.0, 0.3 * len(counts)))
@@ -58,7 +58,7 @@ def draw_invariance(curves: Sequence[Curve]):
 
 
 def draw_growth(sizes: Sequence[int], costs: Mapping[str, Sequence[float]], unit: str = "patches"):
-    """Draws costs at rising sizes of an image on logarithmic scales, with the exponent of each cost."""
+    """Draws costs against image sizes on logarithmic scales, with the growth exponent of each cost."""
     from matplotlib.ticker import NullLocator
 
     figure, panels = _axes(len(costs), 3.6)
@@ -83,13 +83,13 @@ def save_prediction_sheet(
 ) -> pathlib.Path:
     """Draws 48 images with their predicted classes. Wrong ones come first, titled in red with the true class.
 
-    At most half of the sheet shows wrong predictions, so that it also shows what is recognised.
+    Wrong predictions fill at most half of the sheet, so that it also shows correct ones.
 
     Args:
         predictor: The classifier.
         batches: Pairs of preprocessed images `(n, height, width, channels)` and integer labels `(n,)`.
         class_names: Names of the classes, in the order of the scores.
-        path: The picture. Its suffix chooses the format (.png, .pdf, .svg).
+        path: File to write. Its suffix (.png, .pdf, .svg) selects the format.
 
     Returns:
         The path.
@@ -126,7 +126,7 @@ def save_prediction_sheet(
 
 
 def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, float]]:
-    """Takes wrong predictions for up to half of the sheet, then right ones, and reads only as far as needed."""
+    """Chooses wrong predictions for up to half of the sheet, then correct ones. Reads no more batches than needed."""
     places = SHEET_COLUMNS * SHEET_ROWS
     wrong: list[tuple[np.ndarray, int, int, float]] = []
     right: list[tuple[np.ndarray, int, int, float]] = []

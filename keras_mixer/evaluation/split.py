@@ -1,4 +1,4 @@
-"""The labelled split that a model is measured on, found by its card."""
+"""The labelled split that a model is measured on. The model's card names it."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def labelled_batches(
     corrupt_limit: int = 0,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Batch]:
-    """Reads the images of a source in their order, each once.
+    """Reads the images of a source once, in order.
 
     Args:
         source: The labelled images.
@@ -39,7 +39,7 @@ def labelled_batches(
         batch_size: Images of a batch.
         limit: Number of images to read, from the start; None reads all.
         corrupt_limit: Number of images that may be unreadable. They are left out, and a warning names them.
-        max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
+        max_pixels: Largest number of pixels (height x width) of an image. Larger images count as unreadable.
 
     Yields:
         Preprocessed images `(n, height, width, channels)` float32 and labels `(n,)`.
@@ -56,9 +56,9 @@ def labelled_batches(
     try:
         with corrupt.explained():
             for images, labels, weights in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
-                readable = np.flatnonzero(weights.numpy()[:left])
+                readable = np.flatnonzero(np.asarray(weights)[:left])
                 if len(readable):
-                    yield images.numpy()[readable], labels.numpy()[readable]
+                    yield np.asarray(images)[readable], np.asarray(labels)[readable]
                 left -= len(labels)
                 if left <= 0:
                     break
@@ -72,11 +72,11 @@ class EvaluationSplit:
     """Preprocessed images with labels, the same ones in the same order in every iteration.
 
     Attributes:
-        source: Where the images come from.
-        num_examples: How many of them are read.
-        classes: Index of the model's class for each class of the source if scores are restricted to these, as
-            `on_classes` takes them. The labels are then those of the source. None if all classes of the model compete;
-            the labels are then indices of its classes.
+        source: The labelled images.
+        num_examples: Number of images that are read.
+        classes: If scores are restricted to the source's classes, the index of the model's class for each of them, as
+            `on_classes` takes it. Labels are then indices of the source's classes. None if all classes of the model
+            compete. Labels are then indices of the model's classes.
         class_names: Names of the classes that compete, in the order of the labels.
 
     Args:
@@ -85,12 +85,12 @@ class EvaluationSplit:
         batch_size: Images of a batch.
         limit: Number of images to read, from the start; None reads all.
         corrupt_limit: Number of images that may be unreadable. They are left out.
-        subset: Whether scores are restricted to the classes of the source. None restricts only those of a model of
-            more classes, such as ImageNet-21k's, to the 1,000 of an ImageNet dataset.
-        listing: The images that the model's run began with, as `keras_mixer.data.sources.layout.load_listing` returns
-            them. Images that came later are not read, because they would move the border of a slice such as
-            "train[90%:]".
-        max_pixels: The most pixels (height x width) of an image; larger ones count as unreadable.
+        subset: Whether scores are restricted to the classes of the source. None does this only for an ImageNet dataset
+            of 1,000 classes and a model of more, such as one for ImageNet-21k.
+        listing: The images that the model's training run began with, from
+            `keras_mixer.data.sources.layout.load_listing`. Later images are not read, because they would shift the
+            border of a slice such as "train[90%:]".
+        max_pixels: Largest number of pixels (height x width) of an image. Larger images count as unreadable.
 
     Raises:
         ValueError: If there is no split, it cannot be opened, or it has classes that the model lacks.
@@ -113,18 +113,18 @@ class EvaluationSplit:
         max_pixels: int = MAX_PIXELS,
         listing: dict | None = None,
     ):
-        from keras_mixer.data.sources import load, load_folder
+        from keras_mixer.data.sources import opened
         from keras_mixer.data.sources.layout import scan
 
         spec = dataset or card.dataset
         if spec is None:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")
         kept = scan(spec.name).kept(listing) if listing and spec.is_folder else None
-        self.source: Source = load(spec) if kept is None else load_folder(spec, kept)
+        self.source: Source = opened(spec, kept)
         names = self.source.class_names
         self.classes: np.ndarray | None = None
         self.class_names = card.class_names
-        self._labels = np.arange(len(names))  # of the classes of the source
+        self._labels = np.arange(len(names))  # label of each class of the source
         if names != card.class_names:
             if foreign := sorted(set(names) - set(card.class_names)):
                 raise ValueError(

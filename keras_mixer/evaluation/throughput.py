@@ -1,4 +1,4 @@
-"""How fast classifiers are: images per second and per core (section 3 of the paper), latency, and operations."""
+"""Measures the speed of classifiers: images per second and core (section 3 of the paper), latency, operations."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ class Throughput:
     """Speed of a model at each batch size that fits.
 
     Attributes:
-        images_per_second: Images per second of the fastest of several calls, by batch size.
+        images_per_second: By batch size, the images per second of the fastest of several calls.
         cores: CPU cores that the model ran on; 1 on an accelerator, because only one accelerator computes.
     """
 
@@ -60,10 +60,11 @@ def measure_throughput(
     jit_compile: bool | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Throughput:
-    """Times a model on random images at rising batch sizes, and stops before one that would not fit.
+    """Times a model on random images at rising batch sizes, and stops before the first size that does not fit.
 
-    A batch fits if memory holds it, and if it takes less than `max_seconds` at the speed of the batch before. An
-    accelerator reports that its memory is full. On a CPU the need is estimated from the largest output of a layer.
+    A batch fits if there is enough memory, and if it would take less than `max_seconds` at the speed of the previous
+    batch size. An accelerator reports that its memory is full. On a CPU, the memory of a batch is estimated from the
+    largest output of a layer.
 
     Args:
         model: Maps images of a static size to scores.
@@ -71,7 +72,7 @@ def measure_throughput(
         repetitions: Timed calls at each size, after one call to warm up.
         max_seconds: Longest acceptable call.
         jit_compile: Whether XLA compiles the model; None compiles it on an accelerator only.
-        clock: Returns seconds.
+        clock: Function that returns the time in seconds.
 
     Returns:
         The throughput at each size that fits.
@@ -88,7 +89,7 @@ def measure_throughput(
     import keras
     import tensorflow as tf
 
-    timed = keras.Model(model.inputs, model.outputs)  # the caller's model keeps its settings
+    timed = keras.Model(model.inputs, model.outputs)  # does not change the caller's model
     timed.jit_compile = worth_compiling() if jit_compile is None else jit_compile
     shape = model.input_shape[1:]
     on_cpu = _computing_device() == "CPU"
@@ -126,7 +127,7 @@ class Latency:
 def measure_latency(
     predictors: Mapping[str, Predictor], images: np.ndarray, *, repetitions: int = 10
 ) -> dict[str, Latency]:
-    """Times calls of each classifier on `images`, in turn, so that a busy machine slows all of them alike.
+    """Times each classifier on `images`. Calls alternate between classifiers, so that a busy machine slows all alike.
 
     Args:
         predictors: Classifiers by name.
@@ -172,7 +173,7 @@ def framework_flops(model: "keras.Model") -> int:
     """Counts the floating-point operations for one image as TensorFlow's profiler does.
 
     Returns:
-        Operations. A multiply-add of a matrix product counts as 2, biases and some element-wise operations as 1.
+        The number of operations. A multiply-add counts as 2, and biases and some element-wise operations count as 1.
 
     Raises:
         ImportError: If TensorFlow is not installed.
@@ -190,7 +191,7 @@ def framework_flops(model: "keras.Model") -> int:
     log = tf.get_logger()
     level = log.level
     try:
-        log.setLevel("ERROR")  # the profiler uses what TensorFlow itself has deprecated
+        log.setLevel("ERROR")  # TensorFlow's profiler calls functions that TensorFlow has deprecated
         return tf.compat.v1.profiler.profile(frozen.graph, options=options).total_float_ops
     finally:
         log.setLevel(level)
@@ -229,25 +230,25 @@ def _computing_device() -> str:
 
 
 def _largest_array(model: "keras.Model") -> int:
-    """Returns the bytes for one image: eight times the largest output of a layer, because a block holds more inside."""
+    """Estimates the bytes for one image as eight times the largest layer output, because blocks hold more inside."""
     shapes = [layer.output.shape for layer in model.layers if hasattr(layer.output, "shape")]
     return 8 * 4 * max(int(np.prod([side or 1 for side in shape[1:]])) for shape in shapes)
 
 
 def available_memory(root: str | os.PathLike = "/") -> float:
-    """Returns the bytes of memory that can be taken without swapping, on this machine and in its control groups."""
+    """Returns the bytes of memory available without swapping, within the limits of this process's control groups."""
     import psutil
 
     return min(float(psutil.virtual_memory().available), *_left_by_control_groups(pathlib.Path(root)))
 
 
 def _left_by_control_groups(root: pathlib.Path) -> Iterator[float]:
-    """Yields what the limits of this process's group (cgroup version 2), and of the groups above it, each leave."""
+    """Yields the bytes left by each control group (cgroup version 2) of this process, from its own group upwards."""
     yield float("inf")
     own = root / "proc/self/cgroup"
     lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
     inner = pathlib.PurePath(next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), ""))
-    # In a container the path may be the host's. Then only the mount itself exists.
+    # In a container, the path may be that of the host. In that case only the mount point itself exists.
     for group in (root / "sys/fs/cgroup" / path for path in (inner, *inner.parents)):
         try:
             limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
@@ -257,4 +258,4 @@ def _left_by_control_groups(root: pathlib.Path) -> Iterator[float]:
         cache = re.search(
             r"^inactive_file (\d+)$", statistics.read_text() if statistics.is_file() else "", re.MULTILINE
         )
-        yield float(limit - used + (int(cache[1]) if cache else 0))  # the cache of files counts as free
+        yield float(limit - used + (int(cache[1]) if cache else 0))  # the page cache counts as free

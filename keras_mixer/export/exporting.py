@@ -1,4 +1,4 @@
-"""Exports a trained model to files for servers, phones and other runtimes, and reports what each file costs."""
+"""Exports a trained model for servers, phones and other runtimes, and reports accuracy, size and speed of each file."""
 
 import dataclasses
 import os
@@ -22,7 +22,7 @@ from keras_mixer.images import MAX_PIXELS
 if TYPE_CHECKING:
     import keras
 
-WITHHELD = "withheld"  # a server does not take this name for a version
+WITHHELD = "withheld"  # not a number, so servers do not load it as a version
 
 
 def export(
@@ -41,18 +41,18 @@ def export(
     runtime: str | os.PathLike | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Writes a model in several formats and measures each on the split that the model is evaluated on.
+    """Writes a model in several formats and measures each file on the model's evaluation split.
 
     If neither `dataset` nor the card names a split, the artefacts are compared with the model on random images. The
     report then has no accuracy. A format that this machine cannot run is written, and reported as "not run here".
 
-    `folder` is a model base path as TF Serving reads it. A SavedModel becomes its next numbered version. The other
-    files lie beside the versions, such as `model.tflite` or `model.onnx`, and replace those of an earlier export.
-    `model.json` is the card of all these files. If it changes, the files of an earlier export that this export does not
-    replace are removed, because their classes may differ. `report.json` holds the report.
+    `folder` is a model base path as TF Serving reads it. A SavedModel becomes the next numbered version in it. Other
+    files, such as `model.tflite` and `model.onnx`, are written beside the versions and replace those of an earlier
+    export. `model.json` is the card of all these files. If it changes, files of an earlier export that are not replaced
+    are removed, because their classes may differ. `report.json` holds the report.
 
-    Everything is measured before it appears in `folder`. A SavedModel that loses more than it may, or gives scores that
-    are not finite, does not become a version that a server would load: it is put into `withheld`.
+    Everything is measured before it appears in `folder`. If a SavedModel loses more accuracy than its format allows, or
+    returns scores that are not finite, it goes to `withheld`, where servers do not load it.
 
     Args:
         model: A trained functional model of one input and one output.
@@ -62,21 +62,22 @@ def export(
         dataset: A split to measure on instead of the card's.
         limit: Number of images to measure on, from the start of the split; None takes all.
         corrupt_limit: Number of images of the dataset that may be unreadable. They are left out.
-        max_pixels: The most pixels (height x width) of an image, of the dataset and of what a SavedModel decodes.
-        webp: Whether a SavedModel decodes WebP images too. TensorFlow 2.19 does not load it then.
-        litert_batch: Images that one call of a LiteRT file computes; the calls that are timed have as many, of every
-            format. MediaPipe takes files of one image alone.
+        max_pixels: Largest number of pixels (height x width) of an image, in the dataset and in what a SavedModel
+            decodes.
+        webp: Whether a SavedModel decodes WebP images too. TensorFlow 2.19 and older then cannot load it.
+        litert_batch: Images per call of a LiteRT file. Timed calls of all formats have this size. MediaPipe takes only
+            files of one image per call.
         runtime: A folder with LiteRT.js for the format "web"; see `keras_mixer.export.export_web`.
-        samples: Preprocessed images to calibrate int8 on; by default 200 of the training split.
-        progress: Called with a line before each step.
+        samples: Preprocessed images that calibrate int8; by default 200 of the training split.
+        progress: Called with a line of text before each step.
 
     Returns:
-        The report. `report.breaches` says what loses more than its format may.
+        The report. `report.breaches` lists the artefacts that lose more accuracy than their format allows.
 
     Raises:
-        ValueError: If a format is unknown, the card does not fit, or the split cannot be read. Nothing is written then.
-        ImportError: If a format's packages are not installed; the message names the command. Nothing is written then.
-        OSError: If LiteRT.js can be neither found in the cache nor fetched. Nothing is written then.
+        ValueError: If a format is unknown, the card does not fit, or the split cannot be read. No file is written.
+        ImportError: If a format's packages are not installed. The message names the command. No file is written.
+        OSError: If LiteRT.js is not in the cache and cannot be downloaded. No file is written.
 
     Example:
         >>> model, card = keras_mixer.data.load_model("runs/digits")
@@ -84,7 +85,7 @@ def export(
         >>> report.breaches
         []
     """
-    folder = pathlib.Path(os.path.abspath(folder))  # the path "." has a name only in its absolute form
+    folder = pathlib.Path(os.path.abspath(folder))  # "." has a name only as an absolute path
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"The formats are {', '.join(FORMATS)}, but got {', '.join(unknown) or 'none'}.")
@@ -113,17 +114,17 @@ def export(
 
 
 def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, folder: pathlib.Path) -> Report:
-    """Moves measured artefacts into place, so that a file never lies beside the card of another model."""
+    """Moves measured artefacts into place. A file is never beside the card of another model."""
     _make_way(card, folder)
     rows = list(report.rows)
     for place, row in enumerate(rows):
-        if row.artefact not in paths or row.note == BY_DEFAULT:  # the Keras model, or a file of another row
+        if row.artefact not in paths or row.note == BY_DEFAULT:  # the Keras model, or a file that another row moves
             continue
         form, path = FORMATS[row.artefact], paths[row.artefact]
         if form.file:
             new = {part.name: part for part in reversed(form.parts(path))}
             for old in form.parts(folder / form.file):
-                if old.is_dir() or old.name not in new:  # a folder cannot be replaced in one step
+                if old.is_dir() or old.name not in new:  # a folder cannot be replaced atomically
                     _remove(old)
             for name, part in new.items():
                 part.replace(folder / name)
@@ -137,14 +138,14 @@ def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, 
 
 
 def _make_way(card: ModelCard, folder: pathlib.Path) -> None:
-    """Removes what was withheld before, and the files of an earlier export unless they have the same card."""
+    """Removes withheld SavedModels, and the files of an earlier export unless their card is the same."""
     shutil.rmtree(folder / WITHHELD, ignore_errors=True)
     try:
         if ModelCard.load(folder / CARD_FILE) == card:
             return
     except (OSError, ValueError):
         pass
-    # The card goes first: without it, what is left after an interruption does not open as a classifier.
+    # The card is removed first. Without it, files left by an interruption cannot be opened as classifiers.
     (folder / CARD_FILE).unlink(missing_ok=True)
     for form in FORMATS.values():
         for part in form.parts(folder / form.file) if form.file else ():

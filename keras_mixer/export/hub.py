@@ -1,4 +1,4 @@
-"""Publishes a trained model on the Hugging Face hub: its weights, how they want their images, and its model card."""
+"""Publishes a trained model on the Hugging Face hub: its weights, preprocessing and model card."""
 
 import json
 import pathlib
@@ -53,23 +53,23 @@ def push_to_hub(
 ) -> str:
     """Measures a model and uploads it to the Hugging Face hub in one commit.
 
-    The commit has `model.safetensors`, which `weights="hf://OWNER/REPO"` reads back; `config.json` in timm's layout;
-    and `README.md`, the model card, with the accuracy on the split that the model is evaluated on. The token comes
-    from HF_TOKEN or from `hf auth login`.
+    The commit contains `model.safetensors`, which `weights="hf://OWNER/REPO"` reads back; `config.json` in timm's
+    layout; and the model card `README.md`, with the accuracy on the evaluation split. The token comes from HF_TOKEN or
+    from `hf auth login`.
 
     Args:
         model: A trained functional model of one input and one output.
         card: Its class names, preprocessing and dataset.
-        address: The repository, hf://OWNER/REPO, which is made if it does not exist; a branch of it follows after an @.
+        address: The repository, hf://OWNER/REPO or hf://OWNER/REPO@BRANCH. It is created if it does not exist.
         dataset: A split to measure on instead of the card's. Without either, the model card has no accuracy.
         limit: Number of images to measure on, from the start of the split; None takes all.
         corrupt_limit: Number of images of the dataset that may be unreadable. They are left out.
-        max_pixels: The most pixels (height x width) of an image of the dataset.
-        licence: Licence of the weights as the hub names it, such as "apache-2.0"; "unknown" leaves it open.
+        max_pixels: Largest number of pixels (height x width) of an image of the dataset.
+        licence: Licence of the weights as the hub names it, such as "apache-2.0"; "unknown" does not state one.
         private: Whether a new repository is private.
 
     Returns:
-        The page of the repository.
+        The address of the repository's page.
 
     Raises:
         ValueError: If the address or the card does not fit, or the model is quantised.
@@ -96,7 +96,7 @@ def push_to_hub(
     if spec := dataset or card.dataset:
         split = EvaluationSplit(card, dataset, limit=limit, corrupt_limit=corrupt_limit, max_pixels=max_pixels)
         measured = measure({"keras": keras_predictor(model)}, split)["keras"]
-        name = pathlib.Path(spec.name).name  # without the folders of this machine
+        name = pathlib.Path(spec.name).name  # without paths of this machine
         accuracy = f"{100 * measured.top1:.2f} % on {measured.examples:,} images of {name}, split {spec.split}"
         results = [
             EvalResult("image-classification", name, name, "accuracy", measured.top1, dataset_split=str(spec.split))

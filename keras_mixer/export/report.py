@@ -24,17 +24,17 @@ _RUNTIMES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnxrun
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One artefact. Shares are between 0 and 1; points are hundredths.
+    """The measurements of one artefact. Shares are from 0 to 1. Points are percentage points.
 
     Attributes:
         artefact: Its format, or "keras" for the model that it was made from.
         file: Its name in the model's folder; None for the Keras model.
-        bytes: Its size; None for the Keras model.
-        milliseconds: Median time of one call, of the report's `batch_size` images; None if it was not run.
+        bytes: Its size in bytes; None for the Keras model.
+        milliseconds: Median time of one call with the report's `batch_size` images; None if it was not run.
         images_per_second: The same as a rate; None if it was not run.
         top1: Share of the split's images whose label has the highest score; None if accuracy was not measured.
         top5: Share whose label is among the five highest scores; None if accuracy was not measured.
-        agreement: Share with the same best class as the Keras model.
+        agreement: Share of images with the same best class as the Keras model.
         largest_score_difference: Largest difference from the Keras model's scores, over the images to which both give
             finite scores; None if there are no such images.
         largest_logit_difference: The same for logits (see `keras_mixer.evaluation.Accuracy`).
@@ -42,7 +42,7 @@ class Row:
         drop: Points of top-1 accuracy lost against the Keras model; None for that model, or if not measured.
         limit: Points that the format may lose.
         note: "not run here" for a format that this machine cannot run, "default precision" for a file that was run with
-            the settings of its runtime alone; otherwise None.
+            its runtime's default settings, and None otherwise.
         min_runtime: Oldest version of the runtime that loads the file, if the file says it.
     """
 
@@ -64,7 +64,7 @@ class Row:
 
     @property
     def within_limit(self) -> bool:
-        """Whether every score is finite, and the artefact loses no more than it may."""
+        """Whether all scores are finite and the loss of accuracy is within the limit."""
         return self.not_finite == 0 and (self.drop is None or self.limit is None or self.drop <= self.limit + 1e-9)
 
 
@@ -77,7 +77,7 @@ class Report:
         dataset: Name of the dataset that it was measured on; None for random images, which have no accuracy.
         split: The dataset's split; None for random images.
         examples: Number of images measured.
-        batch_size: Number of images of one timed call.
+        batch_size: Images per timed call.
         machine: Processor type and versions of the runtimes.
         rows: The Keras model, then each artefact.
     """
@@ -92,19 +92,19 @@ class Report:
 
     @property
     def measured_on(self) -> str:
-        """The images, as a title names them."""
+        """Describes the images, for a title."""
         if self.dataset is None:
             return f"compared on {self.examples:,} random images; accuracy was not measured"
         return f"measured on {self.examples:,} images of {self.dataset}, split {self.split}"
 
     @property
     def breaches(self) -> list[str]:
-        """One line for each artefact that loses more than it may, or gives scores that are not finite."""
+        """One line for each artefact that is not within its limit."""
         return [self._breach(row) for row in self.rows if not row.within_limit]
 
     def _breach(self, row: Row) -> str:
         what = f"{row.file or 'the model itself'} ({row.artefact})"
-        if row.not_finite:  # its accuracy then says nothing
+        if row.not_finite:  # its accuracy then means nothing
             return f"{what} gives scores that are not finite for {row.not_finite:,} of {self.examples:,} images."
         return f"{what} loses {row.drop:.2f} points of accuracy; its limit is {row.limit:g}."
 
@@ -125,10 +125,10 @@ def measured(
 ) -> Report:
     """Measures artefacts, given as paths by format, against the Keras model that they were made from.
 
-    Each call that is timed computes `batch_size` images.
+    Each timed call has `batch_size` images.
 
     Raises:
-        ValueError: If the split holds no images, or an artefact scores other classes.
+        ValueError: If the split holds no images, or an artefact has another number of classes.
     """
     predictors = {REFERENCE: reference}
     for name, path in paths.items():
@@ -150,7 +150,7 @@ def measured(
         if key in predictors:
             row = _measured(row, accuracies[key], accuracies[REFERENCE], latencies[key])
         rows.append(row)
-    rows.sort(key=lambda row: [REFERENCE, *paths].index(row.artefact))  # a file's rows stand together
+    rows.sort(key=lambda row: [REFERENCE, *paths].index(row.artefact))  # keeps the rows of a file together
     examples = accuracies[REFERENCE].examples
     if isinstance(split, EvaluationSplit):
         spec = split.source.spec

@@ -1,4 +1,4 @@
-"""Images for an export besides the evaluation split: some that calibrate int8, and noise that compares artefacts."""
+"""Images that calibrate int8, and random images that compare artefacts if there is no evaluation split."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ def calibration_images(
 ) -> np.ndarray:
     """Reads up to 200 preprocessed images of the training split of a model's dataset.
 
-    They come from 20 places spread over the split, because a folder of images is sorted by class. If the dataset has no
-    split "train", they come from the split that it names.
+    They come from 20 positions spread over the split, because a folder of images is sorted by class. If the dataset has
+    no split "train", they come from the split that the card or `dataset` names.
 
     Returns:
         Images, float32 `(n, height, width, channels)`.
@@ -51,7 +51,7 @@ def calibration_images(
 
 
 class RandomImages:
-    """At most 64 images of noise in the range of a model's input, the same in every iteration."""
+    """At most 64 images of noise in the range of a model's input. Every iteration yields the same images."""
 
     def __init__(self, card: ModelCard, limit: int | None = None):
         self._preprocessing = card.preprocessing

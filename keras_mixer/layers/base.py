@@ -1,4 +1,4 @@
-"""The base classes of most layers: configuration and output shape follow from the rest of a layer."""
+"""The base classes of most layers. They derive a layer's configuration and output shape from its constructor."""
 
 import inspect
 import types
@@ -7,7 +7,7 @@ import keras
 
 
 class PlainLayer(keras.layers.Layer):
-    """A layer that keeps the shape of its input; its configuration holds the arguments that it keeps as attributes."""
+    """A layer whose output has the shape of its input. `get_config` returns the arguments kept as attributes."""
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -20,10 +20,10 @@ class PlainLayer(keras.layers.Layer):
 
 
 class CompositeLayer(PlainLayer):
-    """A layer made of sublayers; its configuration records where they differ from it.
+    """A layer made of sublayers. Its configuration records the settings in which they differ from it.
 
-    A sublayer has the `trainable` flag and the dtype policy of the layer, unless one of them was set on the sublayer
-    alone. Those settings, LoRA and quantisation survive saving and cloning.
+    A sublayer has the layer's `trainable` flag and dtype policy unless they were set on the sublayer itself. Such
+    settings, LoRA and quantisation survive saving and cloning.
 
     Args:
         sublayers: Settings of sublayers by name, as `get_config` returns them.
@@ -34,7 +34,7 @@ class CompositeLayer(PlainLayer):
         self._recorded = types.MappingProxyType(sublayers or {})  # Keras would track a plain dict
 
     def _sublayer(self, make, *arguments, name: str, **settings) -> keras.layers.Layer:
-        """Makes the sublayer `name` by calling `make`; every sublayer is made here."""
+        """Makes the sublayer `name` by calling `make`. Every sublayer must be made here."""
         own = {"trainable": self.trainable, "dtype": self.dtype_policy, **self._recorded.get(name, {})}
         if "quantization_config" in own:
             own["quantization_config"] = keras.saving.deserialize_keras_object(own["quantization_config"])
@@ -50,7 +50,7 @@ class CompositeLayer(PlainLayer):
 
 
 def _settings(layer) -> dict:
-    """Returns the settings of a sublayer that the layer around it does not decide."""
+    """Returns the settings of a sublayer that its parent layer does not determine."""
     return {
         "trainable": layer.trainable,
         "dtype": keras.dtype_policies.serialize(layer.dtype_policy),

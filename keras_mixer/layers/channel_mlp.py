@@ -1,4 +1,4 @@
-"""The two-layer perceptron of every mixing, and the siblings' MLP over channels."""
+"""The two-layer MLP that every kind of mixing uses, and the channel MLP of Mixer's siblings."""
 
 import math
 
@@ -23,7 +23,7 @@ def gelu_erf(x):
 def as_rows(inputs):
     """Reshapes `(batch, ..., channels)` to `(n, channels)`, which every backend multiplies at full speed.
 
-    A symbolic tensor of unknown sides stays as it is, because nothing could reshape it back.
+    A symbolic tensor with unknown sides is returned unchanged, because `restored` could not reshape it back.
     """
     if len(inputs.shape) == 2 or (isinstance(inputs, keras.KerasTensor) and None in inputs.shape[1:]):
         return inputs
@@ -43,9 +43,9 @@ def restored(inputs, rows):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ChannelDense(keras.layers.Dense):
-    """A `keras.layers.Dense` that multiplies all rows at once.
+    """A `keras.layers.Dense` that multiplies all rows in one matrix product.
 
-    Keras's own layer multiplies sample by sample, which some runtimes do slowly.
+    Keras's own layer multiplies sample by sample, and some runtimes do this slowly.
     """
 
     def call(self, inputs, training=None):
@@ -55,18 +55,18 @@ class ChannelDense(keras.layers.Dense):
         return restored(inputs, super().quantized_call(as_rows(inputs), training=training))
 
     def quantize(self, mode=None, type_check=True, config=None):
-        super().quantize(mode, type_check=False, config=config)  # Keras passes over subclasses that do not ask for it
+        super().quantize(mode, type_check=False, config=config)  # by default Keras skips subclasses of Dense
 
 
 def small_dense(units: int, **arguments) -> keras.layers.Dense:
-    """Returns a linear map that starts as in the code of ResMLP, Vision Permutator and CycleMLP."""
-    # Each map has an initializer of its own, because an initializer gives the same values every time.
+    """Returns a Dense layer initialised as in the authors' code of ResMLP, Vision Permutator and CycleMLP."""
+    # Each layer needs its own initializer, because an initializer returns the same values at every call.
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
     return keras.layers.Dense(units, kernel_initializer=initializer, **arguments)
 
 
 class MLP(CompositeLayer):
-    """Dense, GELU, Dense, with dropout after the activation and after the second map."""
+    """Dense, GELU, Dense, with dropout after the activation and after the second Dense layer."""
 
     def __init__(self, mlp_dim: int, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
@@ -74,7 +74,7 @@ class MLP(CompositeLayer):
         self.dropout = rate_below_one("dropout", dropout)
 
     def _build_mlp(self, dense_0, dense_1, shape, hidden_shape) -> None:
-        """Builds the two maps, for inputs of `shape` and hidden units of `hidden_shape`."""
+        """Builds the two Dense layers for inputs of `shape` and hidden values of `hidden_shape`."""
         self.dense_0, self.dense_1 = dense_0, dense_1
         self.dense_0.build(shape)
         self.dense_1.build(hidden_shape)
@@ -88,14 +88,14 @@ class MLP(CompositeLayer):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ChannelMLP(MLP):
-    """Dense, GELU, Dense along the last axis of tokens or of a feature map of any size.
+    """Applies Dense, GELU, Dense to the last axis of tokens or of a feature map of any size.
 
-    Unlike `ChannelMixing` it has the erf form of GELU, takes any axes before the channels and returns any number of
-    channels, because the siblings' published weights need that.
+    Mixer's siblings use it. Unlike `ChannelMixing`, it computes the erf form of GELU, accepts any number of axes before
+    the channels, and can change the number of channels.
 
     Args:
         mlp_dim: Hidden units.
-        output_dim: Output channels; None for as many as the input has.
+        output_dim: Output channels; None keeps their number.
         dropout: Dropout rate after the activation and after the MLP, in [0, 1).
 
     Input shape: `(batch, ..., channels)`.

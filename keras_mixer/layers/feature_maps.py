@@ -1,4 +1,4 @@
-"""The mixing of Vision Permutator and CycleMLP: height, width and channels separately, then a weighted sum."""
+"""How Vision Permutator and CycleMLP mix: height, width and channels separately, then a weighted sum."""
 
 import keras
 import numpy as np
@@ -12,10 +12,10 @@ _REDUCTION = 4  # channels per hidden unit of the MLP that computes the weights,
 
 
 class ReweightedMixing(CompositeLayer):
-    """Sums three branches by weights that depend on the image, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
+    """Weights three branches by the image and sums them, `P(sum_i softmax_i(MLP(mean(sum_i X_i))) * X_i)`.
 
-    One branch mixes channels; a subclass builds the two spatial ones in `_build_spatial` and computes them in
-    `_mix_spatially`. This is split attention (ResNeSt, arXiv 2004.08955) as in Vision Permutator and CycleMLP.
+    One branch mixes channels. A subclass builds the two spatial branches in `_build_spatial` and computes them in
+    `_mix_spatially`. Vision Permutator and CycleMLP take this from split attention (ResNeSt, arXiv 2004.08955).
     """
 
     def build(self, input_shape):
@@ -39,12 +39,12 @@ class ReweightedMixing(CompositeLayer):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class WeightedPermuteMLP(ReweightedMixing):
-    """Mixes height, width and channels by one linear map each, and sums the three by weights from the image.
+    """Mixes height, width and channels by one linear map each, weights the three results by the image and sums them.
 
-    The channels fall into `segment_dim` segments. The height map joins all rows of one column with the channels of one
-    segment and maps them to as many values; the width map does the same with all columns of one row. Sections 3.2 and
-    3.3 of Vision Permutator (Hou et al., 2021, arXiv 2106.12368). There `segment_dim` is the height and width of the
-    feature map; here it is any divisor of the channels, so that other image sizes work.
+    The channels are divided into `segment_dim` segments. The height map reads all rows of one column in the channels of
+    one segment, and returns as many values. The width map does the same with all columns of one row. See sections 3.2
+    and 3.3 of Vision Permutator (Hou et al., 2021, arXiv 2106.12368). In the paper `segment_dim` equals the height and
+    width of the feature map. Here it can be any divisor of the channels, so that other image sizes work.
 
     Args:
         segment_dim: Number of segments.
@@ -65,7 +65,7 @@ class WeightedPermuteMLP(ReweightedMixing):
 
     @property
     def line_axes(self) -> LineAxes:
-        """Channels of one place in the weights over a line, see `keras_mixer.shapes`."""
+        """Channels of one position in the weights over a row or column, see `keras_mixer.shapes`."""
         return {"height/kernel": self._segment, "width/kernel": self._segment}
 
     def _build_spatial(self, input_shape):
@@ -85,13 +85,13 @@ class WeightedPermuteMLP(ReweightedMixing):
         self.width.build((None, wide))
 
     def _mix_spatially(self, inputs):
-        # Columns and segments share an axis, because every runtime transposes four axes fast.
+        # Columns and segments share an axis, so that only four axes are transposed, which every runtime does fast.
         tall = ops.reshape(inputs, (-1, self._rows, self._columns * self.segment_dim, self._segment))
         wide = ops.reshape(inputs, (-1, self._columns, self.segment_dim, self._segment))
         return self._mix(tall, self.height, inputs.shape), self._mix(wide, self.width, inputs.shape)
 
     def _mix(self, strips, dense, shape):
-        """Maps axes 1 and 3 of `strips` together, for each entry of the other axes."""
+        """Applies `dense` to axes 1 and 3 of `strips` together, for each index of the other axes."""
         _, along, others, segment = strips.shape
         rows = ops.reshape(ops.transpose(strips, (0, 2, 1, 3)), (-1, along * segment))
         mixed = ops.reshape(dense(rows), (-1, others, along, segment))
@@ -100,9 +100,9 @@ class WeightedPermuteMLP(ReweightedMixing):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class CycleMixing(ReweightedMixing):
-    """Mixes width and height by `CycleFC` and channels by a linear map, and sums the three by weights from the image.
+    """Mixes width and height by `CycleFC` and channels by a linear map, weights the results by the image and sums them.
 
-    Figure 3 of CycleMLP (arXiv 2107.10224). No weight depends on the size of the feature map.
+    See figure 3 of CycleMLP (arXiv 2107.10224). The shapes of the weights do not depend on the size of the feature map.
 
     Input and output shape: `(batch, height, width, channels)`; height and width may be unknown.
 
@@ -115,7 +115,7 @@ class CycleMixing(ReweightedMixing):
     """
 
     def _build_spatial(self, input_shape):
-        # The authors call the one along the width "h", and the first weight of their softmax belongs to it.
+        # The authors call the branch along the width "h". It is the first branch of their softmax.
         self.cycle_width = self._sublayer(CycleFC, axis=2, name="cycle_width")
         self.cycle_height = self._sublayer(CycleFC, axis=1, name="cycle_height")
         self.cycle_width.build(input_shape)
@@ -127,10 +127,10 @@ class CycleMixing(ReweightedMixing):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class CycleFC(PlainLayer):
-    """Reads channel `c` from `(c + reach // 2) % reach - reach // 2` pixels away, then maps channels to channels.
+    """Reads channel `c` from `(c + reach // 2) % reach - reach // 2` pixels away, then maps channels linearly.
 
-    It sees `reach` pixels along one axis at the cost of a single pixel. Pixels outside the image are zero. Section 3.1
-    of CycleMLP (Chen et al., 2021, arXiv 2107.10224). The authors run it as a deformable convolution.
+    It covers `reach` pixels along one axis at the cost of a single pixel. Pixels outside the image are zero. See
+    section 3.1 of CycleMLP (Chen et al., 2021, arXiv 2107.10224). The authors run it as a deformable convolution.
 
     Args:
         axis: Axis to shift along: 1 for height, 2 for width.
@@ -168,18 +168,18 @@ class CycleFC(PlainLayer):
         self._taps = taps.reshape(height, width, channels, 1).astype("float32")
 
     def call(self, inputs):
-        # Each backend has a fastest way to read every channel at its offset.
+        # The fastest way to read each channel at its offset differs between backends.
         shift = {"jax": self._selected, "torch": self._interleaved}.get(keras.backend.backend(), self._convolved)
         return restored(inputs, ops.matmul(as_rows(shift(inputs)), self.kernel) + self.bias)
 
     def _convolved(self, inputs):
-        """Shifts by a depthwise kernel, 1 at the offset and 0 elsewhere: one pass in TensorFlow and LiteRT."""
+        """Shifts by a depthwise kernel that is 1 at the offset and 0 elsewhere: one pass in TensorFlow and LiteRT."""
         return ops.depthwise_conv(
             inputs, ops.cast(self._taps, inputs.dtype), padding="same", data_format="channels_last"
         )
 
     def _selected(self, inputs):
-        """Selects between shifted views, which XLA fuses; its depthwise convolution is slow on a CPU."""
+        """Selects between shifted views. XLA fuses them, but its depthwise convolution is slow on a CPU."""
         shifted = inputs
         for offset in set(self._offsets.tolist()) - {0}:
             outside = ops.zeros_like(self._part(inputs, slice(abs(offset))))  # no longer than the map
@@ -191,7 +191,7 @@ class CycleFC(PlainLayer):
         return shifted
 
     def _interleaved(self, inputs):
-        """Stacks a shifted view of the channels of each offset, which moves every value twice.
+        """Stacks the shifted channels of each offset, which moves every value twice.
 
         Writing into views would move it once, but PyTorch's exporter to ONNX drops such writes.
         """

@@ -1,4 +1,4 @@
-"""The Mixer layer and its two MLPs (section 2 of the paper), with the variants of token mixing of appendix A."""
+"""The Mixer layer and its two MLPs (section 2 of the paper), and appendix A's variants of token mixing."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class MixingMLP(MLP):
     """An MLP along one axis of a table of tokens by channels."""
 
     def _build_rows_mlp(self, width: int, width_out: int) -> None:
-        """Builds the MLP on a table of two axes, the mixed one last: every backend runs such products at full speed."""
+        """Builds the MLP for 2-D tables whose last axis is mixed. Every backend multiplies them at full speed."""
         # LeCun normal kernels and zero biases, as in the reference implementation.
         dense = {"kernel_initializer": "lecun_normal"}
         self._build_mlp(
@@ -45,8 +45,8 @@ class MixingMLP(MLP):
         )
 
     def _einsum_dense(self, name: str, equation: str, output_shape, fan_in: int, **arguments):
-        """Returns a layer with a LeCun normal kernel for `fan_in` values, which Keras cannot tell from its shape."""
-        # Cutting a normal distribution at two standard deviations leaves 0.8796 of its deviation.
+        """Returns a layer with a LeCun normal kernel. Keras cannot tell `fan_in` from the kernel's shape."""
+        # A normal distribution truncated at two standard deviations has 0.8796 of its standard deviation left.
         initializer = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5 / 0.87962566103423978)
         arguments = {"kernel_initializer": initializer, "name": name, **arguments}
         return self._sublayer(keras.layers.EinsumDense, equation, output_shape, **arguments)
@@ -188,7 +188,7 @@ class MixerBlock(CompositeLayer):
         mixing: dict[str, Any] = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing"}
         grouped = positive_integer("channel_groups", channel_groups) > 1 or grouping != "concat"
         if untied and grouped:
-            raise ValueError("`untied` and `channel_groups` exclude each other: leave one of them at its default.")
+            raise ValueError("`untied` and `channel_groups` cannot be used together: leave one of them at its default.")
         if grouped:
             mixing |= {"channel_groups": channel_groups, "grouping": grouping}
         kind = GroupedTokenMixing if grouped else UntiedTokenMixing if untied else TokenMixing
@@ -196,7 +196,7 @@ class MixerBlock(CompositeLayer):
 
     @property
     def token_axes(self) -> TokenAxes:
-        """Roles of the axes of the weights over tokens, see `keras_mixer.shapes`."""
+        """What each axis of the token-mixing weights stands for, see `keras_mixer.shapes`."""
         layers = {"token_mixing": self.token_mixing, "shortcut": self.shortcut}
         return {
             f"{layer_name}/{name}": roles
@@ -235,10 +235,10 @@ class MixerBlock(CompositeLayer):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class UntiedTokenMixing(TokenMixing):
-    """Mixes information across tokens, with an MLP of its own for each channel (appendix A).
+    """Mixes information across tokens, with a separate MLP for each channel (appendix A).
 
-    It has C times the parameters of `TokenMixing` and as many multiply-adds. The paper saw no noticeable improvement on
-    JFT-300M. Arguments, shapes and errors are those of `TokenMixing`.
+    It has C times as many parameters as `TokenMixing` and the same number of multiply-adds. The paper saw no noticeable
+    improvement on JFT-300M. Arguments, shapes and errors are those of `TokenMixing`.
 
     Example:
         >>> keras_mixer.layers.UntiedTokenMixing(mlp_dim=64)(keras.ops.ones((2, 16, 32))).shape
@@ -272,21 +272,20 @@ class UntiedTokenMixing(TokenMixing):
 class GroupedTokenMixing(TokenMixing):
     """Mixes information across tokens and within groups of G channels, with the same MLP for each group (appendix A).
 
-    The table of S tokens by C channels becomes one of S * G rows by C / G columns, and the MLP runs over each column:
+    The table of S tokens by C channels becomes a table of S * G rows by C / G columns. The MLP mixes each column:
 
     - "concat" joins G neighbouring columns. The paper reports a gain of at most 1 to 2 % in linear 5-shot ImageNet
       accuracy.
     - "project" first maps each token by G learned linear functions to G views of C / G channels, then joins the G views
       of each channel. The paper reports 3 to 4 % for Mixer-S/32 and no gain at larger scales.
 
-    The results return to the places of the joined columns, so that the output has C channels again.
+    The results are split back into the G columns, so that the output has C channels again.
 
     Args:
         mlp_dim: Hidden units of the MLP, D_S in the paper.
         channel_groups: G, the number of columns that are joined; a divisor of the number of channels.
         grouping: "concat" or "project".
-        dropout: As in `TokenMixing`, whose input and output shapes it has.
-        tokens: As in `TokenMixing`.
+        dropout, tokens: As in `TokenMixing`. Input and output shapes are the same as well.
 
     Raises:
         ValueError: In the same cases as `TokenMixing`, and if the groups do not divide the channels.

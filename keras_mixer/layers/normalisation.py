@@ -1,4 +1,4 @@
-"""Normalisation: LayerNorm over channels, and the affine map that ResMLP has in its place."""
+"""Normalisation: LayerNorm over channels, and the affine map that ResMLP uses instead."""
 
 import keras
 from keras import ops
@@ -12,8 +12,8 @@ LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
 class LayerNorm(keras.layers.LayerNormalization):
     """Normalises each token over its channels.
 
-    It gives what `keras.layers.LayerNormalization` gives, but subtracts the mean first and computes in float32 or
-    better. That form rounds less and runs fastest in LiteRT.
+    It computes the same as `keras.layers.LayerNormalization`, but subtracts the mean first and uses float32 or float64.
+    This order rounds less and runs fastest in LiteRT.
 
     Args:
         epsilon: Added to the variance.
@@ -38,7 +38,7 @@ class LayerNorm(keras.layers.LayerNormalization):
         values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         left = iter(weights)
         centred = values - ops.mean(values, axis=-1, keepdims=True)
-        # A product, because LiteRT would fuse the square of a difference and subtract twice.
+        # Not `ops.square`, because LiteRT would fuse the square with the difference and subtract twice.
         variance = ops.mean(centred * centred, axis=-1, keepdims=True)
         normalised = centred * ops.rsqrt(variance + self.epsilon)
         if self.scale:
@@ -57,12 +57,12 @@ class LayerNorm(keras.layers.LayerNormalization):
 class Affine(PlainLayer):
     """Multiplies each channel by a learned factor and adds a learned shift, `Aff(x) = scale * x + bias`.
 
-    ResMLP has it in place of a normalisation and as LayerScale; equation 1 of the paper (Touvron et al., 2021, arXiv
-    2105.03404). It does not depend on statistics of its input, so inference can merge it into the next linear layer.
+    ResMLP uses it in place of a normalisation and as LayerScale (equation 1 of Touvron et al., 2021, arXiv 2105.03404).
+    It does not depend on statistics of its input, so inference can merge it into the next linear layer.
 
     Args:
-        initial_scale: Initial factor of every channel; small for LayerScale.
-        use_bias: Whether to add the shift, which starts from zero. LayerScale does not.
+        initial_scale: Initial factor of every channel. LayerScale uses a small one.
+        use_bias: Whether to add the shift, which starts at zero. LayerScale does not add one.
 
     Input and output shape: `(batch, ..., channels)`.
 

@@ -1,4 +1,4 @@
-"""Patches: an image becomes tokens or a feature map, and a feature map becomes a smaller one."""
+"""Layers that turn an image into tokens or a feature map, and a feature map into a smaller one."""
 
 import json
 
@@ -12,7 +12,7 @@ from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 
 
 class ImageReader(keras.layers.Layer):
-    """The first layer of a model; its configuration keeps the preprocessing of `keras_mixer.models.ImageModel`."""
+    """The first layer of a model. Its configuration holds the preprocessing of `keras_mixer.models.ImageModel`."""
 
     _preprocessing: Preprocessing | None = None
 
@@ -34,7 +34,7 @@ class ImageReader(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class StemConvolution(ImageReader, keras.layers.Conv2D):
-    """A `keras.layers.Conv2D` that reads the images of ConvMixer and CycleMLP.
+    """The `keras.layers.Conv2D` that ConvMixer and CycleMLP apply to their images.
 
     Example:
         >>> keras_mixer.layers.StemConvolution(32, kernel_size=7, strides=7)(keras.ops.ones((2, 56, 42, 3))).shape
@@ -46,9 +46,9 @@ class StemConvolution(ImageReader, keras.layers.Conv2D):
 class PatchEmbedding(ImageReader, PlainLayer):
     """Cuts an image into non-overlapping patches and projects each linearly to `hidden_dim` channels.
 
-    It gives what a convolution gives whose kernel and stride are the patch, but computes one matrix product. Tokens are
-    in raster order, row by row from the top left; `grid` has their rows and columns once the layer is built. Section 2
-    of the paper, "per-patch fully-connected".
+    It equals a convolution whose kernel size and stride are the patch size, but computes one matrix product. Tokens are
+    in raster order, row by row from the top left. The attribute `grid` holds the numbers of rows and columns of patches
+    once the layer is built. The paper calls this layer "per-patch fully-connected" (section 2).
 
     Args:
         hidden_dim: Channels of a token, C in the paper.
@@ -82,7 +82,7 @@ class PatchEmbedding(ImageReader, PlainLayer):
     def call(self, images):
         (rows, columns), (patch_height, patch_width) = self.grid, self.patch_size
         image_channels = self.kernel.shape[2]
-        # Only two of the six axes change places. A transposition of four is enough, and every runtime does that fast.
+        # Only two of the six axes are swapped. Transposing four axes is enough, and every runtime does that fast.
         strips = ops.reshape(images, (-1, patch_height, columns, patch_width * image_channels))
         patches = ops.transpose(strips, (0, 2, 1, 3))  # (batch * rows, columns, patch_height, patch_width * channels)
         patches = ops.reshape(patches, (-1, patch_height * patch_width * image_channels))
@@ -98,7 +98,7 @@ class PatchEmbedding(ImageReader, PlainLayer):
         if len(input_shape) != 4 or None in input_shape[1:]:
             raise ValueError(
                 "Images must have one static size (batch, height, width, channels), because the number of patches "
-                f"decides the shapes of the weights; got {tuple(input_shape)}. "
+                f"determines the shapes of the weights; got {tuple(input_shape)}. "
                 "Pass `input_shape=(height, width, channels)`."
             )
         height, width = input_shape[1:3]
@@ -108,15 +108,15 @@ class PatchEmbedding(ImageReader, PlainLayer):
                 max(1, round(side / patch)) * patch for side, patch in ((height, patch_height), (width, patch_width))
             ]
             raise ValueError(
-                f"The image size must be a multiple of the patch size, but {height} x {width} pixels do not fall into "
-                f"patches of {patch_height} x {patch_width}. The nearest size that works is {fits[0]} x {fits[1]}."
+                f"The image size must be a multiple of the patch size, but {height} x {width} pixels cannot be divided "
+                f"into patches of {patch_height} x {patch_width}. The nearest size that works is {fits[0]} x {fits[1]}."
             )
         return height // patch_height, width // patch_width
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class PatchMap(PatchEmbedding):
-    """Does what `PatchEmbedding` does, with the same arguments, but keeps the rows and columns of the patches.
+    """A `PatchEmbedding` whose output keeps the rows and columns of the patches. The arguments are the same.
 
     Input shape: `(batch, height, width, image_channels)`.
     Output shape: `(batch, rows, columns, hidden_dim)`.
@@ -139,14 +139,14 @@ _DERIVED = ("filters", "kernel_size", "strides", "data_format", "kernel_initiali
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class PatchMerging(keras.layers.Conv2D):
-    """Joins `factor x factor` places of a feature map into one, by a linear map of all their channels.
+    """Merges `factor x factor` positions of a feature map into one, by a linear map of all their channels.
 
-    Vision Permutator has it between two stages. Unlike a plain convolution it refuses a map if it would leave the last
-    row or column unread.
+    Vision Permutator uses it between two stages. A plain convolution would silently ignore a last row or column that
+    does not fill a patch; this layer raises an error.
 
     Args:
         hidden_dim: Channels of the output.
-        factor: Rows and columns that become one.
+        factor: Number of rows, and of columns, that are merged into one.
         **kwargs: Further arguments of `keras.layers.Conv2D`, such as `use_bias`.
 
     Input shape: `(batch, rows, columns, channels)`.
@@ -176,9 +176,9 @@ class PatchMerging(keras.layers.Conv2D):
         rows, columns = input_shape[1:3]
         if any(side is not None and side % self.factor for side in (rows, columns)):
             raise ValueError(
-                f"A feature map of {rows} x {columns} places does not fall into patches of {self.factor} x "
-                f"{self.factor}, which the layer {self.name!r} joins to one. Choose an image whose sides are multiples "
-                f"of the patch size times {self.factor} for each such layer."
+                f"The layer {self.name!r} merges {self.factor} x {self.factor} positions of a feature map into one, "
+                f"but {rows} x {columns} positions cannot be divided that way. Choose an image whose sides are "
+                f"multiples of the patch size times {self.factor} for each such layer."
             )
         super().build(input_shape)
 

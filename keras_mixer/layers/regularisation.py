@@ -11,8 +11,8 @@ from keras_mixer.shapes import rate_below_one
 class StochasticDepth(PlainLayer):
     """Drops the residual branch of each sample with probability `rate` while training.
 
-    The other branches are divided by `1 - rate`. This keeps the expected value, so that inference needs no correction.
-    Huang et al., 2016 (arXiv 1603.09382). Table 4 of the Mixer paper gives its rates.
+    The remaining branches are divided by `1 - rate`. This keeps the expected value, so that inference does not need a
+    correction. See Huang et al., 2016 (arXiv 1603.09382). Table 4 of the Mixer paper lists the rates that it uses.
 
     Args:
         rate: Probability that a sample's branch is dropped, in [0, 1).
@@ -32,7 +32,7 @@ class StochasticDepth(PlainLayer):
         super().__init__(**kwargs)
         self.rate = rate_below_one("rate", rate)
         self.seed = seed
-        # A generator has state that is saved, so a layer that never draws does not have one.
+        # A layer that never draws does not get a generator, because its state would be saved with the model.
         self.seed_generator = keras.random.SeedGenerator(seed) if self.rate > 0 else None
         self.built = True
 
@@ -40,7 +40,7 @@ class StochasticDepth(PlainLayer):
         if not training or self.rate == 0.0:
             return branch
         one_per_sample = (ops.shape(branch)[0],) + (1,) * (len(branch.shape) - 1)
-        # Drawn in float32, because the 8 bits of a bfloat16 draw are too few for a small rate.
+        # Drawn in float32, because the 8 bits of a bfloat16 draw are too coarse for a small rate.
         draws = keras.random.uniform(one_per_sample, dtype="float32", seed=self.seed_generator)
         keep = ops.cast(draws >= self.rate, branch.dtype)
         return branch * keep / ops.cast(1.0 - self.rate, branch.dtype)

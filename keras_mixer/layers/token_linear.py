@@ -1,4 +1,4 @@
-"""Linear maps over tokens: of ResMLP, of gMLP, and in the shortcut of a Mixer that reduces its tokens."""
+"""Linear maps over tokens: those of ResMLP and gMLP, and the shortcut of a Mixer that reduces its tokens."""
 
 import keras
 from keras import ops
@@ -10,9 +10,9 @@ from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_intege
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class TokenLinear(PlainLayer):
-    """Maps the tokens of each channel to as many tokens by one linear map, `Y = A X + b`.
+    """Mixes the tokens of each channel by one linear map that all channels share, `Y = A X + b`.
 
-    Equation 2 of ResMLP (arXiv 2105.03404) and of gMLP (arXiv 2105.08050).
+    See equation 2 of ResMLP (arXiv 2105.03404) and equation 2 of gMLP (arXiv 2105.08050).
 
     Args:
         kernel_initializer: Initializer of the `(tokens, tokens)` matrix.
@@ -56,15 +56,15 @@ class TokenLinear(PlainLayer):
         }
 
 
-GATE_NORM_EPSILON = 1e-5  # PyTorch's default, as in the published weights; the block's own norm has 1e-6
+GATE_NORM_EPSILON = 1e-5  # PyTorch's default, as in the published weights; the block's own norm uses 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class SpatialGatingUnit(CompositeLayer):
-    """Multiplies one half of the channels by the other half mixed across tokens, `s(Z) = Z1 * (W LN(Z2) + b)`.
+    """Multiplies one half of the channels by the other half, mixed across tokens: `s(Z) = Z1 * (W LN(Z2) + b)`.
 
-    It starts with weights near 0 and biases of 1, so that the first half passes unchanged. Section 2.1 of gMLP (Liu et
-    al., 2021, arXiv 2105.08050).
+    The weights start near 0 and the biases at 1, so that the first half initially passes unchanged. See section 2.1 of
+    gMLP (Liu et al., 2021, arXiv 2105.08050).
 
     Input shape: `(batch, tokens, channels)` with an even number of channels.
     Output shape: `(batch, tokens, channels / 2)`.
@@ -106,8 +106,8 @@ class TokenShortcut(PlainLayer):
     """Maps the tokens of each channel to another number of tokens by one linear map without bias.
 
     It is the residual path of a Mixer block that reduces the tokens (appendix A of the paper, pyramids). The paper does
-    not describe that path, so this is the projection shortcut of residual networks (He et al., 2016, arXiv 1512.03385)
-    along the axis of tokens.
+    not describe that path, so this layer applies the projection shortcut of residual networks (He et al., 2016, arXiv
+    1512.03385) to the token axis.
 
     Args:
         tokens: Tokens in the output.

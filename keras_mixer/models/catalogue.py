@@ -1,4 +1,4 @@
-"""The catalogue of architectures. A new one is a file of its own and one line here, or a call of `register`."""
+"""The catalogue of architectures. To add one, write its file and add one line here, or call `register`."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -55,12 +55,12 @@ def _names(architecture: Architecture) -> list[str]:
 
 
 def architectures() -> tuple[Architecture, ...]:
-    """Returns the records of all architectures, those of `register` last."""
+    """Returns the records of all architectures, registered ones last."""
     return tuple(_registered)
 
 
 def find_architecture(name: str) -> Architecture:
-    """Returns the record of an architecture by its own name or that of one of its variants.
+    """Returns the record of the architecture with this name, or with a variant of this name.
 
     Raises:
         ValueError: If the name is unknown; the message lists those that exist.
@@ -118,12 +118,12 @@ def build(variant: str, **arguments) -> "keras.Model":
 
 
 def preprocessing_of(variant: str, image_shape: Sequence[int | None]) -> Preprocessing:
-    """Returns how a variant wants its images, whether its weights are random or the usual published ones.
+    """Returns the preprocessing that a variant expects, with random weights and with most published ones.
 
     Args:
         variant: Name of the variant.
-        image_shape: (height, width, channels); a side of None stands for 224 pixels. A mean and deviation per channel
-            are averaged for one channel, and repeated in turn for another number.
+        image_shape: (height, width, channels). None for a side means 224 pixels. If the mean and standard deviation are
+            per channel, they are averaged for one channel, and repeated cyclically for any other number.
 
     Example:
         >>> keras_mixer.siblings.preprocessing_of("res_mlp_24", (224, 224, 3)).mean
@@ -154,8 +154,8 @@ def at_shape(preprocessing: Preprocessing, image_shape: Sequence[int | None]) ->
 def multiply_adds(model: "keras.Model") -> int:
     """Counts the multiply-adds of the matrix products and convolutions for one image.
 
-    Biases, normalisation, activations, means and gates are left out, as usual in the field. They add less than a
-    fiftieth in the models of the papers.
+    Biases, normalisation, activations, means and gates are left out, as is usual. In the papers' models they add less
+    than 2 %.
 
     Args:
         model: A functional model for images of a static size. Its layers with weights are this package's, Keras's
@@ -172,8 +172,8 @@ def multiply_adds(model: "keras.Model") -> int:
     """
     if any(None in images.shape[1:] for images in model.inputs):
         raise ValueError(
-            f"The multiply-adds of {model.name!r} depend on the size of its images, which is open: build it with "
-            "`input_shape=(height, width, channels)`."
+            f"The multiply-adds of {model.name!r} depend on the size of its images, which is not fixed. Build the "
+            "model with `input_shape=(height, width, channels)`."
         )
     costs = COSTS | {name: formula for architecture in _registered for name, formula in architecture.costs.items()}
     return sum(_layer_cost(layer, costs) for layer in model.layers)

@@ -23,7 +23,7 @@ _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}  # of the published weights; Ke
 
 
 def _activated(features, activation, name: str):
-    """Activation, then BatchNorm: the order of the paper."""
+    """Applies the activation and then BatchNorm, in the order of the paper."""
     import keras
 
     features = keras.layers.Activation(activation, name=f"{name}_activation")(features)
@@ -31,7 +31,7 @@ def _activated(features, activation, name: str):
 
 
 def _block(features, kernel_size: int, activation, rate: float, dropout: float, name: str):
-    """One layer, equations 2 and 3: a depthwise convolution with a residual connection, then a pointwise one."""
+    """Applies one layer (equations 2 and 3): a residual depthwise convolution, then a pointwise one."""
     import keras
 
     # Keras counts all channels as the fan-in of a depthwise kernel, but each sum runs over one channel.
@@ -70,8 +70,8 @@ def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, 
 ) -> "keras.Model":
     """Builds a ConvMixer with random weights; `keras_mixer.ConvMixer768x32` and others build the published sizes.
 
-    Convolutions do the two mixings: a depthwise one with a large kernel mixes places, a pointwise one mixes channels.
-    The weights do not depend on the size of the image, so the model takes images of any size.
+    A depthwise convolution with a large kernel mixes positions, and a pointwise convolution mixes channels. The weights
+    do not depend on the size of the image, so the model takes images of any size.
 
     Args:
         hidden_dim: Channels, h in the paper.
@@ -86,9 +86,9 @@ def ConvMixer(  # noqa: D417, N802 - a model constructor is named like a class, 
             `keras_mixer.Mixer`.
 
     Returns:
-        A `keras.Model` as of `keras_mixer.Mixer`, with a feature map `(batch, rows, columns, hidden_dim)` instead of
-        tokens. The published weights want images normalised by ImageNet's mean and deviation. Pixels beyond the last
-        whole patch are not read.
+        A `keras.Model` like that of `keras_mixer.Mixer`, with a feature map `(batch, rows, columns, hidden_dim)`
+        instead of tokens. The published weights expect images normalised by ImageNet's mean and standard deviation. The
+        model ignores pixels beyond the last whole patch.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -138,12 +138,12 @@ CONV_MIXER_VARIANTS: dict[str, ConvMixerVariant] = {row.name: row.sizes for row 
 
 
 def _depthwise(array):
-    """Returns a weight (channels, 1, height, width) as (height, width, channels, 1); a bias as it is."""
+    """Returns a weight (channels, 1, height, width) as (height, width, channels, 1), and a bias unchanged."""
     return array.transposed(2, 3, 0, 1) if len(array.shape) == 4 else array
 
 
 def _without_counters(arrays: dict) -> dict:
-    """Leaves out the number of batches that PyTorch's BatchNorm has seen."""
+    """Leaves out the batch counters of PyTorch's BatchNorm."""
     return {key: array for key, array in arrays.items() if not key.endswith(".num_batches_tracked")}
 
 
@@ -165,6 +165,6 @@ ARCHITECTURE = Architecture(
     name="conv_mixer",
     builder=ConvMixer,
     variants=_ROWS,
-    preprocessing=dataclasses.replace(IMAGENET, crop_share=0.96),  # of timm
+    preprocessing=dataclasses.replace(IMAGENET, crop_share=0.96),  # as in timm
     layouts=(_TIMM,),
 )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _padded_convolution(hidden_dim: int, kernel_size: int, strides: int, padding: int, name: str):
-    """A convolution with the same padding at both ends; Keras's own puts more at the far end."""
+    """Returns a convolution with equal padding at both ends. Keras's "same" pads more at the far end."""
     import keras
 
     pad = keras.layers.ZeroPadding2D(padding, data_format="channels_last", name=f"{name}_padding")
@@ -37,7 +37,7 @@ def _padded_convolution(hidden_dim: int, kernel_size: int, strides: int, padding
 
 
 def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
-    """Returns what makes the feature map for the next stage; None after the last stage or if the map stays."""
+    """Returns the layer that makes the next stage's feature map; None after the last stage or without a transition."""
     if stage + 1 == len(hidden_dims):
         return None
     if transitions[stage]:
@@ -70,24 +70,24 @@ def CycleMLP(  # noqa: D417, N802 - a model constructor is named like a class, a
 ) -> "keras.Model":
     """Builds a CycleMLP with random weights; `keras_mixer.CycleMLPB1` and others build the published sizes.
 
-    A pyramid whose spatial mixing reads every channel from a pixel of its own, at a cost that is linear in the number
-    of pixels. The weights do not depend on the size of the image, so the model takes images of any size. As in the
-    authors' code, the last row or column of a side of 4n + 2 pixels is not read.
+    CycleMLP is a pyramid. Its spatial mixing reads each channel from a pixel at a different offset, at a cost linear in
+    the number of pixels. The weights do not depend on the size of the image, so the model takes images of any size. As
+    in the authors' code, the model ignores the last row or column if a side has 4n + 2 pixels.
 
     Args:
         layers: Blocks of each stage.
         hidden_dims: Channels in each stage.
         transitions: For each stage, whether the next one has half the rows and columns; the last entry is ignored.
-        mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
+        mlp_ratios: For each stage, the hidden units of the channel MLPs divided by the channels.
         input_shape: Image shape (height, width, channels); None for a side of any length.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
         input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:
-        A `keras.Model` as of `keras_mixer.Mixer`, with a list of feature maps `(batch, rows, columns, channels)`
-        instead of tokens, one for each resolution, finest first; the published sizes have them at strides 4, 8, 16 and
-        32. The published weights want images normalised by ImageNet's mean and deviation.
+        A `keras.Model` like that of `keras_mixer.Mixer`. Instead of tokens it returns a list of feature maps `(batch,
+        rows, columns, channels)`, one per resolution, finest first. In the published sizes their strides are 4, 8, 16
+        and 32. The published weights expect images normalised by ImageNet's mean and standard deviation.
 
     Raises:
         ValueError: If an argument is out of range, or the channels change without a transition.
@@ -106,7 +106,7 @@ def CycleMLP(  # noqa: D417, N802 - a model constructor is named like a class, a
     ]
 
     images, inputs = image_input(input_shape, input_tensor)
-    features = _padded_convolution(hidden_dims[0], 7, 4, 2, "stem")(images)  # patches that overlap
+    features = _padded_convolution(hidden_dims[0], 7, 4, 2, "stem")(images)  # overlapping patches
     maps = pyramid(features, stages, stochastic_depth, dropout)
     return pyramid_classifier(inputs, maps, include_top, classes, classifier_activation, pooling, name)
 
@@ -136,7 +136,7 @@ _MOST_CHANNELS = 2**16  # of a layer in any checkpoint
 
 
 def _pointwise(array):
-    """Returns a weight (outputs, inputs, 1, 1) as (inputs, outputs); a bias as it is."""
+    """Returns a weight (outputs, inputs, 1, 1) as (inputs, outputs), and a bias unchanged."""
     return array.reshaped(*array.shape[:2]).transposed(1, 0) if array.shape[2:] == (1, 1) else array
 
 

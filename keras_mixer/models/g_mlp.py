@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _block(tokens, mlp_dim: int, rate: float, dropout: float, name: str):
-    """One layer, equation 1: `Z = gelu(LN(X) U)`, `Y = X + s(Z) V` with the spatial gating unit s."""
+    """Applies one layer (equation 1): `Z = gelu(LN(X) U)`, `Y = X + s(Z) V` with the spatial gating unit s."""
     import keras
 
     from keras_mixer import layers
@@ -56,14 +56,14 @@ def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in
 ) -> "keras.Model":
     """Builds a gMLP with random weights; `keras_mixer.GMLPS` and others build the published sizes.
 
-    Each block is one MLP over channels with a spatial gating unit inside: half of the hidden units, mixed across
-    tokens, multiply the other half. The gates start at 1, which makes a block a plain MLP.
+    Each block is one channel MLP with a spatial gating unit inside: half of the hidden units are mixed across tokens
+    and multiply the other half. The gates start at 1, so that a new block is a plain MLP.
 
     Args:
         num_blocks: Number of layers.
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dim: Channels of a token.
-        mlp_ratio: Hidden units per channel, before the gating; `hidden_dim * mlp_ratio` must be even.
+        mlp_ratio: Hidden units before the gating, divided by the channels; `hidden_dim * mlp_ratio` must be even.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
         dropout: Dropout rate after the activation and after the second projection, in [0, 1).
@@ -71,7 +71,7 @@ def GMLP(  # noqa: D417, N802 - a model constructor is named like a class, as in
             `keras_mixer.Mixer`.
 
     Returns:
-        A `keras.Model` as of `keras_mixer.Mixer`.
+        A `keras.Model` like that of `keras_mixer.Mixer`.
 
     Raises:
         ValueError: If an argument is out of range or the patch does not divide the image.
@@ -131,7 +131,7 @@ ARCHITECTURE = Architecture(
     name="g_mlp",
     builder=GMLP,
     variants=_ROWS,
-    preprocessing=SCALED,  # of timm, because the authors published no weights
+    preprocessing=SCALED,  # timm's, because the authors did not publish weights
     layouts=(_TIMM,),
     costs={"SpatialGatingUnit": token_map_cost},
 )

@@ -1,4 +1,4 @@
-"""The class of all models of this package, and models of their inner features."""
+"""The class of this package's models, and a function that exposes their inner features."""
 
 import keras
 
@@ -8,17 +8,17 @@ from keras_mixer.preprocessing import Preprocessing
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ImageModel(keras.Model):
-    """A functional model of images that knows how they are prepared; copies and saved files know it as well."""
+    """A functional model of images with an attribute `preprocessing`, which copies and saved files keep."""
 
     _preprocessing: Preprocessing | None = None
 
     def _keeper(self) -> keras.layers.Layer:
-        """Returns the layer that keeps the preprocessing; the model itself, whose copies lose it, if none does."""
+        """Returns the layer that holds the preprocessing, or else the model itself, whose copies lose it."""
         return next((layer for layer in self.layers if isinstance(layer, ImageReader)), self)
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """How the weights want their images, for `keras_mixer.preprocess_input`; None if nobody said it."""
+        """The preprocessing that the weights expect, for `keras_mixer.preprocess_input`; None if it is unknown."""
         return self._keeper()._preprocessing
 
     @preprocessing.setter
@@ -27,12 +27,12 @@ class ImageModel(keras.Model):
 
 
 def feature_model(model: keras.Model, name: str) -> ImageModel:
-    """Returns a model of the same images and weights that gives the output of a layer, or of a layer inside one.
+    """Returns a model that outputs the features of one layer, which may lie inside another layer.
 
     Args:
         model: A functional model.
-        name: Name of a layer; after slashes, the names of layers inside it. "MixerBlock_3/token_mixing" is the branch
-            of token mixing before it is added to its input.
+        name: Name of the layer. Slashes separate a layer from the layers inside it: "MixerBlock_3/token_mixing" is the
+            output of token mixing before it is added to the block's input.
 
     Returns:
         A functional model that shares its layers with `model`.

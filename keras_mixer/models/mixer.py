@@ -36,11 +36,11 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     tokens: Sequence[int] | None = None,
     name: str = "mixer",
 ) -> "keras.Model":
-    """Builds an MLP-Mixer with random weights; `keras_mixer.MixerB16` and others also load published ones.
+    """Builds an MLP-Mixer with random weights. `keras_mixer.MixerB16` and others also load published weights.
 
-    Figure 1 and section 2 of the paper: patches, each projected to a token; `num_blocks` Mixer layers; LayerNorm; the
-    mean over tokens; a linear head. The layers have the names of the official checkpoints: `stem`, `MixerBlock_0` and
-    so on, `pre_head_layer_norm`, `head`.
+    The model follows figure 1 and section 2 of the paper. It projects each patch to a token and applies `num_blocks`
+    Mixer layers, LayerNorm, the mean over tokens and a linear head. The layers are named as in the official
+    checkpoints: `stem`, `MixerBlock_0` and so on, `pre_head_layer_norm`, `head`.
 
     Args:
         num_blocks: Number of Mixer layers.
@@ -55,16 +55,16 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
         classifier_activation: Activation of the head; None for logits.
         pooling: Without the head: None for the normalised tokens, "avg" for their mean (the pre-logits), "max" for
             their maximum.
-        stochastic_depth: Probability of dropping the last residual branch for a sample while training, in [0, 1). It
-            rises linearly from 0 at the first branch.
+        stochastic_depth: Probability, in [0, 1), with which training drops the last residual branch of a sample. The
+            probability rises linearly from 0 at the first branch.
         dropout: Dropout rate inside the MLPs, in [0, 1).
-        untied: Whether every channel has token-mixing MLPs of its own, see `keras_mixer.layers.UntiedTokenMixing`.
+        untied: Whether each channel has its own token-mixing MLPs, see `keras_mixer.layers.UntiedTokenMixing`.
         channel_groups: Channels that a token-mixing MLP sees at once, see `keras_mixer.layers.GroupedTokenMixing`.
         grouping: How these channels are joined, "concat" or "project".
         tokens: For a pyramid, the number of tokens after each block, such as `(64, 64, 16, 16)` for four blocks on 64
-            patches; it never grows. None keeps all tokens. A block that reduces them has a
-            `keras_mixer.layers.TokenShortcut`. In the paper, pyramids trained much faster at little loss of accuracy on
-            JFT-300M, but not on ImageNet.
+            patches. The numbers must not rise. None keeps all tokens. A block that reduces them has a
+            `keras_mixer.layers.TokenShortcut`. In the paper, pyramids trained much faster with little loss of accuracy
+            on JFT-300M, but not on ImageNet.
         dtype: Dtype policy of the layers, a name such as "mixed_bfloat16" or a `keras.DTypePolicy`; None for Keras's
             own, `keras.config.dtype_policy()`.
         name: Name of the model.
@@ -72,11 +72,11 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` in [-1, 1] to class scores
         `(batch, classes)`, pre-logits `(batch, hidden_dim)` or tokens `(batch, tokens, hidden_dim)`. The head
-        computes in float32 at least, whatever the dtype policy of the body.
+        computes in at least float32, whatever the dtype policy of the body.
 
     Raises:
-        ValueError: If an argument is out of range, the patch does not divide the image, or arguments exclude each
-            other.
+        ValueError: If an argument is out of range, the patch does not divide the image, or two arguments cannot be used
+            together.
 
     Example:
         >>> model = keras_mixer.Mixer(
@@ -109,13 +109,13 @@ def Mixer(  # noqa: N802 - a model constructor is named like a class, as in kera
 
 
 def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: int) -> Sequence[int | None]:
-    """Returns the number of tokens after each block; None keeps it."""
+    """Returns the number of tokens after each block, where None keeps the number."""
     if tokens is None:
         return [None] * num_blocks
     counts = [positive_integer("tokens", count) for count in tokens]
     if len(counts) != num_blocks or any(after > before for before, after in itertools.pairwise([patches, *counts])):
         raise ValueError(
-            f"`tokens` must list the number of tokens after each of the {num_blocks} blocks. They never rise, and the "
+            f"`tokens` must list the number of tokens after each of the {num_blocks} blocks. It must not rise, and the "
             f"first is at most {patches}, the number of patches; got {tuple(tokens)}."
         )
     return counts
@@ -123,7 +123,7 @@ def _tokens_of_blocks(tokens: Sequence[int] | None, num_blocks: int, patches: in
 
 @dataclasses.dataclass(frozen=True)
 class MixerVariant:
-    """The size of a Mixer, in the terms of table 1 of the paper, and its usual image."""
+    """The size of a Mixer, in the terms of table 1 of the paper, and its usual image size."""
 
     num_blocks: int
     patch_size: int
@@ -133,7 +133,7 @@ class MixerVariant:
     input_shape: tuple[int, int, int] = (224, 224, 3)
 
 
-# Table 1 of the paper, S/8 of the released weights, and Nano, the size that public repositories train on CIFAR-10.
+# Table 1 of the paper, S/8 from the released weights, and Nano, a size that public repositories train on CIFAR-10.
 _ROWS = (
     Variant("mixer_s32", "MixerS32", "Mixer-S/32", MixerVariant(8, 32, 512, 256, 2048)),
     Variant("mixer_s16", "MixerS16", "Mixer-S/16", MixerVariant(8, 16, 512, 256, 2048)),
@@ -167,7 +167,7 @@ _MIIL: dict[str, Any] = {
 def _sets(
     name: str, classes: int, training: str, files: str, hub: str = "", licence: str = "Apache-2.0", **fields
 ) -> list[WeightSet]:
-    """Returns the authors' sets of a name, or those of timm in the repositories whose names end in `hub`."""
+    """Returns the authors' sets of this name, or timm's sets in the repositories whose names end in `hub`."""
     sets = []
     for file in files.split():
         variant = f"mixer_{file.replace('_', '').lower()}"

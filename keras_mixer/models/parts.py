@@ -1,4 +1,4 @@
-"""What several architectures share: the images at the start, residual branches, pyramids, the head, common costs."""
+"""Parts that several architectures share: image input, residual branches, pyramids, the head and common costs."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def dtype_policy(policy) -> Iterator[None]:
-    """Makes `policy` the dtype policy of the layers that are built in the context; None leaves Keras's own."""
+    """Makes `policy` the dtype policy of the layers built in the context; None keeps Keras's own."""
     import keras
 
     before = keras.config.dtype_policy()
@@ -46,11 +46,11 @@ def with_dtype(builder: Callable[..., "keras.Model"]) -> Callable[..., "keras.Mo
 
 
 def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
-    """Returns the image shape that a caller fixes by one of the two arguments; None if by neither."""
+    """Returns the image shape that a caller fixes by one of the two arguments; None if neither fixes it."""
     if input_tensor is None:
         if input_shape is None:
             return None
-        # NumPy's integers would not become JSON; Keras refuses what is no integer.
+        # NumPy's integers cannot be written as JSON. Keras refuses anything that is not an integer.
         return tuple(int(side) if isinstance(side, Integral) else side for side in input_shape)
     shape = tuple(input_tensor.shape[1:])
     if input_shape is not None and (
@@ -62,18 +62,18 @@ def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
 
 
 def image_input(input_shape, input_tensor):
-    """Returns the tensor of images to build on, and the inputs of the model that it belongs to."""
+    """Returns the tensor of images to build on, and the inputs of the model."""
     import keras
 
     images = input_tensor
     if images is None:
         images = keras.Input(shape=fixed_shape(input_shape, None), name="images")
     inputs = keras.utils.get_source_inputs(images)
-    return images, inputs[0] if len(inputs) == 1 else inputs  # a model of a one-item list would want lists of images
+    return images, inputs[0] if len(inputs) == 1 else inputs  # a list would make the model expect lists
 
 
 def convolution(hidden_dim: int, kernel_size: int, strides: int, name: str):
-    """Returns a convolution that starts LeCun normal and has its channels last, whatever Keras's configuration says."""
+    """Returns a LeCun normal convolution with channels last, whatever Keras's configuration says."""
     import keras
 
     from keras_mixer.layers import StemConvolution
@@ -108,10 +108,10 @@ def residual(inputs, branch, rate: float, name: str):
 def classifier(
     inputs, tokens, include_top: bool, classes: int, classifier_activation, pooling: str | None, name: str
 ) -> "keras.Model":
-    """Ends a model in class scores `(batch, classes)`, pooled features `(batch, channels)` or the tokens.
+    """Returns a model that ends in class scores `(batch, classes)`, pooled features `(batch, channels)` or the tokens.
 
-    The scores come from the mean over tokens and a linear head that starts at zero. A feature map `(batch, rows,
-    columns, channels)` can stand for the tokens. The other arguments are those of `keras_mixer.Mixer`.
+    A linear head, which starts at zero, computes the scores from the mean over tokens. `tokens` may also be a feature
+    map `(batch, rows, columns, channels)`. The other arguments are those of `keras_mixer.Mixer`.
     """
     import keras
 
@@ -143,15 +143,15 @@ class Stage:
     """Blocks at one resolution of a pyramid."""
 
     blocks: int
-    mlp_ratio: float  # hidden units of their channel MLPs per channel
-    mixing: Callable  # makes the spatial mixing of a block from its name
-    downsampling: Callable | None  # makes the feature map for the next stage; None keeps it, as does the last stage
+    mlp_ratio: float  # hidden units of the channel MLPs, divided by the channels
+    mixing: Callable  # takes a name and returns the spatial mixing layer of a block
+    downsampling: Callable | None  # makes the next stage's feature map; None in the last stage or without a transition
 
 
 def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
     """Raises ValueError unless every stage of a pyramid has blocks and an entry in each argument."""
     if not layers:
-        raise ValueError("`layers` must list the blocks of one stage at least, but got none.")
+        raise ValueError("`layers` must list the blocks of at least one stage, but got none.")
     for count in layers:
         positive_integer("layers", count)
     for name, values in arguments.items():
@@ -177,7 +177,7 @@ def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout:
 
 
 def _pyramid_block(features, stage: Stage, rates: tuple[float, float], dropout: float, name: str):
-    """One block: spatial mixing, then an MLP over channels, each after a norm and with a residual connection."""
+    """Applies one block: spatial mixing, then a channel MLP, each after a norm and with a residual connection."""
     from keras_mixer.layers import ChannelMLP
 
     branch = _pyramid_norm(f"{name}_norm_0")(features)
@@ -192,9 +192,9 @@ def _pyramid_block(features, stage: Stage, rates: tuple[float, float], dropout: 
 def pyramid_classifier(
     inputs, maps: Sequence, include_top: bool, classes: int, classifier_activation, pooling: str | None, name: str
 ) -> "keras.Model":
-    """Ends a pyramid in class scores, pooled features, or its normalised feature maps for a dense-prediction head.
+    """Returns a pyramid that ends in class scores, pooled features, or normalised feature maps for dense prediction.
 
-    Only the norm of the coarsest map has weights, because a checkpoint of a classifier has no others.
+    Only the norm of the coarsest map has weights, because the checkpoint of a classifier holds only those.
     """
     from keras_mixer.models.image_model import ImageModel
 
@@ -214,29 +214,29 @@ def _pyramid_norm(name: str, **arguments):
 
 
 def places(layer) -> int:
-    """Returns the number of tokens, or of places in a feature map, in a layer's output."""
+    """Returns the number of tokens, or of positions in a feature map, in a layer's output."""
     return math.prod(layer.output.shape[1:-1])
 
 
 def kernel_cost(layer) -> int:
-    """Multiply-adds of a layer that applies its kernel once at every place of its output."""
+    """Returns the multiply-adds of a layer that applies its kernel once at each position of its output."""
     return places(layer) * math.prod(layer.kernel.shape)
 
 
 def token_map_cost(layer) -> int:
-    """Multiply-adds of a linear map over the tokens of each output channel."""
+    """Returns the multiply-adds of a linear map over the tokens of each output channel."""
     _, tokens, channels = layer.output.shape
     return tokens * tokens * channels
 
 
 def reweighted_cost(layer, heights: int, widths: int) -> int:
-    """Multiply-adds of a mixing whose three branches sum `heights` values, `widths` values and the channels."""
+    """Returns the multiply-adds of a mixing whose branches sum `heights` values, `widths` values and the channels."""
     channels = layer.output.shape[-1]
     reweight = layer.reweight.mlp_dim * (channels + 3 * channels)  # once for the whole image
     return places(layer) * channels * (heights + widths + 2 * channels) + reweight
 
 
-# By the class name of a layer. The cost of a normalisation is linear in the number of tokens and left out.
+# Keys are class names of layers. Normalisation is left out, because its cost is only linear in the number of tokens.
 COSTS: dict[str, Callable] = {
     **dict.fromkeys(("Dense", "Conv2D", "DepthwiseConv2D"), kernel_cost),
     **dict.fromkeys(("LayerNormalization", "BatchNormalization", "Normalization"), lambda layer: 0),
@@ -248,10 +248,10 @@ COSTS: dict[str, Callable] = {
 # Preprocessing of several architectures.
 SCALED = Preprocessing(interpolation="bicubic")  # to [-1, 1]
 IMAGENET = dataclasses.replace(SCALED, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# The published evaluations at 224 px have a crop of 0.9, and their code rounds 248.9 pixels down.
+# The published evaluations at 224 px use a crop of 0.9, and their code rounds 248.9 pixels down.
 NINE_TENTHS = dataclasses.replace(IMAGENET, crop_share=224 / 248)
 
-# Names of several architectures in PyTorch.
+# PyTorch names that several architectures share.
 HEAD = Rule(r"head\.(\w+)", r"head/\1")
 LAST_NORM = Rule(r"norm\.(\w+)", r"pre_head_layer_norm/\1")
 PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
@@ -271,7 +271,7 @@ PYRAMID_RULES = (  # of Vision Permutator and CycleMLP, after `by_stage`
 
 
 def by_stage(arrays: dict) -> dict:
-    """Renames `network.N` to the stage or downsampling that it is, because the authors number the two together."""
+    """Renames `network.N` to its stage or downsampling, because the authors number both in one sequence."""
     matches = [(key, re.match(r"network\.(0|[1-9]\d{0,3})\.((?:proj|\d{1,4})\..*)", key)) for key in arrays]
     numbers = {int(match[1]): match[2].startswith("proj") for _, match in matches if match}
     names, stage = {}, -1

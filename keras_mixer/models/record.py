@@ -1,4 +1,4 @@
-"""What the package knows of an architecture, as records. Keras is imported only when a model is built."""
+"""Records that describe an architecture. Keras is imported only when a model is built."""
 
 import dataclasses
 import re
@@ -19,7 +19,7 @@ class WeightSet:
         classes: Classes of its head.
         source: Who published it, and what it was trained on.
         licence: SPDX name of the licence, or where to read about it.
-        preprocessing: How it wants its images.
+        preprocessing: The preprocessing that the weights expect.
         note: What a user should know before relying on the weights.
         class_names: Names of the classes, unless they are those of ImageNet.
     """
@@ -36,7 +36,7 @@ class WeightSet:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache, because two sets can have files of the same published name."""
+        """Name of the file in the cache. It is unique, unlike the published names of the files."""
         suffix = ".npz" if self.url is None else self.url[self.url.rindex(".") :]
         return f"{self.variant}-{self.name}{suffix}"
 
@@ -50,7 +50,7 @@ class Variant:
         constructor: Name of its constructor, such as "MixerB16".
         title: Name in its paper, such as "Mixer-B/16".
         sizes: A frozen dataclass whose fields are arguments of the architecture's builder.
-        preprocessing: How its published weights want their images, if they differ from those of the architecture.
+        preprocessing: The preprocessing that its published weights expect, if it differs from the architecture's.
     """
 
     name: str
@@ -72,9 +72,9 @@ class Rule:
     """Renames one kind of key.
 
     Attributes:
-        pattern: Regular expression of the whole key.
-        name: The official name, with the groups of the match as in `re.Match.expand`. A part that is one of PyTorch's
-            names, such as "fc1", "weight" or "running_mean", becomes this package's or Keras's.
+        pattern: Regular expression that matches the whole key.
+        name: Template of the official name, as for `re.Match.expand`. Parts that are PyTorch's names, such as "fc1",
+            "weight" or "running_mean", are then replaced by this package's or Keras's names.
         change: Turns the stored array into the weight, before its values are read. An array has a `shape` and the
             methods `transposed(*axes)` and `reshaped(*shape)`.
     """
@@ -84,7 +84,7 @@ class Rule:
     change: Callable[[Any], Any] = from_torch
 
 
-# PyTorch's names and ResMLP's; "weight" is "kernel" or, in a normalisation, "scale".
+# Names in PyTorch and in ResMLP. "weight" becomes "kernel" or, in a normalisation, "scale".
 _LEAVES = {"alpha": "scale", "beta": "bias", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _LAYERS = {"fc1": "Dense_0", "fc2": "Dense_1"}
 
@@ -94,9 +94,10 @@ class Layout:
     """How a foreign checkpoint names the weights of an architecture.
 
     Attributes:
-        signature: Pattern of a key that no other layout has.
-        rules: The first that matches renames a key. A key that matches none keeps its name, and the loader reports it.
-        prepare: Takes and returns the arrays by key before the rules see them.
+        signature: Pattern of a key that occurs in this layout alone.
+        rules: The first rule that matches a key renames it. If none matches, the key keeps its name and the loader
+            reports it.
+        prepare: Function that takes and returns the arrays by key, called before the rules apply.
     """
 
     signature: str
@@ -104,7 +105,7 @@ class Layout:
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     def official(self, key: str, array):
-        """Returns the official name of a key, and its array as the weight."""
+        """Returns the official name of a key, and its array in the layout of that weight."""
         for rule in self.rules:
             if match := re.fullmatch(rule.pattern, key):
                 *layers, leaf = match.expand(rule.name).split("/")
@@ -123,12 +124,13 @@ class Architecture:
         name: Its name, such as "mixer".
         builder: Builds a model from sizes and the arguments that all builders share, see `keras_mixer.Mixer`.
         variants: Its sizes.
-        preprocessing: How published weights want their images; random weights get the same.
+        preprocessing: The preprocessing that published weights expect; random weights get the same.
         published: Weights that can be loaded by name.
         layouts: The names of weights in foreign checkpoints.
-        costs: By the class name of a layer, a function from such a layer, once called, to its multiply-adds per image.
-        token_kernel: Layer whose kernel has the shape (tokens, hidden units of the token MLPs), if a constructor takes
-            both from a checkpoint. The builder then has the argument `tokens_mlp_dim`.
+        costs: Maps the class name of a layer to a function that takes such a layer, after it was called, and returns
+            its multiply-adds per image.
+        token_kernel: Name of a layer whose kernel has the shape (tokens, hidden units of the token MLPs). Constructors
+            then read both sizes from a checkpoint, and the builder must take the argument `tokens_mlp_dim`.
     """
 
     name: str

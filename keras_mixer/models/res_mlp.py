@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _block(tokens, mlp_dim: int, layer_scale: float, rates: Sequence[float], dropout: float, name: str):
-    """One layer, equations 2 and 3: `Z = X + s1 * (A Aff(X))`, `Y = Z + s2 * MLP(Aff(Z))`."""
+    """Applies one layer (equations 2 and 3): `Z = X + s1 * (A Aff(X))`, `Y = Z + s2 * MLP(Aff(Z))`."""
     import keras
 
     from keras_mixer import layers
@@ -57,23 +57,23 @@ def ResMLP(  # noqa: D417, N802 - a model constructor is named like a class, as 
 ) -> "keras.Model":
     """Builds a ResMLP with random weights; `keras_mixer.ResMLP24` and others build the published sizes.
 
-    It differs from Mixer in an affine map of each channel in place of LayerNorm, one linear map across patches in place
-    of an MLP, and a learned factor on each branch.
+    It differs from Mixer in three ways: an affine map of each channel replaces LayerNorm, one linear map across patches
+    replaces the token-mixing MLP, and each branch has a learned factor per channel.
 
     Args:
         num_blocks: Number of layers.
         patch_size: Pixels of a patch, an integer or a pair (height, width).
         hidden_dim: Channels of a token.
-        mlp_ratio: Hidden units of each channel MLP per channel.
-        layer_scale: Initial factor on each branch; deeper models have smaller ones.
+        mlp_ratio: Hidden units of each channel MLP, divided by the channels.
+        layer_scale: Initial factor on each branch. Deeper models use smaller factors.
         input_shape: Image shape (height, width, channels), each side a multiple of the patch.
         pooling: Without the head: None for the tokens, "avg" or "max" for their mean or maximum.
         input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:
-        A `keras.Model` as of `keras_mixer.Mixer`. The published weights want images normalised by ImageNet's mean and
-        deviation.
+        A `keras.Model` like that of `keras_mixer.Mixer`. The published weights expect images normalised by ImageNet's
+        mean and standard deviation.
 
     Raises:
         ValueError: If an argument is out of range or the patch does not divide the image.

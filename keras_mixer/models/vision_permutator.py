@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _downsampling(stage: int, hidden_dims: Sequence[int], transitions: Sequence[bool]):
-    """Returns what makes the feature map for the next stage; None after the last stage or if the map stays."""
+    """Returns the layer that makes the next stage's feature map; None after the last stage or without a transition."""
     if stage + 1 == len(hidden_dims) or (not transitions[stage] and hidden_dims[stage] == hidden_dims[stage + 1]):
         return None
     from keras_mixer.layers import PatchMerging
@@ -52,10 +52,10 @@ def VisionPermutator(  # noqa: D417, N802 - a model constructor is named like a 
     dropout: float = 0.0,
     name: str = "vision_permutator",
 ) -> "keras.Model":
-    """Builds a Vision Permutator with random weights; `VisionPermutatorSmall7` and others are published sizes.
+    """Builds a Vision Permutator with random weights; `VisionPermutatorSmall7` and others build the published sizes.
 
-    Every block mixes height, width and channels separately and weights the three by the image. The tokens keep their
-    rows and columns, which may become fewer between stages.
+    Each block mixes height, width and channels separately and weights the three results by the image. The tokens form a
+    feature map, which may shrink between stages.
 
     Args:
         layers: Blocks of each stage.
@@ -63,19 +63,20 @@ def VisionPermutator(  # noqa: D417, N802 - a model constructor is named like a 
         hidden_dims: Channels in each stage.
         transitions: For each stage, whether the next one has half the rows and columns; the last entry is ignored.
         segment_dims: Segments of the channels in each stage; in the paper, the rows and columns at 224 pixels.
-        mlp_ratios: Hidden units of the channel MLPs per channel, in each stage.
-        input_shape: Image shape (height, width, channels), each side a multiple of the patch and of the transitions.
+        mlp_ratios: For each stage, the hidden units of the channel MLPs divided by the channels.
+        input_shape: Image shape (height, width, channels). Each side must be a multiple of the patch size times 2 for
+            each transition.
         pooling: Without the head: None for the feature maps, "avg" or "max" for the mean or maximum of the last one.
         input_tensor, include_top, classes, classifier_activation, stochastic_depth, dropout, dtype, name: As in
             `keras_mixer.Mixer`.
 
     Returns:
-        A `keras.Model` as of `keras_mixer.Mixer`, with a list of feature maps `(batch, rows, columns, channels)`
-        instead of tokens, one for each resolution, finest first. The published weights want images normalised by
-        ImageNet's mean and deviation.
+        A `keras.Model` like that of `keras_mixer.Mixer`. Instead of tokens it returns a list of feature maps `(batch,
+        rows, columns, channels)`, one per resolution, finest first. The published weights expect images normalised by
+        ImageNet's mean and standard deviation.
 
     Raises:
-        ValueError: If an argument is out of range, or the image size is not a multiple of the patch and transitions.
+        ValueError: If an argument is out of range or the image has a size that `input_shape` does not allow.
 
     Example:
         >>> model = keras_mixer.VisionPermutator(
@@ -149,7 +150,7 @@ VISION_PERMUTATOR_VARIANTS: dict[str, VisionPermutatorVariant] = {row.name: row.
 
 
 def _mixing_cost(layer) -> int:
-    """Multiply-adds of a mixing whose values sum a row or column of their segment."""
+    """Returns the multiply-adds of a mixing whose outputs each sum a row or column of one segment."""
     _, rows, columns, channels = layer.output.shape
     return reweighted_cost(layer, rows * channels // layer.segment_dim, columns * channels // layer.segment_dim)
 

@@ -1,7 +1,5 @@
-"""Classifies the images of shards, in memory or into a store. Images are read ahead and decoded in parallel."""
+"""Classifies the images of shards. Images are read ahead and decoded in parallel."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import functools
 import itertools
@@ -13,13 +11,14 @@ import numpy as np
 
 from keras_mixer.artefacts import Predictor
 from keras_mixer.card import ModelCard
-from keras_mixer.extras import require
+from keras_mixer.data.arrays import in_order, preprocess, reader
+from keras_mixer.extras import installed
 from keras_mixer.images import MAX_PIXELS, problem
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import Prediction, PredictionStore
 from keras_mixer.prediction.table import PredictionTable
 
-_READERS = 16  # files that are read at a time, because an object store takes tens of milliseconds to answer
+_READERS = 16  # files read at a time, because an object store takes tens of milliseconds to answer
 
 
 def classify(
@@ -37,25 +36,23 @@ def classify(
         predictor: The classifier.
         card: Its class names and preprocessing.
         shards: The images.
-        top: Classes per image; fewer if the classifier has fewer.
-        batch_size: Images per call of the classifier. The last call is filled up to this number.
-        max_pixels: The most pixels (height x width) of an image.
+        top: Classes per image, or all classes if there are fewer.
+        batch_size: Images per call of the classifier. The last call is padded to this number.
+        max_pixels: Largest number of pixels (height x width) of an image.
 
     Yields:
-        One prediction per image. An image that cannot be read or decoded, or whose scores are not finite, gets an
-        error.
+        One prediction per image. It holds an error if the image cannot be read or decoded, or if the scores are not
+        finite.
 
     Raises:
-        OSError: If a parquet file cannot be read any more.
+        OSError: If a parquet file can no longer be read.
         ValueError: If a parquet file is damaged.
-        ImportError: If TensorFlow is not installed. It decodes the images.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("saved_models/digits")
         >>> shards = keras_mixer.prediction.find_images(["photographs"])
         >>> [prediction.labels[:1] for prediction in keras_mixer.prediction.classify(predictor, card, shards)]
     """
-    require("tensorflow", extra="tensorflow", purpose="Decoding images")
     names = itertools.chain.from_iterable(shard.names for shard in shards)
     batch_size = min(batch_size, sum(len(shard.names) for shard in shards))
     for images, readable, unread, errors in _batches(card, shards, batch_size, max_pixels):
@@ -77,14 +74,14 @@ def classify(
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Where predictions go, and how they are made.
+    """Where predictions are written, and how they are made.
 
     Attributes:
-        store: Where the predictions go.
+        store: The store that the predictions are written to.
         top: Classes per image.
         batch_size: Images per call of the classifier.
         part_size: Images per part file. A run that is killed loses at most one part per worker.
-        max_pixels: The most pixels (height x width) of an image.
+        max_pixels: Largest number of pixels (height x width) of an image.
     """
 
     store: PredictionStore | PredictionTable
@@ -99,9 +96,9 @@ class Part:
     """A part file that has been written.
 
     Attributes:
-        images: Number of its rows.
+        images: Number of rows.
         errors: Number of rows for images that could not be read.
-        worker: Machine and process that made it.
+        worker: Machine and process that wrote it.
     """
 
     images: int
@@ -143,10 +140,10 @@ def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Se
 
 
 def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_size: int, top: int):
-    """Returns indices and scores `(n, top)` of the best classes. The lower index comes first among equal scores."""
+    """Returns indices and scores `(n, top)` of the best classes. Among equal scores, the lower index comes first."""
     if not readable.any():
         return np.zeros((len(images), top), np.int32), np.zeros((len(images), top), np.float32)
-    # The model would be compiled again for a batch of another size.
+    # Batches are padded, because another batch size would make the model compile again.
     filled = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.float32)])
     scores = np.asarray(predictor.scores(filled))[: len(images)]
     classes = np.argsort(-scores, axis=1, kind="stable")[:, :top]
@@ -154,7 +151,28 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
 
 
 def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
-    """Yields inputs, whether each was decoded, the bytes of those that were not, and why files could not be opened."""
+    """Yields batches: inputs, whether each was decoded, the bytes of those that were not, and errors of reading."""
+    make = _graph_batches if installed("tensorflow") else _array_batches
+    return make(card, shards, batch_size, max_pixels)
+
+
+def _array_batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
+    decode, nothing = reader(card.preprocessing, max_pixels), np.zeros(card.preprocessing.input_shape, np.float32)
+
+    def prepare(found):
+        encoded, error = found
+        try:
+            return preprocess(decode(encoded), card.preprocessing), True, b"", error.encode()
+        except ValueError:
+            return nothing, False, encoded, error.encode()
+
+    prepared = in_order(prepare, _read_ahead(shards, window=2 * batch_size), 2 * batch_size)
+    while rows := list(itertools.islice(prepared, batch_size)):
+        images, readable, unread, errors = zip(*rows, strict=True)
+        yield np.stack(images), np.array(readable), unread, errors
+
+
+def _graph_batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
     import tensorflow as tf
 
     from keras_mixer.data.pixels import attempt_each, preprocess, read
@@ -167,7 +185,7 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixe
     def examples():
         try:
             yield from _read_ahead(shards, window=2 * batch_size)
-        except Exception as error:  # TensorFlow passes on only its text
+        except Exception as error:  # TensorFlow keeps only the text of an error
             failures.append(error)
             raise
 
@@ -189,7 +207,7 @@ def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixe
 
 
 def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, str]]:
-    """Yields each image's bytes and error, one of them empty, and reads up to `window` images ahead."""
+    """Yields the bytes and the error of each image, one of which is empty. Reads up to `window` images ahead."""
 
     def read(reading) -> tuple[bytes, str]:
         try:
@@ -197,12 +215,5 @@ def _read_ahead(shards: Sequence[Shard], window: int) -> Iterator[tuple[bytes, s
         except OSError as error:
             return b"", str(error)
 
-    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        for shard in shards:
-            for _, reading in zip(shard.names, shard.readings(), strict=True):
-                waiting.append(pool.submit(read, reading))
-                if len(waiting) >= window:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    readings = (reading for shard in shards for _, reading in zip(shard.names, shard.readings(), strict=True))
+    return in_order(read, readings, window, _READERS)

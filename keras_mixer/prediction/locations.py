@@ -1,4 +1,4 @@
-"""Files and folders named by a path or a URI, on this machine or wherever fsspec reaches."""
+"""Files and folders, named by a local path or by any URI that fsspec can open."""
 
 import contextlib
 import dataclasses
@@ -15,17 +15,17 @@ from keras_mixer.listing import is_side
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# These show a file once all of it has arrived. Elsewhere it is written aside and renamed.
+# Stores where a file appears only when it is complete. On others, it is written under another name and renamed.
 _OBJECT_STORES = ("s3://", "gs://", "abfs://")
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """A file or folder. It can be sent to another process.
+    """A file or folder. It can be pickled and sent to another process.
 
     Args:
         filesystem: A file system of fsspec.
-        path: The path on it: absolute on this machine, bucket and key in an object store.
+        path: The path in this file system: absolute on this machine, bucket and key in an object store.
 
     Raises:
         ValueError: If the path is not UTF-8.
@@ -60,7 +60,7 @@ class Location:
         return self.filesystem.cat_file(self.path)
 
     def write(self, content: bytes) -> None:
-        """Writes a file, whole or not at all, and makes the folders above it."""
+        """Writes a file atomically and creates missing folders."""
         if self.name.startswith(_OBJECT_STORES):
             self.filesystem.pipe_file(self.path, content)
             return
@@ -71,9 +71,9 @@ class Location:
         self.filesystem.mv(partial, self.path)
 
     def files(self) -> list["Location"]:
-        """Lists the files in a folder at any depth, in the order of their paths, without those of other systems."""
+        """Lists the files in a folder at any depth, sorted by path, without metadata files of operating systems."""
         found: list[str] = []
-        if self.is_local:  # fsspec follows no links to folders
+        if self.is_local:  # fsspec does not follow links to folders
             for folder, _, names in os.walk(self.path, followlinks=True, onerror=_raise):
                 found += filter(os.path.isfile, (os.path.join(folder, name) for name in names))
         else:
@@ -89,7 +89,7 @@ def locate(name: str | os.PathLike) -> Location:
 
     Raises:
         ValueError: If fsspec does not know the kind of URI, or the path is not UTF-8.
-        ImportError: If fsspec, or the package by which it reaches a store, is not installed.
+        ImportError: If fsspec, or the package that it needs for this store, is not installed.
     """
     require("fsspec", "pyarrow", extra="pipelines", purpose="Reading images and writing predictions")
     from fsspec.core import url_to_fs
@@ -104,9 +104,9 @@ def locate(name: str | os.PathLike) -> Location:
 
 
 def expand(pattern: str) -> list[tuple[Location, bool]]:
-    """Returns the places that match a pattern with `*`, `**`, `?` and `[abc]`, and whether each is a folder.
+    """Returns the files and folders that match a pattern with `*`, `**`, `?` and `[abc]`, and whether each is a folder.
 
-    They come in the order of their names. The exact name of a file or folder matches only itself.
+    They are sorted by name. A pattern that is the exact name of a file or folder matches only that.
 
     Raises:
         ValueError: If nothing matches.
@@ -118,7 +118,7 @@ def expand(pattern: str) -> list[tuple[Location, bool]]:
         paths = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
         matches = {path: os.path.isdir(path) for path in paths}
     else:
-        if glob.has_magic(path):  # one listing; a question for each file would be a request each
+        if glob.has_magic(path):  # lists once, because a question about each file would cost a request
             start = len(os.path.dirname(re.split(r"[*?[]", path)[0]))
             listed = filesystem.glob(path, detail=True).items()
             matches = {path: info["type"] == "directory" for path, info in listed if "/." not in path[start:]}

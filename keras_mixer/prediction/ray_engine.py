@@ -1,4 +1,4 @@
-"""Predictions on a Ray cluster: each worker loads the model once, takes shards, and writes their parts itself."""
+"""Predictions on a Ray cluster. Each worker loads the model once, takes shards, and writes their parts itself."""
 
 import contextlib
 import dataclasses
@@ -13,10 +13,10 @@ from keras_mixer.extras import require
 from keras_mixer.prediction.classify import Job, Part, predict_to_store
 from keras_mixer.prediction.shards import Shard, divided
 
-_PARTS_PER_SHARD = 8  # at most; a worker's pipeline runs empty between shards
-_SHARDS_PER_WORKER = 4  # so that no worker waits long for the last one
-_RETRIES = 3  # of a shard whose worker died; a shard that kills every worker then ends the run
-_RESTARTS = 100  # of a worker, because machines come and go; a worker that can never start then ends the run
+_PARTS_PER_SHARD = 8  # at most; more parts mean fewer pauses of a worker's pipeline between shards
+_SHARDS_PER_WORKER = 4  # so that workers finish at about the same time
+_RETRIES = 3  # of a shard whose worker died; a shard that kills every worker ends the run after these
+_RESTARTS = 100  # of a worker, because machines come and go; a worker that can never start ends the run after these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RayWorkers:
     """The workers of a cluster.
 
     Attributes:
-        count: The largest number of workers; None for as many as fit now.
+        count: Largest number of workers; None for as many as fit when the run starts.
         cpus: CPUs of each worker, more than 0.
         gpus: GPUs of each worker; a fraction shares a GPU.
     """
@@ -39,7 +39,7 @@ def predict_on_ray(
 ) -> Iterator[Part]:
     """Classifies the images of shards on a Ray cluster.
 
-    When a worker dies, Ray starts another and gives it the shard again, which writes the same parts once more. The
+    When a worker dies, Ray starts another and gives it the shard again, and the same parts are written once more. The
     workers need keras_mixer with its extra `ray`, and access to the images and the store.
 
     Args:
@@ -47,8 +47,8 @@ def predict_on_ray(
         model: The model's files, as `packed` returns them.
         shards: The images.
         workers: Number and size of the workers.
-        address: The cluster's address. None takes it from RAY_ADDRESS, or else starts a cluster on this machine. A
-            process that is already connected keeps its cluster.
+        address: The cluster's address. None takes it from RAY_ADDRESS, or else starts a cluster on this machine. If the
+            process is already connected to a cluster, that cluster is used.
 
     Yields:
         Each part, once it is written.
@@ -58,7 +58,7 @@ def predict_on_ray(
         ValueError: If no worker fits on a node, the model cannot be opened, or a parquet file is damaged.
         OSError: If the store cannot be written, or a parquet file cannot be read.
         ConnectionError: If there is no cluster at the address.
-        RuntimeError: If the cluster gives up. What was written stays.
+        RuntimeError: If the cluster gives up. Parts that were written are kept.
     """
     require("ray", extra="ray", purpose="The engine ray")
     import ray
@@ -76,7 +76,7 @@ def predict_on_ray(
         files = ray.put(dict(model))
         items = [{"shard": pickle.dumps(piece)} for piece in pieces]
         with warnings.catch_warnings():
-            # There is no other way to give the number of retries and restarts.
+            # This deprecated argument is the only way to set the number of retries and restarts.
             warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
             parts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
                 _Worker,
@@ -112,9 +112,9 @@ class _Worker:
 
         from keras_mixer.artefacts import open_classifier, unpacked
 
-        threads = max(1, int(cpus))  # so that several workers of a machine do not compete
+        threads = max(1, int(cpus))  # so that workers on one machine do not compete
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise its first worker takes all its memory
+        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise the first worker takes all memory of the GPU
             tf.config.experimental.set_memory_growth(gpu, True)
         self._job, self._failure = job, None
         try:
@@ -124,7 +124,7 @@ class _Worker:
             self._failure = error  # Ray would turn an error that is raised here into a traceback
 
     def __call__(self, batch):
-        # Errors are returned as parts are, because Ray changes the text of errors that are raised.
+        # Errors are returned like parts, because Ray changes the text of raised errors.
         try:
             if self._failure is not None:
                 raise self._failure
@@ -140,7 +140,7 @@ def _connected(ray, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported unless the user says so
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports unless the user asks for them
     options = {} if address else {"include_dashboard": False}
     ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
     try:
@@ -150,7 +150,7 @@ def _connected(ray, address: str | None) -> Iterator[None]:
 
 
 def _worker_count(nodes: Sequence[dict], workers: RayWorkers) -> int:
-    """Returns how many workers fit on the nodes that are there now. One worker cannot spread over two nodes."""
+    """Returns how many workers fit on the current nodes. A worker cannot span two nodes."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     wanted = {kind: each for kind, each in {"CPU": workers.cpus, "GPU": workers.gpus}.items() if each}
     fits = sum(int(min(room.get(kind, 0) / each for kind, each in wanted.items())) for room in alive)

@@ -1,4 +1,4 @@
-"""Images to classify, in shards: files of one file system, or rows of one row group of a parquet file."""
+"""Finds images and divides them into shards: files of one file system, or rows of one row group of a parquet file."""
 
 import collections
 import contextlib
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 PARQUET_SUFFIX = ".parquet"
-ROW_NUMBERS = "none"  # the `id_column` that numbers the rows
+ROW_NUMBERS = "none"  # value of `id_column` that numbers the rows
 _BYTES = ("BYTE_ARRAY", "NONE")  # physical and logical type of a column of bytes
-_ROWS_AT_A_TIME = 64  # rows of a row group that are in memory together, encoded
+_ROWS_AT_A_TIME = 64  # encoded rows of a row group that are in memory at a time
 
 _log = logging.getLogger(__name__)
 
 
 class Shard(Protocol):
-    """Images that one worker takes at a time, each with a unique name."""
+    """Images that a worker takes together. Each has a unique name."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -34,7 +34,7 @@ class Shard(Protocol):
         """Yields a function for each image, in the order of `names`, that reads its bytes or raises OSError."""
 
     def without(self, names: set[str]) -> "Shard":
-        """Returns the same shard without the images of these names."""
+        """Returns a shard without the images that have these names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ParquetShard:
     Attributes:
         location: The parquet file.
         row_group: Number of the row group.
-        rows: Numbers of the rows in it, in rising order.
+        rows: Indices of the rows in the row group, in rising order.
         column: The column of encoded images, such as "image.bytes" for a field of a record.
         names: Names of the images.
     """
@@ -76,7 +76,7 @@ class ParquetShard:
         with _opened(self.location) as parquet:
             for batch in parquet.iter_batches(_ROWS_AT_A_TIME, row_groups=[self.row_group], columns=[self.column]):
                 values = batch.column(0)
-                while hasattr(values, "field"):  # a record with only the field that was asked for
+                while hasattr(values, "field"):  # a struct that holds only the requested field
                     values = values.field(0)
                 for value in values:
                     if row in wanted:
@@ -93,7 +93,7 @@ class ParquetShard:
 
 @contextlib.contextmanager
 def _opened(table: Location) -> Iterator["ParquetFile"]:
-    """Opens a parquet file. Errors name it, because Arrow's own errors do not."""
+    """Opens a parquet file. Adds its name to errors, because Arrow does not."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
@@ -121,13 +121,13 @@ def names_by_table(shards: Sequence[Shard]) -> dict[str, list[str]]:
 
 
 def left_over(shards: Sequence[Shard], done: set[str]) -> list[Shard]:
-    """Returns shards of the images that are not done."""
+    """Returns shards of the images whose names are not in `done`."""
     left = [shard.without(done) for shard in shards] if done else list(shards)
     return [shard for shard in left if shard.names]
 
 
 def divided(shards: Sequence[Shard], size: int) -> list[Shard]:
-    """Cuts shards of files to `size` images. A row group stays whole, because each piece would read all of it."""
+    """Divides shards of files into shards of `size`. Row groups stay whole, because each piece would read all of it."""
     pieces: list[Shard] = []
     for shard in shards:
         if not isinstance(shard, FileShard):
@@ -149,17 +149,18 @@ def find_images(
     """Finds images.
 
     Args:
-        patterns: Paths, URIs or globs of image files, of parquet files, and of folders that hold either at any depth. A
-            file that is named itself may have any suffix.
+        patterns: Paths, URIs or globs of image files, parquet files, and folders that hold either at any depth. A file
+            that is named explicitly may have any suffix.
         image_column: Column of encoded images in parquet files, such as "image.bytes" for a field of a record; None for
             the only column of bytes.
         id_column: Column of unique names in parquet files. None takes the column `path` or `id`. If there is neither,
             an image is named by its file and row, as "none" always does.
-        leave_out: A folder whose files are left out, or a file with those whose names begin with its own.
+        leave_out: A folder whose files are left out. If it is a file, files whose names begin with its name are left
+            out.
 
     Returns:
-        Shards of the images, each image once. A file's name is its absolute path or URI. A warning counts the files in
-        folders that have another suffix, by kind.
+        Shards that contain each image once. A file's name is its absolute path or URI. A warning counts files in
+        folders that have other suffixes, by kind.
 
     Raises:
         ValueError: If a folder or glob holds no image, a file that is named does not exist, or a parquet file lacks the
@@ -225,7 +226,7 @@ def _row_groups(table: Location, image_column: str | None, id_column: str | None
 
 
 def _image_column(table: Location, parquet: "ParquetFile", wanted: str | None) -> str:
-    # The path of a column in a record is dotted, such as "image.bytes". A column in a list repeats.
+    # A column inside a struct has a dotted path, such as "image.bytes". A column inside a list is repeated.
     once = [column for column in parquet.schema if not column.max_repetition_level]
     columns = [column.path for column in once if (column.physical_type, column.logical_type.type) == _BYTES]
     if wanted is not None:

@@ -1,4 +1,4 @@
-"""Predictions on disk: a folder of parquet files, each written whole, and a manifest of what made them."""
+"""Predictions on disk: a folder of parquet files, each written atomically, and a manifest of how they were made."""
 
 import collections
 import dataclasses
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # Readers of parquet folders skip names that start with an underscore or a dot.
 MANIFEST = "_manifest.json"
-TABLES = "tables"  # in the manifest, beside what made the predictions
+TABLES = "tables"  # key in the manifest, beside those of `made_by`
 _PART, _SUFFIX = "part-", ".parquet"
-# The names of the files that `Location.write` leaves when its process is killed. Other writers leave other names.
+# Names of temporary files that `Location.write` leaves when its process is killed, and only those.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
 
 
@@ -29,7 +29,7 @@ class Prediction:
     """The most likely classes of one image.
 
     Attributes:
-        path: Name of the image.
+        path: Path or other name of the image.
         classes: Indices of the most likely classes, best first; empty if there is an error.
         labels: Their names.
         scores: Their scores.
@@ -46,8 +46,8 @@ class Prediction:
 class PredictionStore:
     """The predictions of one model, one row per image: `path`, `classes`, `labels`, `scores`, `error`.
 
-    A part file is there with all its rows or not at all. A run resumes by leaving out the images that have a row. One
-    run at a time may write. A store can be sent to another process.
+    A part file appears with all its rows or not at all. A resumed run skips the images that have a row. Only one run
+    may write at a time. A store can be pickled and sent to another process.
 
     Args:
         folder: Path or URI of the folder.
@@ -64,11 +64,12 @@ class PredictionStore:
         """Prepares the folder for a run.
 
         Args:
-            made_by: What the predictions depend on, as JSON values, such as the model and the number of classes.
+            made_by: Everything that the predictions depend on, such as the model's hash and the number of classes, as
+                JSON values.
             restart: Whether to delete the predictions in the folder.
 
         Raises:
-            ValueError: If the folder holds predictions that something else made, or other files.
+            ValueError: If the folder holds predictions that were made differently, or other files.
             OSError: If it cannot be read or written.
         """
         files = self._files()
@@ -80,9 +81,9 @@ class PredictionStore:
             before.pop(TABLES, None)
             check_made_by(self.location.name, before, made_by)
         elif not known and len(files) > len(half_written):
-            raise ValueError(f"{self.location.name} holds files and no {MANIFEST}: choose a new or empty folder.")
+            raise ValueError(f"{self.location.name} holds files but no {MANIFEST}: choose a new or empty folder.")
         parts = [] if resumed else self._parts()
-        for file in (*half_written, *parts):  # a killed process left the first
+        for file in (*half_written, *parts):  # the half-written files come from a killed process
             file.filesystem.rm_file(file.path)
         if not resumed:
             manifest.write(_as_json(made_by))
@@ -94,7 +95,7 @@ class PredictionStore:
             tables: The names of the images of each file, as `names_by_table` returns them.
 
         Raises:
-            ValueError: If a file is new, but one of its names is already done.
+            ValueError: If a new file holds a name that already has a row.
         """
         manifest = self.location / MANIFEST
         values = _read_manifest(manifest)
@@ -106,7 +107,7 @@ class PredictionStore:
         """Returns the names of the images that have a row.
 
         Args:
-            retry_errors: Whether to first delete the rows of images that could not be read.
+            retry_errors: Whether to first delete the rows of images that could not be read, to try these again.
 
         Raises:
             ValueError: If a part cannot be read.
@@ -139,7 +140,7 @@ class PredictionStore:
         return dict(collections.Counter(names[0] for names in labels if names).most_common())
 
     def write(self, predictions: Sequence[Prediction]) -> None:
-        """Writes a part. The same images always make the same file, so a part made twice is there once."""
+        """Writes a part. The names of its images determine the file name, so writing a part twice replaces it."""
         import pyarrow as pa
 
         paths = [prediction.path for prediction in predictions]
@@ -193,12 +194,12 @@ class PredictionStore:
 
 
 def check_made_by(output: str, before: dict, made_by: dict) -> None:
-    """Raises ValueError if the predictions in `output` depend on other things than those of this run."""
+    """Raises ValueError if the predictions in `output` were made with other settings than this run's."""
     different = sorted(name for name in made_by | before if made_by.get(name) != before.get(name))
     if different:
         changes = (f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
         raise ValueError(
-            f"{output} holds predictions that something else made: {', '.join(changes)}. Choose another output, or "
+            f"{output} holds predictions that were made differently: {', '.join(changes)}. Choose another output, or "
             f"pass --restart to delete them."
         )
 
@@ -206,7 +207,7 @@ def check_made_by(output: str, before: dict, made_by: dict) -> None:
 def new_tables(
     output: str, tables: Mapping[str, Sequence[str]], known: Sequence[str], done: Callable[[], set[str]]
 ) -> list[str]:
-    """Returns the parquet files that are new in `output`; raises ValueError if one has a name that is done."""
+    """Returns the parquet files that are new in `output`; raises ValueError if one holds a name that has a row."""
     new = sorted(tables.keys() - set(known))
     names_done = done() if new else set()
     for table in new:

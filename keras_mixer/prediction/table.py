@@ -1,4 +1,4 @@
-"""Predictions in one file of rows, CSV or JSON lines, on this machine. A run that stops can go on."""
+"""Predictions in one local file, CSV or JSON lines. An interrupted run can be resumed."""
 
 import collections
 import csv
@@ -13,14 +13,14 @@ from keras_mixer.prediction.locations import Location, locate
 from keras_mixer.prediction.store import TABLES, Prediction, check_made_by, new_tables
 
 CSV, JSON_LINES = (".csv",), (".jsonl", ".ndjson")
-_MANIFEST = ".manifest.json"  # after the name of the file
+_MANIFEST = ".manifest.json"  # appended to the name of the file
 
 
 def is_table(output: str | os.PathLike) -> bool:
-    """Returns whether an output is named as one file of rows.
+    """Returns whether the suffix of an output means one file of rows.
 
     Raises:
-        ValueError: If it is named as JSON, which cannot be continued.
+        ValueError: If the suffix is `.json`, because rows cannot be appended to JSON.
     """
     suffix = pathlib.PurePath(output).suffix.lower()
     if suffix == ".json":
@@ -31,15 +31,15 @@ def is_table(output: str | os.PathLike) -> bool:
 class PredictionTable:
     """The predictions of one model in a file, one row per image, with the methods of `PredictionStore`.
 
-    JSON lines hold `path`, `classes`, `labels`, `scores` and `error`. CSV has the columns `path`, `label_1`,
-    `score_1` and so on to the number of classes per image, and `error`. A file beside it, with `.manifest.json` after
-    its name, says what made the rows. Rows are appended whole; what a killed process left of a row is cut off.
+    JSON lines hold `path`, `classes`, `labels`, `scores` and `error`. CSV has the columns `path`, `label_1`, `score_1`
+    and so on up to the number of classes per image, and `error`. A second file, whose name has `.manifest.json`
+    appended, records how the rows were made. If a killed process left part of a row, the part is removed.
 
     Args:
         path: The file, which ends in `.csv`, `.jsonl` or `.ndjson`.
 
     Raises:
-        ValueError: If it is not on this machine.
+        ValueError: If the file is not on this machine.
 
     Example:
         >>> table = keras_mixer.prediction.PredictionTable("predictions.csv")
@@ -133,7 +133,7 @@ class PredictionTable:
                     yield row["path"], next(iter(row["labels"]), None), row["error"]
 
     def _lines(self) -> Iterator[str]:
-        """Yields each row as it is written."""
+        """Yields each row as text."""
         with self.path.open(newline="", encoding="utf-8") as file:
             if not self._as_csv:
                 yield from file
@@ -142,7 +142,7 @@ class PredictionTable:
                 yield _csv_line(row)
 
     def _cut(self) -> None:
-        """Cuts off a row that a killed process did not finish: its line, or a quoted name with a line break in it."""
+        """Removes a row that a killed process did not finish. The row may contain line breaks in a quoted name."""
         content = self.path.read_bytes() if self.path.exists() else b""
         end = content.rfind(b"\n") + 1
         while self._as_csv and content.count(b'"', 0, end) % 2:

@@ -1,4 +1,4 @@
-"""What a recipe leaves to the data: the splits called "auto", and the fields that suit the number of images."""
+"""Chooses what a recipe leaves open: splits called "auto", and the fields that depend on the number of images."""
 
 import dataclasses
 import math
@@ -7,21 +7,21 @@ from keras_mixer.data.sources import Source, split_sizes
 from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, scan
 from keras_mixer.training.recipe import AUTO, DataSpec, Recipe
 
-# Shares of the training images that may be held out, in percent: the first that has an image of every class is taken.
+# Percentages of the training images to hold out. The first that holds out an image of every class is chosen.
 HELD_OUT = (10, 20, 30, 40, 50)
 # A batch is about a tenth of the images, so that an epoch makes about ten updates.
 SMALLEST_BATCH, LARGEST_BATCH = 8, 512
-# Each image is seen about thirty times, within these numbers of updates.
+# Each image is seen about thirty times, unless that takes fewer or more updates than these.
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 30, 200, 20_000
 LONGEST_WARMUP = 500
 
 
 def choose_splits(data: DataSpec, layout: Layout | None = None) -> DataSpec:
-    """Replaces the splits "auto" by those of the dataset.
+    """Replaces splits called "auto" by splits of the dataset.
 
     Args:
         data: The recipe's data.
-        layout: Of the folder, if the dataset is one; None scans it.
+        layout: The layout of the folder, if the dataset is a folder; None scans it.
 
     Raises:
         ValueError: If there is no split to train on or to evaluate on.
@@ -84,10 +84,10 @@ def suit(recipe: Recipe, images: int, multiple: int = 1) -> tuple[Recipe, str]:
     Args:
         recipe: The recipe.
         images: Number of training images.
-        multiple: The devices share a batch of a multiple of this.
+        multiple: The batch size is a multiple of this number, so that the devices can share a batch.
 
     Returns:
-        The recipe with nothing left to choose, and a sentence that says what was chosen and why.
+        The recipe with all fields set, and a sentence that says what was chosen and why.
     """
     batch, steps = recipe.batch_size, recipe.schedule.steps
     reasons = []
@@ -120,7 +120,7 @@ def suit(recipe: Recipe, images: int, multiple: int = 1) -> tuple[Recipe, str]:
 
 
 def check_length(recipe: Recipe, images: int, steps: int) -> None:
-    """Raises ValueError if warm-up or average do not fit the run of `steps` updates; the message says what to set."""
+    """Raises ValueError, with advice, if warm-up or average are too long for a run of `steps` updates."""
     counted = f"{images:,} training images in batches of {recipe.batch_size} make "
     epochs = recipe.schedule.epochs
     length = f"{steps:,} update{'s' if steps > 1 else ''}"
@@ -144,7 +144,7 @@ def check_length(recipe: Recipe, images: int, steps: int) -> None:
 
 
 def check_classes(source: Source) -> None:
-    """Raises ValueError if the training images of a folder cannot teach all of its classes."""
+    """Raises ValueError if a folder has only one class, or a class without training images."""
     layout = source.layout
     if layout is None:
         return

@@ -38,12 +38,12 @@ _RATES = ("stochastic_depth", "dropout")
 def initial_network(recipe: Recipe, classes: int) -> keras.Model:
     """Builds the network that training starts from, with random weights or those that the recipe names.
 
-    `keras_mixer.weights.change_resolution` resizes weights of another resolution. A head for another number of classes
-    starts fresh. A run folder or a `.keras` file brings its own architecture, so the recipe must name none. The recipe
-    may change the stochastic depth and dropout of a Mixer, but not those of another architecture.
+    `keras_mixer.weights.change_resolution` converts weights of another resolution. If the number of classes differs,
+    the head keeps its initial weights. A run folder or a `.keras` file defines its own architecture, so the recipe must
+    not name one. The recipe may change the stochastic depth and dropout of a Mixer, but not of other architectures.
 
     Args:
-        recipe: Names the model, its weights and its input.
+        recipe: The recipe, which names the model, its weights and its input.
         classes: Classes of the head.
 
     Returns:
@@ -51,7 +51,7 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
 
     Raises:
         ValueError: If the variant, the architecture or an argument is unknown, or the weights do not fit.
-        OSError: If the weights cannot be read or fetched.
+        OSError: If the weights cannot be read or downloaded.
 
     Example:
         >>> recipe = keras_mixer.training.recipes.get("digits")
@@ -119,7 +119,7 @@ def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, di
 
 
 def input_preprocessing(recipe: Recipe) -> Preprocessing:
-    """Returns the recipe's preprocessing; its weights or variant decide the fields that it leaves open."""
+    """Returns the recipe's preprocessing. Fields that are None are taken from its weights or variant."""
     spec, shape = recipe.model, recipe.preprocessing.input_shape
     if is_trained_model(spec.weights):
         usual = load_card(str(spec.weights)).preprocessing
@@ -139,7 +139,7 @@ def freeze_body(network: keras.Model, frozen: bool = True) -> None:
 
 
 def classifier_of(network: keras.Model) -> keras.Model:
-    """Returns a copy of a trained network that computes in float32 and gives probabilities."""
+    """Returns a copy of a trained network that computes in float32 and outputs probabilities."""
     with dtype_policy("float32"):
         return _copy(network, lambda layer: {"activation": "softmax"} if layer.name == "head" else {}, network.name)
 
@@ -177,7 +177,7 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
 
 
 def _copy(model: keras.Model, changes, name: str) -> keras.Model:
-    """Copies a model under the current dtype policy with changed layers; weights that no longer fit start fresh."""
+    """Copies a model with changed layers under the current dtype policy. Weights that no longer fit are initialised."""
 
     def rebuilt(layer):
         # The head computes at least in float32, as in `keras_mixer.Mixer`.

@@ -1,7 +1,7 @@
 """Optimizers and learning rates of the recipes.
 
-Keras 3 clips before it sums the gradients of several replicas, so that the update depends on how many devices share the
-batch. Here the sum comes first, and clipping, decay, moments and averages see the gradient that a single device would.
+Keras 3 clips gradients before it sums them over replicas, so that the update depends on how many devices share the
+batch. These optimizers sum first. Clipping, decay, moments and averages then use the same gradient as on one device.
 """
 
 import math
@@ -14,7 +14,7 @@ from keras_mixer.training.recipe import OptimizerSpec
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from 0 to `peak` over `warmup_steps`, then falls to 0 at `total_steps`.
+    """A learning rate that rises linearly from 0 to `peak` over `warmup_steps`, then falls to 0 at `total_steps`.
 
     Let t be the number of updates made so far, W the warmup and T the total. The rate is `peak * t / W` while t < W.
     After that, with p = (t - W) / (T - W), it is `peak * (1 - p)` for "linear", `peak * (1 + cos(pi p)) / 2` for
@@ -68,7 +68,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _ReduceFirst:
-    """Sums gradients over the replicas of a TensorFlow strategy before the optimizer looks at them."""
+    """Sums gradients over the replicas of a TensorFlow strategy before the optimizer uses them."""
 
     def apply(self, grads, trainable_variables=None):
         grads = list(grads)
@@ -81,11 +81,11 @@ class _ReduceFirst:
         super().apply(grads, trainable_variables)  # type: ignore[misc]
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
-        # Keras would sum a second time here; `apply` has done it.
+        # Does nothing, because `apply` has already summed the gradients.
         return list(grads_and_vars)
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        """Updates the moving average on every device; Keras's own cannot run inside a replica."""
+        """Updates the moving average on every device. Keras's own method cannot run inside a replica."""
         if _replicas() == 1:
             super()._update_model_variables_moving_average(trainable_variables)  # type: ignore[misc]
             return
@@ -107,12 +107,12 @@ class _ReduceFirst:
         tf.__internal__.distribute.interim.maybe_merge_call(blend_all, strategy, averages, values, momentum)
 
     def finalize_variable_values(self, var_list):
-        """Leaves the weights as they are; `averaged_weights` reads the average when a model is saved or measured."""
+        """Does not change the weights. `averaged_weights` reads the average when a model is saved or measured."""
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class AdamW(_ReduceFirst, keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` whose `global_clipnorm` holds for the global batch on any number of devices.
+    """`keras.optimizers.AdamW` whose `global_clipnorm` applies to the global batch on any number of devices.
 
     Example:
         >>> optimizer = keras_mixer.training.AdamW(learning_rate=1e-3, weight_decay=0.1, global_clipnorm=1.0)
@@ -150,7 +150,7 @@ class AdamW(_ReduceFirst, keras.optimizers.AdamW):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class SGD(_ReduceFirst, keras.optimizers.SGD):
-    """`keras.optimizers.SGD` whose `global_clipnorm` holds for the global batch on any number of devices.
+    """`keras.optimizers.SGD` whose `global_clipnorm` applies to the global batch on any number of devices.
 
     Example:
         >>> optimizer = keras_mixer.training.SGD(learning_rate=0.01, momentum=0.9, global_clipnorm=1.0)
@@ -159,10 +159,10 @@ class SGD(_ReduceFirst, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class Muon(_ReduceFirst, keras.optimizers.Muon):
-    """`keras.optimizers.Muon` whose `global_clipnorm` holds for the global batch on any number of devices.
+    """`keras.optimizers.Muon` whose `global_clipnorm` applies to the global batch on any number of devices.
 
-    Matrices take orthogonalised steps, scaled so that AdamW's rates and decays suit them (arXiv 2502.16982).
-    Everything else, and the layers in `exclude_layers`, takes AdamW's steps.
+    Matrices are updated by orthogonalised steps, which are scaled so that AdamW's learning rates and decays suit them
+    (arXiv 2502.16982). All other weights, and the layers in `exclude_layers`, are updated as by AdamW.
 
     Example:
         >>> optimizer = keras_mixer.training.Muon(learning_rate=1e-3, exclude_layers=["head"])
@@ -172,7 +172,7 @@ class Muon(_ReduceFirst, keras.optimizers.Muon):
 def make_optimizer(
     spec: OptimizerSpec, learning_rate, model: keras.Model, ema_momentum: float | None = None
 ) -> keras.optimizers.Optimizer:
-    """Builds the optimizer of a recipe, with its variables, for `model`; raises ValueError for an unknown name.
+    """Builds the optimizer of a recipe, with its variables, for `model`. Raises ValueError for an unknown name.
 
     Weight decay is decoupled and multiplied by the scheduled learning rate, `w -= lr(t) * decay * w`, as in the
     paper's code: rate 0.001 with decay 0.1 equals the decay of 1e-4 in the paper's configuration for ImageNet.
@@ -190,7 +190,7 @@ def make_optimizer(
             beta_1=spec.beta_1, beta_2=spec.beta_2, epsilon=spec.epsilon, weight_decay=spec.weight_decay, **common
         )
     elif spec.name == "sgd":
-        # With 0.0 instead of None, Keras would pass over all weights and change nothing.
+        # None instead of 0.0, because with 0.0 Keras would loop over all weights and change nothing.
         optimizer = SGD(momentum=spec.momentum, weight_decay=spec.weight_decay or None, **common)
     elif spec.name == "muon":
         optimizer = Muon(
@@ -211,9 +211,9 @@ def make_optimizer(
 
 
 def _replicas() -> int:
-    """Returns how many replicas run this step together, and 1 outside of a replica."""
+    """Returns how many replicas run this step together; 1 outside a replica."""
     if keras.backend.backend() != "tensorflow":
-        return 1  # on JAX, one program computes the gradients of the global batch
+        return 1  # on JAX, a single program computes the gradient of the global batch
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()

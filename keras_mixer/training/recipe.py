@@ -1,4 +1,4 @@
-"""What a training recipe is: frozen dataclasses, their JSON, and overrides by dotted names."""
+"""Training recipes: frozen dataclasses, their JSON, and overrides by dotted names."""
 
 import dataclasses
 import functools
@@ -16,6 +16,7 @@ from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
 
 PRECISIONS = ("float32", "mixed_bfloat16")
+PIPELINES = ("auto", "host", "device")
 AUTO = "auto"  # a split that is chosen by the names of the splits that there are
 SUITABLE = ("batch_size", "schedule.steps", "schedule.warmup_steps", "ema_momentum")
 # What numbers must be; None stands for a default and is not checked.
@@ -88,7 +89,7 @@ class ModelSpec:
 class PreprocessingSpec:
     """How an image becomes an input, as in `keras_mixer.preprocessing.Preprocessing`.
 
-    A field of None takes the value that the weights want, or that the architecture wants if there are no weights.
+    A field of None takes the value of the weights' preprocessing, or of the architecture's if there are no weights.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -108,7 +109,7 @@ class PreprocessingSpec:
         return (*self.image_size, self.channels)
 
     def complete(self, usual: Preprocessing) -> Preprocessing:
-        """Returns the whole preprocessing; `usual` has the fields that are None here."""
+        """Returns the complete preprocessing. Fields that are None are taken from `usual`."""
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         return Preprocessing(**{**dataclasses.asdict(usual), **given})
 
@@ -117,12 +118,12 @@ class PreprocessingSpec:
 class DataSpec:
     """The splits of one dataset, as `keras_mixer.data.DatasetSpec` describes each of them.
 
-    A split "auto" is chosen by the names of the splits that there are: training and evaluation take `train` and
-    `validation` (also `val`, `valid` or `dev`), and `test` is the test split. If there is no validation split, the test
-    split is evaluated instead; if there is neither, a part of `train` is held out.
+    A split "auto" is chosen by the names of the dataset's splits. Training uses `train`, evaluation uses `validation`
+    (also `val`, `valid` or `dev`), and the test split is `test`. Without a validation split, the test split is used for
+    evaluation. Without both, part of `train` is held out.
 
-    Up to `corrupt_limit` images that are unreadable or have more than `max_pixels` are left out. A process that cannot
-    read any image of a batch stops the run all the same.
+    Up to `corrupt_limit` images that are unreadable or have more than `max_pixels` are left out. If a process cannot
+    read any image of a batch, the run stops whatever the limit.
     """
 
     name: str = "digits"  # a TFDS name, "digits", or a folder of images with a path separator, such as "./flowers"
@@ -165,18 +166,22 @@ class ScheduleSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionSpec:
-    """How devices run the recipe. Apart from rounding, these settings change the result only if they divide the batch.
+    """How devices run the recipe. Apart from rounding, only settings that divide the batch change the result.
 
+    The pipelines are an exception: they draw other random numbers, from the same distributions. "host" augments by
+    tf.data, and "device" inside the compiled step, on the JAX backend alone. "auto" takes the device if TensorFlow is
+    not installed, or if the device is an accelerator of JAX and the dataset fits in its memory.
     Each replica of a `tf.distribute` strategy and each micro-batch draws its own masks of stochastic depth and dropout,
-    and takes its own statistics in a model with BatchNormalization, such as ConvMixer. A run that resumes with another
-    division logs a warning.
+    and computes its own statistics in a model with BatchNormalization, such as ConvMixer. If a run is resumed with
+    another division of the batch, a warning is logged.
     """
 
-    precision: str = "float32"  # one of `PRECISIONS`; head and loss compute at least in float32
-    micro_batches: int = 1  # parts to take a batch in if it does not fit in memory
+    precision: str = "float32"  # one of `PRECISIONS`; head and loss compute in at least float32
+    micro_batches: int = 1  # parts that a batch is divided into if it does not fit in memory
     steps_per_execution: int = 1
     jit_compile: bool | None = None  # None: on for GPUs and TPUs, off for CPUs
     strategy: str = "auto"  # see keras_mixer.training.devices.distribution
+    pipeline: str = "auto"  # where images are augmented, one of `PIPELINES`; a run keeps its choice
     checkpoint_steps: int = 1000  # updates between two checkpoints
     checkpoint_minutes: float = 15.0  # longest time between two checkpoints
     checkpoints_kept: int = 3
@@ -227,6 +232,10 @@ class Recipe:
                 f"would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
                 f"beta_2 of 0.999 rounds to 1."
             )
+        if execution.pipeline not in PIPELINES:
+            raise ValueError(
+                f"execution.pipeline must be one of {', '.join(PIPELINES)}, but got {execution.pipeline!r}."
+            )
         if self.class_weights not in (None, "balanced"):
             raise ValueError(f"class_weights must be 'balanced' or null, but got {self.class_weights!r}.")
         if unknown := set(self.suited) - set(SUITABLE):
@@ -237,10 +246,10 @@ class Recipe:
             )
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Names the differing fields that matter: a run of this recipe cannot go on by the other one.
+        """Returns the names of differing fields that prevent a run of this recipe from continuing with the other.
 
-        `data.eval_split` and `eval_steps` change no weight. They matter because all rows of a run's history are
-        measured on one split, after periods of one length.
+        `data.eval_split` and `eval_steps` do not change the weights. They count because all rows of a run's history
+        must be measured on the same split, after periods of the same length.
         """
         mine, theirs = (_flat(dataclasses.asdict(_learned(recipe))) for recipe in (self, other))
         return [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
@@ -251,7 +260,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """Reads a recipe, also one that version 0.1 wrote.
+        """Reads a recipe. Files of version 0.1 can be read too.
 
         Raises:
             ValueError: If the text is not JSON, or a field is unknown, missing or of a wrong type.
@@ -271,9 +280,9 @@ class Recipe:
     def override(self, changes: Mapping[str, str]) -> "Recipe":
         """Returns the recipe with fields replaced.
 
-        A folder as `data.name` sets its splits to "auto", and a trained model as `model.weights` brings its
-        architecture, image size and channels, unless `changes` names them. A field in `suited` that is replaced is no
-        longer chosen.
+        If `data.name` becomes a folder, its splits become "auto". If `model.weights` becomes a trained model, its
+        architecture, image size and channels are used. Values in `changes` take precedence. A field in `suited` that is
+        replaced is no longer chosen by the number of images.
 
         Args:
             changes: Dotted name to value as text, such as `{"optimizer.learning_rate": "0.01"}`. A value is JSON or a
@@ -310,7 +319,7 @@ class Recipe:
 
 
 def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, str]:
-    """Returns the changes by which a recipe starts from a trained model as it is."""
+    """Returns the changes that make a recipe start from a trained model without altering the model."""
     from keras_mixer.data.trained_model import load_card  # imports Keras
 
     preprocessing = load_card(weights).preprocessing
@@ -325,7 +334,7 @@ def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, str]:
 
 
 def is_trained_model(weights: str | None) -> bool:
-    """Returns whether `weights` names a run folder or a `.keras` file; these bring their own architecture."""
+    """Returns whether `weights` names a run folder or a `.keras` file. These define their own architecture."""
     if weights is None or is_address(weights):
         return False
     return weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file()
@@ -354,11 +363,15 @@ def _flat(fields: dict, prefix: str = "") -> dict:
 
 
 def _learned(recipe: Recipe) -> Recipe:
-    """Returns the recipe with defaults for all settings that change neither the weights nor the history."""
+    """Returns the recipe with defaults for all settings that change neither the weights nor the history.
+
+    A run records the pipeline that it has chosen; those of before there was a choice had that of the host.
+    """
+    pipeline = "host" if recipe.execution.pipeline == "auto" else recipe.execution.pipeline
     return dataclasses.replace(
         recipe,
         name="",
-        execution=ExecutionSpec(precision=recipe.execution.precision),
+        execution=ExecutionSpec(precision=recipe.execution.precision, pipeline=pipeline),
         data=dataclasses.replace(recipe.data, corrupt_limit=0, max_pixels=MAX_PIXELS, test_split=None),
         eval_batch_size=1,
         learning_rate_grid=(),

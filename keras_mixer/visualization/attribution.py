@@ -1,4 +1,4 @@
-"""What an output depends on: the patches that a token listens to, and the pixels behind a class score."""
+"""What an output depends on: the patches that influence a token, and the pixels that support a class."""
 
 import itertools
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def influence_maps(
     probes: int = 1,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns how strongly each patch acts on chosen tokens through the token-mixing MLP of a block.
+    """Returns how strongly each patch influences chosen tokens through the token-mixing MLP of a block.
 
-    The entry for token t and patch s is the norm of the derivative of the MLP's output for t by its normalised input
-    for s, `||d out[t] / d in[s]||`, divided by the root of the number of channels. It is computed by backpropagation
-    from channels of random sign. One probe is exact unless `channel_groups` joins channels. Then the mean square of
-    `probes` probes is an unbiased estimate of the square.
+    The MLP reads normalised tokens. The influence of patch s on token t is the norm of a derivative divided by the
+    square root of the number of channels, `||d out[t] / d in[s]|| / sqrt(channels)`. It is computed by backpropagating
+    random signs, one per channel (a probe). One probe is exact unless `channel_groups` joins channels. In that case the
+    mean square over `probes` probes is an unbiased estimate of the squared influence.
 
     Args:
         model: A Mixer.
@@ -37,21 +37,21 @@ def influence_maps(
         block: Index of the block, counted from 0.
         tokens: Indices of the tokens; None for all.
         probes: Number of random probes.
-        seed: Seed of their signs.
+        seed: Seed of the random signs.
 
     Returns:
-        Influences of at least 0, `(len(tokens), rows, columns)`.
+        Non-negative influences, `(len(tokens), rows, columns)`.
 
     Raises:
         ValueError: If the block or a token does not exist, or the image has another shape.
 
     Example:
         >>> maps = keras_mixer.visualization.influence_maps(model, image, block=0, tokens=[0])
-        >>> maps[0].argmax()  # the patch that the first token listens to most
+        >>> maps[0].argmax()  # the patch that influences the first token most
     """
     layer = block_of(model, block)
     image = one_image(model, image)
-    # A call instead of `predict`, because compiling takes longer than one image.
+    # A direct call, because `predict` would compile for longer than one image takes.
     before = keras.Model(model.inputs[0], layer.input)
     table = layer.layer_norm_0(before(image[None], training=False))
     table = ops.convert_to_numpy(ops.cast(table, "float32"))  # (1, tokens, channels)
@@ -59,7 +59,7 @@ def influence_maps(
     tokens_out, channels = layer.output.shape[1:]
     asked = list(range(tokens_out)) if tokens is None else list(tokens)
     if any(not 0 <= token < tokens_out for token in asked):
-        raise ValueError(f"Block {block} puts out tokens 0 to {tokens_out - 1}; got {asked}.")
+        raise ValueError(f"Block {block} outputs tokens 0 to {tokens_out - 1}; got {asked}.")
 
     rng = np.random.default_rng(seed)
     squares = np.zeros((len(asked), table.shape[1]))
@@ -92,23 +92,24 @@ def occlusion_saliency(
     preprocessing: Preprocessing | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """Covers one place of the image after the other with a window, and maps how far the score of a class falls.
+    """Slides a covering window over the image and maps how far the score of a class falls.
 
-    Zeiler and Fergus, 2014 (arXiv 1311.2901), section 4.2.
+    See section 4.2 of Zeiler and Fergus, 2014 (arXiv 1311.2901).
 
     Args:
         model: A classifier of one image input.
         image: One preprocessed image, `(height, width, channels)`.
-        class_index: The class; None for the one with the highest score on the whole image.
+        class_index: The class; None for the one with the highest score on the uncovered image.
         window: Size of the window in pixels, one integer or (height, width); None for an eighth of each side.
-        stride: Pixels between two places; None for half a window.
-        fill: Input of the model for covered pixels, one number or one per channel; None for mid grey.
-        preprocessing: Preprocessing of the image, which decides mid grey; None for that of the model, else [-1, 1].
+        stride: Pixels between two positions of the window; None for half a window.
+        fill: Model input for covered pixels, one number or one per channel; None for mid grey.
+        preprocessing: Preprocessing of the image, which determines mid grey; None for the model's own, or for [-1, 1]
+            if it has none.
         batch_size: Images in one call.
 
     Returns:
-        For each pixel the mean fall of the score over the windows that cover it, `(height, width)`. A positive value
-        means that the pixel supports the class.
+        An array `(height, width)`. Each value is the mean fall of the score over the windows that cover the pixel. A
+        positive value means that the pixel supports the class.
 
     Raises:
         ValueError: If the image does not fit the model, or an argument is out of range.
@@ -146,5 +147,5 @@ def occlusion_saliency(
 
 
 def _places(length: int, window: int, stride: int) -> list[int]:
-    """Returns the starts of windows that reach both ends."""
+    """Returns the starts of the windows; the first and the last window touch the ends."""
     return sorted({*range(0, length - window + 1, stride), length - window})

@@ -1,4 +1,4 @@
-"""Attribution by derivatives. This file alone imports the backend's framework, because Keras cannot differentiate."""
+"""Attribution by derivatives. Only this file imports the backend's framework, because Keras cannot differentiate."""
 
 import contextlib
 import math
@@ -15,10 +15,10 @@ from keras_mixer.visualization.parts import checked_class, mid_grey, one_image
 
 
 def gradient_of(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the derivative of `sum(function(inputs))` by `inputs`, on the backends that can differentiate.
+    """Returns a function that computes the derivative of `sum(function(inputs))` with respect to `inputs`.
 
     Args:
-        function: From one tensor to another, by Keras's layers and `keras.ops`.
+        function: Maps one tensor to another with Keras's layers and `keras.ops`.
     """
     backend = keras.config.backend()
     if backend == "tensorflow":
@@ -52,28 +52,28 @@ def grad_cam(
     class_index: int | Sequence[int] | None = None,
     layer: str | keras.layers.Layer | None = None,
 ) -> np.ndarray:
-    """Maps the tokens that raise the score of a class, by Grad-CAM (Selvaraju et al., 2017, arXiv 1610.02391).
+    """Maps which tokens raise the score of a class, by Grad-CAM (Selvaraju et al., 2017, arXiv 1610.02391).
 
-    The score is that before the activation of the last layer, a logit instead of a probability.
+    The score is the logit, before the activation of the last layer.
 
     Args:
         model: A classifier of one image input, which may contain other models.
         image: One preprocessed image `(height, width, channels)`, or several `(n, height, width, channels)`.
         class_index: The class, or one for each image; None for the one with the highest score.
-        layer: The layer whose output is weighted, or its name; the names of layers inside of others follow after
-            slashes, such as "MixerBlock_3/token_mixing". Its output holds tokens or a feature map. None for the last
-            such layer: the normalised tokens before the mean, or the last feature map of a pyramid.
+        layer: The layer whose output is weighted, or its name. Slashes separate a layer from the layers inside it, as
+            in "MixerBlock_3/token_mixing". The output must be tokens or a feature map. None takes the last such layer:
+            the normalised tokens before the mean, or the last feature map of a pyramid.
 
     Returns:
-        Values of at least 0, `(rows, columns)` or `(n, rows, columns)`: the sum over channels of the output, weighted
-        by the mean of the logit's derivative over all places, and 0 where that sum is negative (equations 1 and 2).
+        Non-negative values, `(rows, columns)` or `(n, rows, columns)`: the sum over the output's channels, each
+        weighted by the mean over all positions of the logit's derivative. Negative sums become 0 (equations 1 and 2).
 
     Raises:
         ValueError: If an image, a class or the layer does not fit the model.
 
     Example:
         >>> heat = keras_mixer.visualization.grad_cam(model, image)
-        >>> np.unravel_index(heat.argmax(), heat.shape)  # row and column of the patch that speaks most for the class
+        >>> np.unravel_index(heat.argmax(), heat.shape)  # row and column of the patch that supports the class most
     """
     chosen = _last_map(model) if layer is None else _layer(model, layer)
 
@@ -90,13 +90,13 @@ def grad_cam(
             with _replaced(chosen, "call", seeing):
                 scores(images)
             if len(seen) != 1 or _grid(model, getattr(seen[0], "shape", ())) is None:
-                raise ValueError(f"The layer {chosen.name!r} does not put out tokens or a feature map of the patches.")
+                raise ValueError(f"The layer {chosen.name!r} does not output tokens or a feature map of the patches.")
             return ops.cast(seen[0], "float32")
 
         values = ops.convert_to_numpy(output(one[None]))
 
         def shifted(offset):
-            # Adding 0 to the output leaves the score as it is, and the derivative by that 0 is the one by the output.
+            # Adding 0 to the output does not change the score. The derivative with respect to the 0 is the one we want.
             def with_offset(*arguments, **options):
                 output = call(*arguments, **options)
                 return output + ops.cast(offset, output.dtype)
@@ -124,21 +124,21 @@ def integrated_gradients(
 ) -> np.ndarray:
     """Divides the score of a class among the pixels (Sundararajan et al., 2017, arXiv 1703.01365).
 
-    The attributions sum to the score of the image less that of the baseline, the more exactly the more steps there are.
-    The score is that before the activation of the last layer, a logit instead of a probability.
+    The attributions sum to the score of the image minus the score of the baseline. More steps make the sum more exact.
+    The score is the logit, before the activation of the last layer.
 
     Args:
         model: A classifier of one image input, which may contain other models.
         image: One preprocessed image `(height, width, channels)`, or several `(n, height, width, channels)`.
         class_index: The class, or one for each image; None for the one with the highest score.
         steps: Points on the straight line from the baseline to the image, at the middles of equal intervals.
-        baseline: An input that says nothing, one number or an array that can be broadcast to `image`; None for mid
-            grey.
-        preprocessing: Preprocessing of the image, which decides mid grey; None for that of the model, else [-1, 1].
+        baseline: A neutral input, one number or an array that can be broadcast to `image`; None for mid grey.
+        preprocessing: Preprocessing of the image, which determines mid grey; None for the model's own, or for [-1, 1]
+            if it has none.
         batch_size: Points in one call.
 
     Returns:
-        Attributions of the shape of `image`. A positive value means that the pixel supports the class.
+        Attributions in the shape of `image`. A positive value means that the pixel supports the class.
 
     Raises:
         ValueError: If an image, a class or the baseline does not fit the model, or `steps` is not positive.
@@ -169,7 +169,7 @@ def integrated_gradients(
 
 
 def _for_each_image(model, image, class_index, attribution: Callable) -> np.ndarray:
-    """Calls `attribution(scores, image, class)` on each image; `scores` is the model before its last activation."""
+    """Calls `attribution(scores, image, class)` for each image, where `scores` maps images to logits."""
     single = np.ndim(image) == 3
     images = [one_image(model, one) for one in ([image] if single else image)]
     with _before_activation(model) as scores:
@@ -177,7 +177,7 @@ def _for_each_image(model, image, class_index, attribution: Callable) -> np.ndar
         for index, one in enumerate(images):
             values = ops.convert_to_numpy(scores(one[None]))
             if values.ndim != 2:
-                raise ValueError(f"Expected a model that scores classes, but {model.name!r} puts out {values.shape}.")
+                raise ValueError(f"Expected a model that scores classes, but {model.name!r} outputs {values.shape}.")
             asked = class_index if class_index is None or np.ndim(class_index) == 0 else list(class_index)
             if isinstance(asked, list) and len(asked) != len(images):
                 raise ValueError(f"Expected one class or one for each of {len(images)} images, but got {asked}.")
@@ -188,7 +188,7 @@ def _for_each_image(model, image, class_index, attribution: Callable) -> np.ndar
 
 @contextlib.contextmanager
 def _before_activation(model: keras.Model) -> Iterator[Callable]:
-    """Yields the function from images to the scores before the activation of the last layer, in float32."""
+    """Yields a function from images to float32 scores before the activation of the last layer."""
     last = model
     while isinstance(last, keras.Model) and last.layers:
         last = getattr(last, "operations", last.layers)[-1]
@@ -202,7 +202,7 @@ def _before_activation(model: keras.Model) -> Iterator[Callable]:
 
 @contextlib.contextmanager
 def _replaced(holder, name: str, value) -> Iterator[None]:
-    """Puts another value over an attribute while the context lasts."""
+    """Replaces an attribute by another value while the context lasts."""
     own, before = name in vars(holder), getattr(holder, name)
     setattr(holder, name, value)
     try:

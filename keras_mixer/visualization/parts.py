@@ -1,4 +1,4 @@
-"""The parts of a model that the pictures show, and the scale between pixels and a model's inputs."""
+"""Finds the parts of a model that the pictures show, and converts between pixels and model inputs."""
 
 import keras
 import numpy as np
@@ -35,13 +35,13 @@ def _blocks(model: keras.Model) -> list[MixerBlock]:
 
 
 def keeps_tokens(model: keras.Model, index: int) -> bool:
-    """Returns whether a block puts out as many tokens as it reads, so that each keeps its place in the image."""
+    """Returns whether a block outputs as many tokens as it reads, so that each keeps its position in the image."""
     block = block_of(model, index)
     return block.input.shape[1] == block.output.shape[1]
 
 
 def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
-    """Returns the rows and columns of patches; raises ValueError if `tokens` is not their number, as in a pyramid."""
+    """Returns the rows and columns of patches; raises ValueError unless there are `tokens` patches."""
     rows, columns = stem_of(model).grid
     if rows * columns != tokens:
         raise ValueError(
@@ -60,7 +60,7 @@ def one_image(model: keras.Model, image) -> np.ndarray:
 
 
 def checked_class(scores: np.ndarray, class_index: int | None) -> int:
-    """Returns the class with the highest of an image's scores, or the given one if there is such a class."""
+    """Returns `class_index` after checking it; None stands for the class with the highest score."""
     target = int(scores.argmax()) if class_index is None else class_index
     if not 0 <= target < len(scores):
         raise ValueError(f"The model scores {len(scores)} classes; got class {target}.")
@@ -68,13 +68,13 @@ def checked_class(scores: np.ndarray, class_index: int | None) -> int:
 
 
 def displayable(images: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
-    """Takes preprocessed images `(..., channels)` back to pixels in [0, 1]."""
+    """Converts preprocessed images `(..., channels)` back to pixels in [0, 1]."""
     mean, std = _mean_and_std(images.shape[-1], preprocessing)
     return np.clip(np.asarray(images, "float64") * std + mean, 0.0, 1.0)
 
 
 def mid_grey(channels: int, preprocessing: Preprocessing | None, model: keras.Model) -> np.ndarray:
-    """Returns a model's input for a pixel half way between black and white, one number or `(channels,)`."""
+    """Returns the model input for a pixel halfway between black and white, one number or `(channels,)`."""
     mean, std = _mean_and_std(channels, preprocessing or getattr(model, "preprocessing", None))
     return (0.5 - mean) / std
 

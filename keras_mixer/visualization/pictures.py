@@ -1,4 +1,4 @@
-"""Draws the pictures with Matplotlib; the same data gives the same bytes."""
+"""Draws the pictures with Matplotlib. The same data always gives the same bytes."""
 
 import math
 import pathlib
@@ -17,12 +17,12 @@ def draw_token_units(units: Mapping[str, tuple[np.ndarray, UnitPairs]], pairs_sh
     """Draws the units of token-mixing MLPs in pairs, low frequencies first (figure 5 of the paper).
 
     Args:
-        units: By title, maps `(units, rows, columns)` and their pairs.
-        pairs_shown: Largest number of pairs for each title, chosen evenly over all frequencies.
+        units: For each title, maps `(units, rows, columns)` and their pairs.
+        pairs_shown: Largest number of pairs per title, spread evenly over all frequencies.
         columns: Pairs in a row.
 
     Returns:
-        A `matplotlib.figure.Figure`. Red is positive, blue negative, each unit on its own scale.
+        A `matplotlib.figure.Figure`. Red is positive and blue is negative. Each unit has its own scale.
     """
     panels = {}
     for title, (maps, pairs) in units.items():
@@ -40,7 +40,7 @@ def draw_stem_units(colours: np.ndarray, title: str = "stem", units_shown: int =
     Args:
         colours: `(units, patch height, patch width, 3)` in [0, 1], see `stem_units`.
         title: Title of the picture.
-        units_shown: Largest number of units, chosen evenly.
+        units_shown: Largest number of units, spread evenly over all.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -58,7 +58,7 @@ def draw_influence(
     *,
     preprocessing: Preprocessing | None = None,
 ):
-    """Draws the photo with the patch of each token marked, above the map of the patches that the token listens to.
+    """Draws the image with the patch of each token marked, above the map of the patches that influence the token.
 
     Args:
         image: One preprocessed image, `(height, width, channels)`.
@@ -88,11 +88,11 @@ def draw_influence(
 def draw_feature_pca(  # noqa: D417
     images: np.ndarray, pca: FeaturePCA, title: str = "", *, preprocessing: Preprocessing | None = None
 ):
-    """Draws images above the first three components of their tokens, as red, green and blue.
+    """Draws images above the first three components of their tokens, shown as red, green and blue.
 
     Args:
         images: Preprocessed images, `(n, height, width, channels)`.
-        pca: Their components, see `feature_pca`.
+        pca: The components of their tokens, see `feature_pca`.
         title, preprocessing: As in `draw_influence`.
 
     Returns:
@@ -113,7 +113,7 @@ def draw_feature_pca(  # noqa: D417
 def draw_occlusion(  # noqa: D417
     image: np.ndarray, saliency: np.ndarray, title: str = "", *, preprocessing: Preprocessing | None = None
 ):
-    """Draws the photo beside a map of how far the score falls (red) or rises (blue) if a place is covered.
+    """Draws the image beside a map of how far the score falls (red) or rises (blue) when a pixel is covered.
 
     Args:
         saliency: `(height, width)`, see `occlusion_saliency`.
@@ -133,12 +133,12 @@ def draw_attribution(  # noqa: D417
     label: str = "attribution",
     preprocessing: Preprocessing | None = None,
 ):
-    """Draws the photo beside a map of what speaks for a class (red) and against it (blue).
+    """Draws the image beside a map of the evidence for a class (red) and against it (blue).
 
     Args:
-        attribution: `(rows, columns)`, stretched over the photo, see `grad_cam`; or `(height, width, channels)`, whose
-            channels are summed, see `integrated_gradients`.
-        label: What the colours stand for.
+        attribution: `(rows, columns)` as from `grad_cam`, stretched over the image; or `(height, width, channels)` as
+            from `integrated_gradients`, summed over the channels.
+        label: What the colours mean.
         image, title, preprocessing: As in `draw_influence`.
 
     Returns:
@@ -155,7 +155,7 @@ def draw_attribution(  # noqa: D417
 
 
 def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes a figure as PNG or SVG, by the suffix of `path`, and makes the folders that are missing.
+    """Writes a figure as PNG or SVG, according to the suffix of `path`. Missing folders are created.
 
     Raises:
         ValueError: If the path has another suffix.
@@ -166,7 +166,7 @@ def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
     if path.suffix not in FORMATS:
         raise ValueError(f"A picture is written as {' or '.join(FORMATS)}, but got {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Dates and random identifiers would make the same picture another file.
+    # Without dates and random identifiers, the same picture is always the same file.
     with matplotlib.rc_context({"svg.hashsalt": "keras_mixer"}):
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         figure.savefig(path, dpi=150, metadata=metadata)
@@ -174,9 +174,9 @@ def save_figure(figure, path: str | pathlib.Path) -> pathlib.Path:
 
 
 def mosaic(tiles: np.ndarray, columns: int, paired: bool = False) -> np.ndarray:
-    """Joins tiles `(n, height, width, ...)` of one size, row by row; the pixels of the gaps between them are NaN.
+    """Arranges tiles `(n, height, width, ...)` in rows. The pixels in the gaps between them are NaN.
 
-    If `paired`, tiles 0 and 1, 2 and 3, ... belong together, and the gaps around each pair are three times as wide.
+    If `paired`, tiles 0 and 1, 2 and 3, ... form pairs, and the gaps around each pair are three times as wide.
     """
     count, height, width = tiles.shape[:3]
     wide = 3 if paired else 1
@@ -190,7 +190,7 @@ def mosaic(tiles: np.ndarray, columns: int, paired: bool = False) -> np.ndarray:
 
 
 def _evenly(count: int, most: int) -> np.ndarray:
-    """Returns `most` of the indices below `count`, evenly spaced; all if there are no more."""
+    """Returns at most `most` evenly spaced indices below `count`."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
@@ -207,7 +207,7 @@ def _panels(pictures: Mapping[str, np.ndarray], **imshow):
 
 
 def _grid_of_axes(rows: int, columns: int, aspect: float, title: str, size: float = 2.0):
-    # Without pyplot, which keeps global state and may open a window.
+    # pyplot is avoided, because it keeps global state and may open a window.
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

@@ -14,9 +14,9 @@ class UnitPairs:
 
     Attributes:
         units: The two units of each pair, the lower index first, `(pairs, 2)`.
-        opposition: Minus the cosine between the two, 1 if one is the inverse of the other.
-        frequency: Mean spatial frequency of the two, in cycles per image.
-        unpaired: The unit that is left over if their number is odd.
+        opposition: Minus the cosine between the two, `(pairs,)`; 1 if one is a negative multiple of the other.
+        frequency: Mean spatial frequency of the two, in cycles per image, `(pairs,)`.
+        unpaired: The unit left over if the number of units is odd.
     """
 
     units: np.ndarray
@@ -26,13 +26,13 @@ class UnitPairs:
 
 
 def token_mixing_units(model: keras.Model, block: int, channel: int = 0) -> np.ndarray:
-    """Returns what each hidden unit of a token-mixing MLP sums over the patches.
+    """Returns the weights that each hidden unit of a token-mixing MLP gives to the patches.
 
     Args:
         model: A Mixer.
         block: Index of the block, counted from 0.
-        channel: Index of the MLP if each channel has its own (`untied`), or of the place in the group if channels are
-            joined (`channel_groups`). Ignored otherwise.
+        channel: If each channel has its own MLP (`untied`), the index of the channel. If channels are joined
+            (`channel_groups`), the index within the group. Ignored otherwise.
 
     Returns:
         Weights of the first layer, `(hidden units, rows, columns)`, one map over the patches for each unit.
@@ -71,17 +71,17 @@ def spatial_frequency(maps: np.ndarray) -> np.ndarray:
 
 
 def pair_units(maps: np.ndarray) -> UnitPairs:
-    """Pairs each unit with the one nearest to its inverse, and sorts the pairs by frequency (appendix D).
+    """Pairs units of opposite phase and sorts the pairs by frequency (appendix D of the paper).
 
     The paper shows low frequencies first and opposite phases side by side, but does not say how it finds the pairs.
     Here the two units with the most opposite weights are the first pair, the most opposite two of the rest are the
-    next, and so on. Scale does not matter, and the index decides between equals.
+    next, and so on. Scale does not matter. Ties are broken by index.
 
     Args:
         maps: `(units, rows, columns)`.
 
     Returns:
-        The pairs. Every unit is in exactly one, except the one that is left over if their number is odd.
+        The pairs. Each unit is in exactly one pair, except one unit if their number is odd.
 
     Raises:
         ValueError: If `maps` does not have three axes.
@@ -115,13 +115,13 @@ def stem_units(model: keras.Model, sort: bool = True) -> np.ndarray:
     """Returns the pattern in a patch that each unit of the stem responds to.
 
     Args:
-        model: A model that starts in a `keras_mixer.layers.PatchEmbedding`.
-        sort: Whether to sort by spatial frequency, low ones first; otherwise by index.
+        model: A model whose first layer is a `keras_mixer.layers.PatchEmbedding`.
+        sort: Whether to sort by spatial frequency, lowest first; otherwise units are in the order of their index.
 
     Returns:
-        Colours in [0, 1] of shape `(units, patch height, patch width, 3)`: a weight of 0 is mid grey, and the weight of
-        largest magnitude in a unit is black or full colour. If images do not have three channels, the mean over the
-        channels is shown as grey.
+        Colours in [0, 1] of shape `(units, patch height, patch width, 3)`. A weight of 0 becomes 0.5, and the weight of
+        largest magnitude in a unit becomes 0 or 1. If images do not have three channels, the mean over the channels is
+        shown as grey.
 
     Raises:
         ValueError: If the model does not cut images into patches.
@@ -154,7 +154,7 @@ class FeaturePCA:
 
 
 def feature_pca(model: keras.Model, images: np.ndarray, block: int, components: int = 3) -> FeaturePCA:
-    """Projects the tokens after a block onto their principal components over all images together.
+    """Projects the tokens after a block onto principal components, which are computed over all images together.
 
     Args:
         model: A Mixer.
@@ -166,7 +166,7 @@ def feature_pca(model: keras.Model, images: np.ndarray, block: int, components: 
         The components. The sign of each makes its largest loading positive.
 
     Raises:
-        ValueError: If the block does not exist, or tokens or channels are fewer than components.
+        ValueError: If the block does not exist, or there are fewer tokens or channels than components.
 
     Example:
         >>> keras_mixer.visualization.feature_pca(model, images, block=-1).maps.shape
@@ -179,7 +179,7 @@ def feature_pca(model: keras.Model, images: np.ndarray, block: int, components: 
     if not 1 <= components <= min(tokens.shape):
         raise ValueError(f"{tokens.shape[0]} tokens of {tokens.shape[1]} channels do not have {components} components.")
     tokens -= tokens.mean(axis=0)
-    # The eigenvectors of the covariance, because channels are fewer than tokens.
+    # Eigenvectors of the covariance are cheaper than an SVD, because there are fewer channels than tokens.
     variances, directions = np.linalg.eigh(tokens.T @ tokens)
     directions = directions[:, ::-1][:, :components]
     largest = np.abs(directions).argmax(axis=0)

@@ -2,5 +2,5 @@
 
 import lazy_loader
 
-# On first use, so that listing and downloading do not wait for Keras.
+# Imports happen on first use, so that listing and downloading do not wait for Keras.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -37,27 +37,28 @@ def load(
     resize: bool | tuple[int, int] = False,
     adapt_channels: bool = False,
 ) -> None:
-    """Loads all weights of `model`, or none.
+    """Loads weights into `model`. If anything does not fit, the model is not changed.
 
-    If the model was built on an `input_tensor`, layers before the stem stay as they are unless the file holds them.
+    If the model was built on an `input_tensor`, layers before the stem keep their weights unless the file holds them.
 
     Args:
         model: A built Keras model whose weights have the official names, as `keras_mixer.Mixer` makes them.
         source: The name of a published set for the model's variant, such as "imagenet21k"; an address on the Hugging
             Face hub, hf://OWNER/REPO[@REVISION][/FILE]; or the path of an official `.npz` (either layout), a
-            `.safetensors` with timm's or the authors' names, a `.weights.h5` or a `.keras` file. The name of the model
-            tells its variant; if it does not, the shapes of the weights do.
-        skip: Weights to leave as they are, in the model and in the file: official names or their first parts, such as
-            "head" or "MixerBlock_0/token_mixing".
-        resize: Whether to take weights of another resolution to that of the model, as `change_resolution` does. Token
-            MLPs become block-diagonal if the model has the hidden units for it; otherwise they are resampled. True
-            assumes that the weights are for square images; a pair (height, width) in pixels says otherwise.
-        adapt_channels: Whether to take a stem for another number of image channels to that of the model: a single
-            channel gets the sum over those of the file, several get them in turn, scaled. A log line says so.
+            `.safetensors` with timm's or the authors' names, a `.weights.h5` or a `.keras` file. To find a published
+            set, the variant is told by the name of the model or else by the shapes of its weights.
+        skip: Weights that are not loaded: official names or their first parts, such as "head" or
+            "MixerBlock_0/token_mixing".
+        resize: Whether to convert weights of another resolution to the model's, as `change_resolution` does. Token MLPs
+            become block-diagonal if the model has enough hidden units; otherwise they are resampled. True assumes that
+            the weights are for square images. For others, pass the image size (height, width) in pixels.
+        adapt_channels: Whether to convert the stem to the model's number of image channels. A single channel gets the
+            sum over the file's channels. Several channels get the file's channels cyclically, scaled. A warning is
+            logged.
 
     Raises:
         ValueError: If the file is damaged or does not fit, or the model is quantised. The message lists all weights
-            that are missing, unexpected, of another shape or of another dtype. The model stays as it was.
+            that are missing or unexpected, or have another shape or dtype.
         OSError: If the file cannot be read or fetched.
 
     Example:
@@ -84,16 +85,16 @@ def load(
 def load_with_fresh_head(  # noqa: D417
     model, source: "str | os.PathLike | Checkpoint", resize: bool | tuple[int, int] = False
 ) -> None:
-    """Does what `load` does, but leaves a head of another number of classes as it is, and says so in a log line.
+    """Loads weights as `load` does, but keeps the model's own head if the numbers of classes differ.
 
-    It also adapts the stem to another number of image channels.
+    A warning is logged in that case. The stem is adapted to another number of image channels.
 
     Args:
         model: A built Keras model, with or without a head.
         source, resize: As in `load`.
 
     Raises:
-        ValueError: If the file is damaged or its body does not fit. The model stays as it was.
+        ValueError: If the file is damaged, or weights other than the head do not fit. The model is not changed.
         OSError: If the file cannot be read or fetched.
     """
     classes = next((layer.units for layer in model.layers if layer.name == "head"), None)
@@ -116,7 +117,7 @@ def _opened(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractConte
 
 
 def _variant_of(model, source: str, skip: Sequence[str]) -> str:
-    """Returns the variant that `model` is named after; else the one with the set `source` that has the same weights."""
+    """Returns the variant of the model's name, or else the one with a set `source` and weights of the same shapes."""
     if model.name in ARCHITECTURES:
         return model.name
     variants = [entry.variant for entry in available() if entry.name == source]
@@ -126,9 +127,9 @@ def _variant_of(model, source: str, skip: Sequence[str]) -> str:
         if _shapes_of_any_size(twin, skip) == _shapes_of_any_size(model, skip):
             return variant
     raise ValueError(
-        f"{model.name!r} is neither the name nor of the sizes of a variant with published weights {source!r} "
-        f"({', '.join(variants) or 'none'}). Pass the path of a checkpoint, such as a .npz, .safetensors, .weights.h5 "
-        "or .keras file."
+        f"The model {model.name!r} matches no variant with published weights {source!r} "
+        f"({', '.join(variants) or 'none'}), neither by its name nor by its sizes. Pass the path of a checkpoint, such "
+        "as a .npz, .safetensors, .weights.h5 or .keras file."
     )
 
 
@@ -158,14 +159,14 @@ def _check_names_and_shapes(path: Path, model, weights: dict, arrays: Arrays) ->
     problems = {
         "missing": missing,
         "unexpected": unexpected,
-        "of another shape": [f"{n} {tuple(arrays[n].shape)} instead of {tuple(weights[n].shape)}" for n in misshaped],
-        "of another dtype": [f"{n} {arrays[n].dtype}" for n in shared if arrays[n].dtype not in _DTYPES],
+        "wrong shape": [f"{n} {tuple(arrays[n].shape)} instead of {tuple(weights[n].shape)}" for n in misshaped],
+        "wrong dtype": [f"{n} {arrays[n].dtype}" for n in shared if arrays[n].dtype not in _DTYPES],
     }
     if outer := _layer_of_a_larger_model(missing, unexpected):
         whole = f'keras.models.load_model("{path}")' if path.suffix == ".keras" else "larger"
         raise ValueError(
-            f"{path} holds a larger model, whose layer {outer!r} has the weights of {model.name!r}. Load all of it and "
-            f"take the layer: `{whole}.get_layer({outer!r})`."
+            f"{path} holds a larger model, whose layer {outer!r} has the weights of {model.name!r}. Load the larger "
+            f"model and take the layer: `{whole}.get_layer({outer!r})`."
         )
     listed = "; ".join(_listed(kind, items) for kind, items in problems.items() if items)
     if not listed:
@@ -184,7 +185,7 @@ def _check_names_and_shapes(path: Path, model, weights: dict, arrays: Arrays) ->
 
 
 def _layer_of_a_larger_model(missing: list[str], unexpected: list[str]) -> str | None:
-    """Returns the first part of the unexpected names if all that is missing lies under it; None otherwise."""
+    """Returns the first part of the unexpected names if every missing weight lies under it; None otherwise."""
     layers = {name.rpartition("/")[0] for name in unexpected}
     for outer in {name.partition("/")[0] for name in unexpected}:
         if missing and all(f"{outer}/{name.rpartition('/')[0]}" in layers for name in missing):
@@ -198,7 +199,7 @@ def _listed(kind: str, items: list[str]) -> str:
 
 
 def _values(path: Path, name: str, array: StoredArray, variable) -> np.ndarray:
-    """Reads one array in the variable's own dtype."""
+    """Reads one array and converts it to the variable's dtype."""
     import ml_dtypes  # noqa: F401 - NumPy then knows "bfloat16"
 
     values = array.read()
@@ -212,14 +213,14 @@ def _values(path: Path, name: str, array: StoredArray, variable) -> np.ndarray:
 
 
 def save_npz(model, path: str | os.PathLike) -> None:
-    """Writes every weight of `model` under its official name to a `.npz` file, whole or not at all.
+    """Writes all weights of `model` under their official names to a `.npz` file.
 
-    Weights of half precision are written as float32, which holds them exactly: loading the file gives the same bits.
-    The matrices of LoRA are merged into the kernels.
+    Half-precision weights are written as float32, which holds them exactly, so that loading restores the same bits.
+    LoRA matrices are merged into the kernels. A failure leaves no partial file.
 
     Args:
         model: A built Keras model.
-        path: Where to write; the name must end in `.npz`. An existing file is replaced.
+        path: Where to write. The name must end in `.npz`. An existing file is replaced.
 
     Raises:
         ValueError: If the name has another ending, or the model is quantised or has no weights.

@@ -173,7 +173,7 @@ def test_a_picture_that_fails_at_the_end_loses_no_result(run, tmp_path, capsys, 
         (("--batch-size", "0"), "0 is not in the range"),
         (("--sheet", "sheet.docx"), "must end in .png, .pdf or .svg"),
         (("--confusion", "confusion.xlsx"), "must end in .csv, .png or .svg"),
-        (("--weights", "imagenet1k"), "--weights goes with the name"),
+        (("--weights", "imagenet1k"), "--weights is for the name"),
     ],
 )
 def test_bad_input_is_one_line(run, capsys, arguments, message):

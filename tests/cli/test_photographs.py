@@ -67,7 +67,7 @@ def test_a_folder_of_a_phone_becomes_a_model(capsys, tmp_path):
     assert [row["error"] for row in rows] == ["", ""]
 
 
-def test_300_photographs_of_a_phone_teach_a_model_to_name_nine_of_ten_new_ones(capsys, tmp_path):
+def test_300_phone_photographs_teach_a_model_to_name_nine_of_ten_new_ones(capsys, tmp_path):
     """The run of `docs/photographs.md`."""
     photos, clean, trained = photographs.phone_folder(tmp_path / "photos"), tmp_path / "clean", tmp_path / "run"
     assert run(capsys, "data", photos, "--prepare", clean, "--side", "256")[0] == 2

@@ -139,7 +139,7 @@ def test_verify_tells_a_sound_transfer_of_unsound_weights(server, capsys, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["download", "mixer_s32", "imagenet21k"], "Published ones: gsam"),
+        (["download", "mixer_s32", "imagenet21k"], "Published sets: gsam"),
         (["download", "mixer_s32"], "SET"),
         (["download", "mixer_s32", "gsam"], "404"),
         (["verify", "mixer_s32", "gsam"], "is not there"),

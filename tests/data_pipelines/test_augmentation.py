@@ -131,6 +131,7 @@ def test_a_further_step_leaves_the_draws_of_the_others_alone(monkeypatch):
         seeds.append(seed.numpy().tolist())
         return 255 - pixels
 
-    monkeypatch.setattr(steps, "_STEPS", [*steps._STEPS, negative, negative])
+    further = steps.Step(tensorflow=negative, jax=negative)
+    monkeypatch.setattr(steps, "STEPS", [*steps.STEPS, further, further])
     np.testing.assert_array_equal(augmentation.augment(image, preprocessing, seed), plain)
     assert seeds[0] != seeds[1]

@@ -127,7 +127,7 @@ def test_files_are_shuffled_by_the_seed(digits_in_files):
         ({"dataset": "digits", "split": "train[:"}, "no split"),
         ({"dataset": "digits", "split": "train[:0]"}, "The split 'train\\[:0\\]' of digits is empty"),
         ({"dataset": "digits", "label_key": "image"}, "label_key to one of: label"),
-        ({"dataset": ""}, "`name` of a dataset must be a text"),
+        ({"dataset": ""}, "`name` of a dataset must be a non-empty string"),
     ],
 )
 def test_bad_names(data_dir, arguments, message):

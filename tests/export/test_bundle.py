@@ -1,14 +1,17 @@
+import dataclasses
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 
+import digit_models
+import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 
-from keras_mixer.export import write_serving_bundle
+from keras_mixer.export import export_onnx, write_serving_bundle
 from keras_mixer.export.bundle import dns_label, labels_of
 from keras_mixer.serving import read_batching_parameters, read_model_config
 from keras_mixer.wire import check_model_name
@@ -31,8 +34,8 @@ def load_yaml(path: pathlib.Path):
 
 def test_holds_every_file_and_nothing_else(bundle):
     assert sorted(path.name for path in bundle.iterdir()) == [
-        *("Dockerfile", "README.md", "batching_parameters.txt", "compose.yaml", "kubernetes"),
-        *("models", "models.config", "monitoring.config"),
+        *("Dockerfile", "README.md", "batching_parameters.txt", "compose.yaml", "kserve", "kubernetes"),
+        *("models", "models.config", "monitoring.config", "triton"),
     ]
     assert sorted(path.name for path in (bundle / "kubernetes").iterdir()) == [
         *("deployment.yaml", "hpa.yaml", "service.yaml")
@@ -66,6 +69,71 @@ def test_the_embedded_server_reads_the_configuration(bundle):
     batching = read_batching_parameters(bundle / "batching_parameters.txt")
     # TF Serving requires the largest allowed size to be the largest batch.
     assert batching.allowed_batch_sizes[-1] == batching.max_batch_size == 32
+
+
+@pytest.fixture(scope="module")
+def repository(exported, model, card, tmp_path_factory):
+    base = tmp_path_factory.mktemp("models") / "digits"
+    shutil.copytree(exported, base)
+    export_onnx(model, base / "model.onnx", card=card)
+    return write_serving_bundle(base, base.with_name("digits-serving")) / "triton"
+
+
+class TestTriton:
+    """Triton itself is on no package index: its published proto reads the configuration, and runtimes the models."""
+
+    @staticmethod
+    def configuration(folder):
+        protos = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="pip install tritonclient[grpc]")
+        from google.protobuf import text_format
+
+        return text_format.Parse((folder / "config.pbtxt").read_text(), protos.ModelConfig())
+
+    def test_the_official_proto_reads_the_configuration(self, repository):
+        assert sorted(path.name for path in repository.iterdir()) == ["digits", "digits_onnx"]
+        for folder in repository.iterdir():
+            config = self.configuration(folder)
+            assert (config.name, config.max_batch_size) == (folder.name, 32)
+            (images,), (scores,) = config.input, config.output
+            assert (images.name, list(images.dims), scores.name, list(scores.dims)) == (
+                "images",
+                [8, 8, 1],
+                "scores",
+                [10],
+            )
+            assert (folder / scores.label_filename).read_text().split() == list("0123456789")
+        assert list(self.configuration(repository / "digits").version_policy.specific.versions) == [1]
+
+    def test_the_models_have_the_tensors_that_it_names(self, repository, model):
+        images = digit_models.random_images(2)
+        expected = model.predict_on_batch(images)
+        loaded = tf.saved_model.load(str(repository / "digits" / "1" / "model.savedmodel"))
+        scores = loaded.signatures["serving_default"](images=tf.constant(images))["scores"]
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(repository / "digits_onnx" / "1" / "model.onnx")
+        np.testing.assert_allclose(session.run(["scores"], {"images": images})[0], expected, atol=1e-5)
+
+    def test_a_bundle_without_onnx_has_the_saved_model_alone(self, bundle):
+        assert [path.name for path in (bundle / "triton").iterdir()] == ["digits"]
+        versions = [path.name for path in (bundle / "triton" / "digits").iterdir() if path.is_dir()]
+        assert sorted(versions) == ["1", "2"]
+
+    def test_an_onnx_file_of_another_model_stays_out(self, exported, model, card, tmp_path):
+        base = shutil.copytree(exported, tmp_path / "digits")
+        export_onnx(model, base / "model.onnx", card=card)
+        dataclasses.replace(card, class_names=tuple("abcdefghij")).save(base / "model.json")
+        assert not (write_serving_bundle(base, tmp_path / "bundle") / "triton" / "digits_onnx").exists()
+
+
+def test_kserve_reads_the_folders_of_the_bundle(bundle):
+    for name, folder in {"tensorflow": "models/digits", "triton": "triton"}.items():
+        service = load_yaml(bundle / "kserve" / f"{name}.yaml")
+        assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+        model = service["spec"]["predictor"]["model"]
+        assert model["modelFormat"] == {"name": name}
+        assert model["storageUri"] == f"pvc://models/{folder}"
+        assert (bundle / folder).is_dir()
 
 
 def test_monitoring_config_enables_prometheus(bundle):
@@ -137,7 +205,7 @@ def test_the_readme_names_this_model_and_its_shell_is_well_formed(bundle):
     assert "http://localhost:8501/v1/models/digits:predict" in text
     assert "**new tag** (such as `digits-serving:2-stable`)" in text  # the pods have no other way to a moved label
     blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     for block in blocks:
         subprocess.run(["sh", "-n", "-c", block], check=True)
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):

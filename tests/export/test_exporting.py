@@ -124,7 +124,7 @@ def test_a_saved_model_is_measured_before_a_server_can_see_it(model, card, tmp_p
     assert report.breaches == ["withheld (saved_model) gives scores that are not finite for 10 of 10 images."]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "report.json", "withheld"]
     assert (tmp_path / "withheld" / "saved_model.pb").is_file()
-    # Mended, it takes its number, and what was withheld goes.
+    # Repaired, it takes its number, and what was withheld goes.
     assert export(model, card, tmp_path, ["saved_model"], limit=10).breaches == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "model.json", "report.json"]
 

@@ -150,7 +150,7 @@ def test_kernels_keep_the_scale_of_their_sums(layer):
     [
         (dict(channel_groups=0), "`channel_groups` must be a positive integer, but got 0"),
         (dict(channel_groups=2, grouping="sum"), "`grouping` must be one of concat, project, but got 'sum'"),
-        (dict(channel_groups=2, untied=True), "`untied` and `channel_groups` exclude each other"),
+        (dict(channel_groups=2, untied=True), "`untied` and `channel_groups` cannot be used together"),
         (dict(tokens=0), "`tokens` must be a positive integer, but got 0"),
     ],
 )

@@ -100,7 +100,7 @@ def test_the_framework_counts_the_same_products(sibling):
 
 
 def test_cost_needs_a_size():
-    with pytest.raises(ValueError, match=r"size of its images, which is open.*input_shape"):
+    with pytest.raises(ValueError, match=r"size of its images, which is not fixed.*input_shape"):
         models.multiply_adds(family.model("cyclemlp", input_shape=(None, None, 3)))
 
 

@@ -27,11 +27,11 @@ def test_published_variants_have_maps_at_their_strides():
     [
         (dict(segment_dims=(8, 5)), r"`segment_dim` must divide the 32 channels, but got 5"),
         (dict(mlp_ratios=(3,)), r"`mlp_ratios` must have one entry for each of the 2 stages"),
-        (dict(layers=()), r"one stage at least"),
+        (dict(layers=()), r"at least one stage"),
         (dict(layers=(1, 0)), r"`layers` must be a positive integer, but got 0"),
         (dict(input_shape=(None, None, 3)), r"one static size"),
         (dict(input_shape=(30, 32, 3)), r"multiple of the patch size"),
-        (dict(input_shape=(36, 32, 3)), r"map of 9 x 8 places.*'downsampling_0'.*patch size times 2"),
+        (dict(input_shape=(36, 32, 3)), r"'downsampling_0'.*9 x 8 positions.*patch size times 2"),
     ],
 )
 def test_bad_arguments_are_named(change, message):

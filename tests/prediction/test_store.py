@@ -90,7 +90,7 @@ def test_a_table_that_is_listed_goes_on_and_a_new_one_needs_names_of_its_own(sto
 
 def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "part-of-mine.parquet").write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"holds files and no _manifest\.json"):
+    with pytest.raises(ValueError, match=r"holds files but no _manifest\.json"):
         PredictionStore(tmp_path).open(MADE_BY)
     assert [file.name for file in tmp_path.iterdir()] == ["part-of-mine.parquet"]
 
@@ -99,7 +99,7 @@ def test_restarting_leaves_the_files_of_others_alone(tmp_path):
     for name in ("part-00000.parquet", ".partial-12-5f-epoch.keras"):
         (tmp_path / name).write_bytes(b"of another program")
     for restart in (False, True):
-        with pytest.raises(ValueError, match=r"holds files and no _manifest\.json"):
+        with pytest.raises(ValueError, match=r"holds files but no _manifest\.json"):
             PredictionStore(tmp_path).open(MADE_BY, restart=restart)
     assert sorted(file.name for file in tmp_path.iterdir()) == [".partial-12-5f-epoch.keras", "part-00000.parquet"]
 

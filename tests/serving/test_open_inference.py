@@ -8,7 +8,9 @@ import pytest
 import requests
 import stand_in
 
+from keras_mixer.serving.errors import RequestError
 from keras_mixer.serving.server.grpc import stubs_installed
+from keras_mixer.serving.server.open_inference.protocol import InputTensor
 
 http = pytest.importorskip("tritonclient.http", reason="pip install tritonclient[http]")
 triton_grpc = pytest.importorskip("tritonclient.grpc", reason="pip install tritonclient[grpc]")
@@ -156,6 +158,13 @@ def test_values_outside_of_raw_bytes_by_grpc(embedded, grpc_stubs):
     np.testing.assert_allclose(np.reshape(scores.contents.fp32_contents, (3, 4)), SCORES, atol=1e-6)
 
 
+def test_a_number_that_its_type_cannot_hold_is_told():
+    tensor = InputTensor("counts", "INT8", (2,))
+    assert tensor.array([-128, 127]).tolist() == [-128, 127]
+    with pytest.raises(RequestError, match="a number that INT8 cannot hold"):
+        tensor.array([0, 128])
+
+
 # Plain requests
 
 
@@ -223,7 +232,7 @@ def test_faults_in_binary_values_are_told(post):
         return post(text + raw, **{"Inference-Header-Content-Length": str(len(text))})
 
     assert binary(IMAGES[:1].tobytes()).status_code == 200
-    assert "no multiple of 4" in binary(b"abc").json()["error"]
+    assert "not a multiple of 4" in binary(b"abc").json()["error"]
     assert "has 1 values" in binary(b"abcd").json()["error"]
     assert "cut short at byte 0" in binary(b"\xff\xff\xff\xffabc", (1,), "BYTES", "image_bytes").json()["error"]
     response = post(b"{}", **{"Inference-Header-Content-Length": "9"})

@@ -21,6 +21,7 @@ from keras_mixer import serving
 REQUESTS = 1000
 SLOW_CLIENTS = 8
 PATH = f"/v1/models/{stand_in.NAME}"
+INFER = f"/v2/models/{stand_in.NAME}"
 
 
 def jpeg(seed: int) -> bytes:
@@ -63,9 +64,22 @@ def not_a_number(random_):
     return PATH, floats(np.zeros((1, 8, 8, 3)).tolist()).replace(b"0.0", token.encode(), 1)
 
 
-def cut_short(random_):
+def cut_image(random_) -> bytes:
     data = random_.choice([jpeg, stand_in.png])(random_.randrange(9))
-    return PATH, file_of(data[: random_.randrange(len(data) - 20)])
+    return data[: random_.randrange(len(data) - 20)]
+
+
+def noise_image(random_) -> bytes:
+    start = random_.choice([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", stand_in.png(0)[:40], b"GIF89a"])
+    return start + random_.randbytes(random_.randrange(1, 300))
+
+
+def bomb_image(random_) -> bytes:
+    return random_.choice([png_header, jpeg_header, gif_header])(30_000, 30_000)
+
+
+def cut_short(random_):
+    return PATH, file_of(cut_image(random_))
 
 
 def no_bytes(random_):
@@ -73,12 +87,11 @@ def no_bytes(random_):
 
 
 def noise(random_):
-    start = random_.choice([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", stand_in.png(0)[:40], b"GIF89a"])
-    return PATH, file_of(start + random_.randbytes(random_.randrange(1, 300)))
+    return PATH, file_of(noise_image(random_))
 
 
 def bomb(random_):
-    return PATH, file_of(random_.choice([png_header, jpeg_header, gif_header])(30_000, 30_000))
+    return PATH, file_of(bomb_image(random_))
 
 
 def unknown(random_):
@@ -112,26 +125,79 @@ def wrong_keys(random_):
     return PATH, json.dumps(random_.choice(bodies)).encode()
 
 
-KINDS = [
-    wrong_shape,
-    ragged,
-    wrong_type,
-    not_a_number,
-    cut_short,
-    no_bytes,
-    noise,
-    bomb,
-    unknown,
-    unknown_signature,
-    broken_json,
-    wrong_keys,
-]
+def tensor(raw: bytes | None = None, **fields) -> tuple[bytes, dict]:
+    """A request of the Open Inference Protocol for one tensor, with its values behind the JSON if there are any."""
+    fields = {"name": "images", "shape": [1, 8, 8, 3], "datatype": "FP32"} | fields
+    if raw is not None:
+        fields.setdefault("parameters", {"binary_data_size": len(raw)})
+    text = json.dumps({"inputs": [fields]}).encode()
+    return text + (raw or b""), {} if raw is None else {"Inference-Header-Content-Length": str(len(text))}
 
 
-def test_bad_requests_are_refused_and_harm_no_other(embedded):
+def infer_wrong_values(random_):
+    values = np.zeros(192).tolist()
+    values[random_.randrange(192)] = random_.choice(["1", None, {}, [0.0], {"b64": "AA=="}])
+    return INFER, *tensor(data=random_.choice([values, values[1:], [], 1.0, None, np.zeros((1, 8, 8, 4)).tolist()]))
+
+
+def infer_wrong_fields(random_):
+    wrong = {
+        "name": random_.choice([None, 3, "", "image_bytes", "x" * 1000]),
+        "shape": random_.choice([None, "1", [1, 8, 8], [-1, 8, 8, 3], [1.5], [2**62, 2**62], [[1]]]),
+        "datatype": random_.choice([None, "FLOAT", "INT32", "BYTES", "BF16", 7, ["FP32"]]),
+        "parameters": random_.choice([3, [], {"binary_data_size": -1}, {"binary_data_size": "8"}]),
+    }
+    key = random_.choice([*wrong])
+    return INFER, *tensor(data=np.zeros(191 if key == "parameters" else 192).tolist(), **{key: wrong[key]})
+
+
+def infer_wrong_raw(random_):
+    raw = random_.randbytes(random_.choice([0, 1, 767, 769, 800]))
+    if random_.random() < 0.5:
+        return INFER, *tensor(raw, name="image_bytes", shape=[1], datatype="BYTES")
+    return INFER, *tensor(raw)
+
+
+def infer_wrong_image(random_):
+    data = random_.choice([cut_image, noise_image, bomb_image])(random_)
+    raw = len(data).to_bytes(4, "little") + data
+    return INFER, *tensor(raw, name="image_bytes", shape=[1], datatype="BYTES")
+
+
+def infer_wrong_header(random_):
+    body, _ = tensor(data=np.zeros(192).tolist())
+    return INFER, body, {"Inference-Header-Content-Length": random_.choice(["-1", "x", "1e3", "999999", "12", "0"])}
+
+
+def infer_unknown(random_):
+    path = random_.choice([f"{INFER}/versions/7", f"{INFER}/versions/none", "/v2/models/nobody", f"{INFER}/x", "/v2/x"])
+    return path, *tensor(data=np.zeros(192).tolist())
+
+
+def infer_broken_json(random_):
+    bodies = [{}, [], {"inputs": {}}, {"inputs": [1]}, {"inputs": []}, {"inputs": None}, {"parameters": 1}, 7]
+    body = bytearray(json.dumps(random_.choice(bodies)).encode())
+    return INFER, bytes(body[: random_.randrange(len(body) + 1)]) + random_.choice([b"", b"\xff", b"[" * 5000]), {}
+
+
+KINDS = {
+    "predict": [
+        *(wrong_shape, ragged, wrong_type, not_a_number, cut_short, no_bytes, noise, bomb),
+        *(unknown, unknown_signature, broken_json, wrong_keys),
+    ],
+    "infer": [
+        *(infer_wrong_values, infer_wrong_fields, infer_wrong_raw, infer_wrong_image, infer_wrong_header),
+        *(infer_unknown, infer_broken_json),
+    ],
+}
+
+
+@pytest.mark.parametrize("protocol", KINDS)
+def test_bad_requests_are_refused_and_harm_no_other(embedded, protocol):
     done = threading.Event()
     random_ = random.Random(2105_01601)
-    bad = [KINDS[number % len(KINDS)](random_) for number in range(REQUESTS)]
+    kinds = KINDS[protocol]
+    bad = [kinds[number % len(kinds)](random_) for number in range(REQUESTS)]
     turns = iter(bad)
     turn = threading.Lock()
 
@@ -140,10 +206,12 @@ def test_bad_requests_are_refused_and_harm_no_other(embedded):
         with requests.Session() as session:
             while True:
                 with turn:
-                    path, body = next(turns, (None, None))
-                if path is None:
+                    request = next(turns, None)
+                if request is None:
                     return count
-                response = session.post(f"{embedded.url}{path}:predict", data=body, timeout=30)
+                path, body, *headers = request
+                address = f"{embedded.url}{path}{':predict' if protocol == 'predict' else '/infer'}"
+                response = session.post(address, data=body, headers=dict(*headers), timeout=30)
                 assert 400 <= response.status_code < 500, (path, body[:300], response.text)
                 assert list(response.json()) == ["error"], (path, body[:300], response.text)
                 count += 1

@@ -21,6 +21,8 @@ ONE_PROCESS = [
     "one:default",
     "parts:default:micro_batches=4",
     "two:mirrored",
+]
+COMPILED = [
     "two_parts_together_compiled:mirrored:micro_batches=2:steps_per_execution=5:jit_compile=true",
 ]
 FOUR = [
@@ -64,6 +66,12 @@ def replicas(folder: pathlib.Path) -> dict:
     except ValueError as error:
         found["tpu"] = str(error)
     return found
+
+
+def compiled(_folder: pathlib.Path) -> dict:
+    """The same, compiled by XLA, several steps a call."""
+    _two_devices()
+    return five_steps(COMPILED)
 
 
 def process(folder: pathlib.Path) -> dict:
@@ -115,6 +123,7 @@ def plain_process(_folder: pathlib.Path) -> dict:
 
 PARTS = {
     "replicas": replicas,
+    "compiled": compiled,
     "chief": process,
     "worker": process,
     "jax": jax,

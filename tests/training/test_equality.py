@@ -102,9 +102,14 @@ def check_same_weights(results, case):
         np.testing.assert_allclose(results[f"{case}/{metric}"], results[f"one/{metric}"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("case", ["parts", "two", "two_parts_together_compiled"])
+@pytest.mark.parametrize("case", ["parts", "two"])
 def test_devices_and_parts_do_not_change_what_is_learned(results, case):
     check_same_weights(results, case)
+
+
+def test_compiled_steps_of_two_devices_change_nothing(results, folder):
+    found, _ = run_program(folder, (["compiled"], {}))
+    check_same_weights({**results, **found}, "two_parts_together_compiled")
 
 
 def test_a_run_on_two_devices_ends_like_one(results, folder):

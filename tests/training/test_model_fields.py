@@ -137,7 +137,7 @@ def test_the_appendix_trains_and_exports(name, tmp_path):
             {**NO_SIZES, "model.variant": "mixer_s32", "model.tokens": [49] * 8, "model.weights": "sam"},
             "a mixer_s32 without tokens",
         ),
-        ({"model.untied": "true", "model.channel_groups": 2}, "`untied` and `channel_groups` exclude each other"),
+        ({"model.untied": "true", "model.channel_groups": 2}, "`untied` and `channel_groups` cannot be used together"),
         ({"model.tokens": [16]}, "must list the number of tokens after each of the 2 blocks"),
     ],
 )

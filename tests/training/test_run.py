@@ -85,7 +85,8 @@ def test_a_run_leaves_model_card_recipe_history_curves_and_logs(recipe, finished
     assert card.preprocessing.image_size == (8, 8)
     probabilities = model.predict(np.zeros((2, 8, 8, 1)), verbose=0)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
-    assert Recipe.from_json((folder / "recipe.json").read_text()) == recipe
+    chosen = recipe.override({"execution.pipeline": "host"})
+    assert Recipe.from_json((folder / "recipe.json").read_text()) == chosen
     with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [5, 10, 12]

@@ -125,7 +125,7 @@ def test_the_model_stays_as_it_was():
     before, scores = [dict(vars(layer)) for layer in model._flatten_layers()], goldens.outputs(model, IMAGES)
     visualization.grad_cam(model, IMAGES)
     visualization.integrated_gradients(model, IMAGES, steps=1)
-    with pytest.raises(ValueError, match="does not put out tokens"):
+    with pytest.raises(ValueError, match="does not output tokens"):
         visualization.grad_cam(model, IMAGES, layer="head")
     after = [dict(vars(layer)) for layer in model._flatten_layers()]
     assert [sorted(names) for names in before] == [sorted(names) for names in after]

@@ -1,1 +1,1 @@
-"""Augmentation in TensorFlow: the steps of one image, RandAugment, and the mixing of a batch."""
+"""Augmentation in TensorFlow and in JAX: the crop and the steps of one image, and the mixing of a batch."""

@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al., 2019) with the operations and the strength scale of the AutoAugment code.
+"""Flips, and RandAugment (Cubuk et al., 2019) with the operations and the strength scale of the AutoAugment code.
 
 The operations take one uint8 image `(height, width, channels)` of 1 or 3 channels and compute what Pillow's operations
 of the same names compute (`ImageOps`, `ImageEnhance`). On grey images `color` does nothing.
@@ -6,9 +6,21 @@ On this scale 10 is the nominal greatest strength. Mixer's recipes use 15 and 20
 paper's code computed there.
 """
 
-import math
+from __future__ import annotations
 
-import tensorflow as tf
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_mixer.augmentation import Augmentation
+from keras_mixer.extras import OnFirstUse
+
+if TYPE_CHECKING:
+    import jax
+    import tensorflow as tf
+else:
+    tf, jax = OnFirstUse("tensorflow"), OnFirstUse("jax")
 
 DRAWS_PER_LAYER = 4  # which operation, which sign, where (y, x)
 FILL = 128  # the grey with which the paper's code fills the area that a moved image leaves
@@ -40,6 +52,26 @@ def arguments(magnitude: float) -> dict[str, float | None]:
 
 
 NAMES = tuple(arguments(0.0))
+
+
+def flip_and_randaugment(pixels: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+    """Mirrors every other image, then applies RandAugment; a step of `keras_mixer.data.augmentation.steps`."""
+    layers = augmentation.randaugment_layers
+    if not (augmentation.flip or layers):
+        return pixels
+    draws = tf.random.stateless_uniform((1 + layers * DRAWS_PER_LAYER,), seed, alg="philox")
+    if augmentation.flip:
+        pixels = tf.cond(draws[0] < 0.5, lambda: tf.reverse(pixels, axis=[1]), lambda: pixels)
+    return randaugment(pixels, tf.reshape(draws[1:], (layers, DRAWS_PER_LAYER)), augmentation.randaugment_magnitude)
+
+
+def flip_and_randaugment_jax(pixels: jax.Array, augmentation: Augmentation, key: jax.Array) -> jax.Array:
+    """The same in JAX."""
+    layers = augmentation.randaugment_layers
+    draws = jax.random.uniform(key, (1 + layers * DRAWS_PER_LAYER,))
+    if augmentation.flip:
+        pixels = jax.numpy.where(draws[0] < 0.5, pixels[:, ::-1], pixels)
+    return randaugment_jax(pixels, draws[1:].reshape(layers, DRAWS_PER_LAYER), augmentation.randaugment_magnitude)
 
 
 def randaugment(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tensor:
@@ -244,3 +276,117 @@ def _project(image: tf.Tensor, coefficients) -> tf.Tensor:
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixels = tf.pad(tf.reshape(image, (height * width, channels)), ((0, 1), (0, 0)), constant_values=FILL)
     return tf.gather(pixels, tf.where(inside, row * width + column, height * width))
+
+
+# In JAX. A step augments a whole batch at once, and then every branch of a switch is computed for every image. So the
+# operations are made of four kinds that each touch the pixels once: look them up in a table, move them, blend them with
+# another image, cut them out.
+_TABLES = ("autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add")
+_MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+_BLENDS = ("color", "contrast", "brightness", "sharpness")
+_KINDS = (_TABLES, _MOVES, _BLENDS, ("cutout",))
+
+
+def randaugment_jax(image: jax.Array, draws: jax.Array, magnitude: float) -> jax.Array:
+    """Does what `randaugment` does with the same draws, to uint8 pixels `(height, width, channels)` of JAX."""
+    jnp = jax.numpy
+    values = arguments(magnitude)
+    kinds = np.array([next(place for place, names in enumerate(_KINDS) if name in names) for name in NAMES])
+    places = np.array([_KINDS[kind].index(name) for name, kind in zip(NAMES, kinds, strict=True)])
+    for layer in range(draws.shape[0]):
+        draw = draws[layer]
+        chosen = jnp.minimum((draw[0] * len(NAMES)).astype("int32"), len(NAMES) - 1)
+        place = jnp.asarray(places)[chosen]
+        results = (
+            _looked_up_jax(image, values, place),
+            _moved_jax(image, values, place, draw[1] < 0.5),
+            _blended_jax(image, values, place),
+            _cut_jax(image, values["cutout"], draw[2:4]),
+        )
+        image = jax.lax.select_n(jnp.asarray(kinds)[chosen], *results)
+    return image
+
+
+def _looked_up_jax(image, values, place):
+    jnp = jax.numpy
+    channels = image.shape[-1]
+    pixels = image.reshape(-1, channels).astype("int32")
+    levels = jnp.arange(256)
+    low, high = pixels.min(axis=0)[:, None], pixels.max(axis=0)[:, None]
+    stretched = jnp.where(high > low, (levels - low) * 255 // jnp.maximum(high - low, 1), levels)
+    histogram = jnp.zeros((channels, 256), "int32").at[jnp.arange(channels), pixels].add(1)
+    step = (len(pixels) - jnp.take_along_axis(histogram, high, axis=1)) // 255
+    divisor = jnp.maximum(step, 1)
+    before = jnp.cumsum(histogram, axis=1) - histogram
+    flattened = jnp.where(step > 0, (before + divisor // 2) // divisor, levels)
+    tables = [
+        stretched,
+        flattened,
+        *(
+            jnp.broadcast_to(table, (channels, 256))
+            for table in (
+                255 - levels,
+                levels & (256 - (1 << (8 - values["posterize"]))),
+                jnp.where(levels >= values["solarize"], 255 - levels, levels),
+                jnp.where(levels < 128, jnp.minimum(levels + values["solarize_add"], 255), levels),
+            )
+        ),
+    ]
+    table = jnp.clip(jnp.stack(tables)[place], 0, 255).astype("uint8")
+    return table[jnp.arange(channels), pixels].reshape(image.shape)
+
+
+def _moved_jax(image, values, place, negative):
+    jnp = jax.numpy
+    height, width, channels = image.shape
+    x, y = (width - 1) / 2, (height - 1) / 2
+
+    def coefficients(sign):
+        radians = sign * values["rotate"] * math.pi / 180.0
+        cos, sin = math.cos(radians), math.sin(radians)
+        shear = sign * values["shear_x"]
+        return [
+            [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y],
+            [1, shear, 0, 0, 1, 0],
+            [1, 0, 0, shear, 1, 0],
+            [1, 0, sign * values["translate_x"] * width, 0, 1, 0],
+            [1, 0, 0, 0, 1, sign * values["translate_y"] * height],
+        ]
+
+    a, b, c, d, e, f = jnp.asarray([coefficients(1.0), coefficients(-1.0)], "float32")[negative.astype("int32"), place]
+    x, y = jnp.arange(width, dtype="float32"), jnp.arange(height, dtype="float32")[:, None]
+    column = jnp.floor(a * x + (b * y + (c + 0.5))).astype("int32")
+    row = jnp.floor(d * x + (e * y + (f + 0.5))).astype("int32")
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixels = image.reshape(-1, channels)[jnp.where(inside, row * width + column, 0)]
+    return jnp.where(inside[..., None], pixels, jnp.uint8(FILL))
+
+
+def _blended_jax(image, values, place):
+    jnp = jax.numpy
+    pixels = image.astype("float32")
+    grey = pixels
+    if image.shape[-1] == 3:
+        parts = (image.astype("int32") * jnp.asarray([19595, 38470, 7471])).sum(axis=-1, keepdims=True)
+        grey = jnp.broadcast_to((parts + 32768) >> 16, image.shape).astype("float32")
+    mean = jnp.floor(grey.mean() + 0.5)
+    smooth = pixels
+    if min(image.shape[:2]) >= 3:
+        rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
+        around = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4.0 * pixels[1:-1, 1:-1]
+        smooth = pixels.at[1:-1, 1:-1].set(jnp.floor(around / 13.0 + 0.5))
+    others = jnp.stack([grey, jnp.broadcast_to(mean, image.shape), jnp.zeros_like(pixels), smooth])
+    other, factor = others[place], values["color"]  # all four take the same factor
+    return jnp.clip(other + factor * (pixels - other), 0, 255).astype("uint8")
+
+
+def _cut_jax(image, share, draws):
+    jnp = jax.numpy
+    sides = image.shape[:2]
+    inside = jnp.ones((), bool)
+    for axis, side in enumerate(sides):
+        center, half = (draws[axis] * side).astype("int32"), int(share * side)
+        line = jnp.arange(side)
+        hit = (line >= center - half) & (line < center + half)
+        inside = inside & (hit[:, None] if axis == 0 else hit)
+    return jnp.where(inside[..., None], jnp.uint8(FILL), image)

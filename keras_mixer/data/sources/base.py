@@ -23,9 +23,11 @@ class Source(abc.ABC):
         class_names: Names of the classes; label i stands for `class_names[i]`.
         image_shape: (height, width, channels) that all images share; None if that is not known before reading.
         layout: The whole folder of images that the source is a split of; None for other sources.
+        in_numpy: Whether the source is read by `read`, without TensorFlow, and not by `examples`.
     """
 
     layout: Layout | None = None
+    in_numpy = False
 
     def __init__(self, spec: DatasetSpec, class_names: tuple[str, ...], image_shape: tuple[int, int, int] | None):
         self.spec = spec
@@ -37,37 +39,41 @@ class Source(abc.ABC):
     def num_examples(self) -> int:
         """Number of examples in the split."""
 
-    @abc.abstractmethod
+    def read(self, index: int) -> bytes:
+        """Returns the encoded image at position `index` of the source; raises OSError if it cannot be read."""
+        raise NotImplementedError(f"{type(self).__name__} is not read image by image.")
+
     def examples(self):
-        """Returns a `tf.data.Dataset` of all examples once, in their fixed order.
+        """Returns a `tf.data.Dataset` with each example once, in a fixed order.
 
         An example is `{"image": encoded bytes (scalar string), "label": int64 scalar, "index": int64 scalar}`.
-        `location` takes the index.
+        `location` accepts the index.
         """
+        raise NotImplementedError(f"{type(self).__name__} is not read by TensorFlow.")
 
     def shuffled(self, seed):
-        """Returns all examples once, in an order of the int64 scalar `seed` that is quick to read: by whole files."""
+        """Returns each example once, in an order that the int64 scalar `seed` determines and that is fast to read."""
         del seed
         return self.examples()
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """Label of every example, int64 `(num_examples,)`."""
+        """Labels of all examples, int64 `(num_examples,)`."""
         batches = self.examples().map(lambda example: example["label"]).batch(LABELS_AT_ONCE)
         return np.concatenate([np.empty(0, np.int64), *batches.as_numpy_iterator()])
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> "Source":
-        """Returns a source of the examples at `indices`: rising positions in `examples()`, each once."""
+        """Returns a source of the examples at `indices`, which are rising positions in `examples()` without repeats."""
         return _Chosen(self, np.asarray(indices, np.int64))
 
     def part(self, num_parts: int, index: int) -> "Source":
-        """Returns one of `num_parts` parts of about equal size that together hold every example once."""
+        """Returns one of `num_parts` parts of about equal size that together hold each example once."""
         if num_parts == 1:
             return self
         raise NotImplementedError(f"{type(self).__name__} is not read in parts.")
 
     def location(self, index: int) -> str:
-        """Returns the place of example `index` as text, for messages."""
+        """Describes where example `index` comes from, for messages."""
         return f"example {index} of {self.spec.name}, split {self.spec.split}"
 
 
@@ -87,7 +93,7 @@ class _Chosen(Source):
 
         end = int(self._indices[-1]) + 1 if len(self._indices) else 0
         wanted = tf.constant(np.isin(np.arange(end), self._indices))
-        # By position, because `index` may count from the start of the split that the source is a slice of.
+        # Examples are chosen by position, because `index` may count from the start of a whole split.
         numbered = self._source.examples().take(end).enumerate()
         return numbered.filter(lambda position, _: tf.gather(wanted, position)).map(lambda _, example: example)
 
@@ -96,7 +102,7 @@ class _Chosen(Source):
 
 
 def no_split(spec: DatasetSpec, names: Iterable[str], left_out: str = "") -> ValueError:
-    """Makes the error for a split that a dataset does not have; `left_out` says what a folder holds besides."""
+    """Returns the error for a split that a dataset does not have. `left_out` names other files of a folder."""
     known = ", ".join(names) or "none with images"
     return ValueError(
         f"{spec.name} has no split {spec.split!r}; it has {known}. Slices such as 'train[:90%]' work too. "
@@ -106,5 +112,5 @@ def no_split(spec: DatasetSpec, names: Iterable[str], left_out: str = "") -> Val
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Logs a warning, once in a process however often the same dataset is opened."""
+    """Logs a warning once per process, however often the same dataset is opened."""
     _log.warning(text)

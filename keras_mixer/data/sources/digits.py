@@ -5,20 +5,17 @@ import io
 import os
 import pathlib
 
-import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_mixer.data.sources.embedded import CLASSES, embedded_digits
 from keras_mixer.files import scratch_folder
-
-TEST_EXAMPLES = 360  # a fifth of 1,797
-SPLIT_SEED = 0
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
     """1,797 handwritten digits of 8 x 8 pixels in 17 grey levels, by 13 writers.
 
-    The test set of the UCI collection "Optical Recognition of Handwritten Digits", as bundled with scikit-learn,
-    in a fixed shuffled order: 1,437 for training and 360 for testing.
+    scikit-learn bundles them. They are the test set of the UCI collection "Optical Recognition of Handwritten Digits".
+    Here they are shuffled once and for all: 1,437 are for training and 360 for testing.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -32,7 +29,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(8, 8, 1), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
+                    "label": tfds.features.ClassLabel(names=list(CLASSES)),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -41,16 +38,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing to download
-        from sklearn.datasets import load_digits
-
-        images, labels = load_digits(return_X_y=True)
-        # The grey levels 0 to 16 become 0 to 255.
-        images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-        order = np.random.RandomState(SPLIT_SEED).permutation(len(images))
-        return {
-            "train": self._generate_examples(images, labels, order[TEST_EXAMPLES:]),
-            "test": self._generate_examples(images, labels, order[:TEST_EXAMPLES]),
-        }
+        images, labels, splits = embedded_digits()
+        return {name: self._generate_examples(images, labels, numbers) for name, numbers in splits.items()}
 
     def _generate_examples(self, images, labels, indices):
         for index in indices:
@@ -58,9 +47,9 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def prepared_digits(data_dir: str | None = None) -> Digits:
-    """Returns the builder of the digits, and writes them to `data_dir` (by default TFDS's own) on first use.
+    """Returns the builder of the digits. On first use it writes them to `data_dir`, by default TFDS's own folder.
 
-    Several processes may call it at once. Each prepares its own folder, and the first one done moves it into place.
+    Several processes may call this at the same time. Each prepares its own copy, and the first one moves it into place.
     """
     builder = Digits(data_dir=data_dir)
     if builder.is_prepared():
@@ -68,7 +57,7 @@ def prepared_digits(data_dir: str | None = None) -> Digits:
     target = pathlib.Path(builder.data_dir)  # <data_dir>/digits/<version>
     with scratch_folder(target.parent) as scratch:
         own = Digits(data_dir=str(scratch))
-        # TFDS's progress bars would only be noise: this takes a second.
+        # No progress bars from TFDS, because this takes a second.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             own.download_and_prepare()
         try:

@@ -2,15 +2,14 @@
 
 import copy
 import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from keras_mixer.data.pixels import attempt
 from keras_mixer.data.sources.base import Source, no_split, warn_once
 from keras_mixer.data.sources.layout import Layout, scan
+from keras_mixer.data.sources.splits import parts
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.listing import printable
 
@@ -19,17 +18,21 @@ class FolderSource(Source):
     """A split of a folder of images.
 
     `scan` finds splits and classes. The classes are the sorted names of the class folders of all splits, as in
-    `tfds.folder_dataset.ImageFolder`. What is left out is told in a warning. Each class is spread evenly over a split,
-    so that a slice such as `train[90%:]` has its share of every class.
+    `tfds.folder_dataset.ImageFolder`. A warning names files that are left out. Each class is spread evenly over a
+    split, so that a slice such as `train[90%:]` holds its share of each class.
 
     Args:
         spec: The folder and the split.
         layout: What `scan` returned for the folder; None scans it.
-        replace_gone: What becomes of files in the layout that are gone: the next file of their class takes their place,
-            so that the order stays. Else they are left out.
+        replace_gone: Whether a file of the layout that no longer exists is replaced by the next file of its class, so
+            that the order does not change. Otherwise it is left out.
+        in_numpy: Whether the images are read without TensorFlow.
     """
 
-    def __init__(self, spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False):
+    def __init__(
+        self, spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False, in_numpy: bool = False
+    ):
+        self.in_numpy = in_numpy
         layout = scan(spec.name) if layout is None else layout
         if left_out := layout.left_out():
             warn_once(left_out)
@@ -61,7 +64,7 @@ class FolderSource(Source):
 
     @property
     def file_names(self) -> list[bytes]:
-        """The paths as the operating system takes them, because not all of them are UTF-8."""
+        """The paths in the operating system's encoding, because not all of them are UTF-8."""
         return [os.fsencode(path) for path in self.paths]
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> "FolderSource":
@@ -69,29 +72,32 @@ class FolderSource(Source):
         part.paths, part.labels = self.paths[indices], self.labels[indices]
         return part
 
-    def examples(self) -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices((self.file_names, self.labels)).enumerate()
-        return files.map(self._read, num_parallel_calls=tf.data.AUTOTUNE)
+    def read(self, index: int) -> bytes:
+        return pathlib.Path(self.paths[index]).read_bytes()
 
-    @tf.autograph.experimental.do_not_convert
-    def _read(self, index, path_and_label):
-        path, label = path_and_label
-        # A missing file gives no bytes, and decoding them counts an unreadable image.
-        image, _ = attempt(tf.io.read_file, path, tf.constant(b""))
-        return {"image": image, "label": label, "index": index}
+    def examples(self):
+        import tensorflow as tf
+
+        from keras_mixer.data.pixels import attempt
+
+        @tf.autograph.experimental.do_not_convert
+        def read(index, path_and_label):
+            path, label = path_and_label
+            # A missing file gives no bytes, and decoding them counts an unreadable image.
+            image, _ = attempt(tf.io.read_file, path, tf.constant(b""))
+            return {"image": image, "label": label, "index": index}
+
+        files = tf.data.Dataset.from_tensor_slices((self.file_names, self.labels)).enumerate()
+        return files.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
     def location(self, index: int) -> str:
         return printable(str(self.paths[index]))
 
 
 def _parts(spec: DatasetSpec, layout: Layout) -> list[tuple[str, slice]]:
-    """Resolves a split expression to the names of splits, each with a slice of its files."""
-    sizes = tfds.core.SplitDict(
-        [tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0) for name, size in layout.sizes.items()]
-    )
+    """Resolves a split expression to names of splits, each with a slice of its files."""
     named = layout.resolve(spec.split)
     try:
-        instructions = tfds.core.ReadInstruction.from_spec(named).to_absolute(sizes)
-    except (KeyError, ValueError, AssertionError) as error:
-        raise no_split(spec, sizes, layout.left_out()) from error
-    return [(part.splitname, slice(part.from_ or 0, part.to)) for part in instructions]
+        return parts(named, layout.sizes)
+    except (KeyError, ValueError) as error:
+        raise no_split(spec, layout.sizes, layout.left_out()) from error

@@ -1,8 +1,8 @@
-"""How a folder of images is divided into splits and classes. No image is opened.
+"""Finds the splits and classes of a folder of images, without opening the images.
 
-Top folders are splits if all that hold images have names such as `train`, `val` and `test`, in any case, and the
-training split holds class folders. Else they are classes, and the whole folder is one split, `train`. The images of a
-class may lie in folders of their own.
+The top folders are splits if all top folders with images have names such as `train`, `val` and `test`, in upper or
+lower case, and the training split contains class folders. Otherwise they are classes, and the whole folder is one
+split, `train`. The images of a class may be in subfolders.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from keras_mixer.files import written_whole
 from keras_mixer.listing import counted, is_image, is_picture, is_side, printable
 
-FILES_FILE = "files.json.gz"  # in a run folder: the images that the run began with
+FILES_FILE = "files.json.gz"  # file in a run folder that lists the images that the run began with
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ROLES = {
     **dict.fromkeys(("train", "training"), TRAIN),
@@ -44,11 +44,11 @@ class Layout:
     Attributes:
         root: The folder.
         images: Paths of the images of each (split, class), sorted.
-        divided: Whether the folder has splits; else its images are all in the split `train`.
-        empty: Class folders of training that hold no image.
-        unlabelled: Images outside of class folders, which are left out.
+        divided: Whether the folder has splits. Otherwise all images are in the split `train`.
+        empty: Class folders of the training split without images.
+        unlabelled: Images outside class folders, which are left out.
         others: Files that are not taken for images.
-        gone: Paths in `images` that are not in the folder any more.
+        gone: Paths in `images` that no longer exist.
         added: Number of images in the folder that are not in `images`.
     """
 
@@ -75,7 +75,7 @@ class Layout:
         return sizes
 
     def files(self, split: str) -> list[tuple[int, str]]:
-        """Returns label and path of every image of a split, each class evenly spread."""
+        """Returns label and path of every image of a split, with each class spread evenly."""
         labels = {name: label for label, name in enumerate(self.class_names)}
         placed = [
             ((place + 0.5) / len(paths), labels[name], path)
@@ -90,7 +90,7 @@ class Layout:
         return set(_NAME.findall(self.resolve(expression)))
 
     def resolve(self, expression: str) -> str:
-        """Replaces the names in a split expression by those of the folder: "validation[:10]" by "valid[:10]".
+        """Replaces the names in a split expression by the folder's names, such as "validation[:10]" by "valid[:10]".
 
         Raises:
             ValueError: If several folders could be meant.
@@ -106,7 +106,7 @@ class Layout:
         return _NAME.sub(folder, expression)
 
     def left_out(self) -> str:
-        """Returns a sentence that counts the files that are left out by kind, or an empty text."""
+        """Returns a sentence that counts the files that are left out, by kind; an empty string if there are none."""
         parts = []
         if self.unlabelled:
             folders = sorted({os.path.relpath(os.path.dirname(path), self.root) for path in self.unlabelled})
@@ -130,7 +130,7 @@ class Layout:
         }
 
     def kept(self, listing: dict) -> "Layout":
-        """Returns the layout of an earlier `listing`: its images in its order, and those that are gone marked."""
+        """Returns the layout of an earlier `listing`: the same images in the same order. `gone` has missing files."""
         images = {
             (part["split"], part["class"]): [os.path.join(self.root, file) for file in part["files"]]
             for part in listing["images"]
@@ -196,7 +196,7 @@ def save_listing(listing: dict, folder: str | os.PathLike) -> None:
 
 
 def load_listing(folder: str | os.PathLike) -> dict | None:
-    """Reads what `save_listing` wrote; None if the folder holds no list.
+    """Reads the list that `save_listing` wrote; None if the folder does not have one.
 
     Raises:
         ValueError: If the list is damaged.
@@ -238,7 +238,7 @@ class _Folder:
         return {name for name, folder in self.folders.items() if folder.count}
 
     def only_folder(self) -> "_Folder | None":
-        """The only folder that holds images, if there is no image beside it."""
+        """The only subfolder with images, if there are no images beside it."""
         holding = [] if self.images else [folder for folder in self.folders.values() if folder.count]
         return holding[0] if len(holding) == 1 else None
 
@@ -250,7 +250,7 @@ class _Folder:
 
 
 def _read(path: str, above: frozenset[tuple[int, int]] = frozenset()) -> _Folder:
-    """Reads a folder with all in it. Links are followed, but not to a folder above."""
+    """Reads a folder and its subfolders. Links are followed, except to a folder above."""
     status = os.stat(path)
     here = above | {(status.st_dev, status.st_ino)}
     folder = _Folder(path)

@@ -24,8 +24,8 @@ class _File(NamedTuple):
 
     name: str  # without the folder
     split: str
-    before: int  # examples in the splits before
-    first: int  # number of its first example, counted over all splits
+    before: int  # number of examples in earlier splits
+    first: int  # index of the file's first example, counted over all splits
 
 
 class TfdsSource(Source):
@@ -56,14 +56,14 @@ class TfdsSource(Source):
         splits = self.builder.info.splits
         if splits and splits[self.spec.split].num_examples:
             return splits[self.spec.split].num_examples
-        # Some datasets come without sizes.
+        # Some datasets do not record their sizes.
         return int(self.examples().reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
 
     def examples(self) -> tf.data.Dataset:
         return self._read(shuffle_files=False)
 
     def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
-        # TFDS itself reads sixteen files at a time unless a dataset is ordered.
+        # By default TFDS also reads sixteen files at a time.
         return self._read(
             shuffle_files=True, shuffle_seed=seed, interleave_cycle_length=FILES_AT_ONCE, enable_ordering_guard=False
         )
@@ -77,7 +77,7 @@ class TfdsSource(Source):
 
     def _read(self, shuffle_files: bool, **options) -> tf.data.Dataset:
         wanted = {self._image_key: True, self._label_key: True}
-        with deprecation.silence():  # TFDS counts examples by a deprecated function
+        with deprecation.silence():  # TFDS counts examples with a deprecated function
             records = self.builder.as_dataset(
                 split=self.spec.split,
                 decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image_key: tfds.decode.SkipDecoding()}),
@@ -125,7 +125,7 @@ def prepared(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
         builder = tfds.builder(spec.name, data_dir=spec.data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError, OSError, AssertionError) as error:
         if os.sep in spec.name:
-            raise ValueError(f"There is no folder {spec.name}, and no TFDS dataset of that name.") from error
+            raise ValueError(f"{spec.name} is neither a folder nor a TFDS dataset.") from error
         raise ValueError(
             f"There is no TFDS dataset {spec.name!r} ({_first_line(error)}). To name a folder of images, write a path "
             f"separator: ./{spec.name}."
@@ -136,13 +136,13 @@ def prepared(spec: DatasetSpec) -> tfds.core.DatasetBuilder:
     except Exception as error:  # a dataset's own code may raise anything
         raise ValueError(
             f"{spec.name} is not prepared in {builder.data_dir} and could not be downloaded: "
-            f"{type(error).__name__}: {_first_line(error)} If it is in another folder, name that with data_dir."
+            f"{type(error).__name__}: {_first_line(error)} If it is in another folder, pass that folder as data_dir."
         ) from error
     return builder
 
 
 def _files(splits: tfds.core.SplitDict, expression: str) -> list[_File]:
-    """Lists the files of all splits that an expression names, in order and also those outside of a slice."""
+    """Lists all files of the splits that an expression names, in order. Slices are ignored."""
     named = {file.basename() for file in splits[expression].file_instructions}
     files: list[_File] = []
     first = 0

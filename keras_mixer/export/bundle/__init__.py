@@ -1,4 +1,4 @@
-"""A folder that holds all that TF Serving needs to serve a model: versions, configuration, manifests, instructions.
+"""A folder that holds all that TF Serving, Triton and KServe need to serve a model: versions, configuration, manifests.
 
 Its files are templates in `templates/`. To change what an export writes, edit them there.
 """
@@ -11,6 +11,8 @@ import string
 from collections.abc import Mapping, Sequence
 
 from keras_mixer import wire
+from keras_mixer.artefacts import load_card
+from keras_mixer.artefacts.onnx import ONNX
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.files import scratch_folder, written_whole
 
@@ -56,12 +58,19 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         if not any((folder / str(version)).is_dir() for folder in (base, models)):
             raise ValueError(f"{config} labels version {version} {label!r}, but there is no such version: correct it.")
     for version in sorted(set(labels.values())):
-        _copy_version(base / str(version), models)
+        _copy(base / str(version), models / str(version))
     served = sorted({*labels.values(), *(version for version in given.values() if (models / str(version)).is_dir())})
     values = _values(name, labels, served, models)
+    triton = bundle / "triton"
+    for version in served:
+        _copy(models / str(version), triton / name / str(version) / "model.savedmodel")
+    has_onnx = _copy_onnx(base, models / str(labels[wire.CANARY]), triton / f"{name}_onnx")
     templates = [path for path in TEMPLATES.rglob("*") if path.is_file()]
     for path in sorted(templates, key=lambda path: path.name == CONFIG):  # `models.config` last
-        with written_whole(bundle / path.relative_to(TEMPLATES)) as partial:
+        if path.parent.name.endswith("_onnx") and not has_onnx:
+            continue
+        target = string.Template(str(path.relative_to(TEMPLATES))).substitute(values)
+        with written_whole(bundle / target) as partial:
             text = string.Template(path.read_text(encoding="utf-8")).substitute(values)
             partial.write_text(text, encoding="utf-8")
     (bundle / _RECORD_OF_0_1).unlink(missing_ok=True)
@@ -120,17 +129,33 @@ def _values(name: str, labels: Mapping[str, int], served: Sequence[int], models:
         "height": height,
         "width": width,
         "channels": channels,
+        "classes": len(card.class_names),
+        "label_lines": "\n".join(" ".join(label.split()) for label in card.class_names),
     }
 
 
-def _copy_version(version: pathlib.Path, models: pathlib.Path) -> None:
+def _copy(version: pathlib.Path, target: pathlib.Path) -> None:
     """Copies a version unless it is there, by hard links if the file system has them: a SavedModel never changes."""
-    target = models / version.name
     if target.exists():
         return
-    with scratch_folder(models) as scratch:
+    with scratch_folder(target.parent) as scratch:
         shutil.copytree(version, scratch / version.name, copy_function=_link_or_copy)
         (scratch / version.name).rename(target)
+
+
+def _copy_onnx(base: pathlib.Path, newest: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Copies an ONNX file of the newest version into Triton's `folder`. Returns whether there is one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    file = base / ONNX.file
+    if not file.is_file() or load_card(file).for_others() != load_card(newest):
+        return False
+    with scratch_folder(folder) as scratch:
+        complete = scratch / newest.name
+        complete.mkdir()
+        for part in ONNX.parts(file):
+            shutil.copy2(part, complete / part.name)
+        complete.rename(folder / newest.name)
+    return True
 
 
 def _link_or_copy(source: str, target: str) -> None:

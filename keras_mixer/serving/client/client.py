@@ -1,4 +1,4 @@
-"""A client of any TF Serving: images in, labelled predictions out, over REST or gRPC."""
+"""A client for TF Serving and the embedded server, which classifies images over REST or gRPC."""
 
 import itertools
 import os
@@ -23,37 +23,38 @@ if TYPE_CHECKING:
 Image: TypeAlias = "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | PillowImage | np.ndarray"
 Prediction = list[tuple[str, float]]
 _BYTES = (bytes, bytearray, memoryview)
-_SHORTEST = 0.1  # seconds for the last look at a server that is not ready
+_SHORTEST = 0.1  # seconds for the last status request to a server that is not ready
 _BUSY = (429, "RESOURCE_EXHAUSTED")
 _BAD = (400, "INVALID_ARGUMENT")
-_LARGEST_FLOAT = 10  # the greatest of the published preprocessings' values is 2.7
+_LARGEST_FLOAT = 10  # the largest value that a published preprocessing produces is 2.7
 
 
 class Client:
-    """Asks a server that holds a model with the signatures of `keras_mixer.export`.
+    """Sends images to a server that serves a model with the signatures of `keras_mixer.export`.
 
     Args:
         url: The REST address (`http://host:8501`, or https), or the gRPC address (`host:8500`, or any target of gRPC).
         model: The model's name on the server.
         protocol: "rest" needs only `requests`; "grpc" needs TensorFlow and tensorflow-serving-api.
-        version: The number of the version to ask; by default the server's highest.
+        version: The number of the version to use; by default the server's highest.
         label: The label of the version, such as "stable", instead of its number.
         timeout: Seconds for one request.
-        retries: How often a request is tried again, with growing pauses, when the server cannot be reached or says
-            that it is unavailable or busy.
-        batch_size: The largest number of images of one request. Longer lists are sent in several requests.
-        max_request_bytes: The largest size of a request of several images. A request that the server finds too large is
-            sent again in halves.
-        headers: What to send with every request, such as `{"Authorization": "Bearer ..."}`; metadata over gRPC.
-        credentials: For TLS, a file of PEM certificates to trust. REST over https trusts the usual authorities without
-            it. gRPC speaks TLS only if it is given, and also takes a `grpc.ChannelCredentials`.
-        upright: Whether to turn photographs upright on this side, as their EXIF orientation says. It is for models that
-            version 0.1 exported; later ones turn photographs themselves.
-        labels: Class names for float inputs, because their signature gives no names; by default the class index.
+        retries: How often a request is repeated, after growing pauses, if the server cannot be reached or says that it
+            is unavailable or busy.
+        batch_size: The largest number of images in a request. Longer lists are sent in several requests.
+        max_request_bytes: The largest size of a request with several images. If the server refuses a request as too
+            large, the client sends it again in halves.
+        headers: Headers to send with every request, such as `{"Authorization": "Bearer ..."}`. Over gRPC they are sent
+            as metadata.
+        credentials: For TLS, a file of PEM certificates to trust. Without it, REST over https trusts the usual
+            authorities, and gRPC does not use TLS. gRPC also takes a `grpc.ChannelCredentials`.
+        upright: Whether the client turns photographs upright by their EXIF orientation. Needed only for models that
+            version 0.1 exported; later models turn photographs themselves.
+        labels: Class names for float inputs, whose signature does not return names; by default the class index.
 
     Raises:
-        ValueError: If an argument cannot be used.
-        ImportError: If gRPC is asked for and its packages are not installed.
+        ValueError: If an argument is invalid.
+        ImportError: If `protocol` is "grpc" and its packages are not installed.
 
     Every method raises `ServingError` when the server answers with an error or cannot be reached.
 
@@ -104,11 +105,11 @@ class Client:
         """Classifies images.
 
         Args:
-            images: One image, a list of them, or an array with a batch axis. The server decodes and preprocesses
-                paths, files' bytes, binary files, images of Pillow and uint8 arrays `(height, width, channels)`, which
-                may be mixed. A file of a format that exported models do not read, such as HEIC, is sent as an upright
-                PNG. Float arrays must be preprocessed already.
-            top: How many classes to return for each image, at most as many as the server gives.
+            images: One image, a list of them, or an array with a batch axis. An image may be a path, the bytes of a
+                file, an open binary file, a Pillow image or a uint8 array `(height, width, channels)`. A list may mix
+                these, and the server decodes and preprocesses them. A file in a format that exported models cannot
+                read, such as HEIC, is sent as an upright PNG. Float arrays must already be preprocessed.
+            top: Number of classes to return for each image, at most as many as the server returns.
 
         Returns:
             A list of (label, score) pairs for each image, the highest score first.
@@ -147,7 +148,7 @@ class Client:
         return self._transport.metadata()
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
-        """Returns when a version is available, and raises a ServingError if that takes more than `timeout` seconds."""
+        """Waits until a version is available. Raises ServingError if that takes more than `timeout` seconds."""
         end = time.monotonic() + timeout
         while True:
             try:
@@ -191,7 +192,7 @@ class Client:
         return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts])
 
     def _answers(self, signature: str, name: str, values: Iterable, images: Sequence) -> Iterator:
-        """Yields the outputs of each request, which holds as many values as its limits allow."""
+        """Sends values in as few requests as the limits allow, and yields the outputs of each request."""
         batch: list = []
         first = size = 0
         for value in values:
@@ -205,7 +206,7 @@ class Client:
             yield from self._ask(signature, name, batch, images, first)
 
     def _ask(self, signature: str, name: str, batch: list, images: Sequence, first: int) -> Iterator:
-        """Yields the outputs of a batch, or those of its halves if the server refuses its size or an image in it."""
+        """Yields the outputs of a batch. If the server refuses its size or an image, sends the batch in halves."""
         for attempt in itertools.count():
             try:
                 value = np.stack(batch) if isinstance(batch[0], np.ndarray) else batch
@@ -247,7 +248,7 @@ def _is_of_pillow(image) -> bool:
 
 
 def _read(image) -> bytes:
-    """Returns the bytes of a path, of a binary file from its beginning, or of an object that holds bytes."""
+    """Returns the bytes of the file at a path, of an open binary file from its beginning, or of a bytes-like object."""
     if isinstance(image, (str, os.PathLike)):
         return Path(image).read_bytes()
     if isinstance(image, _BYTES):
@@ -261,7 +262,7 @@ def _read(image) -> bytes:
 
 
 def _encoded(image: Image, upright: bool) -> bytes:
-    """Returns bytes that an exported model reads: of a file, as they are or as a PNG, or of a uint8 array."""
+    """Returns an image as the bytes of a file that exported models read. Other formats and arrays become PNG."""
     if _is_of_pillow(image):
         return as_png(np.asarray(turned_upright(image, "RGB")))
     if isinstance(image, (*_BYTES, str, os.PathLike)) or hasattr(image, "read"):
@@ -290,18 +291,18 @@ def _are_floats(images: list) -> bool:
 
 
 def _is_about_size(error: ServingError) -> bool:
-    """Says whether a server found a request, or its images, too large."""
+    """Returns whether a server refused a request because it, or its images, are too large."""
     said = re.search(r"pixels|larger than|too large|OOM", error.message)
     return error.code == 413 or (error.code in _BUSY and said is not None)
 
 
 def _is_about_image(error: ServingError) -> bool:
-    """Says whether a server could not read an image; TensorFlow's decoders name their format, but no image."""
+    """Returns whether a server could not read an image. TensorFlow's decoders name the format, but not the image."""
     return error.code in _BAD and re.search(r"\b(JPEG|PNG|GIF|BMP|WebP|[Ii]mage)\b", error.message) is not None
 
 
 def _named(outputs, name: str):
-    """Returns an output by name. Over REST, a signature's only output comes without its name."""
+    """Returns an output by name. Over REST, a single output comes without its name."""
     if not isinstance(outputs, dict):
         return outputs
     if name not in outputs:

@@ -1,4 +1,4 @@
-"""TF Serving's gRPC from the client's side, with the official stubs."""
+"""The client's side of TF Serving's gRPC interface, with the official stubs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from keras_mixer.serving.errors import ServingError
 
 
 class GrpcTransport:
-    """One model behind a gRPC address. The time-out of a call covers its retries. gRPC allows at most 4."""
+    """Calls one model at a gRPC address. The timeout of a call includes its retries, of which gRPC allows at most 4."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class GrpcTransport:
 
     @staticmethod
     def size(value: np.ndarray | bytes) -> int:
-        """Returns how many bytes an image takes in a request, at most."""
+        """Returns the largest number of bytes that an image may take in a request."""
         return value.nbytes if isinstance(value, np.ndarray) else len(value) + 16
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]) -> dict[str, np.ndarray]:
@@ -80,7 +80,7 @@ class GrpcTransport:
         ]
 
     def metadata(self) -> dict:
-        """Returns the metadata, in the form of REST's `/metadata` document."""
+        """Returns the metadata in the form of REST's `/metadata` document."""
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(

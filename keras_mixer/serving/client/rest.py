@@ -1,4 +1,4 @@
-"""TF Serving's REST from the client's side, with the package requests."""
+"""The client's side of TF Serving's REST interface, with the package requests."""
 
 import base64
 import json
@@ -18,25 +18,25 @@ from keras_mixer.serving.errors import ServingError
 
 # A prediction changes nothing on the server, so it may be sent again.
 _RETRIED = (502, 503, 504)
-_DIGITS = 14  # characters of the longest float32 and the comma behind it
+_DIGITS = 14  # characters of the longest float32 and the comma after it
 
 
 class _Retry(Retry):
-    """Retries lost connections and unavailable servers, but not time-outs, because their time is spent."""
+    """Retries lost connections and unavailable servers, but not timeouts, because their time is used up."""
 
-    RETRY_AFTER_STATUS_CODES = frozenset({503})  # the client itself reads what a 413 or a 429 is about
+    RETRY_AFTER_STATUS_CODES = frozenset({503})  # the client itself handles 413 and 429
 
     def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
         if isinstance(error, ReadTimeoutError):
             raise error
-        # A refused connection raises a subclass of the time-out.
+        # The error of a refused connection is a subclass of the timeout error.
         if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
             raise MaxRetryError(_pool, url, error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 class RestTransport:
-    """One model's REST address; `url` may end in `/v1`. `timeout` limits connecting and waiting for an answer each."""
+    """Calls one model at a REST address, which may end in `/v1`. `timeout` limits connecting and the answer each."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class RestTransport:
 
     @staticmethod
     def size(value: np.ndarray | bytes) -> int:
-        """Returns how many bytes an image takes in a request, at most."""
+        """Returns the largest number of bytes that an image may take in a request."""
         return value.size * _DIGITS if isinstance(value, np.ndarray) else len(value) * 4 // 3 + 16
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray | Sequence[bytes]]):
-        """Returns the outputs of a signature: a dict by name, or the bare value of a single output."""
+        """Returns the outputs of a signature: a dict by name, or the value itself if there is only one."""
         written = {
             name: value
             if isinstance(value, np.ndarray)

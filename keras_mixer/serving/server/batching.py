@@ -1,4 +1,4 @@
-"""Requests that wait at the same time run together, in one queue per signature of a version."""
+"""Runs requests that wait at the same time as one batch. Each signature of a version has its own queue."""
 
 import asyncio
 import itertools
@@ -35,14 +35,14 @@ class _Queue:
 
 
 class Batcher:
-    """Runs checked requests in batches, on threads of its own. It belongs to one event loop.
+    """Runs checked requests in batches, on its own threads. It belongs to one event loop.
 
-    A batch starts, as soon as a thread is free, in three cases: it is full; it holds as many rows as were recently in
-    progress at once, so that a single client does not wait for others; or its first request has waited for the
-    time-out. Requests that arrive later join the next batch. A batch that fails is run again request by request, so
-    that a bad request harms only itself.
+    When a thread is free, a batch starts in one of three cases: it is full; it holds as many rows as were recently in
+    progress at the same time, so that a single client does not wait for others; or its first request has waited for the
+    timeout. Requests that arrive later join the next batch. If a batch fails, its requests run again one by one, so
+    that a bad request does not affect others.
 
-    Without `options` every request runs by itself, as many at a time as there are processors.
+    Without `options`, each request runs alone, and as many run in parallel as there are processors.
     """
 
     def __init__(self, options: Batching | None, metrics: Metrics):
@@ -54,7 +54,7 @@ class Batcher:
         self._queues: dict[tuple, _Queue] = {}
         self._stopping = False
         self._in_progress = 0  # rows that wait or run
-        self._recent_peak = 0.0  # the most rows recently in progress; falls with every batch
+        self._recent_peak = 0.0  # recent maximum of rows in progress; falls with every batch
 
     async def run(self, servable: Servable, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs checked inputs. Raises a RequestError if the model fails, or too many requests wait (UNAVAILABLE)."""
@@ -74,7 +74,7 @@ class Batcher:
     def _enqueue(self, loop, servable, signature, inputs) -> asyncio.Future:
         options = self._options
         rows = len(next(iter(inputs.values())))
-        # Inner axes may be open too, and only arrays of one shape can be concatenated.
+        # Inner axes may be of any length too, but only arrays of one shape can be concatenated.
         key = (id(servable), signature.name, *(array.shape[1:] for _, array in sorted(inputs.items())))
         queue = self._queues.setdefault(key, _Queue(servable, signature))
         result = loop.create_future()
@@ -94,11 +94,11 @@ class Batcher:
 
     @property
     def _enough(self) -> int:
-        """The number of rows for which a batch waits."""
+        """The number of rows that a batch waits for."""
         return 1 if self._stopping else min(self._options.max_batch_size, round(self._recent_peak))
 
     def _dispatch(self, loop) -> None:
-        """Starts the batches that are due, the longest waiting first, while threads are free."""
+        """Starts batches that are due while threads are free. The batch that has waited longest starts first."""
         # A timer may fire slightly before its time, within the clock's resolution.
         now = loop.time() + 1e-3
         while self._free:
@@ -168,7 +168,7 @@ class Batcher:
         return [{name: array[start:end] for name, array in outputs.items()} for start, end in itertools.pairwise(edges)]
 
     def stop_waiting(self) -> None:
-        """Runs every request at once from now on, because the server is stopping. Call it on the event loop."""
+        """From now on runs every request immediately, because the server is stopping. Call it on the event loop."""
         self._stopping = True
         self._dispatch(asyncio.get_running_loop())
 

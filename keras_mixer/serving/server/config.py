@@ -1,4 +1,4 @@
-"""What to serve and how: models, batching and limits, as settings or read from TF Serving's configuration files."""
+"""Settings of a server: models, batching and limits. Some can be read from TF Serving's configuration files."""
 
 import os
 import re
@@ -19,11 +19,12 @@ class ModelConfig:
     Args:
         base_path: A folder with numbered version folders, each a SavedModel.
         name: The name in the address, by default the folder's.
-        versions: `"latest"` serves the highest version, `"all"` every version, and numbers serve those versions.
-        labels: Names for versions, such as `{"stable": 1}`. A version with a name is always served.
+        versions: `"latest"` serves the highest version, `"all"` serves every version, and a sequence of numbers serves
+            those versions.
+        labels: Names for versions, such as `{"stable": 1}`. A version with a label is always served.
 
     Raises:
-        ValueError: If a name, a label or `versions` cannot be used.
+        ValueError: If a name, a label or `versions` is invalid.
     """
 
     base_path: Path
@@ -34,7 +35,7 @@ class ModelConfig:
     def __post_init__(self):
         if re.match(r"[a-z][a-z0-9+.-]+:/", str(self.base_path)):
             raise ValueError(f"A model is served from a folder of this machine: copy {self.base_path} here.")
-        # The path "." has a name only in its absolute form.
+        # "." has a name only as an absolute path.
         path = Path(os.path.abspath(self.base_path))
         object.__setattr__(self, "base_path", path)
         object.__setattr__(self, "name", self.name or path.name)
@@ -51,14 +52,14 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Batching:
-    """How requests that wait at the same time run together. The names of the settings are TF Serving's.
+    """How requests that wait at the same time are batched. The settings are named as in TF Serving.
 
     Args:
-        max_batch_size: The largest number of rows of one run. Larger requests are split.
-        batch_timeout_micros: How long the first request of a batch waits for others at most, in microseconds.
-        allowed_batch_sizes: Batches are padded up to the next of these rising sizes, which end with `max_batch_size`.
-            If empty, batches are not padded.
-        num_batch_threads: How many batches run at once.
+        max_batch_size: The largest number of rows in a batch. Larger requests are split.
+        batch_timeout_micros: The longest time that the first request of a batch waits for others, in microseconds.
+        allowed_batch_sizes: Rising sizes that end with `max_batch_size`. A batch is padded to the next of them. If
+            empty, batches are not padded.
+        num_batch_threads: How many batches run in parallel.
         max_enqueued_batches: The server refuses requests as UNAVAILABLE while this many full batches wait.
 
     Raises:
@@ -95,9 +96,9 @@ class Limits:
     """What a request may cost the server.
 
     Args:
-        max_body_bytes: The largest request body. JSON takes up to about 20 times its size while it is read.
-        max_image_pixels: The most pixels (height x width) that an encoded image may declare. The images of one request
-            may together declare eight times as many.
+        max_body_bytes: The largest request body. Parsing JSON takes up to about 20 times this memory.
+        max_image_pixels: Largest number of pixels (height x width) that an encoded image may declare. All images of a
+            request together may declare eight times as many.
         read_timeout: Seconds for a client to send a request's body after its headers.
         idle_timeout: Seconds that a connection may stay open without a complete request header.
         stop_timeout: Seconds for requests in flight to finish when the server stops.
@@ -111,7 +112,7 @@ class Limits:
 
     @property
     def max_request_pixels(self) -> int:
-        """The most pixels that the encoded images of one request may declare together."""
+        """Largest number of pixels that all encoded images of a request together may declare."""
         return 8 * self.max_image_pixels
 
     def __post_init__(self):
@@ -127,8 +128,8 @@ _VALUE = rf"(\d+|true|false|{_QUOTED})"
 def read_model_config(path: str | os.PathLike) -> list[ModelConfig]:
     """Reads a `models.config`: several models, their version policies and labels.
 
-    A base path that does not exist here, such as a container's `/models/digits`, is looked for beside the file by its
-    last parts: `models/digits`, then `digits`.
+    If a base path does not exist, such as a container's `/models/digits`, its last parts are tried beside the file:
+    `models/digits`, then `digits`.
 
     Args:
         path: The file, in protobuf's text format (`ModelServerConfig`).
@@ -186,10 +187,10 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it holds an unknown or a contradictory setting.
+        ValueError: If it holds an unknown or contradictory setting.
     """
     file = _existing(path, "batching")
-    # Published packages lack this file's proto. Its grammar has only names and plain values.
+    # Published packages lack the proto of this file. Its grammar has only names and plain values.
     text = re.sub(rf"({_QUOTED})|#[^\n]*", r"\1", file.read_text(encoding="utf-8"))
     values: dict[str, int | list[int]] = {}
     setting = rf"(\w+)\s*(?::?\s*\{{\s*value\s*:\s*{_VALUE}\s*\}}|:\s*{_VALUE})\s*,?;?|(\S+)"

@@ -1,4 +1,4 @@
-"""The server's gRPC: TF Serving's services by the official stubs, the Open Inference Protocol, health, reflection."""
+"""The server's gRPC services: TF Serving's (with the official stubs), Open Inference Protocol, health, reflection."""
 
 import asyncio
 import concurrent.futures
@@ -13,19 +13,19 @@ import numpy as np
 
 from keras_mixer.extras import installed
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.server import open_inference
+from keras_mixer.serving.server.open_inference import grpc as open_inference
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
 from keras_mixer.serving.server.tensors import TensorSpec
 
-# Each request in flight holds a thread while it waits for its batch.
+# Each request occupies a thread while it waits for its batch.
 _THREADS = 64
-_LARGEST = 2**31 - 1  # gRPC counts a message's bytes with a C int
+_LARGEST = 2**31 - 1  # gRPC counts the bytes of a message in a C int
 _log = logging.getLogger("keras_mixer.serving")
 
 
 def stubs_installed() -> bool:
-    """Says whether gRPC can be served."""
+    """Returns whether the packages for serving gRPC are installed."""
     return installed("grpc", "tensorflow_serving")
 
 
@@ -57,7 +57,7 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
     """Adds the services to a gRPC server. Predictions run on `loop`.
 
     Returns:
-        The health service, whose `enter_graceful_shutdown` tells that the server is stopping.
+        The health service. Call its `enter_graceful_shutdown` when the server stops.
     """
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
@@ -68,8 +68,8 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
         prediction_service_pb2_grpc,
     )
 
-    def finished(call, context):
-        return _finished(call, loop, context)
+    def wait(call, context):
+        return _wait(call, loop, context)
 
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):  # noqa: N802
@@ -87,9 +87,9 @@ def add_services(server, service: PredictService, loop: asyncio.AbstractEventLoo
     files = (prediction_service_pb2, model_service_pb2, health_pb2)
     names = [one.full_name for file in files for one in file.DESCRIPTOR.services_by_name.values()]
     if open_inference.stubs_installed():
-        names.append(open_inference.add_grpc_service(server, service, _answer, finished))
+        names.append(open_inference.add_service(server, service, _answer, wait))
     servicer = health.HealthServicer()
-    # TF Serving knows its services by their short names, and the protocol asks for the full ones.
+    # TF Serving knows its services by their short names, but the protocol requires full names.
     for name in ("", "PredictionService", "ModelService", *names):
         servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -121,7 +121,7 @@ def _predict(service: PredictService, loop, request, context):
 
     spec, size = _model_spec(request.model_spec), request.ByteSize()
     call = service.predict(spec, request.model_spec.signature_name, read, size=size, entrypoint="GRPC")
-    version, signature, outputs = _finished(call, loop, context)
+    version, signature, outputs = _wait(call, loop, context)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = spec.name
     response.model_spec.version.value = version
@@ -131,10 +131,10 @@ def _predict(service: PredictService, loop, request, context):
     return response
 
 
-def _finished(call, loop, context):
-    """Returns the result of a coroutine of the event loop, if it comes before the request's deadline."""
+def _wait(call, loop, context):
+    """Runs a coroutine on the event loop and returns its result, unless the request's deadline comes first."""
     future = asyncio.run_coroutine_threadsafe(call, loop)
-    left = context.time_remaining()  # without a deadline None or, by the release of gRPC, centuries
+    left = context.time_remaining()  # without a deadline: None or centuries, depending on the release of gRPC
     try:
         return future.result(None if left is None or left > threading.TIMEOUT_MAX else left)
     except concurrent.futures.TimeoutError:
@@ -151,11 +151,11 @@ def _filtered(names, outputs) -> list[str]:
 
 
 def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:
-    """Makes the tensor that a TensorProto declares, if its type and shape are those of the input."""
+    """Returns the tensor in a TensorProto after checking that its type and shape suit the input."""
     import tensorflow as tf
 
-    # A TensorProto may repeat one value over any shape that it declares, so a few bytes could ask for terabytes. Each
-    # repeated string is a copy, so strings must come one by one.
+    # A TensorProto may repeat one value to fill the shape that it declares, so a few bytes could ask for terabytes.
+    # Each repeated string would be a copy, so strings may not be repeated.
     sizes = tuple(dim.size for dim in proto.tensor_shape.dim)
     try:
         dtype = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype)

@@ -1,4 +1,4 @@
-"""Counters for Prometheus. Those that TF Serving also has carry its names."""
+"""Metrics for Prometheus. They have TF Serving's names where it has the same metric."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -7,9 +7,9 @@ _MICROSECONDS = tuple(500 * 2**power for power in range(16))  # half a milliseco
 
 
 class Metrics:
-    """One server's metrics, in a registry of their own, because several servers may share a process.
+    """The metrics of one server. They are in a separate registry, because several servers may share a process.
 
-    The client library appends `_total` to the request counter's name, which TF Serving does not.
+    The client library appends `_total` to the name of the request counter; TF Serving does not.
     """
 
     def __init__(self):
@@ -27,13 +27,13 @@ class Metrics:
         self.in_flight = Gauge(f"{ours}_in_flight", "Predict requests that are not answered yet.", registry=registry)
 
     def request(self, model: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Records one predict request. `model` is empty if this server lacks it, so that clients cannot add names."""
+        """Records one predict request. `model` is empty for unknown models, so that clients cannot add names."""
         self._requests.labels(model, status).inc()
         if status == "OK":
             self._latency.labels(model, "predict", entrypoint).observe(seconds * 1e6)
 
     def version(self, model: str, version: int, available: bool) -> None:
-        """Records that a version begins to answer requests, or stops."""
+        """Records that a version starts or stops answering requests."""
         if available:
             self._versions.labels(model, str(version)).set(1)
         else:

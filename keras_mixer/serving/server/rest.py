@@ -14,7 +14,8 @@ from prometheus_client import generate_latest
 
 from keras_mixer import wire
 from keras_mixer.serving.errors import RequestError, invalid
-from keras_mixer.serving.server import front_page, open_inference
+from keras_mixer.serving.server import front_page
+from keras_mixer.serving.server.open_inference import rest as open_inference
 from keras_mixer.serving.server.servable import Signature
 from keras_mixer.serving.server.service import ModelSpec, PredictService
 from keras_mixer.serving.server.tensors import from_json, parse_json, to_json
@@ -64,7 +65,7 @@ class RestHandler:
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
         if open_inference.is_open_inference(path):
             body = await self._body(request) if request.method == "POST" else b""
-            return await open_inference.answer_rest(self._service, request.method, path, request.headers, body)
+            return await open_inference.answer(self._service, request.method, path, request.headers, body)
         if request.method in ("GET", "HEAD") and (page := front_page.answer(path, self._service.manager.models)):
             return page
         if not path.lower().startswith("/v1/"):

@@ -1,4 +1,4 @@
-"""One version of a model: a SavedModel loaded for its signatures, the checks of its inputs, and its warm-up."""
+"""One version of a model: loads the SavedModel, checks inputs of its signatures, runs them, and warms up."""
 
 import base64
 import logging
@@ -16,7 +16,7 @@ from keras_mixer.serving.server.config import Limits
 from keras_mixer.serving.server.tensors import TensorSpec
 
 MAX_RECORDS = 1000  # TF Serving's own limit on warm-up requests
-# The statuses of TensorFlow's errors. The input causes the first four; all errors that are not here are INTERNAL.
+# The statuses of TensorFlow's errors. The input causes the first four. Errors that are not listed are INTERNAL.
 _CODES = {
     "InvalidArgumentError": "INVALID_ARGUMENT",
     "OutOfRangeError": "INVALID_ARGUMENT",
@@ -24,7 +24,7 @@ _CODES = {
     "DataLossError": "INVALID_ARGUMENT",
     "ResourceExhaustedError": "RESOURCE_EXHAUSTED",
 }
-# The signatures of an export that take image files instead of arrays, and arrays instead of image files.
+# By the input of one signature of an export, the other signature: for image files or for arrays.
 _OTHERS = {wire.IMAGES: wire.BYTES_SIGNATURE, wire.IMAGE_BYTES: wire.DEFAULT_SIGNATURE}
 _log = logging.getLogger("keras_mixer.serving")
 
@@ -36,27 +36,27 @@ class Signature:
     name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
-    all_inputs: Mapping[str, Collection[str]] = field(default_factory=dict)  # of the model's signatures
+    all_inputs: Mapping[str, Collection[str]] = field(default_factory=dict)  # inputs of all signatures of the model
 
     @property
     def batchable(self) -> bool:
-        """Whether rows of several requests can run together, because every tensor's first axis is open."""
+        """Whether requests can be batched, which is so if the first axis of every tensor may have any length."""
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.shape and spec.shape[0] is None for spec in specs)
 
     def check_names(self, names: Collection[str], *, further: bool = False) -> None:
-        """Raises a RequestError unless `names` are those of the inputs, and `further` ones if that is true."""
+        """Raises RequestError unless `names` are those of the inputs. If `further`, more names are allowed."""
         if not set(names) >= set(self.inputs) or (len(names) > len(self.inputs) and not further):
             got = f"{sorted(names)[:20]}.{self.hint(names)}"
             raise invalid(f"Signature {self.name!r} takes the inputs {sorted(self.inputs)}, but got {got}")
 
     def hint(self, names: Collection[str]) -> str:
-        """Returns a sentence that names the model's signature with the inputs `names`, if there is one."""
+        """Returns a sentence that names the signature with the inputs `names`; empty if there is none."""
         fitting = [name for name, inputs in self.all_inputs.items() if set(inputs) == set(names)]
         return f" The signature {fitting[0]!r} takes these." if fitting else ""
 
     def check(self, inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
-        """Raises a RequestError unless all inputs can run: types, shapes, sound image headers."""
+        """Raises RequestError unless the types, shapes and image headers of all inputs are valid."""
         for name, spec in self.inputs.items():
             spec.check(inputs[name].dtype, inputs[name].shape)
             if name == wire.IMAGE_BYTES and spec.dtype.kind == "O":
@@ -68,7 +68,7 @@ class Signature:
 
 
 def check_images(images: Iterable[bytes], limits: Limits) -> None:
-    """Raises a RequestError if an image of a request, or all of them together, declare too many pixels."""
+    """Raises RequestError if an image of a request declares too many pixels, or all images together do."""
     pixels = sum(check_image(data, limits.max_image_pixels, number) for number, data in enumerate(images))
     if pixels > limits.max_request_pixels:
         raise RequestError(
@@ -79,10 +79,10 @@ def check_images(images: Iterable[bytes], limits: Limits) -> None:
 
 
 def check_image(data: bytes, max_pixels: int, number: int = 0) -> int:
-    """Returns how many pixels an encoded image declares, because a few hundred bytes can declare gigabytes.
+    """Returns how many pixels an encoded image declares. A few hundred bytes can declare gigabytes of pixels.
 
-    Raises a RequestError that names the image by its number if that is more than `max_pixels`, or it is not an image.
-    Only the header is read.
+    Only the header is read. Raises RequestError, which names the image by its number, if there are more than
+    `max_pixels` pixels or the bytes are not an image.
     """
     name = f"Image {number} of the request"
     if not data:
@@ -100,7 +100,7 @@ def check_image(data: bytes, max_pixels: int, number: int = 0) -> int:
 
 
 def _encoded_twice(data: bytes) -> str:
-    """Says what is wrong with the text of an image in base64; returns an empty text for other bytes."""
+    """Returns what is wrong if the bytes are base64 text of an image; an empty string otherwise."""
     text = re.sub(rb"^data:[^,]*,|\s", b"", data[:120])
     if not re.fullmatch(rb"[A-Za-z0-9+/=_-]{20,}", text):
         return ""
@@ -113,17 +113,17 @@ def _encoded_twice(data: bytes) -> str:
 
 
 class Servable:
-    """A loaded version. Raises a ValueError if the SavedModel cannot be loaded, or has no signatures."""
+    """A loaded version of a model. Raises ValueError if the SavedModel cannot be loaded or has no signatures."""
 
     def __init__(self, name: str, version: int, path: Path):
         import tensorflow as tf
 
         self.name, self.version, self.path = name, version, path
         try:
-            # The object owns the variables, and the signatures refer to them weakly.
+            # Keep the object: it owns the variables, which the signatures only refer to weakly.
             self._loaded = tf.saved_model.load(str(path))
             self.signature_defs = _signature_defs(path)
-        except Exception as error:  # TensorFlow does not say what a damaged SavedModel raises
+        except Exception as error:  # TensorFlow does not document what a damaged SavedModel raises
             raise ValueError(f"{path} is not a SavedModel that can be loaded: {_message(error)}") from error
         self._functions = dict(self._loaded.signatures)
         if not self._functions:
@@ -138,7 +138,7 @@ class Servable:
         }
 
     def signature(self, name: str | frozenset[str], *, missing: str = "FAILED_PRECONDITION") -> Signature:
-        """Returns the signature called `name` or with inputs of these names, and otherwise the default one."""
+        """Returns the signature called `name`, or the one whose inputs have these names, or else the default one."""
         if isinstance(name, frozenset):
             fitting = [key for key, signature in self.signatures.items() if signature.inputs.keys() == name]
             name = "" if wire.DEFAULT_SIGNATURE in fitting or not fitting else fitting[0]
@@ -148,7 +148,7 @@ class Servable:
         return self.signatures[name]
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature on checked arrays. Raises a RequestError if the model fails, such as on a damaged image."""
+        """Runs a signature on checked arrays. Raises RequestError if the model fails, such as on a damaged image."""
         import tensorflow as tf
 
         tensors = {
@@ -163,7 +163,7 @@ class Servable:
 
 
 def _signature_defs(path: Path):
-    """Reads the SignatureDef protos by name, for metadata."""
+    """Reads the SignatureDef protos, by name, for metadata."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     proto = saved_model_pb2.SavedModel.FromString((path / wire.SAVED_MODEL_FILE).read_bytes())
@@ -171,7 +171,7 @@ def _signature_defs(path: Path):
 
 
 def _specs(specs: Mapping, signatures: Collection[str] = ()) -> dict[str, TensorSpec]:
-    """Translates TensorFlow's descriptions of tensors of a model that has these signatures."""
+    """Converts TensorFlow's tensor specs. `signatures` are the names of the model's signatures."""
     found = {}
     for name, spec in specs.items():
         shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
@@ -185,9 +185,9 @@ def _message(error: Exception) -> str:
 
 
 def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
-    """Runs a version's recorded warm-up requests, or blank requests if it has none, because its first runs are slow.
+    """Runs the warm-up requests recorded with a version, or blank requests if there are none. First runs are slow.
 
-    Returns the number of requests. Raises a ValueError if a recorded request cannot be read, or fails.
+    Returns the number of requests. Raises ValueError if a recorded request cannot be read or fails.
     """
     records = servable.path / wire.WARM_UP_FILE
     if records.is_file():
@@ -203,7 +203,7 @@ def warm_up(servable: Servable, batch_sizes: tuple[int, ...] = (1,)) -> int:
             inputs = {name: _blank(spec, size) for name, spec in signature.inputs.items()}
             try:
                 servable.run(signature.name, inputs)
-            except RequestError as error:  # blank input does not suit every model
+            except RequestError as error:  # some models refuse blank input
                 _log.info("Warm-up of %s %d %s: %s", servable.name, servable.version, signature.name, error)
             else:
                 count += 1

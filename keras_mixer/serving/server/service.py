@@ -15,12 +15,12 @@ from keras_mixer.serving.server.manager import ModelManager
 from keras_mixer.serving.server.metrics import Metrics
 from keras_mixer.serving.server.servable import Servable, Signature
 
-# A request of fewer bytes is read on the event loop, because handing it to a thread would take longer.
+# A smaller request is parsed on the event loop, because handing it to a thread would take longer.
 _INLINE_BYTES = 64 * 1024
 
 
 class ModelSpec(NamedTuple):
-    """The model that a request names: its highest version, unless a version or a label is given."""
+    """The model that a request names. Without a version or a label, its highest version is meant."""
 
     name: str
     version: int | None = None
@@ -33,7 +33,7 @@ class PredictService:
     def __init__(self, manager: ModelManager, batcher: Batcher, metrics: Metrics, limits: Limits):
         self.manager, self.metrics, self.limits = manager, metrics, limits
         self._batcher = batcher
-        # Large bodies are read one at a time, because reading JSON takes many times its size in memory.
+        # Large bodies are parsed one at a time, because parsing JSON takes many times its size in memory.
         self._reading = asyncio.Lock()
 
     async def predict(
@@ -45,15 +45,14 @@ class PredictService:
         size: int,
         entrypoint: str,
     ) -> tuple[int, Signature, dict[str, np.ndarray]]:
-        """Answers one request of `size` bytes, whose inputs `read` returns for a signature.
+        """Answers one request of `size` bytes. `read` takes a signature and returns the request's inputs.
 
-        `signature_name` may also be the names of the signature's inputs, and an empty name stands for the default
-        signature. `entrypoint` is "REST" or "GRPC". Returns the
-        version that answered, the signature, and its outputs.
+        `signature_name` is a name, the set of the signature's input names, or empty for the default signature.
+        `entrypoint` is "REST" or "GRPC". Returns the version that answered, the signature, and its outputs.
         """
         start = time.perf_counter()
         status = "INTERNAL"
-        # TF Serving's protocols give different statuses for a missing signature.
+        # TF Serving's REST and gRPC answer a missing signature with different statuses.
         missing = "INVALID_ARGUMENT" if entrypoint == "REST" else "FAILED_PRECONDITION"
 
         def checked(signature: Signature) -> Mapping[str, np.ndarray]:
@@ -76,7 +75,7 @@ class PredictService:
             self.metrics.request(known, entrypoint, status, time.perf_counter() - start)
 
     async def _run(self, servable: Servable, signature: Signature, inputs: Mapping[str, np.ndarray]) -> dict:
-        """Runs checked inputs. If they fail, finds the image at fault, which TensorFlow's decoders do not name."""
+        """Runs checked inputs. If they fail, finds the faulty image, which TensorFlow's decoders do not name."""
         try:
             return await self._batcher.run(servable, signature, inputs)
         except RequestError as error:
@@ -93,7 +92,7 @@ class PredictService:
             raise
 
     async def offload(self, size: int, function: Callable, *arguments):
-        """Calls `function`, on a thread if reading `size` bytes would hold up the event loop."""
+        """Calls `function`, on a thread if processing `size` bytes would block the event loop for long."""
         if size < _INLINE_BYTES:
             return function(*arguments)
         async with self._reading:

@@ -1,4 +1,4 @@
-"""Which devices a run uses: TPUs, several GPUs, several hosts, or the one device that is there."""
+"""Chooses the devices of a run: a TPU, several GPUs, several hosts, or the only device."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_mixer.extras import require
+from keras_mixer.extras import installed
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Distribution:
 
     @property
     def drawing_replicas(self) -> int:
-        """Replicas that draw their own masks; on the JAX backend all devices share one draw."""
+        """Number of replicas that draw their own masks. On the JAX backend all devices share one draw."""
         return 1 if self.strategy is None else self.replicas
 
     def scope(self) -> contextlib.AbstractContextManager:
@@ -43,7 +43,7 @@ class Distribution:
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
     def active(self) -> contextlib.AbstractContextManager:
-        """Returns the context of a whole run, in which the distribution of the JAX backend is set."""
+        """Returns the context of a whole run, which sets the distribution of the JAX backend."""
         if self.name != "data_parallel":
             return contextlib.nullcontext()
         devices = keras.distribution.list_devices()
@@ -64,8 +64,8 @@ class Distribution:
     def distribute(self, batches):
         """Prepares this process's batches for `fit` and `evaluate`.
 
-        The strategy would take each process's batch for a global one and split it again among all replicas. In a
-        cluster every process therefore divides its own batch.
+        The strategy would mistake each process's batch for a global one and divide it again among all replicas. In a
+        cluster, each process therefore divides its own batch.
         """
         if self.workers == 1:
             return batches
@@ -73,11 +73,11 @@ class Distribution:
         return self.strategy.distribute_datasets_from_function(lambda _: batches.rebatch(per_replica))
 
     def anywhere(self, here: bool) -> bool:
-        """Returns whether `here` is true in any process of a cluster; all processes must ask at the same step."""
+        """Returns whether `here` is true in any process of a cluster. All processes must call this at the same step."""
         return any(self.of_each_process(int(here)))
 
     def of_each_process(self, number: int) -> list[int]:
-        """Returns the number that each process of a cluster gives, in order; all processes must ask together."""
+        """Returns the `number` of each process of a cluster, in order. All processes must call this together."""
         if self.workers == 1:
             return [number]
         import tensorflow as tf
@@ -89,7 +89,7 @@ class Distribution:
 
     @functools.cached_property
     def _total(self):
-        """Makes the function that sums a vector over all replicas."""
+        """Returns a function that sums a vector over all replicas."""
         import tensorflow as tf
 
         def on_replica(value):
@@ -134,8 +134,8 @@ class Distribution:
 def choose(strategy: str = "auto") -> Distribution:
     """Finds the devices and returns how to use them; `strategy` is a name in `STRATEGIES` for the current backend.
 
-    On the TensorFlow backend "auto" takes a TPU if one answers, else the cluster of `TF_CONFIG`, else several GPUs,
-    else the one device. On the JAX backend it takes all devices.
+    On the TensorFlow backend, "auto" uses the first of these: a TPU that answers, the cluster of `TF_CONFIG`, several
+    GPUs, the only device. On the JAX backend it uses all devices.
 
     Raises:
         ValueError: If the backend has no such strategy, or the environment does not allow it.
@@ -169,8 +169,9 @@ def _jax(strategy: str) -> Distribution:
 
 
 def hide_from_tensorflow(*kinds: str) -> None:
-    """Leaves devices to JAX; otherwise TensorFlow, which reads the data, would take their memory."""
-    require("tensorflow", extra="tensorflow", purpose="Reading training data")
+    """Hides devices from TensorFlow, which only reads the data but would take the memory that JAX needs."""
+    if not installed("tensorflow"):
+        return
     import tensorflow as tf
 
     for kind in kinds:
@@ -239,11 +240,11 @@ def _tensorflow(strategy: str) -> Distribution:
 
 @functools.cache
 def _made_once(name: str, *arguments):
-    """Makes a `tf.distribute` strategy, once in a process."""
+    """Makes a `tf.distribute` strategy once per process."""
     import tensorflow as tf
 
-    # A strategy numbers its sums over devices, and TensorFlow remembers the shape of each number. The sums of a second
-    # strategy would have the same numbers and other shapes, and fail.
+    # A strategy numbers its sums over devices, and TensorFlow remembers the shape for each number. A second strategy
+    # would use the same numbers for other shapes and fail.
     return getattr(tf.distribute, name)(*arguments)
 
 

@@ -1,6 +1,6 @@
-"""Compiles the training step of a recipe for a TPU that is not here: memory per chip, FLOPs, the largest batch.
+"""Compiles the training step of a recipe for a TPU, without a TPU: memory per chip, FLOPs, the largest batch.
 
-The compiler of TPUs runs on any Linux machine and needs only the name of a topology. It compiles the step of the JAX
+The TPU compiler runs on any Linux machine and needs only the name of a topology. It compiles the step of the JAX
 backend, data-parallel over all chips, or the step of one replica on the TensorFlow backend. It runs in a separate
 process, because the step needs that backend and because some errors end the compiler's process.
 """
@@ -32,7 +32,7 @@ _BISECTIONS = 3  # compilations between a batch that fits and its double, which 
 
 @dataclasses.dataclass(frozen=True)
 class TpuCheck:
-    """The answer of the compiler for one batch size. If the step does not fit, the costs are None."""
+    """The compiler's result for one batch size. If the step does not fit, the costs are None."""
 
     topology: str
     chips: int  # number of chips in the topology
@@ -54,15 +54,15 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
     gradients over the chips.
 
     Args:
-        recipe: The recipe; its `batch_size` counts the examples of all chips together.
+        recipe: The recipe. Its `batch_size` is that of all chips together.
         topology: Chips and their arrangement, such as "v5e:2x4", "v6e:2x2" or "v5p:2x2x1".
         classes: Classes of the head.
         backend: "jax" or "tensorflow".
 
     Raises:
-        ValueError: If the topology or the backend is unknown, or if the batch does not divide by the chips.
+        ValueError: If the topology or the backend is unknown, or if the batch cannot be divided among the chips.
         ImportError: If libtpu is not installed, or if JAX lacks an interface that TensorFlow's step needs.
-        RuntimeError: If the compiler fails for another reason than memory.
+        RuntimeError: If the compiler fails for a reason other than memory.
 
     Example:
         >>> recipe = keras_mixer.training.recipes.get("imagenet_b16").override({"batch_size": "1024"})
@@ -94,10 +94,10 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
 
 
 def largest_batch(recipe: Recipe, check: Callable[[Recipe], TpuCheck]) -> TpuCheck | None:
-    """Finds about the largest batch that fits: doubles or halves the recipe's, then bisects.
+    """Finds approximately the largest batch that fits. Doubles or halves the recipe's batch size, then bisects.
 
-    The batch found and the next one that does not fit differ by about an eighth, or by one example per chip and
-    micro-batch. Each step is a compilation.
+    The result and the smallest batch that failed differ by about an eighth, or by one example per chip and micro-batch.
+    Each step compiles once.
 
     Args:
         recipe: The recipe to start from.

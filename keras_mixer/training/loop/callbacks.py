@@ -19,17 +19,17 @@ from keras_mixer.training.loop.checkpoints import CheckpointStore, gather, resto
 from keras_mixer.training.loop.data import Datasets
 from keras_mixer.training.loop.step import evaluate
 
-AGREE_EVERY = 10  # steps after which the processes of a cluster ask each other whether to stop
+AGREE_EVERY = 10  # steps between two exchanges in which the processes of a cluster agree whether to stop
 SLOW_STEP = 1.0  # seconds; with slower steps they ask after each one, because a kill often follows SIGTERM after 30 s
 STOPPING = b"Stopping after this step, and saving. A second Ctrl-C stops at once without saving.\n"
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or a weight is no longer a finite number. The last checkpoint was written before that."""
+    """The loss or a weight is no longer finite. The last checkpoint was written before that."""
 
 
 def diverged(what: str, store: CheckpointStore) -> TrainingDivergedError:
-    """Makes the error that says what is not finite, and names the last checkpoint."""
+    """Returns an error that says what is not finite and names the last checkpoint."""
     steps = store.steps()
     kept = f"The checkpoint of step {steps[-1]} is kept in {store.folder}." if steps else "There is no checkpoint yet."
     return TrainingDivergedError(f"{what}. {kept} Lower optimizer.learning_rate or lengthen schedule.warmup_steps.")
@@ -37,7 +37,7 @@ def diverged(what: str, store: CheckpointStore) -> TrainingDivergedError:
 
 @dataclasses.dataclass(eq=False)
 class Clock(keras.callbacks.Callback):
-    """The state of a whole run, over calls of `fit` and restarts; counts its updates and its time."""
+    """The state of a whole run, across calls of `fit` and restarts. It counts updates and time."""
 
     step: int = 0  # updates made
     before: float = 0.0  # seconds that earlier processes spent training
@@ -58,7 +58,7 @@ class Clock(keras.callbacks.Callback):
         self.step += self._model.steps_per_execution
 
     def notes(self, datasets: Datasets) -> dict:
-        """Returns what a checkpoint holds besides the arrays."""
+        """Returns the contents of a checkpoint other than the arrays."""
         return {
             "rows": self.rows,
             "seconds": self.seconds,
@@ -73,8 +73,8 @@ class Clock(keras.callbacks.Callback):
 class StopOnNaN(keras.callbacks.Callback):
     """Stops when the running loss is not finite.
 
-    In a cluster each process sees the loss of its own examples. If one stopped alone, the others would wait for its
-    gradients. They stop together instead, when `Checkpointing` makes them compare.
+    In a cluster, each process knows only the loss of its own examples. If one process stopped alone, the others would
+    wait for its gradients. They therefore stop together, when `Checkpointing` makes them compare.
     """
 
     clock: Clock
@@ -91,7 +91,7 @@ class StopOnNaN(keras.callbacks.Callback):
             self.check()
 
     def check(self) -> None:
-        """Raises TrainingDivergedError if the loss of any process is not finite; all processes must call together."""
+        """Raises TrainingDivergedError if the loss of any process is not finite. All processes must call together."""
         finite = math.isfinite(self._loss)
         if self.distribution.anywhere(not finite):
             found = "not finite in another process" if finite else self._loss
@@ -127,7 +127,7 @@ class Evaluation(keras.callbacks.Callback):
 
 
 def best_row(rows: Sequence[dict]) -> int:
-    """Returns the place of the row with the lowest loss on the evaluation split, the first of several."""
+    """Returns the index of the row with the lowest loss on the evaluation split, or the first of several."""
     return min(range(len(rows)), key=lambda place: rows[place]["val_loss"])
 
 
@@ -138,7 +138,7 @@ def is_over(rows: Sequence[dict], patience: int | None) -> bool:
 
 @dataclasses.dataclass(eq=False)
 class EarlyStopping(keras.callbacks.Callback):
-    """Keeps the weights of the best evaluation, and ends the run when `is_over`; `Evaluation` must come before it."""
+    """Keeps the weights of the best evaluation and ends the run when `is_over`. `Evaluation` must come before it."""
 
     clock: Clock
     store: CheckpointStore  # of the best weights
@@ -186,10 +186,10 @@ class ProgressBar(Progress, keras.callbacks.Callback):
 class Checkpointing(keras.callbacks.Callback):
     """Writes checkpoints: after some steps or minutes, at the end of `fit`, and when the run is interrupted.
 
-    Ctrl-C or SIGTERM takes effect after the current step; a second Ctrl-C stops at once. In a cluster one interrupted
-    process stops all of them at the same step, because the others would wait for its gradients. The processes ask each
-    other about interruptions, finite losses and the time of the last checkpoint at the end of a period and every
-    `AGREE_EVERY` steps, or after each step if steps of any process take longer than `SLOW_STEP`.
+    Ctrl-C or SIGTERM takes effect after the current step. A second Ctrl-C stops immediately. In a cluster, one
+    interrupted process stops all of them at the same step, because the others would wait for its gradients. At the end
+    of a period and every `AGREE_EVERY` steps, the processes exchange interruptions, finite losses and the time of the
+    last checkpoint. They do so after each step if the steps of any process take longer than `SLOW_STEP`.
     `Evaluation` must come before this callback, because its row of the history belongs in the checkpoint.
     """
 
@@ -222,7 +222,7 @@ class Checkpointing(keras.callbacks.Callback):
         del frame
         self._signal = number
         with contextlib.suppress(OSError):  # the process may have no standard error
-            os.write(2, STOPPING)  # not by print, which the signal may have interrupted
+            os.write(2, STOPPING)  # not `print`, which the signal may have interrupted
         # A second signal stops at once.
         signal.signal(number, signal.default_int_handler)
 

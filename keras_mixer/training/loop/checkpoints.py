@@ -23,7 +23,7 @@ _NAME = re.compile(r"step_(\d+)\.safetensors")
 
 
 class CheckpointStore:
-    """Reads and writes the checkpoints of one run in `folder`, and keeps the last few: `kept`, at least 1."""
+    """Reads and writes the checkpoints of one run in `folder`, and keeps the last `kept` (at least 1)."""
 
     def __init__(self, folder: str | os.PathLike, kept: int = 3):
         self.folder = pathlib.Path(folder)
@@ -43,9 +43,9 @@ class CheckpointStore:
     def save(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> pathlib.Path:
         """Writes arrays by name and notes as JSON, and returns the file.
 
-        The file is written under another name, forced to disk and renamed: a crash or a full disk (OSError) leaves the
-        earlier checkpoints and no half of this one. Older ones are deleted once the file is safely on disk. Only one
-        process may write to the folder, because this removes half-written files there.
+        The file is written under another name, flushed to disk and renamed. A crash or a full disk (OSError) therefore
+        leaves the earlier checkpoints intact and no incomplete file. Older checkpoints are deleted when the new file is
+        safely on disk. Only one process may write to the folder, because half-written files there are removed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partial_files(self.folder)  # each may be as large as a checkpoint
@@ -69,10 +69,10 @@ class CheckpointStore:
     def load_newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
         """Returns step, arrays and notes of the newest readable checkpoint; None if there is no checkpoint.
 
-        Logs a warning if it skips newer ones that cannot be read.
+        Logs a warning if it skips newer checkpoints that cannot be read.
 
         Raises:
-            ValueError: If there are checkpoints and none can be read.
+            ValueError: If there are checkpoints but none can be read.
         """
         broken: list[str] = []
         for step in reversed(self.steps()):
@@ -121,7 +121,7 @@ def restore_metrics(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> Non
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    # By position, because the names that Keras gives depend on how many models the process has made.
+    # Keys are positions, because Keras's names depend on how many models the process has made.
     groups = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
     metrics = {id(variable) for variable in groups["metrics"]}
     groups["model"] = [variable for variable in groups["model"] if id(variable) not in metrics]

@@ -1,15 +1,21 @@
-"""The data of a recipe: sources, the training stream from any step on, and evaluation batches."""
+"""The data of a recipe: sources, the training stream (which can start at any step), and evaluation batches."""
 
 import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
 from keras_mixer.card import ModelCard
-from keras_mixer.data import CorruptImages, CorruptImagesError, Source, evaluation_batches, load, training_batches
+from keras_mixer.data import CorruptImages, CorruptImagesError, Source, evaluation_batches, training_batches
 from keras_mixer.data.batches import naming_all
 from keras_mixer.data.examination import headers
-from keras_mixer.data.sources import load_folder
+from keras_mixer.data.sources import opened
 from keras_mixer.data.sources.layout import TRAIN, scan
+from keras_mixer.extras import installed, require
 from keras_mixer.listing import printable
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.choosing import check_classes, check_length, choose_splits, suit
@@ -17,12 +23,15 @@ from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import Recipe
 
-NAMED = 50  # classes in a message
+if TYPE_CHECKING:
+    from keras_mixer.data.device import DeviceStream
+
+NAMED = 50  # classes listed in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Datasets:
-    """The data of a run, and the lengths that follow from it."""
+    """The data of a run, and the numbers of steps that follow from it."""
 
     recipe: Recipe
     distribution: Distribution
@@ -31,7 +40,7 @@ class Datasets:
     test_source: Source | None
     preprocessing: Preprocessing
     corrupt: CorruptImages  # counts the unreadable images of all sources
-    chosen: str  # says what the recipe left to the number of images, or an empty text
+    chosen: str  # a sentence about what was chosen by the number of images, or an empty string
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -40,7 +49,7 @@ class Datasets:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Updates that take as many examples as the training split has."""
+        """Updates in one pass over the training split; may be a fraction."""
         return self.train_source.num_examples / self.recipe.batch_size
 
     @property
@@ -57,28 +66,30 @@ class Datasets:
     @property
     def read_in_order(self) -> bool:
         """Whether the training images do not fit in memory and are in files that must be read from the start."""
+        if self.recipe.execution.pipeline == "device":
+            return False
         from keras_mixer.data.storage import random_access
 
         return random_access(self.train_source, self.preprocessing, self.corrupt) is None
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """The sources of training, evaluation and test, if there is a test split."""
+        """The sources for training, evaluation and, if there is a test split, the test."""
         return tuple(filter(None, (self.train_source, self.eval_source, self.test_source)))
 
     @property
     def listing(self) -> dict | None:
-        """The files of a folder, which a run keeps; None for another dataset."""
+        """The list of files in a folder, which a run saves; None for another dataset."""
         layout = self.train_source.layout
         return None if layout is None else layout.listing()
 
     @property
     def class_counts(self) -> list[int]:
-        """Training images of each class."""
+        """The number of training images of each class."""
         return np.bincount(self.train_source.labels, minlength=len(self.class_names)).tolist()
 
     def readable(self, source: Source) -> int:
-        """Returns the number of images of a source that no one has found unreadable so far."""
+        """Returns the number of images of a source, without those that were found unreadable so far."""
         count, found = source.num_examples, set(self.corrupt.found)
         return count - (sum(source.location(index) in found for index in range(count)) if found else 0)
 
@@ -109,25 +120,38 @@ class Datasets:
         return "\n".join([*lines, *filter(None, [self.chosen])])
 
     def check(self) -> None:
-        """Raises ValueError if these data cannot teach a classifier by the recipe."""
+        """Raises ValueError if the data are unsuited to training by the recipe."""
         check_classes(self.train_source)
         check_length(self.recipe, self.train_source.num_examples, self.total_steps)
 
     def all_unreadable(self, error: CorruptImagesError) -> CorruptImagesError:
-        """Returns an error that names every unreadable image, and not only the one that stopped the run."""
+        """Returns an error that names all unreadable images, not only the one that stopped the run."""
         return naming_all(error, self.corrupt, self.sources, self.preprocessing, "--set data.corrupt_limit=")
 
     @property
     def fingerprint(self) -> dict:
-        """Facts that must stay the same if a run is to go on, as JSON."""
+        """Returns as JSON what must stay the same so that the run can be resumed."""
         return {"examples": self.train_source.num_examples, "classes": list(self.class_names)}
 
     def card(self, name: str) -> ModelCard:
         """Returns the card of a model trained on this data."""
         return ModelCard(name, self.class_names, self.preprocessing, (self.test_source or self.eval_source).spec)
 
+    @functools.cached_property
+    def device_stream(self) -> "DeviceStream | None":
+        """The training stream if the device augments it, with the images if they fit in its memory; else None."""
+        if self.recipe.execution.pipeline != "device":
+            return None
+        from keras_mixer.data import device
+
+        given = (self.train_source, self.preprocessing, self.recipe.augmentation)
+        in_memory = device.load(*given, self.corrupt)
+        return device.DeviceStream(*given, self.recipe.batch_size, self.recipe.seed, self.corrupt, in_memory)
+
     def training(self, start: int):
         """Returns the endless stream of this process's batches from update `start` on."""
+        if self.device_stream is not None:
+            return self.device_stream.batches(start)
         batches = training_batches(
             self.train_source,
             self.preprocessing,
@@ -144,8 +168,8 @@ class Datasets:
     def evaluation(self, source: Source):
         """Returns evaluation batches `(images, one-hot labels, weights)` of one size, and their number.
 
-        The size is that of the recipe or of the whole source, rounded up to a multiple of the number of devices.
-        Examples of weight 0 fill up the last batch.
+        The batch size is the recipe's, or the size of a smaller source, rounded up to a multiple of the number of
+        devices. Examples of weight 0 fill up the last batch.
         """
         wanted = min(self.recipe.eval_batch_size, source.num_examples)
         size = -(-wanted // self.distribution.replicas) * self.distribution.replicas
@@ -153,16 +177,20 @@ class Datasets:
         return self.distribution.distribute(self.distribution.share(batches)), -(-source.num_examples // size)
 
 
-def open_datasets(recipe: Recipe, distribution: Distribution, listing: dict | None = None) -> Datasets:
-    """Opens the splits of a recipe's dataset, and chooses what the recipe leaves open.
+def open_datasets(
+    recipe: Recipe, distribution: Distribution, listing: dict | None = None, pipeline: str | None = None
+) -> Datasets:
+    """Opens the splits of a recipe's dataset and chooses what the recipe leaves open.
 
     Args:
         recipe: The recipe.
         distribution: The devices.
-        listing: The files of a folder that an earlier process of the run listed.
+        listing: The list of files that an earlier process of the same run saved.
+        pipeline: The pipeline that this process used.
 
     Raises:
-        ValueError: If a split is missing or empty.
+        ValueError: If a split is missing or empty, or the backend does not have the pipeline.
+        ImportError: If the pipeline or the dataset needs TensorFlow, and it is not installed.
     """
     layout = None
     if recipe.data.of(TRAIN).is_folder:
@@ -170,11 +198,29 @@ def open_datasets(recipe: Recipe, distribution: Distribution, listing: dict | No
         layout = layout.kept(listing) if listing else layout
     data = choose_splits(recipe.data, layout)
 
-    def source(split: str, **options) -> Source:
-        if layout is None:
-            return load(data.of(split))
-        return load_folder(data.of(split), layout, **options)
+    def source(split: str, *, replace_gone: bool = False, in_numpy: bool | None = None) -> Source:
+        if in_numpy is None:
+            in_numpy = recipe.execution.pipeline == "device"
+        return opened(data.of(split), layout, replace_gone=replace_gone, in_numpy=in_numpy)
 
+    def fits() -> bool:
+        from keras_mixer.data import device
+
+        given = source(data.train_split, in_numpy=False)
+        shape = given.image_shape if recipe.augmentation.crop == "inception" else recipe.preprocessing.input_shape
+        return shape is not None and given.num_examples * math.prod(shape) <= device.memory_limit()
+
+    execution = recipe.execution
+    if execution.pipeline == "auto":
+        execution = dataclasses.replace(execution, pipeline=pipeline or _usual_pipeline(distribution, fits))
+    if execution.pipeline == "host":
+        require("tensorflow", extra="tensorflow", purpose="execution.pipeline=host")
+    elif keras.backend.backend() != "jax":
+        raise ValueError(
+            "execution.pipeline=device augments inside the compiled step of JAX: set KERAS_BACKEND=jax, or "
+            "execution.pipeline=host."
+        )
+    recipe = dataclasses.replace(recipe, execution=execution)
     train_source = source(data.train_split, replace_gone=True)
     multiple = distribution.replicas * recipe.execution.micro_batches
     recipe, chosen = suit(dataclasses.replace(recipe, data=data), train_source.num_examples, multiple)
@@ -188,3 +234,11 @@ def open_datasets(recipe: Recipe, distribution: Distribution, listing: dict | No
         corrupt=CorruptImages(data.corrupt_limit, data.max_pixels),
         chosen=chosen,
     )
+
+
+def _usual_pipeline(distribution: Distribution, fits: Callable[[], bool]) -> str:
+    if keras.backend.backend() != "jax":
+        return "host"
+    if not installed("tensorflow"):
+        return "device"
+    return "device" if distribution.accelerated and fits() else "host"

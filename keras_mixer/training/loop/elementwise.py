@@ -1,8 +1,8 @@
-"""GELU and LayerNorm in a TensorFlow graph on a CPU, each as one pass over its array.
+"""Compiles GELU and LayerNorm in a TensorFlow graph on a CPU, so that each is one pass over its array.
 
-The graph runs every operation of their formulas as a separate pass, eight for a GELU and more than twice as many for
-its gradient, and keeps all intermediate arrays in memory. XLA compiles each formula and each gradient to one pass that
-keeps only the inputs. Matrix products stay with TensorFlow's kernels, which are faster than XLA's on a CPU.
+By itself, the graph runs each operation of a formula as a separate pass, eight for a GELU and more than twice as many
+for its gradient, and keeps all intermediate arrays in memory. XLA compiles each formula and each gradient into one pass
+that keeps only the inputs. Matrix products stay with TensorFlow's kernels, which are faster than XLA's on a CPU.
 """
 
 import contextlib
@@ -40,14 +40,14 @@ def one_pass(function: Callable) -> Callable:
 
 
 def _precisely(activation: Callable, *terms: tf.Tensor) -> tf.Tensor:
-    """Activates the sum of `terms` at least in float32 and rounds once, at the end."""
+    """Applies `activation` to the sum of `terms` in at least float32 and rounds once, at the end."""
     kind = terms[0].dtype
     precise = tf.float32 if kind.size < 4 else kind
     return tf.cast(activation(functools.reduce(operator.add, (tf.cast(term, precise) for term in terms))), kind)
 
 
 def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
-    """Makes a call of Dense that adds the bias in the pass of the activation."""
+    """Returns a `call` of Dense that adds the bias in the same pass as the activation."""
 
     def call(inputs, training=None):
         return activation(keras.ops.matmul(inputs, dense.kernel), *([] if dense.bias is None else [dense.bias]))
@@ -56,12 +56,12 @@ def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
 
 
 def _normalise(epsilon: float, center: bool, scale: bool, dtype: str) -> Callable:
-    """Compiles the formula once for all LayerNorms of one form."""
+    """Compiles the formula once for all LayerNorms with the same settings."""
     return one_pass(LayerNorm(epsilon, center, scale, dtype=dtype, name="shared").normalise)
 
 
 class CompiledElementwise:
-    """Makes the GELUs and LayerNorms of a model compute in one pass while a step is traced."""
+    """Replaces the GELUs and LayerNorms of a model by compiled ones while a step is traced."""
 
     def __init__(self, model: keras.Model):
         activations = {form: one_pass(functools.partial(_precisely, form)) for form in (gelu_tanh, gelu_erf)}
@@ -79,7 +79,7 @@ class CompiledElementwise:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
-        """Swaps the compiled functions in while the context lasts."""
+        """Uses the compiled functions while the context lasts."""
         plain = [getattr(layer, name) for layer, name, _ in self._places]
         for layer, name, compiled in self._places:
             setattr(layer, name, compiled)

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, and the checks that protect what is already there."""
+"""The folder of a run: its files, and the checks that protect existing files."""
 
 import csv
 import dataclasses
@@ -21,7 +21,7 @@ COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lea
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Returns the recipe with absolute local paths, so that its file works in any working directory."""
+    """Returns the recipe with absolute local paths, so that its JSON file works in any working directory."""
     data, weights = recipe.data, recipe.model.weights
     if data.of(data.train_split).is_folder:
         data = dataclasses.replace(data, name=_absolute(data.name))
@@ -33,7 +33,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def _absolute(path: str) -> str:
-    # URLs such as gs://bucket/datasets stay.
+    # URLs such as gs://bucket/datasets do not change.
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
@@ -49,7 +49,7 @@ def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
 
 
 def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
-    """Raises ValueError if the folder holds another recipe's run or a model of no run, or lies in the dataset."""
+    """Raises ValueError if the folder lies in the dataset, or holds another recipe's run or a model without a run."""
     stored = folder / RECIPE_FILE
     images = pathlib.Path(recipe.data.name)
     if not stored.exists() and recipe.data.of(TRAIN).is_folder and folder.resolve().is_relative_to(images.resolve()):
@@ -69,18 +69,27 @@ def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
 
 
 def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
-    """Reads the files that the run in the folder began with; None if it is of other images or kept no list."""
+    """Reads the list of files that the run in the folder began with; None if there is none for these images."""
     stored = folder / RECIPE_FILE
     if not stored.exists() or Recipe.from_json(stored.read_text(encoding="utf-8")).data.name != recipe.data.name:
         return None
     return load_listing(folder)
 
 
+def read_pipeline(folder: pathlib.Path) -> str | None:
+    """Reads which pipeline the run in the folder began with; None if there is no run."""
+    stored = folder / RECIPE_FILE
+    if not stored.exists():
+        return None
+    pipeline = Recipe.from_json(stored.read_text(encoding="utf-8")).execution.pipeline
+    return "host" if pipeline == "auto" else pipeline  # of before there was a choice
+
+
 def claim(folder: pathlib.Path, recipe: Recipe, restart: bool, listing: dict | None = None) -> None:
     """Writes the recipe and the list of images to the folder, and removes half-written files of a killed process."""
     remove_partial_files(folder)
     if restart:
-        # The recipe goes last: if this is interrupted, the remaining files still belong to the old recipe.
+        # The old recipe is removed last. After an interruption, the remaining files still belong to it.
         for name in (CHECKPOINTS, BEST, LOGS):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
@@ -102,8 +111,8 @@ def write_history(rows: Sequence[dict], path: str | os.PathLike) -> None:
 
 def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str) -> None:
     """Draws loss and accuracy over epochs, for training and evaluation, as a PNG."""
-    require("matplotlib", extra="tensorflow", purpose="Drawing the curves")
-    from matplotlib.figure import Figure  # not pyplot, which has global state
+    require("matplotlib", command="pip install matplotlib", purpose="Drawing the curves")
+    from matplotlib.figure import Figure  # pyplot has global state
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)

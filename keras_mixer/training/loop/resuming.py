@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 
 
 def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Datasets) -> Clock:
-    """Loads the newest checkpoint, if there is one, into the model and returns the state to go on from.
+    """Loads the newest checkpoint, if there is one, into the model and returns the state to resume from.
 
-    Without a store the run begins anew. All processes of a cluster must call together. Raises ValueError if recipe,
-    data or model of the checkpoint differ, or the processes found different checkpoints.
+    Without a store the run starts from the beginning. All processes of a cluster must call this together. Raises
+    ValueError if recipe, data or model of the checkpoint differ, or the processes found different checkpoints.
     """
     start = Clock() if store is None else _restore(model, store, datasets)
     steps = datasets.distribution.of_each_process(start.step)

@@ -1,4 +1,4 @@
-"""A training run: from a recipe to a folder with the model, its card and its history. A killed run can go on."""
+"""Trains by a recipe and writes a folder with the model, its card and its history. A killed run can be resumed."""
 
 import contextlib
 import dataclasses
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from keras_mixer.data import CorruptImagesError, save_model
+from keras_mixer.extras import installed
 from keras_mixer.training.choosing import choose_splits
 from keras_mixer.training.devices.distribution import choose
 from keras_mixer.training.loop import folder as run_folder
@@ -44,7 +45,7 @@ class TrainingResult:
     accuracy: float  # on the evaluation split, in [0, 1]
     loss: float  # cross-entropy on the evaluation split
     parameters: int  # number of the model's parameters
-    seconds: float  # time spent training, earlier processes of the run included
+    seconds: float  # time spent training, including earlier processes of the run
     learning_rate: float  # the peak
     history: tuple[dict, ...]  # one row per period, as in history.csv
     test_accuracy: float | None = None  # on the test split, in [0, 1]; None if there is none
@@ -62,19 +63,22 @@ def train(
 ) -> TrainingResult:
     """Trains by `recipe`, or resumes the run that an earlier call with the same recipe and folder began.
 
-    The folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard logs
-    and checkpoints; test.json if there is a test split; and the list of images of a folder, files.json.gz. An image
-    that is removed later is left out without a change of the order, and a new one is not used.
-    A killed run resumes from its last checkpoint with the same batches, masks and rates. Ctrl-C and SIGTERM save a
-    checkpoint first. In a cluster all processes do so together, within ten steps, or within one if a step takes longer
-    than a second.
-    An error in one process of a cluster appears only there. Some seconds after that process has ended, the others end
-    with an `UnavailableError`; the last checkpoint stays.
+    The output folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard
+    logs and checkpoints. If there is a test split, test.json is added. If the dataset is a folder, files.json.gz lists
+    its images: an image that is removed later is left out without changing the order, and a new image is not used.
+
+    A killed run resumes from its last checkpoint with the same batches, dropout masks and learning rates. Ctrl-C and
+    SIGTERM save a checkpoint first. In a cluster all processes do this together, within ten steps, or within one step
+    if steps take longer than a second.
+
+    An error in one process of a cluster is reported only there. Some seconds after that process has ended, the others
+    end with an `UnavailableError`. The last checkpoint is kept.
 
     Args:
         recipe: The recipe, such as one from `keras_mixer.training.recipes.get`.
-        output: The run folder, made if it does not exist.
-        restart: Whether to delete what an earlier run left in the folder, once data and weights are open.
+        output: The run folder, created if it does not exist.
+        restart: Whether to delete what an earlier run left in the folder. This happens after data and weights are
+            opened.
         progress: Whether to show a progress bar.
         callbacks: Further Keras callbacks. If one stops the training, such as `EarlyStopping`, the run ends there and
             another call resumes it.
@@ -85,7 +89,7 @@ def train(
         CorruptImagesError: If more images cannot be read than the recipe allows.
         OSError: If the folder cannot be written.
         TrainingDivergedError: If the loss is no longer finite.
-        KeyboardInterrupt: If interrupted, once a checkpoint is saved.
+        KeyboardInterrupt: If interrupted, after a checkpoint is saved.
 
     Example:
         >>> recipe = keras_mixer.training.recipes.get("digits")
@@ -93,10 +97,11 @@ def train(
         True
     """
     folder = pathlib.Path(output)
-    find_builder(recipe.model)  # reports a wrong argument before any data is read
+    find_builder(recipe.model)  # reports a wrong argument before data is read
     distribution = choose(recipe.execution.strategy)
     recipe = run_folder.with_absolute_paths(recipe)
-    datasets = open_datasets(recipe, distribution, None if restart else run_folder.read_listing(folder, recipe))
+    earlier = (None, None) if restart else (run_folder.read_listing(folder, recipe), run_folder.read_pipeline(folder))
+    datasets = open_datasets(recipe, distribution, *earlier)
     recipe, test = datasets.recipe, None
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     run_folder.check(folder, recipe, restart)
@@ -106,12 +111,14 @@ def train(
         _log.info("%s", datasets.plan())
     with distribution.active(), dtype_policy(recipe.execution.precision):
         keras.utils.set_random_seed(recipe.seed)
-        with distribution.scope():
-            network = initial_network(recipe, len(datasets.class_names))
-            counts = None if recipe.class_weights is None else datasets.class_counts
-            model = training_model(network, recipe, datasets.total_steps, distribution, counts)
         try:
             with datasets.corrupt.explained():
+                with distribution.scope():
+                    network = initial_network(recipe, len(datasets.class_names))
+                    counts = None if recipe.class_weights is None else datasets.class_counts
+                    model = training_model(
+                        network, recipe, datasets.total_steps, distribution, counts, datasets.device_stream
+                    )
                 rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
                 if datasets.test_source is not None:
                     test = evaluate(model, *datasets.evaluation(datasets.test_source))
@@ -155,7 +162,7 @@ def _fit(
     progress: bool,
     more_callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[dict], float]:
-    """Trains to the end, from the last checkpoint if there is one; returns the history and the seconds spent."""
+    """Trains to the end, from the last checkpoint if there is one. Returns the history and the seconds spent."""
     recipe, distribution, execution = datasets.recipe, datasets.distribution, datasets.recipe.execution
     store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
     clock = find_start(model, None if restart else store, datasets)
@@ -164,19 +171,20 @@ def _fit(
         start = total  # an earlier process ended the run
     guard, evaluation = StopOnNaN(clock, store, distribution), Evaluation(clock, datasets)
     batches = datasets.training(start) if start < total else None
-    # Recipe, data and checkpoints fit: the folder may change now, but not earlier.
+    # The folder is changed only now, after recipe, data and checkpoints have proved to fit.
     if distribution.worker == 0:
         run_folder.claim(folder, recipe, restart, datasets.listing)
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(Checkpointing(guard, datasets))
-        # The later ones read the clock, and some keep what `evaluation` measures.
+        # The order matters: later callbacks read the clock, and some keep what `evaluation` measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
         if distribution.worker == 0:
             write = keras.callbacks.LambdaCallback(
                 on_epoch_end=lambda *_: run_folder.write_history(clock.rows, folder / run_folder.HISTORY_FILE)
             )
             callbacks.append(write)
-            callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
+            if installed("tensorflow"):  # Keras's callback writes by it
+                callbacks.append(keras.callbacks.TensorBoard(str(folder / run_folder.LOGS), write_graph=False))
             if progress:
                 callbacks.append(stack.enter_context(ProgressBar(clock, total, recipe.batch_size)))
         best = CheckpointStore(folder / run_folder.BEST, kept=1)
@@ -192,7 +200,7 @@ def _fit(
                 initial_epoch=first // datasets.period,
                 epochs=-(-stop // datasets.period),
                 callbacks=callbacks,
-                shuffle=False,  # the stream is shuffled
+                shuffle=False,  # the stream is already shuffled
                 verbose=0,
             )
             batches = None
@@ -200,14 +208,14 @@ def _fit(
                 break
         saver.save()
     if recipe.early_stopping is not None:
-        distribution.anywhere(False)  # the others wait until the first process has written
+        distribution.anywhere(False)  # the other processes wait until the first has written
         if (found := best.load_newest()) is not None:
             restore(model, found[1])
     return clock.rows, clock.seconds
 
 
 def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
-    """Cuts the steps from `step` to `total` into calls of `fit`, each with periods of one length.
+    """Divides the steps from `step` to `total` into calls of `fit`, each with periods of one length.
 
     The rest of an interrupted period comes first, then whole periods, then a shorter last period.
 
@@ -223,23 +231,23 @@ def segments(step: int, total: int, period: int) -> Iterator[tuple[int, int]]:
 
 
 def _set_steps_per_execution(model: keras.Model, wanted: int, length: int) -> None:
-    """Sets the greatest number of steps per execution, up to `wanted`, that divides the period."""
+    """Sets the largest number of steps per execution, up to `wanted`, that divides the period."""
     steps = max(steps for steps in range(1, wanted + 1) if length % steps == 0)
     if model.steps_per_execution != steps:
         model.steps_per_execution = steps
-        model.train_function = None  # `fit` makes it anew, once loss and metrics are built
+        model.train_function = None  # `fit` makes a new one after loss and metrics are built
 
 
 def sweep(recipe: Recipe, output: str | os.PathLike, **options) -> list[TrainingResult]:
-    """Trains by `recipe` once per rate of its `learning_rate_grid`.
+    """Trains by `recipe` once for each learning rate of its `learning_rate_grid`.
 
-    The rates are ranked by accuracy on the recipe's evaluation split. If that split is not held out from training, a
-    warning says how to hold out images, so that the choice of a rate does not use the test split.
+    The rates are ranked by accuracy on the recipe's evaluation split. If that split is not a part of the training
+    split, a warning says how to hold out training images for the choice instead.
 
     Args:
         recipe: A recipe with a grid.
-        output: Folder for the run folders `lr_RATE`.
-        options: Arguments of `train`.
+        output: Folder that holds the run folders `lr_RATE`.
+        options: Further arguments of `train`.
 
     Returns:
         One result per rate, best accuracy first. A rate at which training diverges is left out with a warning.

@@ -1,8 +1,8 @@
-"""The model that trains: the step of the backend, compilation, and evaluation with averaged weights."""
+"""The model that is trained: the step of each backend, compilation, and evaluation with averaged weights."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -10,12 +10,15 @@ from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
 from keras_mixer.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from keras_mixer.data.device import DeviceStream
+
 
 class BalancedCrossentropy(keras.losses.CategoricalCrossentropy):
-    """Softmax cross-entropy in which every class counts equally; the mean weight of the training images is 1.
+    """Softmax cross-entropy in which all classes count equally. The mean weight of the training images is 1.
 
     Args:
-        counts: Training images of each class.
+        counts: Number of training images of each class.
         options: Arguments of `keras.losses.CategoricalCrossentropy`.
     """
 
@@ -35,20 +38,23 @@ def training_model(
     total_steps: int,
     distribution: Distribution,
     class_counts: Sequence[int] | None = None,
+    stream: "DeviceStream | None" = None,
 ) -> keras.Model:
-    """Compiles `model` for training by `recipe`; call it in the scope of the distribution.
+    """Compiles `model` for training by `recipe`. Call this in the scope of the distribution.
 
     The loss is the softmax cross-entropy, averaged over the global batch and computed in float32.
 
     Args:
         model: A functional classifier that ends in logits `(batch, classes)`.
-        recipe: Sets optimizer, schedule, loss and compilation.
+        recipe: The recipe, which sets optimizer, schedule, loss and compilation.
         total_steps: Updates of the whole run.
         distribution: The devices.
-        class_counts: Training images of each class, if the recipe weighs classes.
+        class_counts: Number of training images of each class, if the recipe weights classes.
+        stream: The batches, if the device augments them.
 
     Returns:
-        A compiled model with the layers of `model`. Its `fit` takes batches `(images, one-hot labels)`.
+        A compiled model that shares the layers of `model`. Its `fit` takes batches `(images, one-hot labels)`, or those
+        of the stream.
     """
     spec = recipe.execution
     compiled = distribution.compile_options(spec.jit_compile)
@@ -56,7 +62,7 @@ def training_model(
     if keras.backend.backend() == "jax":
         from keras_mixer.training.loop.step_jax import JaxTrainingModel
 
-        trained = JaxTrainingModel(model, spec.micro_batches)
+        trained = JaxTrainingModel(model, spec.micro_batches, stream)
     else:
         from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
 
@@ -76,7 +82,7 @@ def training_model(
             if recipe.class_weights is None or class_counts is None
             else BalancedCrossentropy(class_counts, **options)
         ),
-        # Weighted, because the padding of the last evaluation batch must not count.
+        # Weighted metrics, because the padding of the last evaluation batch must not count.
         weighted_metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.CategoricalCrossentropy(name="cross_entropy", from_logits=True),
@@ -99,7 +105,7 @@ def evaluate(model: keras.Model, batches, steps: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Gives the model the moving averages of its weights within the context, if the optimizer keeps any."""
+    """Replaces the model's weights by their moving averages within the context, if the optimizer keeps averages."""
     if not model.optimizer.use_ema:
         yield
         return

@@ -1,20 +1,55 @@
-"""The training step on the JAX backend: that of Keras, or one that takes the batch in parts."""
+"""The training step on the JAX backend: Keras's own, or one that processes the batch in parts."""
+
+from collections.abc import Callable
 
 import jax
 import keras
 
+from keras_mixer.data.device import DeviceStream
+
 
 class JaxTrainingModel(keras.Model):
-    """A model whose `fit` takes the batch in `micro_batches` parts and applies the mean of their gradients once.
+    """A model whose `fit` divides the batch into `micro_batches` parts and applies the mean of their gradients once.
 
     It shares the layers of the model that it wraps. One program runs over all devices of a `keras.distribution`, so the
     loss is the mean over the global batch, and clipping sees the gradient of the global batch. `micro_batches` must
-    divide the batch, and the devices must divide each part.
+    divide the batch, and the devices must divide each part. With a `stream`, `fit` takes its batches, and the step
+    makes images and labels of them.
     """
 
-    def __init__(self, model: keras.Model, micro_batches: int = 1, **kwargs):
+    def __init__(self, model: keras.Model, micro_batches: int = 1, stream: DeviceStream | None = None, **kwargs):
         super().__init__(inputs=model.inputs, outputs=model.outputs, name=model.name, **kwargs)
+        self.train_function: Callable | None = None
         self.micro_batches = micro_batches
+        self.stream = stream
+
+    def make_train_function(self, force=False):
+        if self.train_function is not None and not force:
+            return
+        stream = self.stream
+        if stream is None:
+            super().make_train_function(force=force)
+            return
+        distribution = keras.distribution.distribution()
+        shardings, everywhere = None, None
+        if distribution is not None:
+            shardings = (None, self._get_state_sharding_spec())
+            everywhere = jax.sharding.NamedSharding(distribution.device_mesh.backend_mesh, jax.sharding.PartitionSpec())
+        in_memory = jax.device_put(stream.in_memory, everywhere)
+
+        # The dataset is an argument, because the compiler would take minutes over a constant of its size.
+        def step(state, data, in_memory):
+            return self.train_step(state, stream.finish(data[0], in_memory))
+
+        compiled = jax.jit(step, donate_argnums=0, out_shardings=shardings)
+        self.train_function = self._make_function(lambda state, data: compiled(state, data, in_memory))
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        """Builds loss and metrics from the declared shapes, because a batch of a stream is not what the model takes."""
+        if data_batch is None:
+            images = keras.KerasTensor((1, *self.inputs[0].shape[1:]), self.inputs[0].dtype)
+            data_batch = (images, keras.KerasTensor((1, *self.outputs[0].shape[1:]), "float32"), None)
+        super()._symbolic_build(data_batch=data_batch)
 
     def train_step(self, state, data):
         if self.micro_batches == 1:
@@ -47,6 +82,6 @@ class JaxTrainingModel(keras.Model):
 def _split(batch, parts: int):
     """Splits (batch, ...) to (parts, batch / parts, ...); example i goes to part i mod parts.
 
-    Each part then has examples of every device's share of the batch, so no device waits.
+    Each part then contains examples from every device's share of the batch, so that all devices work on it.
     """
     return jax.numpy.swapaxes(batch.reshape(batch.shape[0] // parts, parts, *batch.shape[1:]), 0, 1)

@@ -1,4 +1,4 @@
-"""The training step on the TensorFlow backend: the same for one device, several devices, several hosts and TPUs."""
+"""The training step on the TensorFlow backend, for one device, several devices, several hosts and TPUs."""
 
 import contextlib
 import functools
@@ -14,15 +14,16 @@ class TensorFlowTrainingModel(keras.Model):
     """A model whose `fit` gives the same weights under every `tf.distribute` strategy as on a single device.
 
     It shares the layers of the model that it wraps. In addition to Keras's own step it
-    - takes a batch that does not fit in memory in `micro_batches` parts, and applies the mean of their gradients once;
+    - divides a batch that does not fit in memory into `micro_batches` parts, and applies the mean of their gradients
+      once;
     - compiles the forward and backward pass with XLA (`compile_gradients`) if a sum over replicas keeps XLA from
       compiling the whole step;
     - compiles GELU and LayerNorm alone (`compile_elementwise`) if the graph computes the rest faster;
     - runs `steps_per_execution` steps in one graph under every strategy;
-    - fits under `MultiWorkerMirroredStrategy`;
+    - can train under `MultiWorkerMirroredStrategy`;
     - drops different samples and units on each replica.
 
-    The functional `model` is made in the scope of the strategy. `micro_batches` must divide each replica's batch.
+    Build the functional `model` in the scope of the strategy. `micro_batches` must divide each replica's batch.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class TensorFlowTrainingModel(keras.Model):
             gradients_of = tf.function(gradients_of, jit_compile=True)
         loss, scores, gradients = gradients_of(images, targets)
         replicas = self.distribute_strategy.num_replicas_in_sync
-        # The optimizer sums the mean of each replica. Divided by their number, the sum is the global mean.
+        # The optimizer sums over replicas. Dividing each replica's mean by their number makes the sum the global mean.
         self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
         self._loss_tracker.update_state(loss, sample_weight=tf.cast(tf.shape(images)[0], loss.dtype))
         return self.compute_metrics(images, targets, scores)
@@ -62,7 +63,7 @@ class TensorFlowTrainingModel(keras.Model):
         return loss, scores, tape.gradient(loss, self.trainable_variables)
 
     def _accumulated_gradients(self, images, targets):
-        """Returns the same, but computes one part after the other, so that memory holds the activations of one."""
+        """Does the same as `_gradients`, one part at a time, so that memory holds the activations of only one part."""
         parts = self.micro_batches
         per_part = images.shape[0] // parts
         images, targets = _split(images, parts), _split(targets, parts)
@@ -97,7 +98,7 @@ class TensorFlowTrainingModel(keras.Model):
         return self.distribute_strategy.num_replicas_in_sync > 1 and not self.run_eagerly
 
     def _on_replicas(self, step: Callable, steps: int) -> Callable:
-        """Returns a function from an iterator to the logs after `steps` steps on all replicas."""
+        """Returns a function that takes an iterator, runs `steps` steps on all replicas and returns the logs."""
         strategy = self.distribute_strategy
 
         def one_step(iterator):
@@ -116,9 +117,9 @@ class TensorFlowTrainingModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds loss and metrics from the declared shapes, before the first step.
 
-        Under a strategy Keras would take the first batch off the distributed iterator, so that the stream loses it, and
-        average it over the replicas, which fails across workers. Without a strategy it would build them in the first
-        step, too late for the metrics of a checkpoint.
+        Under a strategy, Keras would take the first batch from the distributed iterator, so that training misses it,
+        and average it over the replicas, which fails across workers. Without a strategy, Keras would build loss and
+        metrics in the first step, too late for the metrics of a checkpoint.
         """
         images = keras.KerasTensor((1, *self.inputs[0].shape[1:]), self.inputs[0].dtype)
         targets = keras.KerasTensor((1, *self.outputs[0].shape[1:]), "float32")
@@ -135,9 +136,9 @@ def _split(batch, parts: int):
 def draw_apart(model: keras.Model) -> None:
     """Makes the layers of `model` drop different samples and units on each replica.
 
-    Every replica holds a copy of the same random state, so example i of each replica's share would lose the same
-    branches. The key of each draw therefore includes the number of the replica. The state stays equal everywhere and is
-    saved once: a resumed run on as many replicas draws what it would have drawn without the interruption.
+    Each replica holds a copy of the same random state, so example i of each replica's share would lose the same
+    branches. The key of each draw therefore includes the index of the replica. The state stays the same on all replicas
+    and is saved once. A run that is resumed on the same number of replicas draws what an uninterrupted run would draw.
     """
     for layer in model._flatten_layers():
         for generator in layer._seed_generators:
@@ -145,7 +146,7 @@ def draw_apart(model: keras.Model) -> None:
 
 
 def _next_of_replica(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Tensor:
-    """Returns the key of the next draw: two integers, and the second counts the draws."""
+    """Returns the key of the next draw: two integers, of which the second counts the draws."""
     key = type(generator).next(generator, ordered)
     context = tf.distribute.get_replica_context()
     if context is None:

@@ -1,4 +1,4 @@
-"""The program that `tpu_check` starts: it reads a recipe from standard input, compiles its step and prints JSON."""
+"""The program that `tpu_check` starts. It reads a recipe from standard input, compiles its step and prints JSON."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def compile_step(recipe: Recipe, topology_name: str, classes: int) -> dict:
-    """Compiles one step; returns the fields of `TpuCheck`."""
+    """Compiles one step and returns the fields of `TpuCheck`."""
     try:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=topology_name)
     except Exception as error:  # libtpu raises its own types
@@ -77,10 +77,10 @@ def _on_jax(recipe: Recipe, classes: int, devices) -> dict:
 def _on_tensorflow(recipe: Recipe, classes: int, devices) -> dict:
     """Compiles the step of one replica of a `TPUStrategy` for one chip, with its share of the batch.
 
-    TensorFlow lowers the step to StableHLO for the CPU of this machine, and JAX hands it to the compiler of TPUs. The
-    step does not sum gradients and metrics over the replicas.
+    TensorFlow lowers the step to StableHLO for this machine's CPU, and JAX passes it to the TPU compiler. The step does
+    not sum gradients and metrics over the replicas.
     """
-    hide_from_tensorflow("GPU")  # the variables must be on the CPU, because the step is lowered for it
+    hide_from_tensorflow("GPU")  # the step is lowered for the CPU, so the variables must be there
     shapes = _batch(recipe, classes, recipe.batch_size // len(devices))
     executable = _compile(_stable_hlo(_model(recipe, classes), *shapes), devices[0])
     return _costs(executable.get_compiled_memory_stats(), executable.cost_analysis(), None)
@@ -96,7 +96,7 @@ def _costs(memory: Any, cost: Any, all_reduces: int | None) -> dict:
 
 
 def _stable_hlo(model, images: tuple[int, ...], labels: tuple[int, ...]) -> str:
-    """Returns the step as text; every variable is an argument and a result at the same position."""
+    """Returns the step as text. Each variable is an argument and, at the same position, a result."""
     import tensorflow as tf
 
     model._maybe_symbolic_build()
@@ -104,13 +104,13 @@ def _stable_hlo(model, images: tuple[int, ...], labels: tuple[int, ...]) -> str:
     lowered = step.experimental_get_compiler_ir(tf.TensorSpec(images), tf.TensorSpec(labels))
     # With the platform "TPU", TensorFlow would refuse variables that are not on a TPU.
     text = lowered(stage="stablehlo", platform_name="CPU")
-    # The step copies each variable before it returns it, by an operation that is not StableHLO and that the compiler of
-    # TPUs rejects. A conversion to the same type has the same syntax and also changes nothing.
+    # The step copies each variable before returning it. That operation is not part of StableHLO, and the TPU compiler
+    # rejects it. A conversion to the same type has the same syntax and the same effect.
     return text.replace("mhlo.copy", "stablehlo.convert")
 
 
 def _compile(text: str, device) -> Any:
-    """Compiles StableHLO for one chip by private interfaces of JAX, because it has no public one."""
+    """Compiles StableHLO for one chip with private interfaces of JAX, which has no public one."""
     try:
         from jax._src.compiler import get_compile_options
         from jax._src.lib import xla_client
@@ -130,12 +130,12 @@ def _compile(text: str, device) -> Any:
 
 def _model(recipe: Recipe, classes: int) -> Any:
     with dtype_policy(recipe.execution.precision):
-        # The values of the weights do not matter here, so they are not fetched.
+        # The values of the weights do not matter, so they are not downloaded.
         model = dataclasses.replace(recipe.model, weights=None, frozen=False)
         network = initial_network(dataclasses.replace(recipe, model=model), classes)
         if recipe.model.frozen:
             freeze_body(network)
-        # The data is not read, so the number of steps is unknown; any number above the warmup will do.
+        # The data is not read, so the number of steps is unknown. Any number above the warm-up will do.
         steps = recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + 1
         return training_model(network, recipe, steps, Distribution("default", accelerated=True))
 

@@ -1,4 +1,4 @@
-"""The recipes by name. Each is a table of a TOML file in this folder; `[all]` holds what the tables of a file share."""
+"""The recipes by name. Each is a table of a TOML file in this folder. The table `[all]` of a file applies to all."""
 
 import os
 import pathlib

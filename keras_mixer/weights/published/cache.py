@@ -1,4 +1,4 @@
-"""The published sets of weights: their list and their files in the cache."""
+"""Lists the published sets of weights, downloads their files and keeps them in a cache."""
 
 import logging
 import os
@@ -48,7 +48,7 @@ def find(variant: str, name: str) -> WeightSet:
 
     Raises:
         ValueError: If there is no such set; the message lists those that exist.
-        OSError: If the hub cannot be asked.
+        OSError: If the hub cannot be reached.
 
     Example:
         >>> keras_mixer.weights.find("mixer_nano", "cifar10").preprocessing.image_size
@@ -61,7 +61,7 @@ def find(variant: str, name: str) -> WeightSet:
             return entry
     title = f"{find_row(variant)[1].title} ({variant})" if variant in ARCHITECTURES else repr(variant)
     if known := ", ".join(entry.name for entry in available(variant)):
-        raise ValueError(f"No set of weights {name!r} of {title} was published. Published ones: {known}.")
+        raise ValueError(f"No set of weights {name!r} of {title} was published. Published sets: {known}.")
     variants = ", ".join(sorted({entry.variant for entry in available()}))
     asked = "" if name is None else f", but {name!r} was asked for"
     raise ValueError(
@@ -84,41 +84,41 @@ def _set_on_hub(variant: str, name: str) -> WeightSet:
 
 
 def set_of(variant: str, source) -> WeightSet | None:
-    """Returns the set that a constructor's `weights` names; None for a path and for no weights."""
+    """Returns the published set that the argument `weights` of a constructor names; None for a path or None."""
     return None if source is None or is_path(source) else find(variant, source)
 
 
 def is_path(source) -> bool:
     """Returns whether `source` is a path rather than the name of a set or an address on the hub.
 
-    Raises ValueError if it can be none of them.
+    Raises ValueError if it cannot be any of them.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"Weights come from the name of a published set or a path, but got {source!r}.")
-    # Names of sets have no dots, so "mixer.h5" is a file, and the error lists the endings that can be read.
+    # Names of sets have no dots. "mixer.h5" is therefore a path, and the error lists the suffixes that can be read.
     return isinstance(source, os.PathLike) or (not hub.is_address(source) and ("." in source or os.sep in source))
 
 
 def cached_path(entry: WeightSet) -> Path:
-    """Returns the place of a set's file, which may not exist yet: in a cache, or in this package."""
+    """Returns the path of a set's file, in a cache or in this package. The file may not exist yet."""
     path = (cache_directory() if entry.url else SHIPPED) / entry.file_name
     address = _address(entry)
     return path if address is None else address.cached() or path
 
 
 def download(variant: str, name: str) -> Path:
-    """Returns the file of a set of weights; fetches it first if it is not in the cache.
+    """Returns the file of a set of weights. Downloads it first if it is not in the cache.
 
     Args:
         variant: Name of the variant, such as "mixer_b16".
         name: Name of the set, such as "imagenet21k", or an address on the Hugging Face hub.
 
     Returns:
-        The path of the file, after a check of its sha256.
+        The path of the file, whose sha256 was checked.
 
     Raises:
         ValueError: If there is no such set, or its file has changed.
-        OSError: If it cannot be fetched.
+        OSError: If the file cannot be downloaded.
 
     Example:
         >>> keras_mixer.weights.download("mixer_b16", "imagenet21k")
@@ -128,7 +128,7 @@ def download(variant: str, name: str) -> Path:
 
 
 def file_of(entry: WeightSet) -> Path:
-    """Does what `download` does, for a set that was found, and logs the note that comes with it."""
+    """Returns the file of `entry` as `download` does, and logs the note of the set."""
     path = _fetched(entry)
     if entry.note:
         _log.warning("The weights %s of %s: %s", entry.name, entry.variant, entry.note)
@@ -145,7 +145,7 @@ def _fetched(entry: WeightSet) -> Path:
 
 
 def from_hub(address: hub.HubAddress) -> Path:
-    """Returns the file at an address on the Hugging Face hub, after a check of its sha256."""
+    """Returns the file at an address on the Hugging Face hub after checking its sha256."""
     check_suffix(Path(address.file or hub.WEIGHTS))
     path = address.download(SUFFIXES)
     if hub.digest_in_name(path):
@@ -154,7 +154,7 @@ def from_hub(address: hub.HubAddress) -> Path:
 
 
 def _address(entry: WeightSet) -> hub.HubAddress | None:
-    """Returns the address of a set that the hub's own client fetches; None if this package does."""
+    """Returns the hub address of a set if `huggingface_hub` downloads it; None if this package does."""
     url = entry.url or ""
     if hub.is_address(url):
         return hub.HubAddress.parse(url)
@@ -166,10 +166,10 @@ def _address(entry: WeightSet) -> hub.HubAddress | None:
 
 
 def check_cached(entry: WeightSet) -> int:
-    """Reads the cached file of a published set in full and returns the number of values in it.
+    """Reads the whole cached file of a published set and returns the number of values in it.
 
-    Raises ValueError if the file has changed, cannot be parsed, holds values that are not finite, or has a head of
-    another number of classes than the registry says.
+    Raises ValueError if the file has changed, cannot be parsed or holds values that are not finite, or if the number of
+    classes of its head differs from the registry's.
     """
     from keras_mixer.weights.reading.checkpoint import open_checkpoint
 

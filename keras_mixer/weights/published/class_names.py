@@ -1,4 +1,4 @@
-"""The names of the classes of published heads, and the best predictions by name."""
+"""Names of the classes of published heads, and `decode_predictions`."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from keras_mixer.download import cached_file
 from keras_mixer.models.record import WeightSet
 
-# Class number -> (WordNet id, name), for both label sets as they are published.
+# Files that map a class number to a WordNet id and a name, for both label sets.
 _IMAGENET_1K = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 _IMAGENET_21K_IDS = "https://storage.googleapis.com/bit_models/imagenet21k_wordnet_ids.txt"
 _IMAGENET_21K_LEMMAS = "https://storage.googleapis.com/bit_models/imagenet21k_wordnet_lemmas.txt"
@@ -23,8 +23,9 @@ def decode_predictions(
 
     Args:
         probabilities: Scores of shape `(batch, classes)`, with 1,000 or 21,843 classes unless `class_names` is given.
-        top: Number of classes for each prediction; None for five, or all if there are fewer.
-        class_names: Names of other classes, in the order of the scores, such as `keras_mixer.weights.names_of` returns.
+        top: Number of classes for each prediction. None means five, or all if there are fewer than five.
+        class_names: Names of the classes, in the order of the scores, as from `keras_mixer.weights.names_of`. None
+            means the classes of ImageNet.
 
     Returns:
         For each prediction, `top` triples (WordNet id, name, score), best first. With `class_names`, the name is also
@@ -55,7 +56,7 @@ def decode_predictions(
     if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
         raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
     names = _READERS[scores.shape[1]]() if class_names is None else [(name, name) for name in class_names]
-    # A stable sort puts the lower class number first where scores are equal.
+    # A stable sort puts the lower class number first if scores are equal.
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [[(*names[index], float(row[index])) for index in order] for row, order in zip(scores, best, strict=True)]
 
@@ -69,7 +70,7 @@ def wordnet_ids(classes: int) -> tuple[str, ...]:
         classes: Number of classes of the head, 1,000 for ImageNet or 21,843 for ImageNet-21k.
 
     Raises:
-        ValueError: If the number is different, or the file of names is damaged.
+        ValueError: If `classes` is another number, or the file of names is damaged.
         OSError: If the names are not in the cache and cannot be fetched.
     """
     if classes not in _READERS:
@@ -78,14 +79,14 @@ def wordnet_ids(classes: int) -> tuple[str, ...]:
 
 
 def names_of(entry: WeightSet) -> tuple[str, ...]:
-    """Returns the names of the classes of a set of weights; WordNet ids if they are ImageNet's.
+    """Returns the names of the classes of a set of weights. For ImageNet's classes they are WordNet ids.
 
     Args:
         entry: The set, from `keras_mixer.weights.find`.
 
     Raises:
         ValueError: If the names are not known, or the file of names is damaged.
-        OSError: If they have to be fetched and that fails.
+        OSError: If the names are not in the cache and cannot be fetched.
     """
     return entry.class_names or wordnet_ids(entry.classes)
 

@@ -1,1 +1,1 @@
-"""Checkpoint files of every supported format, and the official names of their arrays."""
+"""Readers for all supported formats of checkpoint files, and the official names of weights."""

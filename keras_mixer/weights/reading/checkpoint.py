@@ -1,4 +1,4 @@
-"""Open checkpoints, and the official names of weights, such as `MixerBlock_3/token_mixing/Dense_0/kernel`."""
+"""Opens checkpoints and gives their weights official names, such as `MixerBlock_3/token_mixing/Dense_0/kernel`."""
 
 import contextlib
 import dataclasses
@@ -20,21 +20,21 @@ class Checkpoint:
     """An open file of weights."""
 
     path: Path
-    arrays: Arrays  # by official name; Keras's files number the weights of a layer, such as `stem/0`
+    arrays: Arrays  # by official name; Keras's files number a layer's weights instead, such as `stem/0`
 
     @property
     def classes(self) -> int | None:
-        """Classes of its head; None without a head."""
+        """Number of classes of the head; None without a head."""
         return self.kernel_shape("head")[1]
 
     @property
     def image_channels(self) -> int | None:
-        """Channels of the images that its stem reads; None without a stem."""
+        """Number of image channels that the stem reads; None without a stem."""
         stems = [self.arrays[name].shape for name in ("stem/kernel", "stem/0") if name in self.arrays]
         return stems[0][2] if stems and len(stems[0]) == 4 else None
 
     def kernel_shape(self, layer: str) -> tuple[int | None, int | None]:
-        """Returns the shape of a layer's kernel; (None, None) if the file does not have that matrix."""
+        """Returns the shape of a layer's kernel matrix; (None, None) if the file does not have it."""
         for name in (f"{layer}/kernel", f"{layer}/0"):
             array = self.arrays.get(name)
             if array is not None and len(array.shape) == 2 and 0 not in array.shape:
@@ -43,9 +43,9 @@ class Checkpoint:
         return None, None
 
     def named_for(self, weights: Iterable[str]) -> Arrays:
-        """Returns the arrays with `layer/.../0` renamed to the first of that layer's `weights`, and so on.
+        """Returns the arrays with official names in place of numbers: `layer/0` becomes the layer's first weight.
 
-        `weights` are official names in the order of the model. An array without a weight keeps its name.
+        `weights` are official names in the order of the model. An array without a matching weight keeps its name.
         """
         members: dict[str, list[str]] = {}
         for name in weights:
@@ -61,7 +61,7 @@ class Checkpoint:
 
 @contextlib.contextmanager
 def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
-    """Opens a file in any known layout; its arrays can be read as long as the context lasts."""
+    """Opens a file in any known layout. Its arrays can be read inside the `with` block."""
     with open_arrays(Path(path)) as arrays:
         yield Checkpoint(Path(path), _officially_named(arrays))
 
@@ -81,10 +81,10 @@ def _officially_named(arrays: Arrays) -> Arrays:
 
 
 def named_weights(model) -> dict:
-    """Returns the model's variables by official name: layer, sublayers, then `kernel`, `scale` or `bias`.
+    """Returns the model's variables by official name, which is "layer/sublayers/kernel", "/scale" or "/bias".
 
-    The matrices of LoRA are left out, because `weight_values` merges them into the kernels. Raises ValueError if the
-    model is quantised or has no weights.
+    LoRA matrices are left out, because `weight_values` merges them into the kernels. Raises ValueError if the model is
+    quantised or has no weights.
     """
     for layer in model._flatten_layers():
         if getattr(layer, "quantization_mode", None) and layer.weights:
@@ -100,12 +100,12 @@ def named_weights(model) -> dict:
         for variable in layer.weights:
             if id(variable) in adapters:
                 continue
-            # In a model that was built inside another, the outer name comes first.
+            # The name of a nested layer starts with the name of the outer layer.
             _, _, inner = variable.path.rpartition(f"{layer.name}/") if "/" not in layer.name else ("", "", "")
             parent, slash, leaf = (inner or variable.path).rpartition("/")
             name = f"{layer.name}/{parent}{slash}{_LEAVES.get(leaf, leaf)}"
             if name in weights:
-                raise ValueError(f"The model has two weights of the name {name}.")
+                raise ValueError(f"The model has two weights named {name}.")
             weights[name] = variable
     if not weights:
         raise ValueError("The model has no weights: build it before its weights are loaded or saved.")
@@ -129,7 +129,7 @@ def weight_values(model) -> dict[str, np.ndarray]:
 
 
 def assign_weights(model, values: Mapping[str, np.ndarray]) -> None:
-    """Assigns values by official name; LoRA on a kernel among them starts anew, as when Keras loads weights."""
+    """Assigns values by official name. LoRA matrices of an assigned kernel are reset, as when Keras loads weights."""
     from keras import ops
 
     weights = named_weights(model)
@@ -158,6 +158,6 @@ def layers_before_stem(model) -> frozenset[str]:
         return frozenset()
     try:
         images = stem.input
-    except (AttributeError, ValueError):  # several models call the stem, or none does
+    except (AttributeError, ValueError):  # the stem was called by several models, or by none
         return frozenset()
     return frozenset(layer.name for layer in keras.Model(model.inputs, images).layers)

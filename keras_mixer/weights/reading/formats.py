@@ -1,8 +1,8 @@
-"""The formats of checkpoint files; pickle is never read.
+"""Reads the formats of checkpoint files. Pickle is never read.
 
-A file gives arrays, a ValueError or an OSError, whatever it holds: every other error of a parser becomes a ValueError
-that names the file. Prefer `.npz` or `.safetensors` for files from strangers, because the HDF5 library never returns on
-a few broken files.
+Whatever a file holds, reading it returns arrays or raises a ValueError or an OSError. Other errors of a parser become a
+ValueError that names the file. Prefer `.npz` or `.safetensors` for files that you do not trust, because the HDF5
+library hangs on a few damaged files.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from typing import Self
 
 import numpy as np
 
-_MAX_PACKING = 64  # times that an array may be larger than its bytes in the file; trained weights hardly shrink
-_ANY_PACKING = 2**24  # bytes that need no such proof, because the zeros of a fresh head shrink a thousandfold
+_MAX_PACKING = 64  # largest ratio of an array's size to its bytes in the file; trained weights hardly compress
+_ANY_PACKING = 2**24  # bytes of an array that need no check: the zeros of a fresh head compress a thousandfold
 _ITEM_SIZES = {"float16": 2, "bfloat16": 2, "float64": 8}  # bytes; others count as 4
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredArray:
-    """One array of a checkpoint, whose shape and dtype are known before its values are read."""
+    """One array of a checkpoint. Its shape and dtype are known before its values are read."""
 
     shape: tuple[int, ...]
     dtype: str  # its name, such as "float32"
@@ -36,7 +36,10 @@ class StoredArray:
     stored_bytes: int  # its size in the file
 
     def check_size(self, name: str) -> None:
-        """Raises ValueError if the bytes in the file cannot hold a shape that the model does not decide."""
+        """Raises ValueError if the array's bytes in the file are too few for its shape.
+
+        Call it before reading an array whose shape was not compared with the model's.
+        """
         size = math.prod(self.shape) * _ITEM_SIZES.get(self.dtype, 4)
         if size > max(self.stored_bytes * _MAX_PACKING, _ANY_PACKING):
             raise ValueError(
@@ -53,7 +56,7 @@ class StoredArray:
         return self.changed(shape, lambda values: values.reshape(shape))
 
     def changed(self, shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]) -> Self:
-        """Returns the array with another shape, whose values go through `change` once they are read."""
+        """Returns an array of another shape, whose `read` applies `change` to the values."""
         return dataclasses.replace(self, shape=shape, read=lambda: change(self.read()))
 
 
@@ -62,7 +65,7 @@ Arrays = dict[str, StoredArray]
 
 @contextlib.contextmanager
 def open_arrays(path: Path) -> Iterator[Arrays]:
-    """Opens a checkpoint file and yields its arrays by the names that the file gives them."""
+    """Opens a checkpoint file and yields its arrays by their names in the file."""
     reader = _reader_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint file {path}.")
@@ -75,13 +78,13 @@ def open_arrays(path: Path) -> Iterator[Arrays]:
 
 @contextlib.contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turns an error of a parser into a ValueError that names the file; errors of the system stay as they are."""
+    """Turns a parser's errors into a ValueError that names the file. Errors of the operating system pass through."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, FileNotFoundError, PermissionError):
         raise
     except BaseException as error:  # a parser written in Rust panics with a BaseException of its own
-        # A parser raises an OSError without a number or seeks to an impossible place; other numbers are the system's.
+        # A parser's OSError has no number, or comes from seeking to an impossible position. Others are the system's.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EOVERFLOW):
             raise
         text = textwrap.shorten(str(error), 200, placeholder="...") or type(error).__name__
@@ -98,7 +101,7 @@ def _npz(path: Path) -> Iterator[Arrays]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if len({entry.filename for entry in entries}) != len(entries):
-            raise ValueError("it holds two entries of one name")
+            raise ValueError("it holds two entries of the same name")
         for entry in entries:
             if not entry.filename.endswith(".npy"):
                 raise ValueError(f"its entry {entry.filename!r} is not an array")
@@ -115,7 +118,7 @@ def _npy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:
         with archive.open(entry) as file:
             _npy_header(file)
             size = dtype.itemsize * math.prod(shape)
-            values = file.read(size + 1)  # trying to read one byte more makes zipfile verify the check sum
+            values = file.read(size + 1)  # reading one byte more makes zipfile verify the checksum
         if len(values) != size:
             raise ValueError(f"{entry.filename} should hold {size} bytes of values")
         return np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
@@ -132,7 +135,7 @@ def _npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
     length = file.read(width)
     text = file.read(min(int.from_bytes(length, "little"), _MAX_HEADER + 1))
     if len(text) > _MAX_HEADER or not _HEADER.fullmatch(text):
-        raise ValueError("the header of an array is not as NumPy writes it")
+        raise ValueError("the header of an array differs from what NumPy writes")
     return parse(io.BytesIO(length + text))
 
 
@@ -146,7 +149,7 @@ def _safetensors(path: Path) -> Iterator[Arrays]:
         for key in file.keys():  # noqa: SIM118 - not a mapping
             view = file.get_slice(key)
             shape, dtype = tuple(view.get_shape()), view.get_dtype()
-            size = 4 * math.prod(shape)  # the library has checked that they are in the file
+            size = 4 * math.prod(shape)  # the library has checked that the file holds these bytes
             arrays[key] = StoredArray(shape, names.get(dtype, dtype), functools.partial(file.get_tensor, key), size)
         yield arrays
 
@@ -167,18 +170,18 @@ def _weights_h5(file_or_path) -> Iterator[Arrays]:
 
 @contextlib.contextmanager
 def _keras(path: Path) -> Iterator[Arrays]:
-    """Yields the arrays of the weights in a `.keras` file, whose configuration is not read."""
+    """Yields the arrays of the weights in a `.keras` file. The configuration in it is not read."""
     with zipfile.ZipFile(path) as archive:
         entry = archive.getinfo("model.weights.h5")
         if entry.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{entry.filename} in it is compressed, which Keras does not do")
-        content = archive.read(entry)  # all of it, which verifies its check sum
+        content = archive.read(entry)  # reading all of it verifies the checksum
     with _weights_h5(io.BytesIO(content)) as arrays:
         yield arrays
 
 
 def _collect(group, prefix: str, arrays: Arrays) -> None:
-    """Adds the arrays of a layer and its sublayers; its group `vars` holds its name and its variables by number."""
+    """Adds the arrays of a layer and its sublayers. The group `vars` holds the layer's name and numbered variables."""
     import h5py
 
     variables = _member(group, "vars")
@@ -200,7 +203,7 @@ def _collect(group, prefix: str, arrays: Arrays) -> None:
 
 
 def _member(group, name: str):
-    """Returns a member of the group; None if it does not exist. A link is refused, because it may lead elsewhere."""
+    """Returns a member of the group, or None. A link is refused, because it may point outside the file."""
     import h5py
 
     if name not in group:
@@ -237,7 +240,7 @@ _PICKLES = (".pth", ".pt", ".pth.tar", ".bin", ".pkl", ".pickle", ".ckpt")
 
 
 def check_suffix(path: Path) -> None:
-    """Raises ValueError if the name of a file is not that of a checkpoint that can be read."""
+    """Raises ValueError if the suffix of a file is not that of a supported format."""
     _reader_of(path)
 
 

@@ -1,4 +1,4 @@
-"""Takes a model to another image size (appendix C of the paper)."""
+"""Changes the image size of a model (appendix C of the paper)."""
 
 import dataclasses
 import functools
@@ -22,24 +22,24 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     There are two methods:
 
-    - "block_diagonal" is that of appendix C of the paper. The image falls into `K_h x K_w` parts of the old size, and
-      each part gets hidden units of its own, so that `tokens_mlp_dim` grows `K_h * K_w` times. The new logits are the
+    - "block_diagonal" is the method of appendix C. The image is divided into `K_h x K_w` parts of the old size. Each
+      part gets its own hidden units, so that `tokens_mlp_dim` grows by a factor of `K_h * K_w`. The new logits are the
       mean of the old model's logits on the parts.
-    - "resample" suits any size and is not from the paper. The map over tokens of each hidden unit is resampled as an
-      image, with antialiasing, and `tokens_mlp_dim` stays. A token MLP then acts as before on each channel's map
-      brought to the old size.
+    - "resample" works for any size and is not from the paper. Each hidden unit's map over tokens is resampled like an
+      image, with antialiasing, and `tokens_mlp_dim` does not change. A token MLP then has the effect of resizing each
+      channel's map to the old size, applying the old MLP, and resizing back.
 
-    ResMLP and gMLP change in the same ways. The weights of a Vision Permutator over rows and columns are always
-    resampled. ConvMixer and CycleMLP keep their weights, because these do not depend on the size of the image.
+    Both methods also work for ResMLP and gMLP. In a Vision Permutator, weights over rows and columns are always
+    resampled. ConvMixer and CycleMLP keep their weights, whose shapes do not depend on the size of the image.
 
     Args:
         model: A functional model of images.
-        image_size: Pixels (height, width), or one integer for both; a multiple of the patch.
-        method: "block_diagonal" or "resample"; "auto" takes the first if the new grid of patches is a whole number of
-            times the old one along each axis, else the second.
+        image_size: Pixels (height, width), or one integer for both; multiples of the patch size.
+        method: "block_diagonal", "resample" or "auto". "auto" means "block_diagonal" if the new grid of patches is a
+            whole multiple of the old one along each axis, and "resample" otherwise.
 
     Returns:
-        A new model, not compiled, of the same names, head, dtype policies, `preprocessing` and other settings.
+        A new model, not compiled, with the same names, head, dtype policies, `preprocessing` and other settings.
 
     Raises:
         ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible. Also if the model
@@ -99,7 +99,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
 
 def _check_functional(model) -> None:
-    """Raises ValueError unless `model` is functional and no model lies among its layers."""
+    """Raises ValueError unless `model` is functional and none of its layers is a model."""
     inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     if inner or isinstance(model, keras.Sequential) or not getattr(model, "inputs", None):
         raise ValueError(
@@ -129,13 +129,13 @@ def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
     (height, width), (patch_height, patch_width) = image_size, stem.strides
     if height % patch_height or width % patch_width:
         raise ValueError(
-            f"The image size must be a multiple of the patch size, but {height} x {width} pixels do not fall into "
-            f"patches of {patch_height} x {patch_width}."
+            f"The image size must be a multiple of the patch size, but {height} x {width} pixels cannot be divided "
+            f"into patches of {patch_height} x {patch_width}."
         )
 
 
 def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
-    """Builds `model` anew on another input, with `growth` times the hidden units in its token MLPs."""
+    """Rebuilds `model` for another image size, with `growth` times as many hidden units in its token MLPs."""
     (images,) = model.inputs
     inputs = keras.Input(shape=(*image_size, images.shape[-1]), name=images.name, dtype=images.dtype)
     inputs = keras.tree.pack_sequence_as(model.input, [inputs])
@@ -153,7 +153,7 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
 
 def clone_uncompiled(model, **arguments) -> keras.Model:
     """Clones a functional model by `keras.models.clone_model` with `arguments`, without its compilation."""
-    # Keras would clone the compilation as well, and fails on a loss without a name.
+    # Keras would also clone the compile configuration, and fails if a loss has no name.
     twin = keras.Model(model.input, model.output, name=model.name)
     constructors = [inspect.getfullargspec(type(of).__init__).args for of in (model, twin)]
     if constructors[0] == constructors[1]:  # Keras then keeps the class

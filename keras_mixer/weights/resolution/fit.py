@@ -1,4 +1,4 @@
-"""Takes the arrays of a checkpoint to the resolution and the image channels of a model while they are loaded."""
+"""Converts the arrays of a checkpoint to the resolution and the image channels of a model while they are loaded."""
 
 import functools
 import logging
@@ -26,10 +26,11 @@ _log = logging.getLogger(__name__)
 
 
 def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = True) -> Arrays:
-    """Takes the arrays over tokens, rows and columns to the resolution of `model`, from the grid `old` or a square one.
+    """Converts the arrays over tokens, rows and columns to the resolution of `model`.
 
-    If `parted`, each part of a larger image gets the old weights, if the model has the hidden units for that; otherwise
-    they are resampled. An array that cannot be changed stays, and the loader reports its shape.
+    `old` is the checkpoint's grid; None assumes a square one. If `parted` and the model has enough hidden units, each
+    part of a larger image gets a copy of the old weights. Otherwise the weights are resampled. An array that cannot be
+    converted is returned unchanged, and the loader reports its shape.
     """
     weights = named_weights(model)
     arrays = _fit_lines(model, weights, arrays)
@@ -63,7 +64,7 @@ def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = T
     parts = parts_between(old, new) if parted else None
     growth = math.prod(parts) if parts else 1
     if any(shape(name, growth) != tuple(weights[name].shape) for name in axes):
-        parts, growth = None, 1  # the model does not have hidden units for each part of the image
+        parts, growth = None, 1  # the model has too few hidden units for all parts of the image
     changed = dict(arrays)
     for name, roles in axes.items():
         if parts:
@@ -75,10 +76,10 @@ def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = T
 
 
 def fit_to_channels(model, arrays: Arrays) -> Arrays:
-    """Takes the kernel of the stem to the image channels of `model`, as timm does, and says so in a log line.
+    """Converts the kernel of the stem to the image channels of `model`, as timm does, and logs a warning.
 
-    A single channel gets the sum over the old ones. Several get the old ones in turn, scaled so that an image of equal
-    channels gives the same tokens as before.
+    A single channel gets the sum over the old channels. Several channels get the old ones cyclically, scaled so that an
+    image of equal channels gives the same tokens as before.
     """
     name, weights = "stem/kernel", named_weights(model)
     if name not in weights or name not in arrays or len(arrays[name].shape) != 4:
@@ -91,8 +92,8 @@ def fit_to_channels(model, arrays: Arrays) -> Arrays:
     def change(values):
         return values.sum(axis=2, keepdims=True) if new == 1 else values[:, :, np.arange(new) % old] * (old / new)
 
-    how = "their sum" if new == 1 else "them in turn, scaled"
-    _log.warning("%s: the weights are for %d image channels; its %d get %s.", model.name, old, new, how)
+    how = "summed them" if new == 1 else "repeated and scaled them"
+    _log.warning("%s: adapted weights for %d image channels to %d: %s.", model.name, old, new, how)
     return {**arrays, name: _changed(name, arrays[name], (height, width, new, outputs), change)}
 
 
@@ -111,5 +112,5 @@ def _fit_lines(model, weights: Mapping, arrays: Arrays) -> Arrays:
 
 
 def _changed(name: str, array: StoredArray, shape: tuple[int, ...], change: Callable) -> StoredArray:
-    array.check_size(name)  # the model does not decide the shape of this array
+    array.check_size(name)  # this shape was not compared with the model's
     return array.changed(shape, lambda values: change(np.asarray(values, "float64")))

@@ -1,4 +1,4 @@
-"""Weights over a grid of tokens: where a model has them, and how they are taken to another grid."""
+"""Weights over a grid of tokens: which weights of a model are such, and how to convert them to another grid."""
 
 import math
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ Grid = tuple[int, int]  # rows and columns of tokens
 
 
 def token_axes(model, attribute: str = "token_axes") -> dict[str, Any]:
-    """Returns the roles of the axes of every weight over tokens, by official name."""
+    """Returns what each axis of every weight over tokens stands for, by official name."""
     layers = {layer.name: getattr(layer, attribute, {}) for layer in model.layers}
     return {f"{layer}/{name}": declared for layer, weights in layers.items() for name, declared in weights.items()}
 
 
 def line_axes(model) -> dict[str, int]:
-    """Returns, by official name, the channels of one place in every weight over a row or column of a feature map."""
+    """Returns the channels per position of every weight over a row or column of a feature map, by official name."""
     return token_axes(model, "line_axes")
 
 
 def stem_of(model):
-    """Returns the only layer that cuts the model's images into patches."""
+    """Returns the layer that cuts the model's images into patches; raises ValueError unless there is exactly one."""
     stems = [layer for layer in model.layers if hasattr(layer, "patch_size") and hasattr(layer, "grid")]
     if len(stems) != 1:
         raise ValueError(
@@ -50,16 +50,16 @@ def square_grid(tokens: int) -> Grid:
 
 
 def parts_between(old: Grid, new: Grid) -> Grid | None:
-    """Returns how many times `old` fits into `new` along each axis; None if not a whole number of times."""
+    """Returns how many times `old` fits into `new` along each axis; None if that is not a whole number."""
     if new[0] % old[0] or new[1] % old[1]:
         return None
     return new[0] // old[0], new[1] // old[1]
 
 
 def block_diagonal(weight: np.ndarray, roles: Sequence[str], old: Grid, parts: Grid) -> np.ndarray:
-    """Gives each part of a grown image a copy of `weight` and hidden units of its own (appendix C of the paper).
+    """Gives each part of an enlarged image its own copy of `weight` and its own hidden units (appendix C of the paper).
 
-    Axes of tokens and hidden units become `parts[0] * parts[1]` times as long; the weights between two parts are zero.
+    Axes of tokens and of hidden units become `parts[0] * parts[1]` times as long. Weights between two parts are zero.
     """
     count = math.prod(parts)
     axes = list(zip(roles, weight.shape, strict=True))
@@ -77,18 +77,18 @@ def block_diagonal(weight: np.ndarray, roles: Sequence[str], old: Grid, parts: G
 
 
 def _tokens_of_part(old: Grid, parts: Grid, part: Grid) -> np.ndarray:
-    """Returns the indices, in raster order over the grown image, of the tokens in one part of it."""
+    """Returns the indices of the tokens in one part, in raster order over the enlarged image."""
     rows = part[0] * old[0] + np.arange(old[0])
     columns = part[1] * old[1] + np.arange(old[1])
     return (rows[:, None] * (parts[1] * old[1]) + columns).ravel()
 
 
 def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> np.ndarray:
-    """Resamples the maps in `weight` as images, antialiased; hidden units stay as they are.
+    """Resamples the maps in `weight` like images, with antialiasing. Axes of hidden units do not change.
 
-    The layer then takes the map of each channel to the old grid, applies the old weights, and takes the result to the
-    new grid. So a map over the tokens that are read keeps its sum, and a map over the tokens that are written keeps its
-    height.
+    The layer then has the effect of resizing each channel's map to the old grid, applying the old weights, and resizing
+    the result to the new grid. A map over input tokens therefore keeps its sum, and a map over output tokens keeps its
+    scale.
     """
     to_old = [_resize(length, to) for length, to in zip(new, old, strict=True)]
     to_new = [_resize(length, to) for length, to in zip(old, new, strict=True)]
@@ -105,7 +105,7 @@ def resample(weight: np.ndarray, roles: Sequence[str], old: Grid, new: Grid) -> 
 
 
 def resample_line(weight: np.ndarray, channels: int, length: int) -> np.ndarray:
-    """Resamples a weight over a row or column to `length` places of `channels` channels, as `resample` does a grid."""
+    """Resamples a weight over a row or column to `length` positions of `channels` channels each, see `resample`."""
     old = weight.shape[0] // channels
     places = weight.reshape(old, channels, old, channels)
     places = resample(places, (TOKENS_IN, OTHER, TOKENS_OUT, OTHER), (old, 1), (length, 1))
@@ -113,7 +113,7 @@ def resample_line(weight: np.ndarray, channels: int, length: int) -> np.ndarray:
 
 
 def _resize(old: int, new: int) -> np.ndarray:
-    """Returns the matrix `(new, old)` of a one-dimensional linear resize, whose triangle widens when shrinking."""
+    """Returns the matrix `(new, old)` of a 1-D linear resize, whose triangle filter widens when it shrinks."""
     reach = max(1.0, old / new)  # in old samples
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     weights = np.maximum(0.0, 1.0 - np.abs(centres[:, None] - np.arange(old)) / reach)

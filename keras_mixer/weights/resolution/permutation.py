@@ -1,4 +1,4 @@
-"""The same function of a permuted image (section 3.5 of the paper)."""
+"""Reorders the weights of a model to suit permuted images (section 3.5 of the paper)."""
 
 from collections.abc import Sequence
 
@@ -16,25 +16,26 @@ def permute(
     patch_permutation: Sequence[int] | np.ndarray | None = None,
     pixel_permutation: Sequence[int] | np.ndarray | None = None,
 ) -> keras.Model:
-    """Returns a new model that gives for permuted images what `model` gives for the originals.
+    """Returns a new model whose output for permuted images is the output of `model` for the original images.
 
-    A Mixer does not use the place of a patch, nor that of a pixel in its patch. Permuting the rows of the stem and the
-    token axes of the token MLPs therefore makes up for permuting the image.
+    A Mixer does not use the position of a patch, or of a pixel in its patch. Permuting the rows of the stem and the
+    token axes of the token MLPs therefore compensates for permuting the image.
 
     Args:
-        model: A functional model that starts in a `keras_mixer.layers.PatchEmbedding`.
+        model: A functional model whose first layer is a `keras_mixer.layers.PatchEmbedding`.
         patch_permutation: Position i of the permuted image holds patch `patch_permutation[i]` of the original, both in
             raster order. None leaves the patches in place.
         pixel_permutation: Position i of each permuted patch holds pixel `pixel_permutation[i]` of the original patch,
-            in raster order; the channels of a pixel stay together. None leaves the pixels in place.
+            in raster order. The channels of a pixel stay together. None leaves the pixels in place.
 
     Returns:
-        A new model, not compiled. If it ends in tokens, they have the order of the permuted patches.
+        A new model, not compiled. If its outputs are tokens, they are in the order of the permuted patches.
 
     Raises:
-        ValueError: If an argument is not a permutation of the right length, the model is quantised or it depends on the
-            place of a patch, as a head on flattened tokens does. A trial with random weights finds such a model, but
-            only if it has one input, and it leaves out the layers before the stem. These must treat all pixels alike.
+        ValueError: If an argument is not a permutation of the right length, the model is quantised, or the model
+            depends on the position of a patch, as a head on flattened tokens does. A trial with random weights detects
+            the last case in models with one input. The trial starts at the stem: layers before it must treat all pixels
+            alike.
 
     Example:
         >>> order = np.random.default_rng(0).permutation(196)
@@ -44,8 +45,8 @@ def permute(
     named_weights(model)  # refuses a quantised model
     if patch_permutation is not None and line_axes(model):
         raise ValueError(
-            f"{model.name!r} mixes along rows and columns, so that its weights cannot make up for patches in another "
-            "order. Leave `patch_permutation` out: pixels within the patches can be permuted."
+            f"{model.name!r} mixes along rows and columns, so that its weights cannot compensate for patches in "
+            "another order. Leave out `patch_permutation`. Only the pixels within patches can be permuted."
         )
     patch_height, patch_width = stem.patch_size
     tokens = _permutation("patch_permutation", patch_permutation, stem.grid[0] * stem.grid[1])
@@ -60,7 +61,7 @@ def permute(
 
 
 def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
-    """Assigns the weights of `model` to `to`; those of the stem and over tokens get the order of permuted images."""
+    """Assigns the weights of `model` to `to`, in the order of permuted images."""
     axes, values = token_axes(model), weight_values(model)
     for name, weight in values.items():
         for axis, role in enumerate(axes.get(name, ())):
@@ -74,10 +75,10 @@ def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
 
 
 def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
-    """Raises ValueError unless reordered weights make up for a permuted image.
+    """Raises ValueError unless reordered weights compensate for a permuted image.
 
-    The trial has random weights, because a head of zeros would hide a difference, and float32, because errors of half
-    precision would look like one.
+    The trial uses random weights, because a head of zeros would hide a difference. It uses float32, because rounding in
+    half precision would look like a difference.
     """
     probe = clone_uncompiled(model, clone_function=_in_float32)
     rng = np.random.default_rng(0)
@@ -99,14 +100,14 @@ def _check_places(model, stem, tokens: np.ndarray, pixels: np.ndarray) -> None:
         # Rounding errors are far below this bound, real differences far above.
         if error > 0.1 * unaided_error + 1e-3 * np.abs(original).max():
             raise ValueError(
-                f"{model.name!r} depends on the place of each patch, so that its weights cannot make up for patches in "
-                f"another order. Pool the tokens before the head, instead of flattening them."
+                f"{model.name!r} depends on the position of each patch, so that its weights cannot compensate for "
+                f"patches in another order. Pool the tokens before the head, instead of flattening them."
             )
 
 
 def _in_float32(layer):
     config = {**layer.get_config(), "dtype": "float32"}
-    config.pop("sublayers", None)  # they have no dtype of their own then
+    config.pop("sublayers", None)  # the sublayers then have no dtype of their own
     return type(layer).from_config(config)
 
 
@@ -116,7 +117,7 @@ def _outputs(model, images: np.ndarray) -> list[np.ndarray]:
 
 
 def _permuted(images: np.ndarray, stem, tokens: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Moves patch `tokens[i]` to place i, and pixel `pixels[i]` of each patch to its place i."""
+    """Moves patch `tokens[i]` to position i, and pixel `pixels[i]` of each patch to position i in the patch."""
     (rows, columns), (height, width) = stem.grid, stem.patch_size
     patches = images.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
     patches = patches.reshape(rows * columns, height * width, -1)[tokens][:, pixels]

@@ -92,7 +92,7 @@ def test_a_head_that_treats_patches_by_their_place_is_refused(policy):
     flattened = headed(keras.layers.Flatten(), keras.layers.Dense(4, "softmax", kernel_initializer="zeros"))
     neighbours = headed(keras.layers.Conv1D(4, 3), keras.layers.GlobalAveragePooling1D())
     for model in (flattened, neighbours):
-        with pytest.raises(ValueError, match="'mine' depends on the place of each patch"):
+        with pytest.raises(ValueError, match="'mine' depends on the position of each patch"):
             weights.permute(model, order)
         assert weights.permute(model, pixel_permutation=np.arange(64)[::-1]).name == "mine"
 

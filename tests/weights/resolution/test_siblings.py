@@ -94,7 +94,7 @@ def test_a_permutator_cannot_be_parted():
         weights.change_resolution(loaded("vip"), 64, method="block_diagonal")
     with pytest.raises(ValueError, match="multiple of the patch size"):
         weights.change_resolution(loaded("vip"), 33)
-    with pytest.raises(ValueError, match="map of 9 x 9 places"):
+    with pytest.raises(ValueError, match="9 x 9 positions cannot be divided"):
         weights.change_resolution(loaded("vip"), 36)
 
 
