@@ -152,7 +152,7 @@ def test_a_usual_mistake_is_named(embedded, body, message):
 @pytest.mark.parametrize(
     ("path", "status", "source"),
     [
-        ("/", 404, f"{HTTP}: Dispatch"),
+        ("/other", 404, f"{HTTP}: Dispatch"),
         ("/favicon.ico", 404, f"{HTTP}: Dispatch"),
         ("/v1/other", 400, f"{REST}: ParseModelInfo"),
         ("/V1/MODELS/stand_in", 200, f"{REST}: kModelStatusApiRegex"),
@@ -162,6 +162,12 @@ def test_a_usual_mistake_is_named(embedded, body, message):
 )
 def test_a_rule_of_addresses(wire, path, status, source):
     assert requests.get(wire.url + path, timeout=30).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/", "/v2/health/live"])
+def test_what_the_embedded_server_answers_besides(embedded, wire, path):
+    """The front page and the Open Inference Protocol, to which TF Serving answers 404."""
+    assert requests.get(wire.url + path, timeout=30).status_code == (200 if wire.url == embedded.url else 404)
 
 
 class TestGrpc:
