@@ -108,8 +108,9 @@ def test_errors(image_folder, tmp_path_factory):
         data.load(str(image_folder), split="validation")
     with pytest.raises(ValueError, match="is empty"):
         data.load(str(image_folder), split="train[:0]")
-    for name in ("./nowhere", "no/where"):
-        with pytest.raises(ValueError, match=f"There is no folder {name.removeprefix('./')}"):
-            data.load(name)
+    with pytest.raises(ValueError, match="There is no folder nowhere"):
+        data.load("./nowhere")
+    with pytest.raises(ValueError, match="no/where is neither a folder nor a TFDS dataset"):
+        data.load("no/where")
     with pytest.raises(ValueError, match=r"holds no images.*train/CLASS/IMAGE.jpg"):
         data.load(str(tmp_path_factory.mktemp("empty")))

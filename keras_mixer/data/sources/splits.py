@@ -41,6 +41,6 @@ def _example(boundary: str | None, otherwise: int, size: int, percent: bool) -> 
     if boundary is None:
         return otherwise
     example = round(float(boundary) * size / 100.0) if percent else int(boundary)
-    if abs(example) > size:
+    if abs(example) > size or (percent and abs(float(boundary)) > 100.0):
         raise ValueError(f"The boundary {boundary} lies outside of a split of {size} examples.")
     return example + size if example < 0 else example
