@@ -24,11 +24,13 @@ class Reported:
         average_5: Mean top-1 over five tasks (ImageNet, CIFAR-10, CIFAR-100, Pets, Flowers), percent.
         vtab: Mean over the 19 tasks of VTAB-1k, percent.
         images_per_second: Throughput on `hardware`.
-        hardware: "TPUv3 core" or "V100".
+        hardware: "TPUv3 core", "V100" or "RTX 8000" (in batches of 64).
         core_days: TPUv3 core-days of the pre-training. Those of ImageNet and ImageNet-21k in table 3 of the Mixer paper
             are extrapolated from JFT-300M by its authors.
         parameters: Millions. Those of Mixer exclude the head and come from table 1 of the paper.
         multiply_adds: Billions for one image. If the source counts operations, this is half their number.
+        coco_ap: Average precision of object detection on COCO with the model as backbone, percent.
+        ade20k_miou: Mean IoU of semantic segmentation on ADE20K with the model as backbone, percent.
         source: Paper and table.
     """
 
@@ -45,6 +47,8 @@ class Reported:
     core_days: float | None = None
     parameters: float | None = None
     multiply_adds: float | None = None
+    coco_ap: float | None = None
+    ade20k_miou: float | None = None
     source: str = ""
 
 

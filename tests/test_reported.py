@@ -15,7 +15,7 @@ def test_both_names_find_the_rows():
     ("variant", "accuracies"),
     [
         ("res_mlp_12", [76.6, 77.8]),
-        ("res_mlp_b24_8", [83.6, 84.4]),
+        ("res_mlp_b24_8", [83.6, 84.4, 81.0]),
         ("g_mlp_s", [79.6]),
         ("conv_mixer_768_32", [80.16]),
         ("vision_permutator_medium_7", [82.7]),
@@ -50,6 +50,15 @@ def test_every_row_names_its_source_and_is_plausible():
         assert (row.images_per_second is None) == (row.hardware is None), row
         # A label set that forgives more cannot give less.
         assert row.real is None or row.real > row.imagenet, row
+
+
+def test_the_siblings_papers_compare_with_others():
+    (gmlp,) = [row for row in reported.reported("DeiT-B") if "2105.08050" in row.source]
+    assert (gmlp.imagenet, gmlp.parameters, gmlp.multiply_adds) == (81.8, 86, 17.5)
+    (conv_mixer,) = [row for row in reported.reported("DeiT-B") if "2201.09792" in row.source]
+    assert (conv_mixer.images_per_second, conv_mixer.hardware) == (703, "RTX 8000")
+    (cycle,) = reported.reported("Cycle FC")
+    assert (cycle.imagenet, cycle.coco_ap, cycle.ade20k_miou) == (81.6, 41.7, 42.4)
 
 
 def test_rows_are_unique():
