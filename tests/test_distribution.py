@@ -63,7 +63,8 @@ def test_the_source_distribution_has_all_that_its_tests_need(built):
 def test_the_wheel_has_the_package_with_its_data_and_nothing_else(built):
     _, names, _ = built
     assert files("keras_mixer") <= names
-    assert len([name for name in names if "export/bundle/templates" in name]) == 9
+    assert len([name for name in names if "export/bundle/templates" in name]) == 15
+    assert len([name for name in names if "page/files" in name]) == 8
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"keras_mixer"}
 
 

@@ -36,6 +36,7 @@ def test_writers_at_the_same_time_do_not_share_a_partial_file(tmp_path):
     assert (tmp_path / "file").read_text() == "first"  # its block ended last
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, if another test has imported it
 def test_what_a_killed_writer_leaves_can_be_removed(tmp_path):
     child = os.fork()
     if child == 0:

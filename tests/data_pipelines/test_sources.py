@@ -23,6 +23,7 @@ def test_examples_are_encoded_and_numbered(data_dir):
 def test_reading_warns_of_nothing(data_dir, monkeypatch, caplog):
     monkeypatch.setattr(deprecation, "_PRINTED_WARNING", {})  # TensorFlow warns of a function once per process
     monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    caplog.set_level("WARNING", logger="tensorflow")  # other tests may have raised it
     source = data.load("digits", split="test", data_dir=data_dir)
     assert len(list(source.examples())) == len(list(source.shuffled(tf.constant(1, tf.int64)))) == 360
 

@@ -57,6 +57,7 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000002.safetensors"]
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, if another test has imported it; the child uses neither
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
     """The limit on file size stops the write midway, as a full disk does, in a process of its own."""
     store = CheckpointStore(tmp_path)
