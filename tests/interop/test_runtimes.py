@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import web_page
 from foreign import PROGRAMS, largest_difference, node_environment, python_environment, run
 
 
@@ -52,6 +53,23 @@ def test_mediapipe_takes_a_file_as_it_is(example, capsys):
     found = json.loads(run(python, PROGRAMS / "mediapipe_tasks.py", *arguments).splitlines()[-1])
     rows = [[row[name] for name in example.class_names] for row in found]
     assert largest_difference(example, rows, capsys, "mediapipe, model.tflite") < 1e-3
+
+
+@pytest.mark.skipif(not shutil.which("npm"), reason="npm is not on the PATH")
+def test_mediapipe_in_chromium_takes_a_file_as_it_is(example, capsys, tmp_path):
+    modules = pathlib.Path(node_environment("mediapipe-web", "@mediapipe/tasks-vision")["NODE_PATH"])
+    (tmp_path / "mediapipe").symlink_to(modules / "@mediapipe" / "tasks-vision")
+    (tmp_path / "model.tflite").symlink_to(example.folder / "model.tflite")
+    (tmp_path / "index.html").write_text("<!doctype html><title>MediaPipe</title>")
+    photographs = (example.folder / "files.txt").read_text().splitlines()
+    for index, file in enumerate(photographs):
+        (tmp_path / f"{index}.jpg").symlink_to(file)
+    with web_page.chromium() as start, start() as browser, web_page.hosted(tmp_path) as address:
+        page = browser.new_page()
+        page.goto(address)
+        found = page.evaluate((PROGRAMS / "mediapipe_tasks.js").read_text(), len(photographs))
+    rows = [[row[name] for name in example.class_names] for row in found]
+    assert largest_difference(example, rows, capsys, "@mediapipe/tasks-vision in Chromium, model.tflite") < 1e-3
 
 
 @pytest.mark.skipif(not shutil.which("npm"), reason="npm is not on the PATH")
