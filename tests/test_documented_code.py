@@ -168,7 +168,7 @@ def surroundings(request, monkeypatch):
     monkeypatch.setattr(catalogue, "_registered", list(catalogue._registered))
     text = "".join(example.source for example in EXAMPLES[name][1])
     if re.search(r"MixerB16\(\)|MixerS32|res_mlp_24|CycleMLPB1", text):
-        request.getfixturevalue("quick_initializers")
+        request.getfixturevalue("shapes_only")
     for ending, needed in {"tpu_check": "libtpu", "images.decode": "pillow_heif"}.items():
         if name.endswith(ending):
             pytest.importorskip(needed)

@@ -32,10 +32,11 @@ def dtype_policy(policy) -> Iterator[None]:
 
 
 def with_dtype(builder: Callable[..., "keras.Model"]) -> Callable[..., "keras.Model"]:
-    """Gives a builder the argument `dtype`, the dtype policy of its layers."""
+    """Gives a builder the argument `dtype`, the dtype policy of its layers, and refuses a wrong head before it builds."""
 
     @functools.wraps(builder)
     def build(*, dtype=None, **arguments):
+        check_head(**arguments)
         with dtype_policy(dtype):
             return builder(**arguments)
 
@@ -43,6 +44,17 @@ def with_dtype(builder: Callable[..., "keras.Model"]) -> Callable[..., "keras.Mo
     dtype = inspect.Parameter("dtype", inspect.Parameter.KEYWORD_ONLY, default=None)
     build.__signature__ = inspect.Signature([*arguments, dtype, name])  # type: ignore[attr-defined]
     return build
+
+
+def check_head(include_top: bool = True, classes=1, classifier_activation=None, pooling=None, **others) -> None:
+    """Raises ValueError if an argument of the head is out of range. Ignores the other arguments of a builder."""
+    import keras
+
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
+    if include_top:
+        positive_integer("classes", classes)
+        keras.activations.get(classifier_activation)
 
 
 def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
@@ -117,8 +129,7 @@ def classifier(
 
     from keras_mixer.models.image_model import ImageModel
 
-    if pooling not in (None, "avg", "max"):
-        raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
+    check_head(include_top, classes, classifier_activation, pooling)
     if not include_top and pooling is None:
         return ImageModel(inputs, tokens, name=name)
     kind = "Max" if pooling == "max" and not include_top else "Average"
@@ -128,7 +139,7 @@ def classifier(
     if not include_top:
         return ImageModel(inputs, features, name=name)
     head = keras.layers.Dense(
-        positive_integer("classes", classes),
+        positive_integer("classes", classes),  # NumPy's integers cannot be written as JSON
         activation=classifier_activation,
         kernel_initializer="zeros",
         # Scores and their loss need float32, even when the body computes in half precision.

@@ -63,7 +63,7 @@ def test_a_dtype_policy_for_all_layers(architecture, dtype):
     assert keras.config.dtype_policy().name == "float32"  # Keras's own stays
 
 
-def test_every_constructor_takes_a_dtype_and_numpy_sizes(architecture, quick_initializers):
+def test_every_constructor_takes_a_dtype_and_numpy_sizes(architecture, shapes_only):
     shape = (np.int64(32), np.int32(32), np.int64(3))
     sizes = {"vip": (56, 56, 3), "convmixer": (28, 28, 3)}
     shape = tuple(map(np.int64, sizes.get(architecture, shape)))

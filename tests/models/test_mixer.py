@@ -39,7 +39,7 @@ def randomised(model):
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "mixer_h14"])  # it has a test of its own
-def test_published_parameter_counts(variant, quick_initializers):
+def test_published_parameter_counts(variant, shapes_only):
     assert keras_mixer.Mixer(**dataclasses.asdict(VARIANTS[variant])).count_params() == PARAMETERS[variant]
     keras.utils.clear_session()
 

@@ -43,7 +43,7 @@ def test_multiply_adds_by_formula(variant):
     assert multiply_adds(model) == STEM_AND_HEAD + block_costs
 
 
-def test_multiply_adds_of_the_published_variant(quick_initializers):
+def test_multiply_adds_of_the_published_variant(shapes_only):
     """B/16: 196 patches of 768 values, 12 blocks, 1,000 classes."""
     model = keras_mixer.Mixer(**vars(VARIANTS["mixer_b16"]))
     assert multiply_adds(model) == 196 * 768 * 768 + 12 * 2 * 196 * 768 * (384 + 3072) + 768 * 1000

@@ -36,7 +36,7 @@ def classifiers():
 # What keras.applications checks
 
 
-def test_a_constructor_without_top_gives_features_of_any_number_of_channels(architecture, quick_initializers):
+def test_a_constructor_without_top_gives_features_of_any_number_of_channels(architecture, shapes_only):
     constructor = applications.CONSTRUCTORS[CONSTRUCTORS[architecture]]
     model = constructor(include_top=False, input_shape=(224, 224, 1))
     assert model.input_shape == (None, 224, 224, 1)
@@ -79,7 +79,7 @@ def test_the_head_has_the_classes_and_the_activation_that_were_asked_for(archite
     ],
     ids=str,
 )
-def test_wrong_arguments_are_refused(architecture, arguments, error, quick_initializers):
+def test_wrong_arguments_are_refused(architecture, arguments, error, shapes_only):
     with pytest.raises(error):
         applications.CONSTRUCTORS[CONSTRUCTORS[architecture]](**arguments)
 

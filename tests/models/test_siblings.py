@@ -71,7 +71,7 @@ def test_every_variant_is_in_the_table():
 
 
 @pytest.mark.parametrize("variant", PARAMETERS)
-def test_published_parameters_and_multiply_adds(variant, quick_initializers):
+def test_published_parameters_and_multiply_adds(variant, shapes_only):
     model = models.build(variant, input_shape=(224, 224, 3))
     assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == PARAMETERS[variant]
     cost = models.multiply_adds(model) / 1e9

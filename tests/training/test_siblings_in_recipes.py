@@ -26,7 +26,7 @@ def recipe_of(model, image_size=(224, 224), channels=3):
 
 
 @pytest.mark.parametrize("variant", ["res_mlp_12", "g_mlp_ti", "conv_mixer_1024_20", "cycle_mlp_b1"])
-def test_a_recipe_names_a_variant(variant, quick_initializers):
+def test_a_recipe_names_a_variant(variant, shapes_only):
     model = ModelSpec(variant=variant, arguments={"stochastic_depth": 0.1, "dropout": 0.1})
     if variant == "conv_mixer_1024_20":
         model = ModelSpec(variant=variant)
@@ -146,7 +146,7 @@ def test_unknown_variants_are_named():
         initial_network(recipe_of(ModelSpec(variant="resnet50")), 3)
 
 
-def test_the_command_line_opens_a_variant_by_name(quick_initializers):
+def test_the_command_line_opens_a_variant_by_name(shapes_only):
     model, card = open_model("g_mlp_ti")
     assert model.count_params() == 5_867_328
     assert card.preprocessing == Preprocessing(interpolation="bicubic")
