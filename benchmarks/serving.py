@@ -7,7 +7,8 @@ The server runs as `keras-mixer serve` in one process, the load in another, both
 The models are Mixers with random weights, exported by this package: `digits` has the sizes of the recipe of that name
 (32 px, 0.1 million parameters), `small` has S/32's depth and width at 64 px, with token MLPs in proportion to its 4
 tokens (18 million parameters). Requests are REST calls of `serving_bytes` with one JPEG of the model's size each.
-Memory and version switches are measured on `small`.
+Memory and version switches are measured on `small`; for memory, REST, the Open Inference Protocol
+(`/v2`) and the front page take turns.
 """
 
 import base64
@@ -87,10 +88,11 @@ def server(base_path: Path, *options: str):
         process.communicate(timeout=60)
 
 
-def start_load(address: str, body_file: Path, clients: int, seconds: float) -> subprocess.Popen:
+def start_load(address: str, body_file: Path, clients: int, seconds: float, *more: str) -> subprocess.Popen:
+    """Starts the load on one address; `more` are further pairs of a path and a body's file."""
     host, _, rest = address.removeprefix("http://").partition(":")
     port, _, path = rest.partition("/")
-    arguments = [host, port, "/" + path, str(body_file), str(clients), str(seconds)]
+    arguments = [host, port, str(clients), str(seconds), "/" + path, str(body_file), *more]
     return subprocess.Popen([sys.executable, str(LOAD), *arguments], stdout=subprocess.PIPE, text=True)
 
 
@@ -121,7 +123,13 @@ def throughput(model: str, base_path: Path, body_file: Path, seconds: float) -> 
 def memory(base_path: Path, body_file: Path, minutes: float) -> dict:
     with server(base_path) as (process, address):
         finish_load(start_load(address, body_file, 8, min(30.0, minutes * 6)))  # caches and thread arenas fill first
-        load = start_load(address, body_file, 8, minutes * 60)
+        (instance,) = json.loads(body_file.read_text())["instances"]
+        tensor = {"name": "image_bytes", "datatype": "BYTES", "shape": [1], "data": [instance["b64"]]}
+        tensor["parameters"] = {"content_type": "base64"}
+        open_inference = body_file.with_suffix(".v2.json")
+        open_inference.write_text(json.dumps({"inputs": [tensor]}))
+        more = [f"/v2/models/{base_path.name}/infer", str(open_inference), "/", "-"]
+        load = start_load(address, body_file, 8, minutes * 60, *more)
         samples = [resident_mib(process.pid)]
         while load.poll() is None:
             time.sleep(min(5.0, minutes * 6))
@@ -195,11 +203,15 @@ def report(rows: list[dict], switched: dict, grown: dict | None, minutes: float)
         lines += [
             "",
             f"{minutes:g} minutes of {grown['clients']} clients: {grown['requests']} requests, "
-            f"{grown['errors']} errors.",
+            f"{grown['errors']} errors{_first(grown)}.",
             f"Resident memory: {grown['start_mib']:.0f} MiB at the start, {grown['end_mib']:.0f} MiB at the end, "
             f"{grown['peak_mib']:.0f} MiB at most.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _first(row: dict) -> str:
+    return f" (the first: {row['first_error']})" if row["errors"] else ""
 
 
 def _installed(name: str) -> bool:

@@ -1,20 +1,24 @@
 """A load generator in a process of its own: N clients that each send a request as soon as the last is answered.
 
-    python benchmarks/serving_load.py HOST PORT PATH BODY_FILE CLIENTS SECONDS
+    python benchmarks/serving_load.py HOST PORT CLIENTS SECONDS PATH BODY_FILE [PATH BODY_FILE ...]
 
-Prints one line of JSON. It imports nothing but the standard library, to leave the processors to the server.
+Every client sends the requests in turn: a POST of JSON, or a GET where "-" stands for the body's file. Prints one line
+of JSON. It imports nothing but the standard library, to leave the processors to the server.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
 from pathlib import Path
 
 
-async def client(host: str, port: int, request: bytes, end: float, latencies: list[float], errors: list[str]) -> None:
+async def client(host: str, port: int, requests, end: float, latencies: list[float], errors: list[str]) -> None:
     reader = writer = None
-    while time.perf_counter() < end:
+    for request in itertools.cycle(requests):
+        if time.perf_counter() >= end:
+            break
         start = time.perf_counter()
         try:
             if writer is None:
@@ -35,14 +39,21 @@ async def client(host: str, port: int, request: bytes, end: float, latencies: li
         writer.close()
 
 
-async def load(host: str, port: int, path: str, body: bytes, clients: int, seconds: float) -> dict:
-    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+def request(host: str, port: int, path: str, body_file: str) -> bytes:
+    host = f"Host: {host}:{port}\r\n"
+    if body_file == "-":
+        return f"GET {path} HTTP/1.1\r\n{host}\r\n".encode()
+    body = Path(body_file).read_bytes()
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"POST {path} HTTP/1.1\r\n{host}{kind}\r\n".encode() + body
+
+
+async def load(host: str, port: int, requests: list[bytes], clients: int, seconds: float) -> dict:
     latencies: list[float] = []
     errors: list[str] = []
     start = time.perf_counter()
     end = start + seconds
-    await asyncio.gather(*(client(host, port, request, end, latencies, errors) for _ in range(clients)))
+    await asyncio.gather(*(client(host, port, requests, end, latencies, errors) for _ in range(clients)))
     elapsed = time.perf_counter() - start
     ordered = sorted(latencies) or [float("nan")]
     return {
@@ -57,6 +68,6 @@ async def load(host: str, port: int, path: str, body: bytes, clients: int, secon
 
 
 if __name__ == "__main__":
-    host, port, path, body_file, clients, seconds = sys.argv[1:]
-    result = load(host, int(port), path, Path(body_file).read_bytes(), int(clients), float(seconds))
-    print(json.dumps(asyncio.run(result)))
+    host, port, clients, seconds, *pairs = sys.argv[1:]
+    requests = [request(host, int(port), *pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)]
+    print(json.dumps(asyncio.run(load(host, int(port), requests, int(clients), float(seconds)))))
