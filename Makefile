@@ -18,7 +18,7 @@ QUICK := tests/layers tests/models tests/weights tests/visualization \
 	$(addprefix tests/data_pipelines/test_,card.py image_ops.py preprocessing.py) \
 	$(addprefix tests/test_,applications.py cores.py files.py reported.py stubs.py)
 
-.PHONY: demo stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-environments environment-oldest environment-torch clean
+.PHONY: demo stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-long test-environments environment-oldest environment-torch clean
 
 demo: $(VENV)/.demo
 	$(BIN)/keras-mixer train --recipe digits --output runs/digits
@@ -62,9 +62,12 @@ test-backends: all-jax all-torch
 all-jax all-torch: all-%: $(VENV)/.test
 	KERAS_BACKEND=$* $(BIN)/pytest $(DIST) -m backends
 
-# What takes long, and the suite in each environment of the matrix. .github/workflows/tests.yml has the same rows.
-test-environments: $(VENV)/.test environment-oldest environment-python3.11 environment-python3.12 environment-python3.13 environment-torch
-	$(BIN)/pytest -m long
+# The long tests, and the suite in each environment of the matrix. .github/workflows/tests.yml has the same rows.
+test-environments: test-long environment-oldest environment-python3.11 environment-python3.12 environment-python3.13 environment-torch
+
+# What takes long: see tests/tiers.toml.
+test-long: $(VENV)/.test
+	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m long
 
 environment-oldest:
 	$(MAKE) test-tensorflow VENV=.environments/oldest PYTHON=python3.11 EXTRAS=$(TENSORFLOW),test \

@@ -9,7 +9,6 @@ import tomllib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import numpy as np
 import pytest
 
 # They start first, so that nobody waits for them in the end.
@@ -21,9 +20,9 @@ TIERS = tomllib.loads((FOLDER / "tiers.toml").read_text(encoding="utf-8"))
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
     for item in items:
-        name = f"{item.path.relative_to(FOLDER).as_posix()}::{item.nodeid.partition('::')[2]}"
-        for tier, beginnings in TIERS.items():
-            if name.startswith(tuple(beginnings)):
+        file, name = item.path.relative_to(FOLDER).as_posix(), item.nodeid.partition("::")[2]
+        for tier, files in TIERS.items():
+            if any(file.startswith(path) and name.startswith(tuple(tests)) for path, tests in files.items()):
                 item.add_marker(tier)
 
 
