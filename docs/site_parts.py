@@ -1,5 +1,6 @@
 """What the site takes from the code: reference pages, tables, links to Colab, the page to try, formulas as MathML."""
 
+import ast
 import inspect
 import json
 import os
@@ -79,6 +80,7 @@ def write_pages() -> None:
     write(REFERENCE / "variants.md", variants())
     write(REFERENCE / "reported.md", reported())
     write(REFERENCE / "cli.md", command_line())
+    write(REFERENCE / "messages.md", messages())
     for name in PACKAGES:
         write(REFERENCE / f"{name}.rst", api_page(name))
     if not (EXTRA / "index.html").exists():
@@ -142,8 +144,8 @@ def command_line() -> str:
     lines = [
         "# The command line",
         "",
-        "The help of each command, as `--help` prints it. An option that may be repeated is given once for each value, such",
-        "as `--formats onnx --formats litert`.",
+        "The help of each command, as `--help` prints it. An option that may be repeated is given once for each value,",
+        "such as `--formats onnx --formats litert`.",
         "",
     ]
     lines += command_help(click.Context(keras_mixer_command, info_name="keras-mixer", max_content_width=100), level=2)
@@ -296,6 +298,35 @@ def reported() -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def messages() -> str:
+    """Returns the page of the messages: the text of each error in the code, with `...` for what differs."""
+    lines = ["# Every message", "", "The text of each error in the code. `...` stands for what differs.", ""]
+    package_folder = ROOT / "keras_mixer"
+    found: dict[str, set[str]] = {}
+    for path in sorted(package_folder.rglob("*.py")):
+        place = path.relative_to(package_folder).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                texts = filter(None, map(message_text, node.exc.args))
+                found.setdefault(place, set()).update(text for text in texts if " " in text.replace("...", ""))
+    for place, texts in found.items():
+        if texts:
+            lines += [f"## {place}", "", *(f"- {text}" for text in sorted(texts, key=str.lower)), ""]
+    return "\n".join(lines)
+
+
+def message_text(node: ast.expr) -> str:
+    """Returns the text of a string in the code as a code span, or an empty text for anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        text = node.value
+    elif isinstance(node, ast.JoinedStr):
+        text = "".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+    else:
+        return ""
+    text = " ".join(text.split())
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 # Pages

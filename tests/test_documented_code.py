@@ -28,7 +28,7 @@ from keras_mixer.cli.main import keras_mixer_command
 from keras_mixer.models import catalogue
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "generated")]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def blocks(language: str) -> list:
         text = page.read_text(encoding="utf-8")
         for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             line = text.count("\n", 0, match.start()) + 2
-            found.append(pytest.param(match[1], id=f"{page.name}:{line}"))
+            found.append(pytest.param(match[1], id=f"{page.relative_to(ROOT)}:{line}"))
     return found
 
 
