@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import click
 import latex2mathml.converter
 from docutils import nodes
+from sphinx.util import inspect as sphinx_inspect
 
 import keras_mixer
 from keras_mixer.cli.main import keras_mixer_command
@@ -35,6 +36,7 @@ def setup(app):
     app.connect("config-inited", lambda app, config: write_pages())
     app.connect("source-read", add_colab_link)
     app.connect("autodoc-process-docstring", link_names)
+    app.connect("autodoc-process-signature", own_signature)
     app.connect("missing-reference", resolve_internal_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -109,6 +111,14 @@ def api_page(name: str) -> str:
     return "\n".join(lines)
 
 
+def own_signature(app, what, name, obj, options, signature, returns):
+    """Returns the arguments of a layer's constructor, which Keras hides behind `(*args, **kwargs)`."""
+    if what != "class" or signature != "(*args, **kwargs)":
+        return None
+    arguments = sphinx_inspect.signature(obj.__init__, bound_method=True)
+    return sphinx_inspect.stringify_signature(arguments, unqualified_typehints=True), returns
+
+
 def link_names(app, what, name, obj, options, lines) -> None:
     """Makes links of the public names that a docstring has in backticks."""
 
@@ -179,14 +189,10 @@ def recipes() -> str:
     rows = []
     for name, recipe in recipes.RECIPES.items():
         schedule = recipe.schedule
-        length = (
-            f"{schedule.epochs:g} epochs"
-            if schedule.epochs
-            else f"{schedule.steps:,} updates"
-            if schedule.steps
-            else "by the number of images"
-        )
-        batch = f"{recipe.batch_size:,}" if recipe.batch_size else "by the number of images"
+        length = f"{schedule.epochs:g} epochs" if schedule.epochs else f"{schedule.steps:,} updates"
+        chosen = "by the number of images"
+        batch = chosen if "batch_size" in recipe.suited else f"{recipe.batch_size:,}"
+        length = chosen if "schedule.steps" in recipe.suited else length
         rows.append(
             [f"`{name}`", recipe.model.variant or "own sizes", recipe.data.name, batch, length, recipe.optimizer.name]
         )

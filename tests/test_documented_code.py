@@ -4,9 +4,11 @@ import ast
 import doctest
 import functools
 import importlib
+import itertools
 import pathlib
 import re
 import shlex
+import shutil
 import tomllib
 import types
 
@@ -243,6 +245,7 @@ def photographs():
     return {"photographs": images, "labels": np.array([1, 4])}
 
 
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize`:UserWarning")  # of Keras, always
 @pytest.mark.parametrize("code", blocks("python"))
 def test_a_python_block(code, photographs, small_variants):
     exec(compile(code, "<block>", "exec"), photographs)
@@ -285,6 +288,44 @@ def test_the_commands_of_the_readme(capsys, small_variants):
         assert exit_.value.code == 0, capsys.readouterr().err
         done.append(words[0])
     assert done == ["data", "train", "evaluate", "predict", "predict", "export"]
+
+
+# A server runs until it is stopped; the others need a cluster, a TPU, a dataset to download, or an account.
+ELSEWHERE = re.compile(
+    r"^serve|--ray-address|--strategy|^tpu-check|--real|imagenet_v2|oxford_|hf://|imagenet21k_b16|coreml"
+)
+# What makes a command quick, by its name and by its words.
+QUICK = {"train": [f"--set={setting}" for setting in (*SHORT.split(), "schedule.epochs=null")]}
+QUICK["invariance"] = ["--epochs=1", "--limit=32"]
+QUICK["benchmark"] = ["--batch-size=1", "--max-seconds=0.1"]
+SMALLER = {"448": "64", "--sweep": "--sweep --set=learning_rate_grid=[0.01]"}
+
+
+def of_page(page: pathlib.Path) -> list[list[str]]:
+    """The commands of a page that run here, in their order."""
+    text = "".join(re.findall(r"^```shell\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    return [words for words in commands(text) if not ELSEWHERE.search(" ".join(words))]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if of_page(page)], ids=lambda page: page.stem)
+def test_the_commands_of_a_page(page, folder, tmp_path, monkeypatch, capsys, small_variants):
+    """One after the other, where the page's photographs, run and exports are."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for place in ("runs", "saved_models"):
+        for name in ("flowers", "things"):
+            shutil.copytree(f"{place}/digits", f"{place}/{name}")
+    for name in ("imagenet21k", "clean", "new"):
+        shutil.copytree("flowers", name)
+    for words in of_page(page):
+        words = [word for part in words for word in shlex.split(SMALLER.get(part, shlex.quote(part)))]
+        made = [word for before, word in itertools.pairwise(words) if before == "--output" and word.startswith("runs/")]
+        for run in made:  # the page trains it anew, or goes on from an earlier one
+            shutil.rmtree(run, ignore_errors=True)
+        with pytest.raises(SystemExit) as exit_:
+            main([*words, *QUICK.get(words[0], [])])
+        out, err = capsys.readouterr()
+        assert exit_.value.code == 0, f"{' '.join(words)}: {err or out}"
 
 
 def test_the_extras_that_the_pages_install_exist():
