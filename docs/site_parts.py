@@ -343,12 +343,21 @@ def add_colab_link(app, docname: str, source: list[str]) -> None:
     if not docname.startswith("notebooks/"):
         return
     notebook = json.loads(source[0])
-    address = app.config.html_theme_options["source_repository"].removeprefix("https://github.com/")
-    link = f"https://colab.research.google.com/github/{address.removeprefix('https://')}/blob/main/{docname}.ipynb"
+    address = app.config.html_theme_options["source_repository"]
+    path = address.removeprefix("https://").removeprefix("github.com/")
+    link = f"https://colab.research.google.com/github/{path}/blob/main/{docname}.ipynb"
+    download = f"{{download}}`download the notebook <{pathlib.PurePosixPath(docname).name}.ipynb>`"
+    cell = [f"!git clone {address}", '%pip install "./keras_mixer[tensorflow,serve]"', "%cd keras_mixer/notebooks"]
+    note = [
+        f"[Open in Colab]({link}), or {download}. On Colab, run this in a new first cell:",
+        "",
+        "```text",
+        *cell,
+        "```",
+    ]
     first = notebook["cells"][0]
     title, _, text = "".join(first["source"]).partition("\n")
-    download = f"{{download}}`download the notebook <{pathlib.PurePosixPath(docname).name}.ipynb>`"
-    first["source"] = f"{title}\n\n[Open in Colab]({link}), or {download}.\n{text}"
+    first["source"] = "\n".join([title, "", *note, "", text])
     source[0] = json.dumps(notebook)
 
 
