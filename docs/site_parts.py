@@ -1,12 +1,14 @@
 """What the site takes from the code: reference pages, tables, links to Colab, the page to try, formulas as MathML."""
 
 import ast
+import html
 import inspect
 import json
 import os
 import pathlib
 import re
 import types
+import urllib.parse
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -14,10 +16,12 @@ import click
 import latex2mathml.converter
 from docutils import nodes
 from sphinx.util import inspect as sphinx_inspect
+from sphinx.util import logging
 
 import keras_mixer
 from keras_mixer.cli.main import keras_mixer_command
 
+logger = logging.getLogger(__name__)
 ROOT = pathlib.Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "generated"
 EXTRA = ROOT / "build" / "extra"
@@ -38,6 +42,7 @@ def setup(app):
     app.connect("autodoc-process-docstring", link_names)
     app.connect("autodoc-process-signature", own_signature)
     app.connect("missing-reference", resolve_internal_name)
+    app.connect("build-finished", check_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -158,13 +163,13 @@ def command_line() -> str:
         "such as `--formats onnx --formats litert`.",
         "",
     ]
-    lines += command_help(click.Context(keras_mixer_command, info_name="keras-mixer", max_content_width=100), level=2)
+    lines += command_help(keras_mixer_command.make_context("keras-mixer", [], resilient_parsing=True), level=2)
     return "\n".join(lines)
 
 
 def command_help(context: click.Context, level: int) -> list[str]:
     """Returns the lines of a command's help and of its sub-commands'."""
-    context.terminal_width = 100
+    context.terminal_width = 88
     lines = [f"{'#' * level} {context.command_path}", "", "```text", context.get_help(), "```", ""]
     if isinstance(context.command, click.Group):
         for name in context.command.list_commands(context):
@@ -373,6 +378,24 @@ def write_page_to_try() -> None:
     start = "docs/index.html"
     page = f'<!doctype html><title>{PACKAGES[0]}</title><meta http-equiv="refresh" content="0; url={start}">'
     (EXTRA / "index.html").write_text(f'{page}<a href="{start}">Documentation</a>\n')
+
+
+def check_links(app, error) -> None:
+    """Warns of each link of the written pages to a file of the site, or a place in one, that does not exist."""
+    if error or app.builder.name != "html":
+        return
+    site = pathlib.Path(app.outdir)
+    texts = {path.resolve(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    places = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
+    for path, text in texts.items():
+        for link in set(re.findall(r'\b(?:href|src)="([^"]+)"', text)):
+            address = urllib.parse.urlsplit(html.unescape(link))
+            if address.scheme or address.netloc:
+                continue
+            target = (path.parent / urllib.parse.unquote(address.path)).resolve() if address.path else path
+            place = urllib.parse.unquote(address.fragment)
+            if not target.exists() or (place and target in places and place not in places[target]):
+                logger.warning("%s links to %s, which does not exist.", path.relative_to(site.resolve()), link)
 
 
 # Formulas
