@@ -49,7 +49,7 @@ suppress_warnings = ["myst.header"]  # a page that is included may begin below t
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / "build" / "notebooks")
 nb_execution_raise_on_error = True
-nb_execution_timeout = 600
+nb_execution_timeout = 3600
 nb_merge_streams = True
 nb_output_stderr = "remove"  # notices of TensorFlow, which differ from machine to machine
 
