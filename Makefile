@@ -1,4 +1,4 @@
-# `make demo` and `make test` are the whole story; both build .venv on first use.
+# `make demo`, `make test` and `make docs`; each builds .venv on first use.
 PYTHON ?= python3
 # The CPU build installs faster and behaves the same; TENSORFLOW=tensorflow takes the one with GPU support.
 TENSORFLOW ?= tensorflow-cpu
@@ -18,7 +18,7 @@ QUICK := tests/layers tests/models tests/weights tests/visualization \
 	$(addprefix tests/data_pipelines/test_,card.py image_ops.py preprocessing.py) \
 	$(addprefix tests/test_,applications.py cores.py files.py reported.py stubs.py)
 
-.PHONY: demo stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-long test-environments environment-oldest environment-torch clean
+.PHONY: demo docs stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-long test-environments environment-oldest environment-torch clean
 
 demo: $(VENV)/.demo
 	$(BIN)/keras-mixer train --recipe digits --output runs/digits
@@ -28,6 +28,11 @@ demo: $(VENV)/.demo
 	$(BIN)/keras-mixer weights save mixer_nano cifar10 runs/mixer_nano
 	$(BIN)/keras-mixer predict --model runs/mixer_nano --top 2 tests/data/cifar10/test/*/0000?.jpg
 	@echo "Pictures: runs/digits/curves.png (learning curves), runs/digits/predictions.png (wrong ones in red)."
+
+# The documentation site in build/site. A link or reference that leads nowhere, and a cell that fails, are errors.
+docs: $(VENV)/.docs
+	KERAS_BACKEND=tensorflow $(BIN)/sphinx-build -W --keep-going -c docs -d build/doctrees . build/site
+	@echo "Open build/site/index.html."
 
 # The lists of names for editors and type checkers, from the code.
 stubs: $(VENV)/.test
@@ -89,6 +94,11 @@ $(VENV)/.test: pyproject.toml | $(VENV)
 	# The stubs of two gRPC protocols: one asks for the full TensorFlow beside the CPU build, the other for an old protobuf.
 	$(BIN)/pip install --quiet --no-deps "tensorflow-serving-api>=2.20,<2.22" "tritonclient>=2.60"
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(VENV)
+	$(BIN)/pip install --quiet --editable ".[$(TENSORFLOW),docs]"
+	$(BIN)/pip install --quiet --no-deps "tensorflow-serving-api>=2.20,<2.22"
+	touch $@
 
 $(VENV):
 	$(PYTHON) -m venv $@

@@ -4,9 +4,11 @@ import ast
 import doctest
 import functools
 import importlib
+import itertools
 import pathlib
 import re
 import shlex
+import shutil
 import tomllib
 import types
 
@@ -28,7 +30,7 @@ from keras_mixer.cli.main import keras_mixer_command
 from keras_mixer.models import catalogue
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "generated")]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +234,7 @@ def blocks(language: str) -> list:
         text = page.read_text(encoding="utf-8")
         for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             line = text.count("\n", 0, match.start()) + 2
-            found.append(pytest.param(match[1], id=f"{page.name}:{line}"))
+            found.append(pytest.param(match[1], id=f"{page.relative_to(ROOT)}:{line}"))
     return found
 
 
@@ -243,6 +245,7 @@ def photographs():
     return {"photographs": images, "labels": np.array([1, 4])}
 
 
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize`:UserWarning")  # of Keras, always
 @pytest.mark.parametrize("code", blocks("python"))
 def test_a_python_block(code, photographs, small_variants):
     exec(compile(code, "<block>", "exec"), photographs)
@@ -285,6 +288,43 @@ def test_the_commands_of_the_readme(capsys, small_variants):
         assert exit_.value.code == 0, capsys.readouterr().err
         done.append(words[0])
     assert done == ["data", "train", "evaluate", "predict", "predict", "export"]
+
+
+# A server runs until it is stopped; the others need a cluster, a TPU, a dataset to download, or an account.
+ELSEWHERE = re.compile(
+    r"^serve|--ray-address|--strategy|^tpu-check|--real|imagenet_v2|oxford_|hf://|--recipe imagenet|coreml"
+)
+# What makes a command quick, by its name and by its words.
+QUICK = {"train": [f"--set={setting}" for setting in (*SHORT.split(), "schedule.epochs=null")]}
+QUICK["invariance"] = ["--epochs=1", "--limit=32"]
+QUICK["benchmark"] = ["--batch-size=1", "--max-seconds=0.1"]
+SMALLER = {"448": "64", "learning_rate_grid=[0.003,0.01,0.03]": "learning_rate_grid=[0.01]"}
+
+
+def of_page(page: pathlib.Path) -> list[list[str]]:
+    """The commands of a page that run here, in their order."""
+    text = "".join(re.findall(r"^```shell\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    return [words for words in commands(text) if not ELSEWHERE.search(" ".join(words))]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if of_page(page)], ids=lambda page: page.stem)
+def test_the_commands_of_a_page(page, folder, tmp_path, monkeypatch, capsys, small_variants):
+    """One after the other, where the page's photographs, run and exports are."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for place in ("runs", "saved_models"):
+        for name in ("flowers", "things"):
+            shutil.copytree(f"{place}/digits", f"{place}/{name}")
+    shutil.copytree("flowers", "new")
+    for words in of_page(page):
+        words = [SMALLER.get(word, word) for word in words]
+        made = [word for before, word in itertools.pairwise(words) if before == "--output" and word.startswith("runs/")]
+        for run in made:  # the page trains it anew, or goes on from an earlier one
+            shutil.rmtree(run, ignore_errors=True)
+        with pytest.raises(SystemExit) as exit_:
+            main([*words, *QUICK.get(words[0], [])])
+        out, err = capsys.readouterr()
+        assert exit_.value.code == 0, f"{' '.join(words)}: {err or out}"
 
 
 def test_the_extras_that_the_pages_install_exist():

@@ -64,6 +64,14 @@ def test_deploy_gives_the_same_answer_each_way(tmp_path):
     assert "models.config" in texts[-1]
 
 
+def test_the_paper_becomes_code(tmp_path):
+    texts, _ = executed("from_paper_to_code.ipynb", tmp_path)
+    (accuracy,) = percentages(texts)
+    assert accuracy > 85
+    assert "10282" in texts[2]
+    assert texts[-1] == "(59111472, 59111472)"
+
+
 def test_finetune_gains_on_training_from_scratch(tmp_path):
     texts, _ = executed("finetune.ipynb", tmp_path)
     pretrained, finetuned, scratch, at_64 = percentages(texts)

@@ -37,7 +37,7 @@ class Calibration:
     """Confidence against accuracy, in bins of equal width.
 
     Attributes:
-        error: Expected calibration error: the mean over bins of |confidence - accuracy|, weighted by examples.
+        error: Expected calibration error: the mean over bins of `|confidence - accuracy|`, weighted by examples.
         edges: Edges of the bins, `(bins + 1,)` from 0 to 1.
         count: Examples in each bin.
         confidence: Mean probability of the predicted class in each bin; NaN for an empty bin.

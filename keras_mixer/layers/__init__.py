@@ -1,4 +1,4 @@
-"""Keras layers that compose into MLP-Mixer (section 2 of the paper) and its siblings; `__init__.pyi` lists them."""
+"""Keras layers that compose into MLP-Mixer (section 2 of the paper) and its siblings."""
 
 import lazy_loader
 

@@ -103,7 +103,9 @@ def draw_feature_pca(  # noqa: D417
     colours = np.clip((maps - low) / np.where(high > low, high - low, 1.0), 0, 1)
     colours = np.pad(colours, [(0, 0)] * 3 + [(0, 3 - colours.shape[-1])])
     shares = ", ".join(f"{100 * share:.0f} %" for share in pca.explained[:3])
-    figure, axes = _grid_of_axes(2, len(images), images.shape[2] / images.shape[1], f"{title} ({shares} of variance)")
+    between = "\n" if len(images) < 3 else " "  # a title must not be wider than its pictures
+    title = f"{title}{between}({shares}{between}of variance)"
+    figure, axes = _grid_of_axes(2, len(images), images.shape[2] / images.shape[1], title)
     for column, (image, tokens) in enumerate(zip(images, colours, strict=True)):
         axes[0][column].imshow(**_photo(image, preprocessing))
         axes[1][column].imshow(tokens)

@@ -30,7 +30,10 @@ from keras_mixer.weights.published.cache import find
 DATA = pathlib.Path(__file__).parents[1] / "data"
 # Variant -> its sizes here, and the sets of weights that the examples load.
 TINY: dict[str, tuple[dict, tuple[str, ...]]] = {
-    "mixer_b16": (dict(num_blocks=1, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8), ("imagenet21k",)),
+    "mixer_b16": (
+        dict(num_blocks=1, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8),
+        ("imagenet21k", "imagenet1k"),
+    ),
     "mixer_s32": (dict(num_blocks=1, hidden_dim=8, tokens_mlp_dim=4, channels_mlp_dim=8), ("gsam",)),
     "g_mlp_s": ({k: v for k, v in family.sizes("gmlp").items() if k != "classes"}, ()),
 }

@@ -32,6 +32,15 @@ FIGURES = {
 }
 
 
+def test_the_title_over_one_small_image_is_whole():
+    square = RNG.uniform(-1, 1, size=(1, 12, 12, 3))
+    components = visualization.FeaturePCA(RNG.normal(size=(1, 3, 3, 3)), np.array([0.32, 0.11, 0.1]))
+    figure = visualization.draw_feature_pca(square, components, "MixerBlock_2")
+    figure.draw_without_rendering()
+    (title,) = figure.texts
+    assert title.get_window_extent().width <= figure.bbox.width
+
+
 @pytest.mark.parametrize("suffix", visualization.pictures.FORMATS)
 def test_the_same_data_gives_the_same_file(suffix, tmp_path):
     first, second = (
