@@ -191,43 +191,40 @@ def open_classifier(name: str, weights: str | None, engine: str | None, precisio
         precision: Precision of the computation.
         batch_size: Images per call.
     """
-    from keras_mixer.artefacts import fingerprint, load_card
-    from keras_mixer.artefacts import open_classifier as open_by_itself
-    from keras_mixer.engines import open_engine
-    from keras_mixer.engines.conversion import source_of
-    from keras_mixer.models.catalogue import ARCHITECTURES
+    from keras_mixer import artefacts
 
     if engine is None and precision != "float32":
         engine = "auto"
-    if name in ARCHITECTURES and not os.path.exists(name):
+    model, of_precision = None, "" if precision == "float32" else f" {precision}"
+    if not os.path.exists(name) and _is_variant(name):
+        from keras_mixer.engines.conversion import source_of
+
         model, card = open_model(name, weights)
         if not card.class_names:
             names = tuple(str(index) for index in range(model.output_shape[-1]))
             card = dataclasses.replace(card, class_names=names)
-        source, digest = model, source_of(model).digest
+        digest = source_of(model).digest + of_precision
+    elif weights is not None:
+        raise ValueError("--weights is for the name of a variant: a trained model has its own weights.")
     else:
-        if weights is not None:
-            raise ValueError("--weights is for the name of a variant: a trained model has its own weights.")
-        source, digest = name, fingerprint(name)
-    digest += "" if precision == "float32" else f" {precision}"
+        card, digest = artefacts.load_card(name), artefacts.fingerprint(name) + of_precision
     if engine is not None:
-        card = card if source is not name else load_card(name)
+        from keras_mixer.engines import open_engine
+
         with notes_shown():
-            return Opened(open_engine(source, engine, precision, batch_size=batch_size), card, digest)
-    if source is name:
-        _start_for(name)
-        return Opened(*open_by_itself(name), digest)
-    from keras_mixer.artefacts import keras_predictor
-
-    return Opened(keras_predictor(model), card, digest)
-
-
-def _start_for(path: str) -> None:
-    """Starts Keras without notices if a model needs it. A LiteRT, ONNX or OpenVINO file does not."""
-    from keras_mixer.artefacts import find
-
-    if find(path)[0].name in ("keras", "saved_model"):
+            return Opened(open_engine(model or name, engine, precision, batch_size=batch_size), card, digest)
+    if model is not None:
+        return Opened(artefacts.keras_predictor(model), card, digest)
+    # A LiteRT, ONNX or OpenVINO file needs neither Keras nor TensorFlow, which take seconds to start.
+    if artefacts.find(name)[0].name in ("keras", "saved_model"):
         start_keras()
+    return Opened(artefacts.open_artefact(name), card, digest)
+
+
+def _is_variant(name: str) -> bool:
+    from keras_mixer.models.catalogue import ARCHITECTURES
+
+    return name in ARCHITECTURES
 
 
 def open_model(name: str, weights: str | None = None):
