@@ -141,13 +141,13 @@ def test_exported_files_run_as_they_are(golden, tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"engine": "tflite"}, {"precision": "float16"}])
 def test_unknown_names_are_refused(golden, wrong):
-    with pytest.raises(ValueError, match="is .*one of"):
+    with pytest.raises(ValueError, match=r"is .*one of"):
         engines.open_engine(golden, **wrong)
 
 
 def test_errors_of_a_backends_process_are_raised_here(tmp_path):
     (tmp_path / "model.keras").write_bytes(b"no archive")
-    with pytest.raises((ValueError, RuntimeError), match="model.keras"):
+    with pytest.raises((ValueError, RuntimeError), match=r"model\.keras"):
         worker.scores_of("jax", tmp_path / "model.keras", "float32")
     process = worker.Worker("jax")
     process.close()
