@@ -40,7 +40,8 @@ def _precisely(formula: Callable, settings: dict, *tensors: tf.Tensor) -> tf.Ten
     kind = tensors[0].dtype
     precise = tf.float32 if kind.size < 4 else kind
     with compiling(None):  # a formula within a formula is compiled with it
-        return tf.cast(formula(*(tf.cast(tensor, precise) for tensor in tensors), **settings), kind)
+        result = formula(*(tf.cast(tensor, precise) for tensor in tensors), **settings)
+    return tf.cast(result, kind) if result.dtype == precise else result  # unless the formula has chosen a type
 
 
 class CompiledElementwise:
