@@ -1,9 +1,13 @@
 """The package's Mixer under one of its engines, or under the one that it chooses: `options["engine"]`."""
 
+import pathlib
+import tempfile
+
 import numpy as np
 from workers.keras_mixer_tensorflow import build
 from workers.tensorflow_steps import images_of
 
+from keras_mixer.artefacts import export_openvino, open_artefact
 from keras_mixer.engines import open_engine
 
 note = None
@@ -19,7 +23,11 @@ def prepare(row):
     asked = row["options"]["engine"]
     # Other noise, so that the scales of int8 do not come from the images that they are tried on.
     samples = np.random.default_rng(2).normal(size=images.shape).astype("float32") if row["dtype"] == "int8" else None
-    predictor = open_engine(model, asked, row["dtype"], batch_size=row["batch"], samples=samples)
+    if asked == "openvino" and samples is not None:  # by itself the engine refuses int8 where random weights suffer
+        with tempfile.TemporaryDirectory() as folder:
+            predictor = open_artefact(export_openvino(model, pathlib.Path(folder) / "model.xml", samples=[samples]))
+    else:
+        predictor = open_engine(model, asked, row["dtype"], batch_size=row["batch"], samples=samples)
     if asked == "auto":
         note = f"chose {predictor.format}"
     if samples is not None:
