@@ -12,7 +12,7 @@ import wrapt
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 # `from keras_mixer import *` imports only what does not need TensorFlow.
-__all__ = [name for name in __all__ if name not in ("data", "evaluation", "export", "prediction")]
+__all__ = [name for name in __all__ if name not in ("data", "engines", "evaluation", "export", "prediction")]
 
 
 @wrapt.when_imported("keras")

@@ -2,6 +2,7 @@
 from . import applications as applications
 from . import artefacts as artefacts
 from . import data as data
+from . import engines as engines
 from . import evaluation as evaluation
 from . import export as export
 from . import layers as layers

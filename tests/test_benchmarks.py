@@ -90,13 +90,13 @@ def test_the_table_gives_each_framework_its_peak():
         [
             measured("keras_mixer_tensorflow", 1.0, 2 * flops),
             measured("timm_torch", 2.0, 4 * flops),
-            measured("openvino_runtime", 1.0, None),
+            measured("engine", 1.0, None),
         ],
         "command",
         "machine",
     ).splitlines()
     shares = {line.split(" | ")[4]: line.rsplit("|", 2)[1].strip() for line in lines if line.startswith("| inference")}
-    assert shares == {"keras_mixer_tensorflow": "0.50", "timm_torch": "0.12", "openvino_runtime": ""}
+    assert shares == {"keras_mixer_tensorflow": "0.50", "timm_torch": "0.12", "engine": ""}
     peaks = [line.split(": ")[0] for line in lines if line.startswith("Matmul peak")]
     assert peaks == ["Matmul peak, float32, TensorFlow", "Matmul peak, float32, PyTorch"]
 

@@ -17,6 +17,7 @@ _SUBPACKAGES = (
     "applications",
     "artefacts",
     "data",
+    "engines",
     "evaluation",
     "export",
     "layers",

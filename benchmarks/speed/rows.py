@@ -11,7 +11,7 @@ class Row:
         label: What the table calls it.
         worker: Module of `benchmarks/speed/workers` that runs it.
         environment: Key of `ENVIRONMENTS`; "project" is the interpreter that runs the benchmark.
-        dtype: "float32" or "bfloat16"; for LiteRT also "dynamic int8" and "full int8".
+        dtype: "float32", "bfloat16" or "int8"; for LiteRT "dynamic int8" and "full int8".
         task: "inference" or "training".
         variant: Name of the Mixer, as in `keras_mixer.models.VARIANTS`.
         batch: Images per step.
@@ -30,7 +30,7 @@ class Row:
     @property
     def group(self) -> tuple[str, str, str]:
         """Rows of one group take turns; more processes at once would not fit in memory."""
-        return self.task, self.variant, "int8" if self.worker == "litert" else self.dtype
+        return self.task, self.variant, "int8" if self.worker == "litert" or "int8" in self.dtype else self.dtype
 
 
 # Requirements of the peers' environments. Peers are installed without dependencies where those would pull gigabytes
@@ -59,7 +59,10 @@ def cpu_rows() -> list[Row]:
             Row("timm, eager", "timm_torch", "timm", dtype=dtype),
             Row("timm, compiled", "timm_torch", "timm", dtype=dtype, options={"compile": True}),
             Row("Flax, jit", "flax_jax", "flax", dtype=dtype),
-            Row("keras_mixer under OpenVINO", "openvino_runtime", dtype=dtype),
+            Row("keras_mixer (JAX)", "keras_mixer_jax", dtype=dtype),
+            Row("keras_mixer (PyTorch, compiled)", "engine", dtype=dtype, options={"engine": "torch"}),
+            Row("keras_mixer under OpenVINO", "engine", dtype=dtype, options={"engine": "openvino"}),
+            Row("keras_mixer, engine auto", "engine", dtype=dtype, options={"engine": "auto"}),
         ]
     rows.append(
         Row("keras_mixer (TensorFlow), weights frozen", "keras_mixer_tensorflow", dtype="bfloat16", options=FROZEN)
@@ -69,10 +72,17 @@ def cpu_rows() -> list[Row]:
         Row("keras_mixer under LiteRT", "litert", dtype=dtype, batch=1)
         for dtype in ("float32", "dynamic int8", "full int8")
     ]
+    rows += [
+        Row("keras_mixer under OpenVINO", "engine", dtype="int8", options={"engine": "openvino"}),
+        Row("keras_mixer, engine auto", "engine", dtype="int8", options={"engine": "auto"}),
+        Row("timm, eager, dynamic int8 of its Linear layers", "timm_torch", "timm", dtype="int8"),
+    ]
     for dtype in ("float32", "bfloat16"):
         training = {"task": "training", "variant": "mixer_s16", "batch": 16, "dtype": dtype}
         rows += [
             Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", **training),
+            Row("keras_mixer (JAX)", "keras_mixer_jax", **training),
+            Row("keras_mixer (PyTorch, eager)", "keras_mixer_torch", **training),
             Row("timm, eager", "timm_torch", "timm", **training),
             Row("timm, compiled", "timm_torch", "timm", options={"compile": True}, **training),
         ]

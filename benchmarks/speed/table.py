@@ -9,7 +9,7 @@ from benchmarks.speed.harness import Measurement
 
 HEADER = "| task | model | batch | dtype | implementation | images/s | spread | GFLOP/s | of matmul peak |"
 # Whose matrix product is the peak of a worker that measures one; TensorFlow's otherwise.
-FRAMEWORKS = {"timm_torch": "PyTorch", "flax_jax": "JAX", "keras_mixer_jax": "JAX"}
+FRAMEWORKS = {"timm_torch": "PyTorch", "keras_mixer_torch": "PyTorch", "flax_jax": "JAX", "keras_mixer_jax": "JAX"}
 RULE = "|---|---|---:|---|---|---:|---:|---:|---:|"
 
 
@@ -37,8 +37,9 @@ def markdown(measurements: list[Measurement], command: str, machine: str) -> str
 def _line(m: Measurement) -> str:
     row = m.row
     share = f"{m.of_peak:.2f}" if m.of_peak else ""
+    label = f"{row.label} ({m.note})" if m.note else row.label
     return (
-        f"| {row.task} | {row.variant} | {row.batch} | {row.dtype} | {row.label} | {m.images_per_second:,.2f} "
+        f"| {row.task} | {row.variant} | {row.batch} | {row.dtype} | {label} | {m.images_per_second:,.2f} "
         f"| {m.spread:.1%} | {m.flops / 1e9:,.0f} | {share} |"
     )
 

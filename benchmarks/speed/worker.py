@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 WARM_UP_STEPS = 2
 # The first step of a turn finds caches and threads as another process left them, so it is not timed.
 STEPS_PER_TURN = 3
+SECONDS_PER_TURN = 4.0  # after which no further step begins
 
 
 def main() -> None:
@@ -29,16 +30,19 @@ def main() -> None:
 
     try:
         # `prepare` gives a step that returns when its result is there, and a measure of the matmul peak, or None.
-        step, matmul_flops = importlib.import_module(f"workers.{row['worker']}").prepare(row)
+        worker = importlib.import_module(f"workers.{row['worker']}")
+        step, matmul_flops = worker.prepare(row)
         for _ in range(WARM_UP_STEPS):
             step()
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}"[:300])
         return
-    answer(ready=True, versions=_versions())
+    answer(ready=True, versions=_versions(), note=getattr(worker, "note", None))
     for _ in sys.stdin:
         step()
-        seconds = [_seconds(step) for _ in range(STEPS_PER_TURN)]
+        seconds = [_seconds(step)]
+        while len(seconds) < STEPS_PER_TURN and sum(seconds) < SECONDS_PER_TURN:
+            seconds.append(_seconds(step))
         answer(seconds=seconds, matmul_flops=matmul_flops() if matmul_flops else None)
 
 

@@ -12,7 +12,7 @@ from keras_mixer import wire
 from keras_mixer.artefacts.coreml import COREML
 from keras_mixer.artefacts.litert import LITERT
 from keras_mixer.artefacts.onnx import ONNX
-from keras_mixer.artefacts.openvino import OPENVINO
+from keras_mixer.artefacts.openvino import OPENVINO, OPENVINO_INT8
 from keras_mixer.artefacts.predictor import Predictor, Scores, keras_predictor
 from keras_mixer.artefacts.record import Format, files_in
 from keras_mixer.artefacts.saved_model import SAVED_MODEL
@@ -35,7 +35,8 @@ def _open_keras(path: pathlib.Path, _threads: int | None) -> Scores:
 
 # The file that training writes. It is opened and measured like an export, but it is not an export format.
 KERAS_FILE = Format("keras", "model.keras", _write_keras, _open_keras, card="{stem}.json")
-FORMATS: dict[str, Format] = {form.name: form for form in (SAVED_MODEL, *LITERT, ONNX, OPENVINO, COREML, WEB)}
+_EXPORTED = (SAVED_MODEL, *LITERT, ONNX, OPENVINO, OPENVINO_INT8, COREML, WEB)
+FORMATS: dict[str, Format] = {form.name: form for form in _EXPORTED}
 
 
 def register(form: Format) -> Format:

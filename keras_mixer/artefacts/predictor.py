@@ -85,21 +85,40 @@ def in_float32(model: "keras.Model") -> "keras.Model":
 
     LiteRT and ONNX lack a bfloat16 form of some operations, and choose their own precision when they run.
     """
-    import keras
-
     if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
         return model
+    return _with_policy(model, "float32")
 
-    def replaced(config: dict) -> dict:
-        return {**config, "config": {"name": "float32"}} if config.get("class_name") == "DTypePolicy" else config
 
-    config = json.loads(json.dumps(model.get_config()), object_hook=replaced)
-    policy = keras.config.dtype_policy()
+def in_bfloat16(model: "keras.Model") -> "keras.Model":
+    """Returns a copy of a functional model that holds its weights and computes in bfloat16, except for its last layer.
+
+    The last layer computes in float32, because scores of 8 bits would often be equal.
+    """
+    return _with_policy(model, "bfloat16", kept=model.layers[-1].name)
+
+
+def _with_policy(model: "keras.Model", name: str, kept: str | None = None) -> "keras.Model":
+    """Returns a copy of a model whose layers have the dtype policy `name`, except that `kept` has float32."""
+    import keras
+
+    def policy(name: str):
+        return lambda part: {**part, "config": {"name": name}} if part.get("class_name") == "DTypePolicy" else part
+
+    text = json.dumps(model.get_config())
+    config = json.loads(text, object_hook=policy(name))
+    if kept is not None:
+        whole = json.loads(text, object_hook=policy("float32"))
+        config["layers"] = [
+            exact if layer["name"] == kept else layer
+            for layer, exact in zip(config["layers"], whole["layers"], strict=True)
+        ]
+    before = keras.config.dtype_policy()
     try:
-        keras.config.set_dtype_policy("float32")  # for layers whose configuration does not name a policy
+        keras.config.set_dtype_policy(name)  # for layers whose configuration does not name a policy
         rebuilt = type(model).from_config(config)
     finally:
-        keras.config.set_dtype_policy(policy)
+        keras.config.set_dtype_policy(before)
     rebuilt.set_weights([keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32")) for weight in model.weights])
     return rebuilt
 

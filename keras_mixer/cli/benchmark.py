@@ -9,7 +9,16 @@ from collections.abc import Iterator, Sequence
 import click
 
 from keras_mixer import reported
-from keras_mixer.cli.options import PictureFile, model_help, open_model, repeated, weights_option
+from keras_mixer.cli.options import (
+    EngineName,
+    PictureFile,
+    model_help,
+    open_classifier,
+    open_model,
+    precision_option,
+    repeated,
+    weights_option,
+)
 from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
 
 PAPERS_IMAGE_SIZE = 224  # pixels; the papers count parameters and multiply-adds at this size
@@ -45,11 +54,16 @@ COLUMNS = {
     help="Draw cost against the number of patches, or against pixels if the model has no patches, to this file.",
 )
 @click.option("--tradeoff", type=PictureFile(".png", ".svg"), help="Draw figure 2 of the paper to this file.")
+@click.option(
+    "--engine", type=EngineName(), help="Measure only the speed, with this engine; auto measures which is the fastest."
+)
+@precision_option
 @json_option
-def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json):
+def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, engine, precision, as_json):
     """Measure speed, operations, parameters and the share of the machine's peak speed that a model reaches.
 
-    Without MODEL, print the tables of the papers.
+    With --engine or --precision, MODEL may also be an exported file, and only its speed is measured. Without MODEL,
+    print the tables of the papers.
     """
     if tradeoff:
         start("keras")
@@ -60,6 +74,14 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
         if growth or batch_sizes:
             raise ValueError("Name the MODEL to measure.")
         _show_reported(reported.TABLE, as_json)
+        return
+    if engine is not None or precision != "float32":
+        if growth:
+            raise ValueError("--growth measures Keras on TensorFlow in float32: leave out --engine and --precision.")
+        row = _measure_engine(model, weights, engine, precision, batch_sizes, max_seconds)
+        rates = row["by_batch_size"].items()
+        shown = [{"batch": size, "images/s": rate, "images/s and core": rate / row["cores"]} for size, rate in rates]
+        show([row] if as_json else shown, title=f"{row['model']}, {row['engine']}, {precision}", as_json=as_json)
         return
     start("tensorflow", "keras")
     require_tensorflow_backend("Measuring speed and cost")
@@ -73,6 +95,26 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, as_json)
         return
     show(figures(measured, published, opened.input_shape[1:3]), title=card.name)
     _show_reported(published)
+
+
+def _measure_engine(name: str, weights, engine, precision: str, batch_sizes, max_seconds: float) -> dict:
+    from keras_mixer.evaluation import measure_predictor
+    from keras_mixer.evaluation.throughput import BATCH_SIZES
+
+    sizes = batch_sizes or BATCH_SIZES
+    opened = open_classifier(name, weights, engine, precision, min(sizes))
+    shape = opened.card.preprocessing.input_shape
+    speed = measure_predictor(opened.predictor, shape, sizes, max_seconds=max_seconds)
+    return {
+        "model": opened.card.name,
+        "engine": opened.predictor.format,
+        "precision": precision,
+        "best_batch_size": speed.best_batch_size,
+        "images_per_second": speed.best,
+        "cores": speed.cores,
+        "images_per_second_per_core": speed.best_per_core,
+        "by_batch_size": speed.images_per_second,
+    }
 
 
 def _measure(model, name: str, batch_sizes, max_seconds: float) -> dict:

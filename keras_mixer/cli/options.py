@@ -4,11 +4,16 @@ import dataclasses
 import math
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
-from keras_mixer.cli.output import start_keras
+from keras_mixer.cli.output import notes_shown, start_keras
 from keras_mixer.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from keras_mixer.artefacts import Predictor
+    from keras_mixer.card import ModelCard
 
 
 def repeated(*names: str, help: str, **settings):
@@ -34,6 +39,33 @@ settings_option = repeated(
     metavar="FIELD=VALUE",
     callback=_split_settings,
     help="Any field of the recipe, such as optimizer.learning_rate=0.01",
+)
+
+
+class EngineName(click.ParamType):
+    """The name of an engine, or one of some further words."""
+
+    name = "engine"
+
+    def __init__(self, *further: str):
+        self.further = further
+
+    def get_metavar(self, param, ctx=None):
+        return "[auto|tensorflow|jax|torch|openvino|litert|onnxruntime]"  # importing the table would take long
+
+    def convert(self, value, param, ctx):
+        from keras_mixer.engines import ENGINES
+
+        if value not in ("auto", *ENGINES, *self.further):
+            self.fail(f"{value!r} is not one of auto, {', '.join((*ENGINES, *self.further))}", param, ctx)
+        return value
+
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "int8"]),
+    default="float32",
+    help="Precision of the computation. An exported file computes float32 as it was exported.",
 )
 
 
@@ -138,6 +170,61 @@ def _evaluation_split(spec) -> str:
     layout = scan(spec.name)
     found = [*in_role(layout.sizes, TEST), *in_role(layout.sizes, VALIDATION)]
     return found[0] if found else TEST if layout.divided else TRAIN
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A classifier that is ready to run: `digest` tells its model and precision from others."""
+
+    predictor: "Predictor"
+    card: "ModelCard"
+    digest: str
+
+
+def open_classifier(name: str, weights: str | None, engine: str | None, precision: str, batch_size: int) -> Opened:
+    """Opens a run folder, an exported file or a variant with published weights.
+
+    Args:
+        name: Path, or name of a variant.
+        weights: For a variant, its weights.
+        engine: What runs it; None for Keras, or the runtime of an exported file.
+        precision: Precision of the computation.
+        batch_size: Images per call.
+    """
+    from keras_mixer import artefacts
+
+    if engine is None and precision != "float32":
+        engine = "auto"
+    model, of_precision = None, "" if precision == "float32" else f" {precision}"
+    if not os.path.exists(name) and _is_variant(name):
+        from keras_mixer.engines.conversion import source_of
+
+        model, card = open_model(name, weights)
+        if not card.class_names:
+            names = tuple(str(index) for index in range(model.output_shape[-1]))
+            card = dataclasses.replace(card, class_names=names)
+        digest = source_of(model).digest + of_precision
+    elif weights is not None:
+        raise ValueError("--weights is for the name of a variant: a trained model has its own weights.")
+    else:
+        card, digest = artefacts.load_card(name), artefacts.fingerprint(name) + of_precision
+    if engine is not None:
+        from keras_mixer.engines import open_engine
+
+        with notes_shown():
+            return Opened(open_engine(model or name, engine, precision, batch_size=batch_size), card, digest)
+    if model is not None:
+        return Opened(artefacts.keras_predictor(model), card, digest)
+    # A LiteRT, ONNX or OpenVINO file needs neither Keras nor TensorFlow, which take seconds to start.
+    if artefacts.find(name)[0].name in ("keras", "saved_model"):
+        start_keras()
+    return Opened(artefacts.open_artefact(name), card, digest)
+
+
+def _is_variant(name: str) -> bool:
+    from keras_mixer.models.catalogue import ARCHITECTURES
+
+    return name in ARCHITECTURES
 
 
 def open_model(name: str, weights: str | None = None):

@@ -10,22 +10,33 @@ from types import SimpleNamespace
 
 import click
 
-from keras_mixer.cli.options import PositiveNumber, max_megapixels_option
-from keras_mixer.cli.output import json_option, show, start_keras
+from keras_mixer.cli.options import (
+    EngineName,
+    Opened,
+    PositiveNumber,
+    max_megapixels_option,
+    open_classifier,
+    precision_option,
+    weights_option,
+)
+from keras_mixer.cli.output import json_option, show
 
 MAX_CLASSES_SHOWN = 20
+PLACES = ("local", "ray")
 EXAMPLES = """\b
 keras-mixer predict --model runs/digits digits/*.png
 keras-mixer predict --model runs/photos photos/ --output predictions.csv
-keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/predictions --engine ray
+keras-mixer predict --model runs/photos photos/ --engine auto --precision bfloat16
+keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/predictions --run-on ray
 """
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path())
 @click.option(
-    "--model", required=True, type=click.Path(exists=True), help="Run folder, .keras file or exported artefact."
+    "--model", required=True, help="Run folder, .keras file, exported artefact, or name of a variant such as mixer_b16."
 )
+@weights_option
 @click.option("--top", type=click.IntRange(min=1), default=5, help="Classes to show for each image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images per call.")
 @max_megapixels_option()
@@ -39,14 +50,21 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option("--part-size", type=click.IntRange(min=1), default=1024, help="Images per part file.")
 @click.option("--retry-errors", is_flag=True, help="Try the images again that an earlier run could not read.")
 @click.option("--restart", is_flag=True, help="Delete the predictions that an earlier run left in the output.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local")
+@click.option(
+    "--engine",
+    type=EngineName(*PLACES),  # where 0.1 expected a place
+    help="What computes the scores; auto measures once which is the fastest. By default Keras, or the runtime of an "
+    "exported file.",
+)
+@precision_option
+@click.option("--run-on", type=click.Choice(PLACES), default="local", help="Where the job runs.")
 @click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, or a new cluster on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
 @click.option("--worker-cpus", type=PositiveNumber(), default=1.0)
 @click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0)
 @json_option
 @click.pass_context
-def command(context, images, model, output, engine, as_json, image_column, id_column, **options):
+def command(context, images, model, output, engine, run_on, as_json, image_column, id_column, **options):
     """Classify images: JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, AVIF or HEIC.
 
     IMAGE is a file, a folder with images at any depth, a glob, or a parquet file with a column of encoded images. It is
@@ -56,22 +74,24 @@ def command(context, images, model, output, engine, as_json, image_column, id_co
     exit status is 2. The other images are still classified.
 
     With --output, each image becomes a row with path, classes, labels, scores and error. After an interruption, run the
-    same command again: it predicts only the missing images. --engine ray divides the images among the workers of a Ray
+    same command again: it predicts only the missing images. --run-on ray divides the images among the workers of a Ray
     cluster, which write a folder.
     """
+    if engine in PLACES:
+        engine, run_on = None, engine
     columns = {"image_column": image_column, "id_column": id_column}
     if output is not None:
-        start_keras()
-        row, best = _run_job(SimpleNamespace(engine=engine, **options), images, model, output, columns)
+        chosen = SimpleNamespace(engine=engine, run_on=run_on, **options)
+        row, best = _run_job(chosen, images, model, output, columns)
         show([{**row, "classes": best} if as_json else row], title=f"Predictions in {output}", as_json=as_json)
         if not as_json:
             _show_best(best)
         return
-    if engine == "ray" or options["restart"] or options["retry_errors"]:
-        raise click.UsageError("--engine ray, --restart and --retry-errors need --output.")
-    start_keras()
+    if run_on == "ray" or options["restart"] or options["retry_errors"]:
+        raise click.UsageError("--run-on ray, --restart and --retry-errors need --output.")
+    opened = open_classifier(model, options["weights"], engine, options["precision"], options["batch_size"])
     reading = {name: options[name] for name in ("top", "batch_size", "max_pixels")}
-    predictions = _predictions(images, model, columns, **reading)
+    predictions = _predictions(images, opened, columns, **reading)
     context.exit(2 if _show(predictions, as_json) else 0)
 
 
@@ -109,12 +129,10 @@ def _show(predictions, as_json: bool) -> int:
     return failures
 
 
-def _predictions(images, model, columns, **reading):
+def _predictions(images, opened: Opened, columns, **reading):
     """Yields the name of each image and its prediction, in order; the name of a file is as given."""
-    from keras_mixer.evaluation import open_classifier
     from keras_mixer.prediction import Prediction, classify, find_images
 
-    predictor, card = open_classifier(model)
     found: dict[str, list] = {}
     errors: dict[str, str] = {}
     for argument in images:
@@ -123,7 +141,7 @@ def _predictions(images, model, columns, **reading):
         except (ValueError, OSError) as error:
             errors[argument] = str(error)
     shards = [shard for argument in images for shard in found.get(argument, ())]
-    predictions = classify(predictor, card, shards, **reading)
+    predictions = classify(opened.predictor, opened.card, shards, **reading)
     for argument in images:
         if argument in errors:
             yield argument, Prediction(argument, error=errors[argument])
@@ -135,7 +153,6 @@ def _predictions(images, model, columns, **reading):
 
 def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> tuple[dict, dict[str, int]]:
     """Predicts the images that are missing in the output. Returns a row of counts, and the counts of each class."""
-    from keras_mixer.evaluation import open_classifier
     from keras_mixer.prediction import (
         PredictionStore,
         PredictionTable,
@@ -148,18 +165,21 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
     )
 
     as_table = is_table(output)
-    if as_table and options.engine == "ray":
-        raise ValueError(f"--engine ray writes a folder of parquet files, and not the file {output}.")
+    if as_table and options.run_on == "ray":
+        raise ValueError(f"--run-on ray writes a folder of parquet files, and not the file {output}.")
     opened = None
-    if options.engine == "ray":
+    if options.run_on == "ray":
+        _check_for_ray(options)
         check_card(model)  # opening it would take this machine's GPU memory from the workers
+        digest = fingerprint(model)
     else:
-        opened = open_classifier(model)
+        opened = open_classifier(model, options.weights, options.engine, options.precision, options.batch_size)
+        digest = opened.digest
     if as_table and opened is not None:  # no empty columns
-        options.top = min(options.top, len(opened[1].class_names))
+        options.top = min(options.top, len(opened.card.class_names))
     store = PredictionTable(output) if as_table else PredictionStore(output)
     shards = find_images(images, leave_out=store.location, **columns)
-    made_by = {"format": 1, "model": fingerprint(model), "top": options.top, **columns}
+    made_by = {"format": 1, "model": digest, "top": options.top, **columns}
     store.open(made_by, restart=options.restart)
     store.admit(names_by_table(shards))  # before rows of errors are deleted, because their names count too
     left = left_over(shards, store.done(retry_errors=options.retry_errors))
@@ -192,15 +212,22 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
     return row, store.best()
 
 
-def _parts(options, store, shards, model: str, opened):
+def _check_for_ray(options) -> None:
+    if options.engine is not None or options.precision != "float32" or options.weights is not None:
+        raise ValueError(
+            "--run-on ray opens the model as it is on each worker, so it takes neither --engine nor --precision nor "
+            "--weights: export the model to the format that you want the workers to run."
+        )
+
+
+def _parts(options, store, shards, model: str, opened: Opened | None):
     from keras_mixer.prediction import Job, RayWorkers, packed, predict_on_ray, predict_to_store
 
     job = Job(store, options.top, options.batch_size, options.part_size, options.max_pixels)
-    if options.engine == "ray":
+    if opened is None:
         workers = RayWorkers(options.workers, options.worker_cpus, options.worker_gpus)
         return predict_on_ray(job, packed(model), shards, workers, address=options.ray_address)
-    predictor, card = opened
-    return predict_to_store(job, predictor, card, shards)
+    return predict_to_store(job, opened.predictor, opened.card, shards)
 
 
 def _watch(parts: Iterable, total: int) -> None:

@@ -88,18 +88,26 @@ def resized_box(image: np.ndarray, boxes, size, interpolation: str, antialias: b
     image = image.astype(np.float32)
     for axis in axes:
         if image.shape[axis] != size[axis]:
-            matrix = _sparse_weights(image.shape[axis], int(size[axis]), interpolation, antialias)
             lines = np.moveaxis(image, axis, 0)
-            resized = matrix @ np.ascontiguousarray(lines).reshape(len(lines), -1)
+            table = np.ascontiguousarray(lines).reshape(len(lines), -1)
+            resized = np.empty((int(size[axis]), table.shape[1]), np.float32)
+            # A product with the whole matrix would multiply mostly zeros.
+            for line, (first, factors) in zip(
+                resized, _bands(image.shape[axis], len(resized), interpolation, antialias), strict=True
+            ):
+                np.matmul(factors, table[first : first + len(factors)], out=line)
             image = np.moveaxis(resized.reshape(-1, *lines.shape[1:]), 0, axis)
     return image
 
 
 @functools.lru_cache(maxsize=64)
-def _sparse_weights(inputs: int, outputs: int, interpolation: str, antialias: bool):
-    import scipy.sparse
-
-    return scipy.sparse.csr_array(weights(inputs, outputs, 0, inputs, interpolation, antialias))
+def _bands(inputs: int, outputs: int, interpolation: str, antialias: bool) -> list[tuple[int, np.ndarray]]:
+    """Returns, for each pixel of the result, the first pixel that counts and the weights from there on."""
+    bands = []
+    for row in weights(inputs, outputs, 0, inputs, interpolation, antialias):
+        places = np.flatnonzero(row)
+        bands.append((int(places[0]), row[places[0] : places[-1] + 1].copy()))
+    return bands
 
 
 def weights(inputs: int, outputs: int, first, extent, interpolation: str, antialias: bool, xp: Any = np):

@@ -32,4 +32,5 @@ from .throughput import framework_flops as framework_flops
 from .throughput import growth_exponent as growth_exponent
 from .throughput import matmul_peak as matmul_peak
 from .throughput import measure_latency as measure_latency
+from .throughput import measure_predictor as measure_predictor
 from .throughput import measure_throughput as measure_throughput

@@ -91,22 +91,69 @@ def measure_throughput(
 
     timed = keras.Model(model.inputs, model.outputs)  # does not change the caller's model
     timed.jit_compile = worth_compiling() if jit_compile is None else jit_compile
-    shape = model.input_shape[1:]
     on_cpu = _computing_device() == "CPU"
+
+    def call(images: np.ndarray) -> Callable[[], object]:
+        if on_cpu and len(images) * _largest_array(model) > available_memory():
+            raise MemoryError
+        return functools.partial(timed.predict_on_batch, tf.constant(images))
+
+    full = (MemoryError, tf.errors.ResourceExhaustedError)
+    rates = _rates(call, model.input_shape[1:], batch_sizes, repetitions, max_seconds, full, clock)
+    return Throughput(rates, usable_cores() if on_cpu else 1)
+
+
+def measure_predictor(
+    predictor: Predictor,
+    input_shape: Sequence[int],
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    *,
+    repetitions: int = 3,
+    max_seconds: float = 30.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Throughput:
+    """Times a classifier of any engine or format on a CPU, on random images at rising batch sizes.
+
+    Args:
+        predictor: The classifier.
+        input_shape: Height, width and channels of its images.
+        batch_sizes: Rising numbers of images.
+        repetitions: Timed calls at each size, after one call to warm up.
+        max_seconds: Longest acceptable call. The first size that would take longer is left out.
+        clock: Function that returns the time in seconds.
+
+    Returns:
+        The throughput at each size.
+
+    Raises:
+        ValueError: If even the smallest batch does not fit.
+
+    Example:
+        >>> predictor = keras_mixer.engines.open_engine("saved_models/digits/model.tflite")
+        >>> keras_mixer.evaluation.measure_predictor(predictor, (8, 8, 1), batch_sizes=[32, 64]).best
+    """
+
+    def call(images: np.ndarray) -> Callable[[], object]:
+        return functools.partial(predictor.scores, images)
+
+    rates = _rates(call, input_shape, batch_sizes, repetitions, max_seconds, (MemoryError,), clock)
+    return Throughput(rates, usable_cores())
+
+
+def _rates(call, shape, batch_sizes, repetitions, max_seconds, full, clock) -> dict[int, float]:
+    """Returns the images per second at rising batch sizes, up to the first that is too slow or raises one of `full`."""
     images = np.random.default_rng(0).uniform(-1, 1, size=(max(1, min(batch_sizes)), *shape)).astype("float32")
     rates: dict[int, float] = {}
     for size in batch_sizes:
-        too_slow = rates and size / list(rates.values())[-1] > max_seconds
-        if too_slow or (on_cpu and size * _largest_array(model) > available_memory()):
+        if rates and size / list(rates.values())[-1] > max_seconds:
             break
-        batch = tf.constant(np.resize(images, (size, *shape)))
         try:
-            rates[size] = size / _fastest(functools.partial(timed.predict_on_batch, batch), repetitions, clock)
-        except (MemoryError, tf.errors.ResourceExhaustedError):
+            rates[size] = size / _fastest(call(np.resize(images, (size, *shape))), repetitions, clock)
+        except full:
             break
     if not rates:
         raise ValueError(f"Even a batch of {batch_sizes[0]} images does not fit: give smaller batch sizes.")
-    return Throughput(rates, usable_cores() if on_cpu else 1)
+    return rates
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from keras_mixer.artefacts.saved_model import check_card, published_as_next_vers
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation import EvaluationSplit
+from keras_mixer.evaluation.samples import RandomImages, calibration_images
 from keras_mixer.export.report import BY_DEFAULT, Report, measured
-from keras_mixer.export.samples import RandomImages, calibration_images
 from keras_mixer.files import scratch_folder
 from keras_mixer.images import MAX_PIXELS
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_mixer.artefacts import FORMATS, Predictor
 from keras_mixer.cores import usable_cores
 from keras_mixer.evaluation import Accuracy, EvaluationSplit, Latency, measure, measure_latency
-from keras_mixer.export.samples import RandomImages
+from keras_mixer.evaluation.samples import RandomImages
 from keras_mixer.files import written_whole
 
 REPORT_FILE = "report.json"

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_mixer.layers.base import CompositeLayer
+from keras_mixer.layers.elementwise import elementwise
 from keras_mixer.shapes import positive_integer, rate_below_one
 
 
@@ -16,7 +17,10 @@ def gelu_erf(x):
     Phi is the normal distribution function. It is written with erf where `keras.activations.gelu` uses erfc, because
     ONNX does not have erfc.
     """
-    x = ops.convert_to_tensor(x)
+    return elementwise(_gelu_erf, ops.convert_to_tensor(x))
+
+
+def _gelu_erf(x):
     return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
 
 
@@ -41,8 +45,25 @@ def restored(inputs, rows):
     return ops.reshape(rows, (*lengths, rows.shape[-1]))
 
 
+def _activated(product, *bias, activation):
+    return activation(ops.add(product, *bias) if bias else product)
+
+
+class ActivatedDense(keras.layers.Dense):
+    """A `keras.layers.Dense` whose bias and activation are one formula of `elementwise`."""
+
+    def call(self, inputs, training=None):
+        if self.activation is keras.activations.linear:
+            return super().call(inputs, training=training)
+        bias = () if self.bias is None else (self.bias,)
+        return elementwise(_activated, ops.matmul(inputs, self.kernel), *bias, activation=self.activation)
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        super().quantize(mode, type_check=False, config=config)  # by default Keras skips subclasses of Dense
+
+
 @keras.saving.register_keras_serializable(package="keras_mixer")
-class ChannelDense(keras.layers.Dense):
+class ChannelDense(ActivatedDense):
     """A `keras.layers.Dense` that multiplies all rows in one matrix product.
 
     Keras's own layer multiplies sample by sample, and some runtimes do this slowly.
@@ -54,15 +75,12 @@ class ChannelDense(keras.layers.Dense):
     def quantized_call(self, inputs, training=None):
         return restored(inputs, super().quantized_call(as_rows(inputs), training=training))
 
-    def quantize(self, mode=None, type_check=True, config=None):
-        super().quantize(mode, type_check=False, config=config)  # by default Keras skips subclasses of Dense
 
-
-def small_dense(units: int, **arguments) -> keras.layers.Dense:
+def small_dense(units: int, *, kind=keras.layers.Dense, **arguments) -> keras.layers.Dense:
     """Returns a Dense layer initialised as in the authors' code of ResMLP, Vision Permutator and CycleMLP."""
     # Each layer needs its own initializer, because an initializer returns the same values at every call.
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(units, kernel_initializer=initializer, **arguments)
+    return kind(units, kernel_initializer=initializer, **arguments)
 
 
 class MLP(CompositeLayer):
@@ -115,7 +133,7 @@ class ChannelMLP(MLP):
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        dense_0 = self._sublayer(small_dense, self.mlp_dim, name="Dense_0", activation=gelu_erf)
+        dense_0 = self._sublayer(small_dense, self.mlp_dim, name="Dense_0", kind=ActivatedDense, activation=gelu_erf)
         dense_1 = self._sublayer(small_dense, self.output_dim or channels, name="Dense_1")
         self._build_mlp(dense_0, dense_1, (None, channels), (None, self.mlp_dim))
 

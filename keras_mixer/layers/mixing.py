@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from keras_mixer.layers.base import CompositeLayer
-from keras_mixer.layers.channel_mlp import MLP
+from keras_mixer.layers.channel_mlp import MLP, ActivatedDense
+from keras_mixer.layers.elementwise import elementwise
 from keras_mixer.layers.normalisation import LayerNorm
 from keras_mixer.layers.regularisation import StochasticDepth
 from keras_mixer.layers.token_linear import TokenShortcut
@@ -27,7 +28,7 @@ GROUPINGS = ("concat", "project")
 @keras.saving.register_keras_serializable(package="keras_mixer")
 def gelu_tanh(x):
     """Returns `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, the form that Mixer was trained with."""
-    return ops.gelu(x, approximate=True)
+    return elementwise(ops.gelu, x, approximate=True)
 
 
 class MixingMLP(MLP):
@@ -38,7 +39,7 @@ class MixingMLP(MLP):
         # LeCun normal kernels and zero biases, as in the reference implementation.
         dense = {"kernel_initializer": "lecun_normal"}
         self._build_mlp(
-            self._sublayer(keras.layers.Dense, self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense),
+            self._sublayer(ActivatedDense, self.mlp_dim, activation=gelu_tanh, name="Dense_0", **dense),
             self._sublayer(keras.layers.Dense, width_out, name="Dense_1", **dense),
             (None, width),
             (None, self.mlp_dim),

@@ -4,8 +4,24 @@ import keras
 from keras import ops
 
 from keras_mixer.layers.base import PlainLayer
+from keras_mixer.layers.elementwise import elementwise
 
 LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
+
+
+def layer_norm(inputs, *weights, epsilon: float, scale: bool, center: bool, dtype: str):
+    """Normalises the last axis to a result of type `dtype`. Weights are gamma if `scale`, then beta if `center`."""
+    values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+    left = iter(weights)
+    centred = values - ops.mean(values, axis=-1, keepdims=True)
+    # Not `ops.square`, because LiteRT would fuse the square with the difference and subtract twice.
+    variance = ops.mean(centred * centred, axis=-1, keepdims=True)
+    normalised = centred * ops.rsqrt(variance + epsilon)
+    if scale:
+        normalised = normalised * ops.cast(next(left), values.dtype)
+    if center:
+        normalised = normalised + ops.cast(next(left), values.dtype)
+    return ops.cast(normalised, dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -31,21 +47,9 @@ class LayerNorm(keras.layers.LayerNormalization):
         super().__init__(axis=-1, epsilon=epsilon, center=center, scale=scale, **kwargs)
 
     def call(self, inputs):
-        return self.normalise(inputs, *(weight for weight in (self.gamma, self.beta) if weight is not None))
-
-    def normalise(self, inputs, *weights):
-        """Computes the layer from its input and its weights: gamma if `scale`, then beta if `center`."""
-        values = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        left = iter(weights)
-        centred = values - ops.mean(values, axis=-1, keepdims=True)
-        # Not `ops.square`, because LiteRT would fuse the square with the difference and subtract twice.
-        variance = ops.mean(centred * centred, axis=-1, keepdims=True)
-        normalised = centred * ops.rsqrt(variance + self.epsilon)
-        if self.scale:
-            normalised = normalised * ops.cast(next(left), values.dtype)
-        if self.center:
-            normalised = normalised + ops.cast(next(left), values.dtype)
-        return ops.cast(normalised, self.compute_dtype)
+        weights = [weight for weight in (self.gamma, self.beta) if weight is not None]
+        form = {"epsilon": self.epsilon, "scale": self.scale, "center": self.center, "dtype": self.compute_dtype}
+        return elementwise(layer_norm, inputs, *weights, **form)
 
     def get_config(self):
         config = super().get_config()

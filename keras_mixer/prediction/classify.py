@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from keras_mixer.artefacts import Predictor
 from keras_mixer.card import ModelCard
 from keras_mixer.data.arrays import in_order, preprocess, reader
-from keras_mixer.extras import installed
 from keras_mixer.images import MAX_PIXELS, problem
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import Prediction, PredictionStore
@@ -152,7 +152,8 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
 
 def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
     """Yields batches: inputs, whether each was decoded, the bytes of those that were not, and errors of reading."""
-    make = _graph_batches if installed("tensorflow") else _array_batches
+    # Importing TensorFlow takes seconds, so it reads images only where it runs the model anyway.
+    make = _graph_batches if "tensorflow" in sys.modules else _array_batches
     return make(card, shards, batch_size, max_pixels)
 
 

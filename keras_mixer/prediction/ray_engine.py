@@ -60,7 +60,7 @@ def predict_on_ray(
         ConnectionError: If there is no cluster at the address.
         RuntimeError: If the cluster gives up. Parts that were written are kept.
     """
-    require("ray", extra="ray", purpose="The engine ray")
+    require("ray", extra="ray", purpose="Running on Ray")
     import ray
     import ray.data
     import ray.exceptions

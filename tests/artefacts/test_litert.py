@@ -9,7 +9,7 @@ from keras_mixer.artefacts import export_litert, keras_predictor, open_artefact
 from keras_mixer.artefacts.litert import PRECISIONS, min_runtime
 from keras_mixer.data import load
 from keras_mixer.evaluation import EvaluationSplit, measure
-from keras_mixer.export.samples import calibration_images
+from keras_mixer.evaluation.samples import calibration_images
 
 NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 

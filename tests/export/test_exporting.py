@@ -9,9 +9,9 @@ import pytest
 
 from keras_mixer.data import DatasetSpec, ModelCard
 from keras_mixer.evaluation import Predictor
+from keras_mixer.evaluation.samples import RandomImages
 from keras_mixer.export import FORMATS, export
 from keras_mixer.export import exporting as module
-from keras_mixer.export.samples import RandomImages
 
 pytestmark = pytest.mark.usefixtures("litert_once")
 FEW = ("saved_model", "litert", "onnx")

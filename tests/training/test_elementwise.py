@@ -1,5 +1,7 @@
 """Compiled GELU and LayerNorm against the plain graph's."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ import tensorflow as tf
 
 import keras_mixer
 from keras_mixer.layers import LayerNorm
+from keras_mixer.layers.channel_mlp import ActivatedDense
+from keras_mixer.layers.elementwise import compiling
 from keras_mixer.layers.mixing import gelu_tanh
 from keras_mixer.training.loop.elementwise import CompiledElementwise, one_pass
 from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
@@ -49,7 +53,19 @@ def test_the_gradients_are_those_of_the_graph(name):
     model = MODELS[name]()
     for weight in model.trainable_weights:  # biases and the head begin at zero
         weight.assign(weight + 0.1 * keras.random.normal(weight.shape))
-    assert len(CompiledElementwise(model)._places) == PLACES[name]
+    formulas = []
+
+    def plainly(formula, settings, *tensors):
+        with compiling(None):
+            return formula(*tensors, **settings)
+
+    def noting(formula, settings):
+        formulas.append(formula)
+        return functools.partial(plainly, formula, settings)
+
+    with compiling(noting):
+        model(tf.zeros((1, 8, 12, 3)))
+    assert len(formulas) == PLACES[name]
     loss, gradients = loss_and_gradients(model, compile_elementwise=True)
     plain_loss, plain_gradients = loss_and_gradients(model)
     np.testing.assert_allclose(loss, plain_loss, rtol=1e-6)
@@ -57,20 +73,25 @@ def test_the_gradients_are_those_of_the_graph(name):
         np.testing.assert_allclose(gradient, plain, rtol=1e-4, atol=1e-6, err_msg=weight.path)
 
 
-def test_layers_are_left_as_they_were_even_by_an_error():
-    model = MODELS["mixer"]()
-    block, norm = model.get_layer("MixerBlock_0"), model.get_layer("pre_head_layer_norm")
-    compiled = CompiledElementwise(model)
+def test_the_layers_compute_plainly_again_even_after_an_error():
+    seen = []
+
+    def counting(formula, settings):
+        seen.append(formula)
+        return lambda *tensors: formula(*tensors, **settings)
+
+    values = tf.ones((1, 2, 4))
 
     def interrupted():
-        with compiled():
-            assert not hasattr(block.channel_mixing.dense_0.call, "__self__")
+        with compiling(counting):
+            LayerNorm()(values)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         interrupted()
-    assert block.channel_mixing.dense_0.call.__func__ is keras.layers.Dense.call
-    assert norm.normalise.__func__ is LayerNorm.normalise
+    assert len(seen) == 1
+    LayerNorm()(values)
+    assert len(seen) == 1
 
 
 def test_equal_layers_share_what_xla_compiles():
@@ -94,7 +115,7 @@ def test_layers_of_other_forms_share_nothing():
         weight.assign(weight + 0.1 * keras.random.normal(weight.shape))
     values = keras.random.normal((2, 4, 8))
     plain = model(values)
-    with CompiledElementwise(model)():
+    with CompiledElementwise()():
         compiled = model(values)
     for got, expected in zip(compiled, plain, strict=True):
         assert got.dtype == expected.dtype
@@ -103,9 +124,9 @@ def test_layers_of_other_forms_share_nothing():
 
 def test_bfloat16_is_rounded_once():
     values = tf.cast(tf.linspace(-2.0, 4.0, 401), tf.bfloat16)
-    dense = keras.layers.Dense(1, activation=gelu_tanh, kernel_initializer="ones", dtype="bfloat16")
-    model = keras.Sequential([keras.Input((1,)), dense])
-    with CompiledElementwise(model)():
+    dense = ActivatedDense(1, activation=gelu_tanh, kernel_initializer="ones", dtype="bfloat16")
+    dense.build((None, 1))
+    with CompiledElementwise()():
         once = dense(values[:, None])[:, 0]
     exact = tf.cast(gelu_tanh(tf.cast(values, tf.float32)), tf.bfloat16)
     assert once.dtype == tf.bfloat16

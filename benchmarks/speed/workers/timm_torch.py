@@ -1,4 +1,4 @@
-"""timm's Mixer on PyTorch, eager or under torch.compile, on the CPU or a GPU."""
+"""timm's Mixer on PyTorch, eager, under torch.compile or with dynamic int8, on the CPU or a GPU."""
 
 import time
 
@@ -22,20 +22,23 @@ def prepare(row):
     if row["task"] == "inference":
         # Weights and images in bfloat16: faster here than autocast, which would cast the weights at every step.
         model, images = model.eval().to(dtype), images.to(dtype)
+        if row["dtype"] == "int8":
+            model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
         forward = torch.compile(model) if row["options"].get("compile") else model
 
         def run():
             with torch.inference_mode():
                 forward(images)
     else:
-        run = _training(model.train(), images, half, row["options"].get("compile"))
-    return lambda: clock(run), matmul_flops(device, dtype)
+        model = model.train()
+        run = training(model, torch.compile(model) if row["options"].get("compile") else model, images, half)
+    return lambda: clock(run), None if row["dtype"] == "int8" else matmul_flops(device, dtype)
 
 
-def _training(model, images, half, compiled):
+def training(model, forward, images, half):
+    """Forward, backward, clipping and AdamW; `half` runs `forward` under autocast."""
     labels = torch.randint(0, CLASSES, (len(images),), device=images.device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.1, fused=images.is_cuda)
-    forward = torch.compile(model) if compiled else model
 
     def run():
         optimizer.zero_grad()

@@ -7,15 +7,11 @@ that keeps only the inputs. Matrix products stay with TensorFlow's kernels, whic
 
 import contextlib
 import functools
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import keras
 import tensorflow as tf
 
-from keras_mixer.layers import LayerNorm
-from keras_mixer.layers.channel_mlp import gelu_erf
-from keras_mixer.layers.mixing import gelu_tanh
+from keras_mixer.layers.elementwise import compiling
 
 
 def one_pass(function: Callable) -> Callable:
@@ -39,52 +35,27 @@ def one_pass(function: Callable) -> Callable:
     return lambda *inputs: computed(*map(tf.convert_to_tensor, inputs))
 
 
-def _precisely(activation: Callable, *terms: tf.Tensor) -> tf.Tensor:
-    """Applies `activation` to the sum of `terms` in at least float32 and rounds once, at the end."""
-    kind = terms[0].dtype
+def _precisely(formula: Callable, settings: dict, *tensors: tf.Tensor) -> tf.Tensor:
+    """Computes a formula in at least float32, and rounds once, at the end, to the type of its first tensor."""
+    kind = tensors[0].dtype
     precise = tf.float32 if kind.size < 4 else kind
-    return tf.cast(activation(functools.reduce(operator.add, (tf.cast(term, precise) for term in terms))), kind)
-
-
-def _product_first(dense: keras.layers.Dense, activation: Callable) -> Callable:
-    """Returns a `call` of Dense that adds the bias in the same pass as the activation."""
-
-    def call(inputs, training=None):
-        return activation(keras.ops.matmul(inputs, dense.kernel), *([] if dense.bias is None else [dense.bias]))
-
-    return call
-
-
-def _normalise(epsilon: float, center: bool, scale: bool, dtype: str) -> Callable:
-    """Compiles the formula once for all LayerNorms with the same settings."""
-    return one_pass(LayerNorm(epsilon, center, scale, dtype=dtype, name="shared").normalise)
+    with compiling(None):  # a formula within a formula is compiled with it
+        result = formula(*(tf.cast(tensor, precise) for tensor in tensors), **settings)
+    return tf.cast(result, kind) if result.dtype == precise else result  # unless the formula has chosen a type
 
 
 class CompiledElementwise:
-    """Replaces the GELUs and LayerNorms of a model by compiled ones while a step is traced."""
+    """Compiles the formulas of `keras_mixer.layers.elementwise` while its context lasts, equal ones once."""
 
-    def __init__(self, model: keras.Model):
-        activations = {form: one_pass(functools.partial(_precisely, form)) for form in (gelu_tanh, gelu_erf)}
-        normalise = functools.cache(_normalise)
-        self._places: list[tuple[keras.layers.Layer, str, Callable]] = []
-        for layer in model._flatten_layers():
-            activation = activations.get(getattr(layer, "activation", None))
-            if type(layer) is LayerNorm:
-                form = (layer.epsilon, layer.center, layer.scale, layer.compute_dtype)
-                self._places.append((layer, "normalise", normalise(*form)))
-            elif activation and type(layer) is keras.layers.Dense:
-                self._places.append((layer, "call", _product_first(layer, activation)))
-            elif activation:
-                self._places.append((layer, "activation", activation))
+    def __init__(self) -> None:
+        self._compiled: dict[tuple, Callable] = {}
 
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Uses the compiled functions while the context lasts."""
-        plain = [getattr(layer, name) for layer, name, _ in self._places]
-        for layer, name, compiled in self._places:
-            setattr(layer, name, compiled)
-        try:
-            yield
-        finally:
-            for (layer, name, _), function in zip(self._places, plain, strict=True):
-                setattr(layer, name, function)
+    def __call__(self) -> contextlib.AbstractContextManager[None]:
+        """Returns the context."""
+        return compiling(self._compile)
+
+    def _compile(self, formula: Callable, settings: dict) -> Callable:
+        key = (formula, *sorted(settings.items()))
+        if key not in self._compiled:
+            self._compiled[key] = one_pass(functools.partial(_precisely, formula, settings))
+        return self._compiled[key]

@@ -39,7 +39,7 @@ class TensorFlowTrainingModel(keras.Model):
         self.test_function: Callable | None = None
         self.micro_batches = micro_batches
         self.compile_gradients = compile_gradients
-        self._elementwise = CompiledElementwise(self) if compile_elementwise else contextlib.nullcontext
+        self._elementwise = CompiledElementwise() if compile_elementwise else contextlib.nullcontext
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             draw_apart(self)
 
