@@ -32,7 +32,7 @@ def dtype_policy(policy) -> Iterator[None]:
 
 
 def with_dtype(builder: Callable[..., "keras.Model"]) -> Callable[..., "keras.Model"]:
-    """Gives a builder the argument `dtype`, the dtype policy of its layers, and refuses a wrong head before it builds."""
+    """Gives a builder the argument `dtype`, its layers' dtype policy, and makes it refuse a wrong head at once."""
 
     @functools.wraps(builder)
     def build(*, dtype=None, **arguments):
