@@ -83,7 +83,7 @@ def write(path: pathlib.Path, form: str, target: pathlib.Path, samples: np.ndarr
     if samples is None and FORMATS[form].calibrated:
         samples = _images_of_the_card(path)
     FORMATS[form].write(model, target, None, samples)
-    if FORMATS[form].calibrated:
+    if samples is not None and FORMATS[form].calibrated:
         _check_classes(model, form, target, samples)
 
 

@@ -66,8 +66,9 @@ def open_engine(
         RuntimeError: If the engine fails.
 
     Example:
-        >>> predictor = keras_mixer.engines.open_engine("runs/digits", precision="float32")
-        >>> predictor.scores(images).argmax(axis=1)
+        >>> predictor = keras_mixer.engines.open_engine("runs/digits", engine="openvino", precision="float32")
+        >>> predictor.scores(np.zeros((2, 8, 8, 1), "float32")).shape
+        (2, 10)
     """
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is one of {', '.join(PRECISIONS)}, but got {precision!r}.")

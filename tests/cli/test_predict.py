@@ -168,7 +168,7 @@ def test_an_output_named_as_a_file_is_one(run, images, capsys, name):
     [
         ("mine.csv", [], "is a file that this command did not write"),
         ("mine.json", [], "end it in .jsonl or .csv"),
-        ("new.csv", ["--engine", "ray"], "--engine ray writes a folder of parquet files"),
+        ("new.csv", ["--engine", "ray"], "--run-on ray writes a folder of parquet files"),
         ("memory://bucket/new.csv", [], "is not on this machine"),
     ],
 )

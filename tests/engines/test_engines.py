@@ -116,7 +116,7 @@ def test_the_fastest_is_measured_once_and_remembered(golden, monkeypatch, caplog
 def test_a_damaged_memory_is_measured_anew(golden, monkeypatch, content):
     monkeypatch.setattr(choosing, "ENGINES", {name: engines.ENGINES[name] for name in ("openvino", "onnxruntime")})
     monkeypatch.setattr(choosing, "_SECONDS", 0.0)
-    folder().mkdir(exist_ok=True)
+    folder().mkdir(parents=True, exist_ok=True)
     (folder() / choosing.CHOICES_FILE).write_text(content)
     assert engines.open_engine(golden).format in ("openvino", "onnxruntime")
     assert len(json.loads((folder() / choosing.CHOICES_FILE).read_text())) >= 1
