@@ -241,6 +241,7 @@ class Checkpointing(keras.callbacks.Callback):
             self._set_interval()
             if self.distribution.anywhere(self._signal is not None):
                 self.save()
+                self.distribution.anywhere(False)  # the others wait until the first has written
                 raise KeyboardInterrupt
             late = time.monotonic() - self._saved_at >= 60.0 * execution.checkpoint_minutes
             due = due or self.distribution.anywhere(late)

@@ -146,7 +146,17 @@ class Datasets:
 
         given = (self.train_source, self.preprocessing, self.recipe.augmentation)
         in_memory = device.load(*given, self.corrupt)
-        return device.DeviceStream(*given, self.recipe.batch_size, self.recipe.seed, self.corrupt, in_memory)
+        sizes = self.distribution.of_each_process(0 if in_memory is None else len(in_memory["label"]))
+        if 0 in sizes:
+            in_memory = None
+        elif len(set(sizes)) > 1:
+            raise ValueError(
+                f"The processes must train on the same images, but they can read {', '.join(map(str, sizes))} of "
+                f"{self.recipe.data.name}: give all of them the same files."
+            )
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        part = (self.distribution.workers, self.distribution.worker)
+        return device.DeviceStream(*given, size, seed, self.corrupt, in_memory, *part)
 
     def training(self, start: int):
         """Returns the endless stream of this process's batches from update `start` on."""

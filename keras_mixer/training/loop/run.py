@@ -14,7 +14,7 @@ import keras
 from keras_mixer.data import CorruptImagesError, save_model
 from keras_mixer.extras import installed
 from keras_mixer.training.choosing import choose_splits
-from keras_mixer.training.devices.distribution import choose
+from keras_mixer.training.devices.distribution import Distribution, choose
 from keras_mixer.training.loop import folder as run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
@@ -72,7 +72,8 @@ def train(
     if steps take longer than a second.
 
     An error in one process of a cluster is reported only there. Some seconds after that process has ended, the others
-    end with an `UnavailableError`. The last checkpoint is kept.
+    end: on the TensorFlow backend with an `UnavailableError`, and on the JAX backend with one line and exit status 1,
+    because they cannot wait for a result that never comes. The last checkpoint is kept.
 
     Args:
         recipe: The recipe, such as one from `keras_mixer.training.recipes.get`.
@@ -99,6 +100,20 @@ def train(
     folder = pathlib.Path(output)
     find_builder(recipe.model)  # reports a wrong argument before data is read
     distribution = choose(recipe.execution.strategy)
+    with distribution.watched():
+        result = _train(recipe, distribution, folder, restart, progress, callbacks)
+        distribution.anywhere(False)  # all processes stay until the first has written everything
+    return result
+
+
+def _train(
+    recipe: Recipe,
+    distribution: Distribution,
+    folder: pathlib.Path,
+    restart: bool,
+    progress: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> TrainingResult:
     recipe = run_folder.with_absolute_paths(recipe)
     earlier = (None, None) if restart else (run_folder.read_listing(folder, recipe), run_folder.read_pipeline(folder))
     datasets = open_datasets(recipe, distribution, *earlier)
@@ -127,9 +142,10 @@ def train(
         if datasets.corrupt.count:
             _log.warning("%s", datasets.corrupt.left_out())
         test_images = None if datasets.test_source is None else datasets.readable(datasets.test_source)
-        if distribution.worker == 0:
-            with averaged_weights(model):
-                finished = classifier_of(network)
+        # All processes take the average, but only the first makes a model of it.
+        with averaged_weights(model), distribution.alone():
+            finished = classifier_of(network) if distribution.worker == 0 else None
+        if finished is not None:
             if recipe.model.frozen:
                 freeze_body(finished, frozen=False)
             save_model(finished, datasets.card(recipe.name), folder)

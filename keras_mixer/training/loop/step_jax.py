@@ -1,5 +1,6 @@
 """The training step on the JAX backend: Keras's own, or one that processes the batch in parts."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -31,11 +32,15 @@ class JaxTrainingModel(keras.Model):
             super().make_train_function(force=force)
             return
         distribution = keras.distribution.distribution()
-        shardings, everywhere = None, None
-        if distribution is not None:
+        if distribution is None:
+            shardings, in_memory = None, jax.device_put(stream.in_memory)
+        else:
             shardings = (None, self._get_state_sharding_spec())
             everywhere = jax.sharding.NamedSharding(distribution.device_mesh.backend_mesh, jax.sharding.PartitionSpec())
-        in_memory = jax.device_put(stream.in_memory, everywhere)
+            # Not `device_put`, by which several processes would compare the dataset over the network.
+            in_memory = jax.tree.map(
+                functools.partial(jax.make_array_from_process_local_data, everywhere), stream.in_memory
+            )
 
         # The dataset is an argument, because the compiler would take minutes over a constant of its size.
         def step(state, data, in_memory):
