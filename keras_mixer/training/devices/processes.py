@@ -51,6 +51,10 @@ def join() -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise ValueError(f"Process {index} of {count} cannot join the others at {address}: {reason}.") from error
+    # What else `keras.distribution.initialize` does, which takes no time limits: all processes draw the same weights.
+    from keras.src.backend.jax.distribution_lib import initialize_rng
+
+    initialize_rng()
 
 
 def name_place(coordinator: str | None, processes: int | None, process: int | None) -> None:

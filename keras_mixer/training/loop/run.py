@@ -30,7 +30,14 @@ from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets, open_datasets
 from keras_mixer.training.loop.resuming import find_start
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
-from keras_mixer.training.network import classifier_of, dtype_policy, find_builder, freeze_body, initial_network
+from keras_mixer.training.network import (
+    classifier_of,
+    dtype_policy,
+    find_builder,
+    freeze_body,
+    initial_network,
+    teacher_of,
+)
 from keras_mixer.training.recipe import DataSpec, Recipe
 
 _log = logging.getLogger(__name__)
@@ -132,7 +139,13 @@ def _train(
                     network = initial_network(recipe, len(datasets.class_names))
                     counts = None if recipe.class_weights is None else datasets.class_counts
                     model = training_model(
-                        network, recipe, datasets.total_steps, distribution, counts, datasets.device_stream
+                        network,
+                        recipe,
+                        datasets.total_steps,
+                        distribution,
+                        counts,
+                        datasets.device_stream,
+                        teacher_of(recipe, datasets.class_names),
                     )
                 rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
                 if datasets.test_source is not None:
