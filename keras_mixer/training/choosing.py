@@ -131,10 +131,11 @@ def check_length(recipe: Recipe, images: int, steps: int) -> None:
     )
     way_on = "Train longer, or set batch_size lower; `--recipe finetune` suits the number of images."
     cooldown = recipe.schedule.cooldown_steps
-    if recipe.schedule.warmup_steps + cooldown > steps and cooldown:
+    together = recipe.schedule.warmup_steps + cooldown
+    if cooldown and together > steps:
         raise ValueError(
-            f"schedule.warmup_steps and schedule.cooldown_steps are {recipe.schedule.warmup_steps + cooldown:,} together, "
-            f"but {length}: set them lower, or train longer."
+            f"schedule.warmup_steps and schedule.cooldown_steps are {together:,} together, but {length}: set them "
+            f"lower, or train longer."
         )
     if recipe.schedule.warmup_steps >= steps:
         raise ValueError(

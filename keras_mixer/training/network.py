@@ -18,7 +18,7 @@ from keras_mixer.models import find_architecture, find_variant
 from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.models.parts import dtype_policy
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.training.loop.distillation import Teacher
+from keras_mixer.training.distillation import Teacher
 from keras_mixer.training.recipe import ModelSpec, PreprocessingSpec, Recipe, is_trained_model
 from keras_mixer.weights import change_resolution, load_with_fresh_head
 from keras_mixer.weights.published.cache import is_path, set_of
@@ -106,8 +106,8 @@ def teacher_of(recipe: Recipe, class_names: Sequence[str]) -> Teacher | None:
             )
     elif spec.variant is None:
         raise ValueError(
-            f"distillation.teacher={spec.teacher} is not a run folder or a .keras file: set distillation.variant to the "
-            f"variant that the weights are of."
+            f"distillation.teacher={spec.teacher} is not a run folder or a .keras file: set distillation.variant to "
+            f"the variant that the weights are of."
         )
     given = recipe.preprocessing
     taught = dataclasses.replace(

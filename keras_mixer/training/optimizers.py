@@ -38,7 +38,9 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         0.5
     """
 
-    def __init__(self, peak: float, total_steps: int, warmup_steps: int = 0, decay: str = "linear", cooldown_steps: int = 0):
+    def __init__(
+        self, peak: float, total_steps: int, warmup_steps: int = 0, decay: str = "linear", cooldown_steps: int = 0
+    ):
         super().__init__()
         if total_steps < 1:
             raise ValueError(f"`total_steps` must be at least 1, but got {total_steps}.")
@@ -78,7 +80,9 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * rate
 
     def get_config(self):
-        return {name: getattr(self, name) for name in ("peak", "total_steps", "warmup_steps", "decay", "cooldown_steps")}
+        return {
+            name: getattr(self, name) for name in ("peak", "total_steps", "warmup_steps", "decay", "cooldown_steps")
+        }
 
 
 class _ReduceFirst:

@@ -172,7 +172,7 @@ class ScheduleSpec:
 
 @dataclasses.dataclass(frozen=True)
 class DistillationSpec:
-    """A trained model whose scores are targets beside the labels, as `training.loop.distillation` writes the loss.
+    """A trained model whose scores are targets beside the labels, as `training.distillation` writes the loss.
 
     The teacher sees the same augmented images, in inference mode, in the range of its own preprocessing. It may be any
     architecture with the same classes.

@@ -86,7 +86,7 @@ def results(folder, recipe):
 
 @pytest.fixture(scope="module")
 def elsewhere(results, folder):
-    """The same with what a cluster of two processes finds, four devices of the JAX backend, and two of its processes."""
+    """The same with what clusters of two processes find on both backends, and four devices of JAX."""
     found, (_, printed, _) = run_program(
         folder,
         (["chief", "worker"], {}),

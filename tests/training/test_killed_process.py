@@ -3,17 +3,34 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
-from test_equality import SMALL, on_jax
-
 from keras_mixer.training.loop.checkpoints import CheckpointStore
 
 COMMAND = [sys.executable, "-m", "keras_mixer", "train", "--recipe", "digits", "--json"]
-LONG = {"schedule.steps": "100000", "eval_steps": "100000", "execution.checkpoint_steps": "20"}
+ENVIRONMENT = {
+    **os.environ,
+    "KERAS_BACKEND": "jax",
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+LONG = {
+    "model.num_blocks": "1",
+    "model.hidden_dim": "8",
+    "model.tokens_mlp_dim": "4",
+    "model.channels_mlp_dim": "8",
+    "model.image_size": "[8, 8]",
+    "schedule.epochs": "null",
+    "schedule.steps": "100000",
+    "schedule.warmup_steps": "1",
+    "data.train_split": "train[:320]",
+    "eval_steps": "100000",
+    "execution.checkpoint_steps": "20",
+}
 LINE = "Process {} of 2 has ended, so process {} ends too. Run the same command again"
 
 
@@ -23,16 +40,15 @@ def started():
     processes: list[subprocess.Popen] = []
 
     def start(folder, changes):
-        from several_devices import _free_addresses
-
-        (address,) = _free_addresses(1)
-        settings = [f"--set={name}={value}" for name, value in (SMALL | changes).items()]
+        with socket.create_server(("localhost", 0)) as server:
+            address = f"localhost:{server.getsockname()[1]}"
+        settings = [f"--set={name}={value}" for name, value in changes.items()]
         for index in range(2):
             place = ["--coordinator", address, "--processes", "2", "--process", str(index)]
             processes.append(
                 subprocess.Popen(
                     [*COMMAND, "--output", str(folder), *place, *settings],
-                    env={**os.environ, **on_jax(devices=2)},
+                    env=ENVIRONMENT,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
@@ -80,6 +96,6 @@ def await_step(store: CheckpointStore, step: int, processes: list[subprocess.Pop
 
 def test_bad_places_are_one_line(tmp_path):
     command = [*COMMAND, "--output", str(tmp_path / "run"), "--processes", "2"]
-    done = subprocess.run(command, env={**os.environ, **on_jax(devices=1)}, capture_output=True, text=True)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "JAX_PROCESS_ID is missing" in done.stderr

@@ -158,7 +158,7 @@ def choose(strategy: str = "auto") -> Distribution:
     """Finds the devices and returns how to use them; `strategy` is a name in `STRATEGIES` for the current backend.
 
     On the TensorFlow backend, "auto" uses the first of these: a TPU that answers, the cluster of `TF_CONFIG`, several
-    GPUs, the only device. On the JAX backend it uses all devices of all processes, which `processes.join` brings together.
+    GPUs, the only device. On the JAX backend it uses all devices of all processes that `processes.join` finds.
 
     Raises:
         ValueError: If the backend has no such strategy, or the environment does not allow it.

@@ -82,8 +82,8 @@ def _place() -> tuple[str, int, int, list[int] | None] | None:
         missing = [name for name in (COORDINATOR, PROCESSES, PROCESS) if name not in given]
         if missing:
             raise ValueError(
-                f"{', '.join(given)} describe one process of several, but {', '.join(missing)} is missing: set all three, "
-                f"or give --coordinator HOST:PORT, --processes and --process."
+                f"{', '.join(given)} describe one process of several, but {', '.join(missing)} is missing: set all "
+                f"three, or give --coordinator HOST:PORT, --processes and --process."
             )
         try:
             count, index = int(given[PROCESSES]), int(given[PROCESS])
@@ -104,8 +104,8 @@ def _place() -> tuple[str, int, int, list[int] | None] | None:
     address, count, index, local_devices = found
     if given and count is None:
         raise ValueError(
-            f"{COORDINATOR} is set, but nothing says how many processes there are and which one this is: set {PROCESSES} "
-            f"and {PROCESS}, or give --processes and --process."
+            f"{COORDINATOR} is set, but nothing says how many processes there are and which one this is: set "
+            f"{PROCESSES} and {PROCESS}, or give --processes and --process."
         )
     if address is None or count in (None, 1) or index is None:
         return None

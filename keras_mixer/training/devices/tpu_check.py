@@ -60,8 +60,8 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
         backend: "jax" or "tensorflow".
 
     Raises:
-        ValueError: If the topology or the backend is unknown, the batch cannot be divided among the chips, or the recipe
-            has a teacher.
+        ValueError: If the topology or the backend is unknown, the chips cannot share the batch, or the recipe has a
+            teacher.
         ImportError: If libtpu is not installed, or if JAX lacks an interface that TensorFlow's step needs.
         RuntimeError: If the compiler fails for a reason other than memory.
 

@@ -235,7 +235,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _save_if_due(self, agree: bool) -> None:
         execution = self.datasets.recipe.execution
-        due = self.clock.step - self._saved >= execution.checkpoint_steps
+        due = self.clock.step - self._saved >= execution.checkpoint_steps or self.clock.step == self.store.always
         if agree:
             self.guard.check()
             self._set_interval()

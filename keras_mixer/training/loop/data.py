@@ -21,7 +21,7 @@ from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.choosing import check_classes, check_length, choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.network import input_preprocessing
-from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.recipe import Recipe, ScheduleSpec
 
 if TYPE_CHECKING:
     from keras_mixer.data.device import DeviceStream
@@ -55,8 +55,17 @@ class Datasets:
     @property
     def total_steps(self) -> int:
         """Updates of the whole run."""
-        epochs, steps = self.recipe.schedule.epochs, self.recipe.schedule.steps
-        return max(1, round(epochs * self.steps_per_epoch)) if epochs is not None else int(steps or 0)
+        return self.length(self.recipe.schedule)
+
+    def length(self, schedule: ScheduleSpec) -> int:
+        """Returns the updates of a run of this schedule."""
+        if schedule.epochs is not None:
+            return max(1, round(schedule.epochs * self.steps_per_epoch))
+        return int(schedule.steps or 0)
+
+    def cooldown_start(self, schedule: ScheduleSpec) -> int | None:
+        """Returns after which update the cooldown of a schedule begins; None without one."""
+        return self.length(schedule) - schedule.cooldown_steps if schedule.cooldown_steps else None
 
     @property
     def period(self) -> int:

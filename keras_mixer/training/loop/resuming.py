@@ -32,7 +32,19 @@ def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Data
 
 
 def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> Clock:
-    found = store.load_newest()
+
+    def fits(step: int, said: dict) -> bool:
+        """Returns whether this run would have reached the same weights, if it differs only in its length."""
+        before, now = Recipe.from_json(said["recipe"]).schedule, datasets.recipe.schedule
+        starts = [start for start in map(datasets.cooldown_start, (before, now)) if start is not None]
+        return before == now or len(starts) < 2 or step <= min(starts)
+
+    found = store.load_newest(fits)
+    if found is None and store.steps():
+        raise ValueError(
+            f"The run in {store.folder.parent} has begun its cooldown, and no earlier checkpoint is left: keep its "
+            f"length, or start again with restart (--restart)."
+        )
     if found is None:
         return Clock()
     step, arrays, said = found

@@ -193,7 +193,8 @@ def _fit(
 ) -> tuple[list[dict], float]:
     """Trains to the end, from the last checkpoint if there is one. Returns the history and the seconds spent."""
     recipe, distribution, execution = datasets.recipe, datasets.distribution, datasets.recipe.execution
-    store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
+    open_until = datasets.cooldown_start(recipe.schedule)
+    store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept, open_until)
     clock = find_start(model, None if restart else store, datasets)
     start, total = clock.step, datasets.total_steps
     if is_over(clock.rows, recipe.early_stopping):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_mixer.training.devices.distribution import Distribution
-from keras_mixer.training.loop.distillation import DistillationLoss, Teacher
+from keras_mixer.training.distillation import DistillationLoss, Teacher
 from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
 from keras_mixer.training.recipe import Recipe
 

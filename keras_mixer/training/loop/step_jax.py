@@ -7,7 +7,7 @@ import jax
 import keras
 
 from keras_mixer.data.device import DeviceStream
-from keras_mixer.training.loop.distillation import Teacher, divided
+from keras_mixer.training.distillation import Teacher, divided
 
 
 class JaxTrainingModel(keras.Model):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from keras_mixer.training.loop.distillation import Teacher, divided
+from keras_mixer.training.distillation import Teacher, divided
 from keras_mixer.training.loop.elementwise import CompiledElementwise
 
 
