@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+
 from keras_mixer.training.loop.checkpoints import CheckpointStore
 
 COMMAND = [sys.executable, "-m", "keras_mixer", "train", "--recipe", "digits", "--json"]

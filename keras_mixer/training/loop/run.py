@@ -70,8 +70,8 @@ def train(
 ) -> TrainingResult:
     """Trains by `recipe`, or resumes the run that an earlier call with the same recipe and folder began.
 
-    The output folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard
-    logs and checkpoints. If there is a test split, test.json is added. If the dataset is a folder, files.json.gz lists
+    The output folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png (if matplotlib
+    is installed), TensorBoard logs and checkpoints. If there is a test split, test.json is added. If the dataset is a folder, files.json.gz lists
     its images: an image that is removed later is left out without changing the order, and a new image is not used.
 
     A killed run resumes from its last checkpoint with the same batches, dropout masks and learning rates. Ctrl-C and
@@ -162,7 +162,8 @@ def _train(
             if recipe.model.frozen:
                 freeze_body(finished, frozen=False)
             save_model(finished, datasets.card(recipe.name), folder)
-            run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
+            if installed("matplotlib"):
+                run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
             if test is not None:
                 scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"], "images": test_images}
                 measured = {"split": recipe.data.test_split, **scores}
