@@ -26,8 +26,8 @@ LARGEST_RESULT = 16 * 2**20
 # What the package needs beside JAX, PyTorch, timm and Flax, which bring NumPy, SciPy, Pillow and safetensors.
 WHEELS = (
     *("keras", "absl-py", "h5py", "namex", "optree", "packaging", "rich", "pygments", "markdown-it-py", "mdurl"),
-    *("click", "lazy_loader", "requests", "urllib3", "idna", "certifi", "charset-normalizer", "wrapt", "safetensors"),
-    *("typing_extensions", "pillow", "fsspec"),
+    *("click", "lazy_loader", "requests", "urllib3", "idna", "certifi", "charset-normalizer", "wrapt"),
+    "fsspec",
 )
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 # Left out of the folder, because neither part reads it.
@@ -41,15 +41,8 @@ def pack(archive: pathlib.Path, folder: pathlib.Path) -> None:
     import numpy as np
 
     folder.mkdir(parents=True)
-    platforms = [f"--platform={name}" for name in PLATFORMS]
-    options = [
-        "--no-deps",
-        "--only-binary=:all:",
-        "--python-version=3.12",
-        *platforms,
-        "--dest",
-        str(folder / "wheels"),
-    ]
+    options = ["--no-deps", "--only-binary=:all:", "--python-version=3.12", "--dest", str(folder / "wheels")]
+    options += [f"--platform={name}" for name in PLATFORMS]
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *options, *WHEELS], check=True)
     with np.load(archive) as arrays:
         names = [name for name in arrays.files if not name.startswith("test_")]

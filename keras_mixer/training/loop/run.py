@@ -71,8 +71,9 @@ def train(
     """Trains by `recipe`, or resumes the run that an earlier call with the same recipe and folder began.
 
     The output folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png (if matplotlib
-    is installed), TensorBoard logs and checkpoints. If there is a test split, test.json is added. If the dataset is a folder, files.json.gz lists
-    its images: an image that is removed later is left out without changing the order, and a new image is not used.
+    is installed), TensorBoard logs and checkpoints. If there is a test split, test.json is added. If the dataset is a
+    folder, files.json.gz lists its images: an image that is removed later is left out without changing the order, and a
+    new image is not used.
 
     A killed run resumes from its last checkpoint with the same batches, dropout masks and learning rates. Ctrl-C and
     SIGTERM save a checkpoint first. In a cluster all processes do this together, within ten steps, or within one step
