@@ -95,7 +95,9 @@ def jax_process(folder: pathlib.Path) -> dict:
         _run(folder, "auto", "diverged", **{"optimizer.learning_rate": "1e30", "schedule.warmup_steps": "0"})
     except RuntimeError as error:
         found[f"{name}/diverged"] = str(error)
-    return found | _of_several(folder, name, "data_parallel", first=name == JAX_PROCESSES[0])
+    found |= _of_several(folder, name, "data_parallel", first=name == JAX_PROCESSES[0])
+    _run(folder, "data_parallel", "data_parallel_interrupted")  # goes on to the end
+    return found
 
 
 def _of_several(folder: pathlib.Path, name: str, strategy: str, first: bool) -> dict:
@@ -121,8 +123,8 @@ def jax(folder: pathlib.Path) -> dict:
     from keras_mixer.cli import main as command_line
 
     found: dict = five_steps(FOUR)
-    for strategy in ("default", "data_parallel"):
-        _run(folder, strategy, f"device_{strategy}", **{"execution.pipeline": "device"})
+    for strategy, pipeline in (("default", "host"), ("default", "device"), ("data_parallel", "device")):
+        _run(folder, strategy, f"{pipeline}_{strategy}", **{"execution.pipeline": pipeline})
     with contextlib.suppress(SystemExit):
         command_line(
             ["train", "--recipe", str(folder / "recipe.json"), "--output", str(folder / "data_parallel"), "--json"]

@@ -158,7 +158,8 @@ def test_a_run_in_a_cluster_ends_like_one(elsewhere, folder):
 @pytest.mark.parametrize(
     ("run", "same"),
     [
-        ("host_processes", "alone"),
+        ("host_processes", "host_default"),
+        ("data_parallel_interrupted", "host_default"),
         ("device_processes", "device_default"),
         ("device_data_parallel", "device_default"),
     ],
@@ -180,11 +181,12 @@ def test_a_diverged_loss_stops_jax_processes_together(elsewhere):
 
 
 @pytest.mark.parametrize(("strategy", "processes"), CLUSTERS)
-def test_a_cluster_stops_with_an_interrupted_process_and_one_device_goes_on(
-    elsewhere, folder, recipe, strategy, processes
-):
+def test_a_cluster_stops_with_an_interrupted_process(elsewhere, strategy, processes):
     assert not {f"{process}/not interrupted" for process in processes} & elsewhere.keys()
-    run = folder / f"{strategy}_interrupted"
+
+
+def test_one_device_goes_on_after_an_interrupted_cluster(elsewhere, folder, recipe):
+    run = folder / "multi_worker_interrupted"
     (step,) = CheckpointStore(run / "checkpoints").steps()
     assert 3 <= step <= 12  # by how long the second step took
     assert train(recipe, run).accuracy == pytest.approx(elsewhere["alone"], abs=1e-6)

@@ -86,16 +86,16 @@ def _place() -> tuple[str, int, int, list[int] | None] | None:
                 f"three, or give --coordinator HOST:PORT, --processes and --process."
             )
         try:
-            count, index = int(given[PROCESSES]), int(given[PROCESS])
+            processes, process = int(given[PROCESSES]), int(given[PROCESS])
         except ValueError:
-            count, index = 0, 0
+            processes, process = 0, 0
         host, _, port = given[COORDINATOR].rpartition(":")
-        if not 0 <= index < count or not host or not port.isdigit():
+        if not 0 <= process < processes or not host or not port.isdigit():
             raise ValueError(
                 f"{COORDINATOR} must be HOST:PORT and {PROCESS} a number from 0 to {PROCESSES} - 1, but got "
                 f"{', '.join(f'{name}={text}' for name, text in given.items())}."
             )
-        return None if count == 1 else (given[COORDINATOR], count, index, None)
+        return None if processes == 1 else (given[COORDINATOR], processes, process, None)
     # Private, because `jax.distributed.initialize` raises an error where nothing is detected, and must not be called
     # for a single process that has used JAX before.
     from jax._src.clusters import ClusterEnv
@@ -109,7 +109,7 @@ def _place() -> tuple[str, int, int, list[int] | None] | None:
         )
     if address is None or count in (None, 1) or index is None:
         return None
-    return address, count, index, local_devices
+    return address, int(count or 1), index, None if local_devices is None else list(local_devices)
 
 
 def numbers_of_all(number: int) -> list[int]:
@@ -150,7 +150,7 @@ def _first(count: int) -> dict[int, socket.socket]:
     with socket.create_server(("", 0), backlog=count) as server:
         server.settimeout(CONNECT)
         numbers_of_all(server.getsockname()[1])
-        links = {}
+        links: dict[int, socket.socket] = {}
         while len(links) < count - 1:
             link, _ = server.accept()
             _keep_alive(link)

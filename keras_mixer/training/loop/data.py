@@ -21,7 +21,7 @@ from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.choosing import check_classes, check_length, choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.network import input_preprocessing
-from keras_mixer.training.recipe import Recipe, ScheduleSpec
+from keras_mixer.training.recipe import PIPELINES, Recipe, ScheduleSpec
 
 if TYPE_CHECKING:
     from keras_mixer.data.device import DeviceStream
@@ -238,6 +238,11 @@ def open_datasets(
         raise ValueError(
             "execution.pipeline=device augments inside the compiled step of JAX: set KERAS_BACKEND=jax, or "
             "execution.pipeline=host."
+        )
+    if len(set(distribution.of_each_process(PIPELINES.index(execution.pipeline)))) > 1:
+        raise ValueError(
+            "The processes of a cluster would augment in different places: give all of them the same output folder on "
+            "storage that they share, or set execution.pipeline."
         )
     recipe = dataclasses.replace(recipe, execution=execution)
     train_source = source(data.train_split, replace_gone=True)

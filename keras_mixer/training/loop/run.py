@@ -28,7 +28,7 @@ from keras_mixer.training.loop.callbacks import (
 )
 from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets, open_datasets
-from keras_mixer.training.loop.resuming import find_start
+from keras_mixer.training.loop.resuming import check_same_step, find_start
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
 from keras_mixer.training.network import (
     classifier_of,
@@ -241,7 +241,9 @@ def _fit(
         saver.save()
     if recipe.early_stopping is not None:
         distribution.anywhere(False)  # the other processes wait until the first has written
-        if (found := best.load_newest()) is not None:
+        found = best.load_newest()
+        check_same_step(distribution, 0 if found is None else found[0])
+        if found is not None:
             restore(model, found[1])
     return clock.rows, clock.seconds
 
