@@ -125,6 +125,11 @@ def jax(folder: pathlib.Path) -> dict:
     found: dict = five_steps(FOUR)
     for strategy, pipeline in (("default", "host"), ("default", "device"), ("data_parallel", "device")):
         _run(folder, strategy, f"{pipeline}_{strategy}", **{"execution.pipeline": pipeline})
+    for pipeline, other in (PIPELINES, PIPELINES[::-1]):
+        try:
+            _run(folder, "default", f"{pipeline}_default", **{"execution.pipeline": other})
+        except ValueError as error:
+            found[f"refused/{other}"] = str(error)
     with contextlib.suppress(SystemExit):
         command_line(
             ["train", "--recipe", str(folder / "recipe.json"), "--output", str(folder / "data_parallel"), "--json"]

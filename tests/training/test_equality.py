@@ -175,6 +175,11 @@ def test_jax_processes_measure_the_same(elsewhere, pipeline):
     assert first == second
 
 
+@pytest.mark.parametrize("pipeline", ["host", "device"])
+def test_the_pipeline_that_a_run_did_not_begin_with_is_refused(elsewhere, pipeline):
+    assert "another recipe, which differs in execution.pipeline" in str(elsewhere[f"refused/{pipeline}"])
+
+
 def test_a_diverged_loss_stops_jax_processes_together(elsewhere):
     for process in JAX:
         assert "not finite" in str(elsewhere[f"{process}/diverged"])
