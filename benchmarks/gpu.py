@@ -150,6 +150,7 @@ def train(options: argparse.Namespace) -> None:
         "data.eval_split": "validation",
         "data.test_split": "null",
         "batch_size": "256",
+        "eval_steps": "1870",  # ten passes; the host reads the images of each evaluation
         "schedule.decay": "constant",
         "schedule.cooldown_steps": str(options.cooldown),
         "execution.pipeline": "device",

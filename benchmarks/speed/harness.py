@@ -114,6 +114,7 @@ def _start(
         text=True,
         cwd=WORKER.parent.parent.parent,
     )
+    stack.callback(worker.communicate)  # waits, and closes the pipes
     stack.callback(worker.kill)
     answer = _answer(worker, end)
     measurement.error, measurement.versions = answer.get("error"), answer.get("versions", {})
