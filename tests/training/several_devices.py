@@ -97,6 +97,7 @@ def jax_process(folder: pathlib.Path) -> dict:
         found[f"{name}/diverged"] = str(error)
     found |= _of_several(folder, name, "data_parallel", first=name == JAX_PROCESSES[0])
     _run(folder, "data_parallel", "data_parallel_interrupted")  # goes on to the end
+    sys.modules["jax"].distributed.shutdown()  # at once, because one process waits for the other to exit
     return found
 
 

@@ -1,5 +1,6 @@
 """Several processes of the JAX backend: how one joins the others, and how it learns that another has ended."""
 
+import atexit
 import contextlib
 import dataclasses
 import os
@@ -7,6 +8,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -15,6 +17,7 @@ COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES"
 # is noticed by the connections first, and then by JAX itself, which aborts the process.
 KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 HEARTBEAT = 20
+SHUTDOWN = 24 * 3600  # a process that has nothing left to do waits for one that still exports or evaluates
 CONNECT = 30
 GRACE = 10  # after an error in another process, time for this one to report the same error itself
 _DONE, _FAILED, _GONE = b".", b"!", b"#"
@@ -46,7 +49,7 @@ def join() -> None:
             index,
             local_devices,
             heartbeat_timeout_seconds=HEARTBEAT,
-            shutdown_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=SHUTDOWN,
         )
     except RuntimeError as error:
         reason = " ".join(str(error).split()).partition(". ")[0]
@@ -135,7 +138,8 @@ def watched() -> Iterator[None]:
         yield
         return
     watch = _Watch(index, count, _first(count) if index == 0 else _other(index))
-    threading.Thread(target=watch.read, daemon=True, name="watch").start()
+    thread = threading.Thread(target=watch.read, daemon=True, name="watch")
+    thread.start()
     said = _FAILED
     try:
         yield
@@ -143,6 +147,8 @@ def watched() -> Iterator[None]:
     finally:
         watch.left.set()
         watch.say(said)
+        if said == _FAILED:
+            atexit.register(_leave, watch, thread)
 
 
 def _first(count: int) -> dict[int, socket.socket]:
@@ -181,7 +187,20 @@ def _keep_alive(link: socket.socket) -> None:
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-@dataclasses.dataclass(frozen=True)
+def _leave(watch: "_Watch", thread: threading.Thread) -> None:
+    """Lets a process end with its own error and status, if the others did not leave by the same error.
+
+    JAX would wait at exit for processes that do not exist any more, and then abort this one.
+    """
+    thread.join(GRACE + CONNECT)
+    if thread.is_alive() or set(watch.words.values()) - {_DONE, _FAILED}:
+        from jax._src.distributed import global_state
+
+        watch.kept = (global_state.client, global_state.service)  # because deleting them would wait, too
+        global_state.client = global_state.service = None
+
+
+@dataclasses.dataclass(eq=False)
 class _Watch:
     """Reads what the other processes say. A connection that closes before a word means that the process is gone."""
 
@@ -189,6 +208,8 @@ class _Watch:
     count: int
     links: dict[int, socket.socket]  # by index
     left: threading.Event = dataclasses.field(default_factory=threading.Event)  # whether this process is out of danger
+    words: dict[int, bytes] = dataclasses.field(default_factory=dict)  # what each of the others has said
+    kept: Any = None
 
     def read(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -200,7 +221,7 @@ class _Watch:
                     selector.unregister(key.fileobj)
 
     def _heard(self, other: int, link: socket.socket) -> None:
-        said = _received(link, 1)
+        self.words[other] = said = _received(link, 1)
         if said == _GONE:
             other = int.from_bytes(_received(link, 4), "big")
         if said != _DONE and not self.left.wait(GRACE if said == _FAILED else 0):
