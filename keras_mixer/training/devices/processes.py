@@ -20,6 +20,7 @@ HEARTBEAT = 20
 SHUTDOWN = 24 * 3600  # a process that has nothing left to do waits for one that still exports or evaluates
 CONNECT = 30
 GRACE = 10  # after an error in another process, time for this one to report the same error itself
+LEAVE = 5
 _DONE, _FAILED, _GONE = b".", b"!", b"#"
 
 
@@ -235,6 +236,10 @@ class _Watch:
         with contextlib.suppress(OSError):  # the process may have no standard error
             os.write(2, f"\n{line}\n".encode())
         self.say(_GONE + other.to_bytes(4, "big"))
+        if self.index == 0:  # JAX aborts the others with this process, so those that leave by an error go first
+            for link in self.links.values():
+                link.settimeout(LEAVE)
+                _received(link, 1)
         os._exit(1)
 
     def say(self, word: bytes) -> None:
