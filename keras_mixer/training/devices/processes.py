@@ -2,13 +2,13 @@
 
 import atexit
 import contextlib
+import ctypes
 import dataclasses
 import os
 import selectors
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 
@@ -197,8 +197,9 @@ def _leave(watch: "_Watch", thread: threading.Thread) -> None:
     if thread.is_alive() or set(watch.words.values()) - {_DONE, _FAILED}:
         from jax._src.distributed import global_state
 
-        watch.kept = (global_state.client, global_state.service)  # because deleting them would wait, too
-        global_state.client = global_state.service = None
+        for name in ("preemption_sync_manager", "client", "service"):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(getattr(global_state, name)))  # the destructors would wait, too
+            setattr(global_state, name, None)
 
 
 @dataclasses.dataclass(eq=False)
@@ -210,7 +211,6 @@ class _Watch:
     links: dict[int, socket.socket]  # by index
     left: threading.Event = dataclasses.field(default_factory=threading.Event)  # whether this process is out of danger
     words: dict[int, bytes] = dataclasses.field(default_factory=dict)  # what each of the others has said
-    kept: Any = None
 
     def read(self) -> None:
         with selectors.DefaultSelector() as selector:
