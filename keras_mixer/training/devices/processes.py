@@ -246,7 +246,6 @@ class _Watch:
         for link in self.links.values():
             with contextlib.suppress(OSError):
                 link.sendall(word)
-                link.shutdown(socket.SHUT_WR)
 
 
 def _received(link: socket.socket, count: int) -> bytes:
