@@ -1,8 +1,6 @@
 """Several processes of the JAX backend: how one joins the others, and how it learns that another has ended."""
 
-import atexit
 import contextlib
-import ctypes
 import dataclasses
 import os
 import selectors
@@ -20,7 +18,6 @@ HEARTBEAT = 20
 SHUTDOWN = 24 * 3600  # a process that has nothing left to do waits for one that still exports or evaluates
 CONNECT = 30
 GRACE = 10  # after an error in another process, time for this one to report the same error itself
-LEAVE = 5
 _DONE, _FAILED, _GONE = b".", b"!", b"#"
 
 
@@ -139,8 +136,7 @@ def watched() -> Iterator[None]:
         yield
         return
     watch = _Watch(index, count, _first(count) if index == 0 else _other(index))
-    thread = threading.Thread(target=watch.read, daemon=True, name="watch")
-    thread.start()
+    threading.Thread(target=watch.read, daemon=True, name="watch").start()
     said = _FAILED
     try:
         yield
@@ -148,8 +144,6 @@ def watched() -> Iterator[None]:
     finally:
         watch.left.set()
         watch.say(said)
-        if said == _FAILED:
-            atexit.register(_leave, watch, thread)
 
 
 def _first(count: int) -> dict[int, socket.socket]:
@@ -188,20 +182,6 @@ def _keep_alive(link: socket.socket) -> None:
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _leave(watch: "_Watch", thread: threading.Thread) -> None:
-    """Lets a process end with its own error and status, if the others did not leave by the same error.
-
-    JAX would wait at exit for processes that do not exist any more, and then abort this one.
-    """
-    thread.join(GRACE + CONNECT)
-    if thread.is_alive() or set(watch.words.values()) - {_DONE, _FAILED}:
-        from jax._src.distributed import global_state
-
-        for name in ("preemption_sync_manager", "client", "service"):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(getattr(global_state, name)))  # the destructors would wait, too
-            setattr(global_state, name, None)
-
-
 @dataclasses.dataclass(eq=False)
 class _Watch:
     """Reads what the other processes say. A connection that closes before a word means that the process is gone."""
@@ -210,7 +190,6 @@ class _Watch:
     count: int
     links: dict[int, socket.socket]  # by index
     left: threading.Event = dataclasses.field(default_factory=threading.Event)  # whether this process is out of danger
-    words: dict[int, bytes] = dataclasses.field(default_factory=dict)  # what each of the others has said
 
     def read(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -222,7 +201,7 @@ class _Watch:
                     selector.unregister(key.fileobj)
 
     def _heard(self, other: int, link: socket.socket) -> None:
-        self.words[other] = said = _received(link, 1)
+        said = _received(link, 1)
         if said == _GONE:
             other = int.from_bytes(_received(link, 4), "big")
         if said != _DONE and not self.left.wait(GRACE if said == _FAILED else 0):
@@ -236,10 +215,6 @@ class _Watch:
         with contextlib.suppress(OSError):  # the process may have no standard error
             os.write(2, f"\n{line}\n".encode())
         self.say(_GONE + other.to_bytes(4, "big"))
-        if self.index == 0:  # JAX aborts the others with this process, so those that leave by an error go first
-            for link in self.links.values():
-                link.settimeout(LEAVE)
-                _received(link, 1)
         os._exit(1)
 
     def say(self, word: bytes) -> None:
