@@ -1,19 +1,21 @@
 """The benchmark harness runs and writes its table; how fast anything is, no test says."""
 
+import os
 import pathlib
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 import benchmarks.speed
-from benchmarks import training_cifar10, variants
+from benchmarks import gpu, training_cifar10, variants
 from benchmarks.costs import memory_table
 from benchmarks.readme import main as readme
 from benchmarks.speed.__main__ import destination, main
-from benchmarks.speed.harness import Measurement
+from benchmarks.speed.harness import OUT_OF_TIME, Measurement, measure
 from benchmarks.speed.rows import ENVIRONMENTS, Row, cpu_rows, gpu_rows
 from benchmarks.speed.sizes import SIZES, flops_per_image
 from benchmarks.speed.table import markdown
@@ -138,3 +140,31 @@ def test_records_are_what_their_scripts_write():
 def test_the_recipe_digits_expects_what_is_recorded():
     (share,) = re.findall(r"\| ([\d.]+) % \|", (FOLDER.parent / "digits.md").read_text())
     assert recipes.NOTES["digits"]["expected"].startswith(f"{share} % of the 360 test images")
+
+
+def test_rows_that_time_does_not_allow_are_named():
+    """One has no time to start, the other none to get ready."""
+    (late,) = measure([Row("late", "keras_mixer_jax", variant="tiny")], 1, None, seconds=-1)
+    assert (late.error, late.seconds) == (OUT_OF_TIME, [])
+    (slow,) = measure([Row("slow", "keras_mixer_jax", variant="tiny")], 1, None, seconds=0.1)
+    assert slow.error == OUT_OF_TIME
+    assert "Not measured: slow, float32 inference: out of time" in markdown([slow], "made", "here")
+
+
+def test_a_part_of_the_gpu_script_ends_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "RESERVE", 0.5)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    with open(tmp_path / "log.txt", "w") as log:
+        assert gpu._within(1, [sys.executable, "-c", deaf], dict(os.environ), tmp_path, log) in ("out of time", -15)
+        assert gpu._within(60, [sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ), tmp_path, log) == 3
+
+
+def test_the_training_of_the_gpu_script_cools_down_when_its_time_is_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "STARTING", 0.0)
+    tiny = {"hidden_dim": "8", "num_blocks": "1", "tokens_mlp_dim": "4", "channels_mlp_dim": "8"}
+    changes = {"schedule.decay": "constant", "schedule.cooldown_steps": "4", "schedule.warmup_steps": "3"}
+    recipe = recipes.get("digits").override({f"model.{name}": size for name, size in tiny.items()} | changes)
+    found = gpu._train_until(recipe, tmp_path / "run", time.monotonic())
+    assert found["steps"] == 11 + 4  # the first ten steps are not timed
+    rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert float(rows[-1].split(",")[6]) == pytest.approx(0.002 / 4)  # the last of four rates that fall to zero

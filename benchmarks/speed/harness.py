@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
+import select
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import venv
 from unittest import mock
@@ -19,6 +20,7 @@ from rich.progress import Progress
 from benchmarks.speed.rows import ENVIRONMENTS, Row
 from benchmarks.speed.sizes import flops_per_image
 
+OUT_OF_TIME = "out of time"
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 START_SECONDS = 240.0  # for imports, conversion and compilation
 ROW_SECONDS = 20.0  # after which a row takes no further turn, as on a processor that emulates its dtype
@@ -60,14 +62,18 @@ class Measurement:
         return self.flops / statistics.median(self.matmul_flops) if self.matmul_flops else None
 
 
-def measure(rows: list[Row], rounds: int, environments: pathlib.Path | None) -> list[Measurement]:
+def measure(
+    rows: list[Row], rounds: int, environments: pathlib.Path | None, seconds: float | None = None
+) -> list[Measurement]:
     """Measures rows in turn, `rounds` times over.
 
     Args:
         rows: What to measure.
         rounds: Turns of each row.
         environments: Folder of the peers' virtual environments, made where missing; None to keep nothing.
+        seconds: Time for all of it; what is not ready by then is not measured. None for no limit.
     """
+    end = time.monotonic() + (math.inf if seconds is None else seconds)
     measurements = [Measurement(row) for row in rows]
     with contextlib.ExitStack() as stack:
         scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -76,27 +82,34 @@ def measure(rows: list[Row], rounds: int, environments: pathlib.Path | None) -> 
         stack.enter_context(mock.patch.dict(os.environ, {"KERAS_HOME": str(scratch / "keras_home")}))
         bar = stack.enter_context(Progress(transient=True))
         for group in dict.fromkeys(row.group for row in rows):
-            _measure_group([m for m in measurements if m.row.group == group], rounds, folder, bar)
+            _measure_group([m for m in measurements if m.row.group == group], rounds, folder, bar, end)
     return measurements
 
 
-def _measure_group(measurements: list[Measurement], rounds: int, folder: pathlib.Path, bar: Progress) -> None:
+def _measure_group(
+    measurements: list[Measurement], rounds: int, folder: pathlib.Path, bar: Progress, end: float
+) -> None:
     with contextlib.ExitStack() as stack:
         starting = bar.add_task("Starting workers", total=len(measurements))
         workers = []
         for measurement in measurements:
-            workers.append(_start(measurement, folder, stack))
+            workers.append(_start(measurement, folder, stack, end))
             bar.advance(starting)
         task = bar.add_task(f"Measuring {', '.join(measurements[0].row.group)}", total=rounds * len(measurements))
         for _ in range(rounds):
             for measurement, worker in zip(measurements, workers, strict=True):
                 if measurement.error is None and measurement.turns_seconds < ROW_SECONDS:
-                    _one_turn(measurement, worker)
+                    _one_turn(measurement, worker, end)
                 bar.advance(task)
 
 
-def _start(measurement: Measurement, folder: pathlib.Path, stack: contextlib.ExitStack) -> subprocess.Popen | None:
+def _start(
+    measurement: Measurement, folder: pathlib.Path, stack: contextlib.ExitStack, end: float
+) -> subprocess.Popen | None:
     row = measurement.row
+    if time.monotonic() > end:
+        measurement.error = OUT_OF_TIME
+        return None
     try:
         python = sys.executable if row.environment == "project" else _environment(row.environment, folder)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -110,31 +123,34 @@ def _start(measurement: Measurement, folder: pathlib.Path, stack: contextlib.Exi
         text=True,
         cwd=WORKER.parent.parent.parent,
     )
+    stack.callback(worker.communicate)  # waits, and closes the pipes
     stack.callback(worker.kill)
-    timer = threading.Timer(START_SECONDS, worker.kill)
-    timer.start()
-    answer = _answer(worker)
-    timer.cancel()
+    answer = _answer(worker, min(end, time.monotonic() + START_SECONDS))
     measurement.error, measurement.versions = answer.get("error"), answer.get("versions", {})
     measurement.note = answer.get("note")
     return worker
 
 
-def _one_turn(measurement: Measurement, worker: subprocess.Popen) -> None:
+def _one_turn(measurement: Measurement, worker: subprocess.Popen, end: float) -> None:
     began = time.monotonic()
     worker.stdin.write("turn\n")
     worker.stdin.flush()
-    answer = _answer(worker)
+    answer = _answer(worker, end)
     measurement.turns_seconds += time.monotonic() - began
     if "error" in answer:
-        measurement.error = answer["error"]
+        if not measurement.seconds:  # earlier turns count
+            measurement.error = answer["error"]
         return
     measurement.seconds.extend(answer["seconds"])
     if answer["matmul_flops"]:
         measurement.matmul_flops.append(answer["matmul_flops"])
 
 
-def _answer(worker: subprocess.Popen) -> dict:
+def _answer(worker: subprocess.Popen, end: float) -> dict:
+    left = None if end == math.inf else max(end - time.monotonic(), 0.0)
+    if not select.select([worker.stdout], [], [], left)[0]:
+        worker.kill()
+        return {"error": OUT_OF_TIME}
     line = worker.stdout.readline()
     return json.loads(line) if line else {"error": f"the worker ended with status {worker.wait()}"}
 

@@ -91,11 +91,19 @@ def cpu_rows() -> list[Row]:
 
 def gpu_rows() -> list[Row]:
     """The comparison of `benchmarks/speed_gpu.md`; every worker runs in the project's own interpreter."""
+    return _beside_peers(("mixer_b16", "mixer_l16"), {"inference": 256, "training": 128}, {"device": "gpu"})
+
+
+def gpu_smoke_rows() -> list[Row]:
+    """The same small and on a CPU, to rehearse it."""
+    return _beside_peers(("mixer_s16",), {"inference": 2, "training": 2}, {})
+
+
+def _beside_peers(variants: tuple[str, ...], batches: dict[str, int], device: dict) -> list[Row]:
     rows = []
-    for variant in ("mixer_b16", "mixer_l16"):
-        for task, batch in (("inference", 256), ("training", 128)):
+    for variant in variants:
+        for task, batch in batches.items():
             job = {"task": task, "variant": variant, "batch": batch, "dtype": "bfloat16"}
-            device = {"device": "gpu"}
             rows += [
                 Row("keras_mixer (JAX)", "keras_mixer_jax", options=device, **job),
                 Row("timm, compiled", "timm_torch", options={"compile": True, **device}, **job),

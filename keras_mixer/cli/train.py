@@ -12,6 +12,8 @@ EXAMPLES = """\b
 keras-mixer train --recipe digits --output runs/digits
 keras-mixer train --recipe finetune --dataset ./photos --output runs/photos
 keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pets --set batch_size=128
+KERAS_BACKEND=jax keras-mixer train --recipe imagenet_b16 --output /shared/runs/b16 \\\\
+    --coordinator host0:12345 --processes 2 --process 0
 """
 
 
@@ -26,13 +28,18 @@ keras-mixer train --recipe finetune_pets --weights imagenet21k --output runs/pet
 )
 @click.option("--image-size", type=int, help="Side of the square input, in pixels. Weights are adapted to it.")
 @click.option("--strategy", help="Devices: auto, default, mirrored, multi_worker, tpu, data_parallel.")
+@click.option("--coordinator", help="With KERAS_BACKEND=jax on several hosts: HOST:PORT of the first process.")
+@click.option("--processes", type=click.IntRange(min=1), help="Number of these processes.")
+@click.option("--process", type=click.IntRange(min=0), help="Number of this process, from 0.")
 @max_megapixels_option(default=None)
 @settings_option
 @click.option("--sweep", is_flag=True, help="Train once per rate of learning_rate_grid, and list the best first.")
 @click.option("--restart", is_flag=True, help="Delete what an earlier run left in the output folder.")
 @click.option("--show-recipe", is_flag=True, help="Print the resolved recipe and stop.")
 @json_option
-def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json, **shortcuts):
+def command(
+    recipe_name, output, settings, sweep, restart, show_recipe, as_json, coordinator, processes, process, **shortcuts
+):
     """Train or fine-tune a model by a recipe. After an interruption, run the same command again to continue."""
     recipe = _resolve(recipe_name, settings, **shortcuts)
     if show_recipe:
@@ -49,7 +56,9 @@ def command(recipe_name, output, settings, sweep, restart, show_recipe, as_json,
         raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'--output'", param_type="option")
     start_keras()
     from keras_mixer import training
+    from keras_mixer.training.devices.processes import name_place
 
+    name_place(coordinator, processes, process)
     options = {"restart": restart, "progress": not as_json}
     with notes_shown():
         results = training.sweep(recipe, output, **options) if sweep else [training.train(recipe, output, **options)]

@@ -50,3 +50,25 @@ class EvaluationBatches(keras.utils.PyDataset):
             return preprocess(self._read(self._source.read(place)), self._preprocessing)
         except (OSError, ValueError):
             return None
+
+
+class PartOfBatches(keras.utils.PyDataset):
+    """The part of each batch that belongs to one of several processes.
+
+    Args:
+        batches: Batches whose size is a multiple of `parts`.
+        parts: Number of processes.
+        part: Index of this process.
+    """
+
+    def __init__(self, batches: keras.utils.PyDataset, parts: int, part: int):
+        super().__init__()
+        self._batches, self._parts, self._part = batches, parts, part
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, number):
+        batch = self._batches[number]
+        local = len(batch[0]) // self._parts
+        return tuple(value[self._part * local : (self._part + 1) * local] for value in batch)

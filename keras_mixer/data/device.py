@@ -40,6 +40,8 @@ class DeviceStream:
     Attributes:
         images: Number of readable training images.
         in_memory: The dataset as arrays for the device, "image" and "label"; None if the host reads every batch.
+        parts: Number of processes that share each batch. Each of them has the whole dataset in its devices' memory.
+        part: Index of this process.
     """
 
     source: Source
@@ -49,14 +51,21 @@ class DeviceStream:
     seed: int
     corrupt: CorruptImages
     in_memory: dict[str, np.ndarray] | None
+    parts: int = 1
+    part: int = 0
 
     @property
     def size(self) -> int:
         """Number of examples in an epoch."""
         return self.source.num_examples if self.in_memory is None else len(self.in_memory["label"])
 
+    @property
+    def _local(self) -> int:
+        """This process's examples of a batch."""
+        return self.batch_size // self.parts
+
     def batches(self, start_step: int) -> Iterator[tuple[dict[str, np.ndarray]]]:
-        """Yields the endless batches from `start_step` on, each a tuple of one dictionary of arrays `(batch, ...)`."""
+        """Yields this process's part of the endless batches from `start_step` on: `({name: array (part, ...)},)`."""
         numbered = map(self._places, itertools.count(start_step))
         for batch in numbered if self.in_memory is not None else self._read(numbered):
             yield (batch,)
@@ -65,7 +74,7 @@ class DeviceStream:
         """Makes images, float32 `(batch, height, width, channels)`, and labels `(batch, classes)` inside a step.
 
         Args:
-            batch: What `batches` yields.
+            batch: What `batches` yields, of all processes together.
             in_memory: `self.in_memory`, on the device.
         """
         if in_memory is not None:
@@ -96,8 +105,9 @@ class DeviceStream:
         return shuffled(within, self.size, self._key(ORDER, epoch))
 
     def _places(self, step: int) -> dict[str, np.ndarray]:
-        """Returns where the examples of a batch stand in the stream: their epoch and their place within it."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        """Returns where this process's examples of a batch stand in the stream: epoch and place within it."""
+        first = step * self.batch_size + self.part * self._local
+        places = np.arange(first, first + self._local)
         epochs, within = np.divmod(places, self.size)
         numbers = {"epoch": epochs, "within": within, "step": np.full_like(places, step)}
         return {name: values.astype(np.int32) for name, values in numbers.items()}
@@ -131,9 +141,9 @@ class DeviceStream:
             return self._resized(image, random_box(draws, image.shape[0], image.shape[1], self.augmentation))
 
         planned: list[tuple[dict, np.ndarray]] = []
-        images = in_order(cropped, examples(), _BATCHES_AHEAD * self.batch_size)
+        images = in_order(cropped, examples(), _BATCHES_AHEAD * self._local)
         while True:
-            several = list(itertools.islice(images, self.batch_size))
+            several = list(itertools.islice(images, self._local))
             batch, index = planned.pop(0)
             chosen = self._readable(several, index)
             labels = self.source.labels[index[chosen]].astype(np.int32)

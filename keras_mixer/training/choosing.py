@@ -130,6 +130,13 @@ def check_length(recipe: Recipe, images: int, steps: int) -> None:
         else f"{counted}{length} in {epochs:g} epoch{'s' if epochs != 1 else ''}"
     )
     way_on = "Train longer, or set batch_size lower; `--recipe finetune` suits the number of images."
+    cooldown = recipe.schedule.cooldown_steps
+    together = recipe.schedule.warmup_steps + cooldown
+    if cooldown and together > steps:
+        raise ValueError(
+            f"schedule.warmup_steps and schedule.cooldown_steps are {together:,} together, but {length}: set them "
+            f"lower, or train longer."
+        )
     if recipe.schedule.warmup_steps >= steps:
         raise ValueError(
             f"schedule.warmup_steps is {recipe.schedule.warmup_steps:,}, but {length}: set it to {steps // 10}, or "

@@ -3,8 +3,9 @@
 This is the only file of training that knows where architectures and weights come from.
 """
 
+import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -17,7 +18,8 @@ from keras_mixer.models import find_architecture, find_variant
 from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.models.parts import dtype_policy
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.training.recipe import ModelSpec, Recipe, is_trained_model
+from keras_mixer.training.distillation import Teacher
+from keras_mixer.training.recipe import ModelSpec, PreprocessingSpec, Recipe, is_trained_model
 from keras_mixer.weights import change_resolution, load_with_fresh_head
 from keras_mixer.weights.published.cache import is_path, set_of
 
@@ -81,6 +83,51 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
     if spec.frozen:
         freeze_body(network)
     return network
+
+
+def teacher_of(recipe: Recipe, class_names: Sequence[str]) -> Teacher | None:
+    """Builds the teacher of a recipe, which ends in logits; None if the recipe has none.
+
+    Raises:
+        ValueError: If the teacher has other classes or channels, or the recipe does not say its variant.
+        OSError: If its weights cannot be read or downloaded.
+    """
+    spec = recipe.distillation
+    if spec.teacher is None:
+        return None
+    if is_trained_model(spec.teacher):
+        if spec.variant is not None:
+            raise ValueError(f"{spec.teacher} knows its own architecture: set distillation.variant to null.")
+        names = load_card(spec.teacher).class_names
+        if tuple(names) != tuple(class_names):
+            raise ValueError(
+                f"The teacher {spec.teacher} has the classes {', '.join(names)}, but the data has "
+                f"{', '.join(class_names)}."
+            )
+    elif spec.variant is None:
+        raise ValueError(
+            f"distillation.teacher={spec.teacher} is not a run folder or a .keras file: set distillation.variant to "
+            f"the variant that the weights are of."
+        )
+    given = recipe.preprocessing
+    taught = dataclasses.replace(
+        recipe,
+        name="teacher",
+        model=ModelSpec(variant=spec.variant, weights=spec.teacher),
+        preprocessing=PreprocessingSpec(image_size=given.image_size, channels=given.channels, resize=given.resize),
+    )
+    find_builder(taught.model)
+    if spec.variant is None:
+        model = _from_trained_model(taught, len(class_names))
+    else:
+        model = CONSTRUCTORS[spec.variant](
+            weights=spec.teacher, input_shape=given.input_shape, classifier_activation=None, name="teacher"
+        )
+        if model.output_shape[-1] != len(class_names):
+            raise ValueError(
+                f"The teacher {spec.teacher} has {model.output_shape[-1]} classes, but the data has {len(class_names)}."
+            )
+    return Teacher(model, input_preprocessing(taught), input_preprocessing(recipe))
 
 
 def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, dict[str, Any]]:

@@ -20,11 +20,15 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     After that, with p = (t - W) / (T - W), it is `peak * (1 - p)` for "linear", `peak * (1 + cos(pi p)) / 2` for
     "cosine", and `peak` for "constant". With a warmup, the first update has rate 0, as in the paper's code.
 
+    A constant rate may end with a cooldown of C updates: from t = T - C on, it is `peak * (T - t) / C`. Until then, the
+    rate does not depend on T.
+
     Args:
         peak: Learning rate at the end of the warmup.
         total_steps: Updates of the whole run.
         warmup_steps: Updates of the warmup, fewer than `total_steps`.
         decay: "linear", "cosine" or "constant".
+        cooldown_steps: Updates of the cooldown of a constant rate; 0 leaves it out.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -34,7 +38,9 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         0.5
     """
 
-    def __init__(self, peak: float, total_steps: int, warmup_steps: int = 0, decay: str = "linear"):
+    def __init__(
+        self, peak: float, total_steps: int, warmup_steps: int = 0, decay: str = "linear", cooldown_steps: int = 0
+    ):
         super().__init__()
         if total_steps < 1:
             raise ValueError(f"`total_steps` must be at least 1, but got {total_steps}.")
@@ -45,10 +51,18 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             )
         if decay not in ("linear", "cosine", "constant"):
             raise ValueError(f"`decay` must be 'linear', 'cosine' or 'constant', but got {decay!r}.")
+        if cooldown_steps and decay != "constant":
+            raise ValueError(f"`cooldown_steps` ends a constant rate, but `decay` is {decay!r}: set one of them.")
+        if not 0 <= cooldown_steps <= total_steps - warmup_steps:
+            raise ValueError(
+                f"`cooldown_steps` must be from 0 to the {total_steps - warmup_steps} steps after the warmup, but got "
+                f"{cooldown_steps}."
+            )
         self.peak = peak
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.decay = decay
+        self.cooldown_steps = cooldown_steps
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
@@ -57,6 +71,8 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             rate = 1.0 - progress
         elif self.decay == "cosine":
             rate = 0.5 * (1.0 + ops.cos(math.pi * progress))
+        elif self.cooldown_steps:
+            rate = ops.clip((self.total_steps - step) / self.cooldown_steps, 0.0, 1.0)
         else:
             rate = ops.ones_like(progress)
         if self.warmup_steps:
@@ -64,7 +80,9 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * rate
 
     def get_config(self):
-        return {name: getattr(self, name) for name in ("peak", "total_steps", "warmup_steps", "decay")}
+        return {
+            name: getattr(self, name) for name in ("peak", "total_steps", "warmup_steps", "decay", "cooldown_steps")
+        }
 
 
 class _ReduceFirst:

@@ -21,8 +21,8 @@ AUTO = "auto"  # a split that is chosen by the names of the splits that there ar
 SUITABLE = ("batch_size", "schedule.steps", "schedule.warmup_steps", "ema_momentum")
 # What numbers must be; None stands for a default and is not checked.
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-    ("at least 0", lambda value: value >= 0, "optimizer.learning_rate optimizer.weight_decay"),
-    ("above 0", lambda value: value > 0, "optimizer.epsilon schedule.epochs"),
+    ("at least 0", lambda value: value >= 0, "optimizer.learning_rate optimizer.weight_decay schedule.cooldown_steps"),
+    ("above 0", lambda value: value > 0, "optimizer.epsilon schedule.epochs distillation.temperature"),
     ("above 0, or null for no limit", lambda value: value > 0, "optimizer.global_clipnorm"),
     (
         "in [0, 1)",
@@ -35,6 +35,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         "batch_size eval_batch_size eval_steps early_stopping schedule.steps execution.micro_batches "
         "execution.steps_per_execution execution.checkpoint_steps execution.checkpoints_kept",
     ),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, "distillation.weight"),
     ("from 0 to 2**31 - 1", lambda value: 0 <= value < 2**31, "seed"),
 )
 # Names of version 0.1 -> present names.
@@ -156,12 +157,31 @@ class OptimizerSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSpec:
-    """The length of the run and the learning rate over it. Exactly one of `epochs` and `steps` is set."""
+    """The length of the run and the learning rate over it. Exactly one of `epochs` and `steps` is set.
+
+    With a cooldown, a constant rate leaves the length open: the same run may be given another length until it has begun
+    the cooldown, and from the checkpoint of that step afterwards.
+    """
 
     epochs: float | None = None  # passes over the training split
     steps: int | None = None  # updates
     warmup_steps: int = 0  # of linear warmup
     decay: str = "linear"  # "linear", "cosine" or "constant"
+    cooldown_steps: int = 0  # last updates of a constant rate, in which it falls linearly to 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationSpec:
+    """A trained model whose scores are targets beside the labels, as `training.distillation` writes the loss.
+
+    The teacher sees the same augmented images, in inference mode, in the range of its own preprocessing. It may be any
+    architecture with the same classes.
+    """
+
+    teacher: str | None = None  # a run folder or .keras file; with `variant`, also a checkpoint or a published set
+    variant: str | None = None  # of the teacher, such as "mixer_b16"; a run folder knows its own
+    weight: float = 0.9  # share of the teacher's term in the loss; the labels have the rest
+    temperature: float = 4.0  # divides the logits of both in the teacher's term
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +222,7 @@ class Recipe:
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
+    distillation: DistillationSpec = DistillationSpec()
     execution: ExecutionSpec = ExecutionSpec()
     batch_size: int = 4096  # examples of all devices together
     eval_batch_size: int = 256  # examples of all devices together; rounded up to a number that they can share
@@ -226,6 +247,11 @@ class Recipe:
                 value = operator.attrgetter(name)(self)
                 if value is not None and not holds(value):
                     raise ValueError(f"{name} must be {wanted}, but got {value}.")
+        if schedule.cooldown_steps and schedule.decay != "constant":
+            raise ValueError(
+                f"schedule.cooldown_steps ends a constant rate, but schedule.decay is {schedule.decay!r}: set it to "
+                f"'constant', or schedule.cooldown_steps to 0."
+            )
         if execution.precision not in PRECISIONS:
             raise ValueError(
                 f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {execution.precision!r}. float16 "
@@ -368,9 +394,14 @@ def _learned(recipe: Recipe) -> Recipe:
     A run records the pipeline that it has chosen; those of before there was a choice had that of the host.
     """
     pipeline = "host" if recipe.execution.pipeline == "auto" else recipe.execution.pipeline
+    schedule, distillation = recipe.schedule, recipe.distillation
+    if schedule.cooldown_steps:  # the length is open
+        schedule = dataclasses.replace(schedule, epochs=None, steps=1, cooldown_steps=1)
     return dataclasses.replace(
         recipe,
         name="",
+        schedule=schedule,
+        distillation=DistillationSpec() if distillation.teacher is None else distillation,
         execution=ExecutionSpec(precision=recipe.execution.precision, pipeline=pipeline),
         data=dataclasses.replace(recipe.data, corrupt_limit=0, max_pixels=MAX_PIXELS, test_split=None),
         eval_batch_size=1,

@@ -30,11 +30,10 @@ FOUR = [
     "four_parts_together:data_parallel:micro_batches=2:steps_per_execution=5",
     "unclipped:data_parallel:clip=1000",
 ]
+PIPELINES = ("host", "device")
 
 
 def main(folder: pathlib.Path, parts: list[str]) -> int:
-    # Imported before the processes part.
-
     addresses = _free_addresses(2)
     cluster = {"chief": addresses[:1], "worker": addresses[1:]}
     children = []
@@ -47,6 +46,10 @@ def main(folder: pathlib.Path, parts: list[str]) -> int:
             os.dup2(file.fileno(), 2)
         if (task := part.removeprefix("plain_")) in cluster:
             os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": task, "index": 0}})
+        if part in JAX_PROCESSES:
+            place = (addresses[0], len(JAX_PROCESSES), JAX_PROCESSES.index(part))
+            names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+            os.environ.update(zip(names, map(str, place), strict=True))
         np.savez(folder / f"{part}.npz", **PARTS[part](folder))
         if part != parts[-1]:
             return 0
@@ -76,29 +79,58 @@ def compiled(_folder: pathlib.Path) -> dict:
 
 def process(folder: pathlib.Path) -> dict:
     """A process of a cluster of a chief and a worker."""
-    from keras_mixer.training.devices.distribution import choose
-
-    distribution = choose("auto")
     task = json.loads(os.environ["TF_CONFIG"])["task"]["type"]
     found: dict = five_steps([f"{task}:multi_worker"])
-    found[f"{task}/place"] = [distribution.workers, distribution.worker]
     found[f"{task}/run"] = _run(folder, "multi_worker")
-    with contextlib.suppress(KeyboardInterrupt):
-        _run(folder, "multi_worker", "interrupted", [_interrupt_at_step_three()] if task == "worker" else [])
-        found[f"{task}/not interrupted"] = True
-    # As on machines that share no storage: the worker has nothing to go on from.
+    return found | _of_several(folder, task, "multi_worker", first=task == "chief")
+
+
+def jax_process(folder: pathlib.Path) -> dict:
+    """One of two processes of the JAX backend, each with two devices."""
+    name = JAX_PROCESSES[int(os.environ["JAX_PROCESS_ID"])]
+    found: dict = five_steps([f"{name}:data_parallel"])
+    for pipeline in PIPELINES:
+        found[f"{name}/{pipeline}"] = _run(folder, "auto", f"{pipeline}_processes", **{"execution.pipeline": pipeline})
     try:
-        _run(folder, "multi_worker", "interrupted" if task == "chief" else "elsewhere")
+        _run(folder, "auto", "diverged", **{"optimizer.learning_rate": "1e30", "schedule.warmup_steps": "0"})
+    except RuntimeError as error:
+        found[f"{name}/diverged"] = str(error)
+    found |= _of_several(folder, name, "data_parallel", first=name == JAX_PROCESSES[0])
+    _run(folder, "data_parallel", "data_parallel_interrupted")  # goes on to the end
+    sys.modules["jax"].distributed.shutdown()  # at once, because one process waits for the other to exit
+    return found
+
+
+def _of_several(folder: pathlib.Path, name: str, strategy: str, first: bool) -> dict:
+    """What a process finds that stops at an interruption of another one, and then resumes without its folder."""
+    from keras_mixer.training.devices.distribution import choose
+
+    distribution, found = choose("auto"), {}
+    found[f"{name}/place"] = [distribution.workers, distribution.worker]
+    run = f"{strategy}_interrupted"
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(folder, strategy, run, [] if first else [_interrupt_at_step_three()])
+        found[f"{name}/not interrupted"] = True
+    # As on machines that share no storage: the second has nothing to go on from.
+    try:
+        _run(folder, strategy, run if first else "elsewhere")
     except ValueError as error:
-        found[f"{task}/apart"] = str(error)
+        found[f"{name}/apart"] = str(error)
     return found
 
 
 def jax(folder: pathlib.Path) -> dict:
-    """Four devices of the JAX backend; a run by the command line."""
+    """Four devices of the JAX backend, and one; a run by the command line."""
     from keras_mixer.cli import main as command_line
 
     found: dict = five_steps(FOUR)
+    for strategy, pipeline in (("default", "host"), ("default", "device"), ("data_parallel", "device")):
+        _run(folder, strategy, f"{pipeline}_{strategy}", **{"execution.pipeline": pipeline})
+    for pipeline, other in (PIPELINES, PIPELINES[::-1]):
+        try:
+            _run(folder, "default", f"{pipeline}_default", **{"execution.pipeline": other})
+        except ValueError as error:
+            found[f"refused/{other}"] = str(error)
     with contextlib.suppress(SystemExit):
         command_line(
             ["train", "--recipe", str(folder / "recipe.json"), "--output", str(folder / "data_parallel"), "--json"]
@@ -121,12 +153,15 @@ def plain_process(_folder: pathlib.Path) -> dict:
     return {"fit": plain_keras.in_two_processes(choose("auto").strategy)}
 
 
+JAX_PROCESSES = ("jax_first", "jax_second")
 PARTS = {
     "replicas": replicas,
     "compiled": compiled,
     "chief": process,
     "worker": process,
     "jax": jax,
+    "jax_first": jax_process,
+    "jax_second": jax_process,
     "plain": plain,
     "plain_chief": plain_process,
     "plain_worker": plain_process,
@@ -140,10 +175,11 @@ def _two_devices() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-def _run(folder: pathlib.Path, strategy: str, name: str | None = None, callbacks=()) -> float:
+def _run(folder: pathlib.Path, strategy: str, name: str | None = None, callbacks=(), **changes: str) -> float:
     from keras_mixer.training import Recipe, train
 
-    recipe = Recipe.from_json((folder / "recipe.json").read_text()).override({"execution.strategy": strategy})
+    recipe = Recipe.from_json((folder / "recipe.json").read_text())
+    recipe = recipe.override({"execution.strategy": strategy, **changes})
     return train(recipe, folder / (name or strategy), callbacks=callbacks).accuracy
 
 

@@ -35,6 +35,8 @@ SMALL = {
 # Adds one number to all channels of a token, which every LayerNorm after it takes away again: its gradient is nothing
 # but rounding, and Adam scales that up.
 WITHOUT_EFFECT = "token_mixing/Dense_1/bias"
+JAX = ("jax_first", "jax_second")
+CLUSTERS = [("multi_worker", ("chief", "worker")), ("data_parallel", JAX)]
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +86,18 @@ def results(folder, recipe):
 
 @pytest.fixture(scope="module")
 def elsewhere(results, folder):
-    """The same with what a cluster of two processes finds, and four devices of the JAX backend."""
-    on_jax = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    found, (_, printed) = run_program(folder, (["chief", "worker"], {}), (["jax"], on_jax))
+    """The same with what clusters of two processes find on both backends, and four devices of JAX."""
+    found, (_, printed, _) = run_program(
+        folder,
+        (["chief", "worker"], {}),
+        (["jax"], on_jax(devices=4)),
+        (["jax_first", "jax_second"], on_jax(devices=2)),
+    )
     return {**results, **found, "printed": printed}
+
+
+def on_jax(devices: int) -> dict:
+    return {"KERAS_BACKEND": "jax", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
 
 
 def check_same_weights(results, case):
@@ -117,7 +127,7 @@ def test_a_run_on_two_devices_ends_like_one(results, folder):
     assert _difference(_saved(folder / "mirrored"), _saved(folder / "alone")) <= 1e-5
 
 
-@pytest.mark.parametrize("case", ["chief", "worker", "four", "four_parts_together"])
+@pytest.mark.parametrize("case", ["chief", "worker", "four", "four_parts_together", "jax_first", "jax_second"])
 def test_clusters_and_jax_do_not_change_what_is_learned(elsewhere, case):
     check_same_weights(elsewhere, case)
 
@@ -145,16 +155,54 @@ def test_a_run_in_a_cluster_ends_like_one(elsewhere, folder):
     assert _difference(_saved(folder / "multi_worker"), _saved(folder / "alone")) <= 1e-5
 
 
-def test_a_cluster_stops_with_an_interrupted_process_and_one_device_goes_on(elsewhere, folder, recipe):
-    assert not {"chief/not interrupted", "worker/not interrupted"} & elsewhere.keys()
-    (step,) = CheckpointStore(folder / "interrupted" / "checkpoints").steps()
+@pytest.mark.parametrize(
+    ("run", "same"),
+    [
+        ("host_processes", "host_default"),
+        ("data_parallel_interrupted", "host_default"),
+        ("device_processes", "device_default"),
+        ("device_data_parallel", "device_default"),
+    ],
+)
+def test_a_run_of_jax_processes_ends_like_one(elsewhere, folder, run, same):
+    assert [elsewhere[f"{process}/place"].tolist() for process in JAX] == [[2, 0], [2, 1]]
+    assert _difference(_saved(folder / run), _saved(folder / same)) <= 1e-5
+
+
+@pytest.mark.parametrize("pipeline", ["host", "device"])
+def test_jax_processes_measure_the_same(elsewhere, pipeline):
+    first, second = (float(elsewhere[f"{process}/{pipeline}"]) for process in JAX)
+    assert first == second
+
+
+@pytest.mark.parametrize("pipeline", ["host", "device"])
+def test_the_pipeline_that_a_run_did_not_begin_with_is_refused(elsewhere, pipeline):
+    assert "another recipe, which differs in execution.pipeline" in str(elsewhere[f"refused/{pipeline}"])
+
+
+def test_a_diverged_loss_stops_jax_processes_together(elsewhere):
+    for process in JAX:
+        assert "not finite" in str(elsewhere[f"{process}/diverged"])
+
+
+@pytest.mark.parametrize(("strategy", "processes"), CLUSTERS)
+def test_a_cluster_stops_with_an_interrupted_process(elsewhere, strategy, processes):
+    assert not {f"{process}/not interrupted" for process in processes} & elsewhere.keys()
+
+
+def test_one_device_goes_on_after_an_interrupted_cluster(elsewhere, folder, recipe):
+    run = folder / "multi_worker_interrupted"
+    (step,) = CheckpointStore(run / "checkpoints").steps()
     assert 3 <= step <= 12  # by how long the second step took
-    assert train(recipe, folder / "interrupted").accuracy == pytest.approx(elsewhere["alone"], abs=1e-6)
-    assert _difference(_saved(folder / "interrupted"), _saved(folder / "alone")) <= 1e-5
+    assert train(recipe, run).accuracy == pytest.approx(elsewhere["alone"], abs=1e-6)
+    assert _difference(_saved(run), _saved(folder / "alone")) <= 1e-5
 
 
-def test_a_cluster_that_would_go_on_from_different_steps_stops_before_a_folder_is_touched(elsewhere, folder):
-    for process in ("chief", "worker"):
+@pytest.mark.parametrize(("strategy", "processes"), CLUSTERS)
+def test_a_cluster_that_would_go_on_from_different_steps_stops_before_a_folder_is_touched(
+    elsewhere, folder, strategy, processes
+):
+    for process in processes:
         assert re.search(
             r"from the same step, .* steps \d+, 0: .* storage that they share", str(elsewhere[f"{process}/apart"])
         )

@@ -44,6 +44,8 @@ TRAINED = ["imagenet_b16", "finetune_cifar10", "cifar10", "cifar10_nano"]
 def small(name):
     patch, side = (4, 8) if name.startswith("cifar10") else (16, 32)
     changes = {**SMALL, "model.patch_size": str(patch), "model.image_size": f"[{side}, {side}]"}
+    if recipes.get(name).model.architecture == "conv_mixer":
+        changes |= {"model.tokens_mlp_dim": "null", "model.channels_mlp_dim": "null"}
     return recipes.get(name).override(changes)
 
 

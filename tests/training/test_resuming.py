@@ -5,6 +5,7 @@ import pytest
 
 from keras_mixer.training import recipes
 from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.loop import folder
 from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, gather
 from keras_mixer.training.loop.data import open_datasets
@@ -27,3 +28,13 @@ def test_other_micro_batches_are_told_where_statistics_are_taken_over_them(layer
     assert find_start(model, store, open_datasets(whole, Distribution("default"))).step == 7
     told = f"The run in {tmp_path} was on 1 replicas with 4 micro-batches and goes on with 1 and 1: from here on, batch"
     assert [told in record.getMessage() for record in caplog.records] == [True] * warnings
+
+
+@pytest.mark.parametrize(("before", "asked"), [("host", "device"), ("device", "host"), ("auto", "device")])
+def test_the_pipeline_of_a_run_is_kept(tmp_path, before, asked):
+    """By `auto` is meant what runs recorded before there was a choice: the host's."""
+    first, second = (recipes.get("digits").override({"execution.pipeline": name}) for name in (before, asked))
+    (tmp_path / "recipe.json").write_text(first.to_json())
+    with pytest.raises(ValueError, match=r"differs in execution\.pipeline"):
+        folder.check(tmp_path, second, restart=False)
+    folder.check(tmp_path, first, restart=False)

@@ -25,6 +25,21 @@ def test_cosine_decay_ends_at_zero():
     assert rates("cosine")[4:] == pytest.approx(expected, abs=1e-7)
 
 
+def test_a_cooldown_is_a_straight_line_at_the_end_of_a_constant_rate():
+    schedule = WarmupDecay(0.5, total_steps=24, warmup_steps=4, decay="constant", cooldown_steps=5)
+    found = [float(schedule(step)) for step in range(26)]
+    assert found[:4] == pytest.approx([0.0, 0.125, 0.25, 0.375])
+    assert found[4:20] == pytest.approx([0.5] * 16)
+    assert found[20:] == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0, 0.0])
+
+
+def test_before_the_cooldown_the_length_does_not_matter():
+    short, long = (
+        WarmupDecay(1.0, total_steps=total, warmup_steps=3, decay="constant", cooldown_steps=10) for total in (40, 90)
+    )
+    assert [float(short(step)) for step in range(31)] == [float(long(step)) for step in range(31)]
+
+
 def test_without_warmup_the_first_update_has_the_peak():
     assert rates("linear", warmup=0)[0] == pytest.approx(0.5)
 
@@ -34,7 +49,7 @@ def test_after_the_last_step_the_rate_stays_zero():
 
 
 def test_config_round_trip():
-    schedule = WarmupDecay(0.1, total_steps=9, warmup_steps=2, decay="cosine")
+    schedule = WarmupDecay(0.1, total_steps=9, warmup_steps=2, decay="constant", cooldown_steps=3)
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert again.get_config() == schedule.get_config()
 
@@ -45,6 +60,8 @@ def test_config_round_trip():
         ({"total_steps": 0}, "at least 1"),
         ({"total_steps": 5, "warmup_steps": 5}, "fewer than the run's 5 steps"),
         ({"total_steps": 5, "decay": "step"}, "'linear', 'cosine' or 'constant'"),
+        ({"total_steps": 5, "decay": "linear", "cooldown_steps": 2}, "ends a constant rate, but `decay` is 'linear'"),
+        ({"total_steps": 5, "decay": "constant", "warmup_steps": 3, "cooldown_steps": 3}, "from 0 to the 2 steps"),
     ],
 )
 def test_bad_arguments(arguments, message):

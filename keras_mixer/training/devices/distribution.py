@@ -6,11 +6,13 @@ import functools
 import json
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from keras_mixer.extras import installed
+from keras_mixer.training.devices import processes
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +48,33 @@ class Distribution:
         """Returns the context of a whole run, which sets the distribution of the JAX backend."""
         if self.name != "data_parallel":
             return contextlib.nullcontext()
-        devices = keras.distribution.list_devices()
-        # One process feeds all devices: each batch of tf.data is a whole global batch.
+        devices = keras.distribution.list_devices()  # those of all processes
+        # Each process makes its own part of a batch, so Keras must not divide it.
         return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
+
+    def watched(self) -> contextlib.AbstractContextManager:
+        """Returns the context in which this process ends, with one line, if another one does."""
+        # TensorFlow's runtime raises an error by itself.
+        return processes.watched() if self.name == "data_parallel" else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Returns the context in which this process can make a model that the others do not make."""
+        whole = keras.distribution.distribution()
+        keras.distribution.set_distribution(None)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(whole)
 
     def share(self, batches):
         """Takes this process's part of each global batch, for `distribute`."""
         if self.workers == 1:
             return batches
+        if isinstance(batches, keras.utils.PyDataset):
+            from keras_mixer.data.array_batches import PartOfBatches
+
+            return PartOfBatches(batches, self.workers, self.worker)
 
         def part(*batch):
             local = batch[0].shape[0] // self.workers
@@ -67,7 +88,7 @@ class Distribution:
         The strategy would mistake each process's batch for a global one and divide it again among all replicas. In a
         cluster, each process therefore divides its own batch.
         """
-        if self.workers == 1:
+        if self.workers == 1 or self.strategy is None:
             return batches
         per_replica = batches.element_spec[0].shape[0] * self.workers // self.replicas
         return self.strategy.distribute_datasets_from_function(lambda _: batches.rebatch(per_replica))
@@ -80,6 +101,8 @@ class Distribution:
         """Returns the `number` of each process of a cluster, in order. All processes must call this together."""
         if self.workers == 1:
             return [number]
+        if self.strategy is None:
+            return processes.numbers_of_all(number)
         import tensorflow as tf
 
         numbers = [number if worker == self.worker else 0 for worker in range(self.workers)]
@@ -135,7 +158,7 @@ def choose(strategy: str = "auto") -> Distribution:
     """Finds the devices and returns how to use them; `strategy` is a name in `STRATEGIES` for the current backend.
 
     On the TensorFlow backend, "auto" uses the first of these: a TPU that answers, the cluster of `TF_CONFIG`, several
-    GPUs, the only device. On the JAX backend it uses all devices.
+    GPUs, the only device. On the JAX backend it uses all devices of all processes that `processes.join` finds.
 
     Raises:
         ValueError: If the backend has no such strategy, or the environment does not allow it.
@@ -154,18 +177,20 @@ def choose(strategy: str = "auto") -> Distribution:
 def _jax(strategy: str) -> Distribution:
     import jax
 
-    if jax.process_count() > 1:
+    if strategy != "default":
+        processes.join()
+    count = jax.process_count()
+    if strategy == "default" and count > 1:
         raise ValueError(
-            f"On the JAX backend one process trains on all its devices, but this process is one of "
-            f"{jax.process_count()}. Start a single one without jax.distributed, or train with "
-            f"KERAS_BACKEND=tensorflow and the strategy multi_worker or tpu."
+            f"The strategy default uses one device, but this process is one of {count}: choose data_parallel or auto."
         )
     hide_from_tensorflow("GPU", "TPU")
     devices = keras.distribution.list_devices()
     accelerated = jax.default_backend() != "cpu"
     if strategy == "default" or (strategy == "auto" and len(devices) == 1):
         return Distribution("default", accelerated=accelerated)
-    return Distribution("data_parallel", replicas=len(devices), accelerated=accelerated)
+    place = {"workers": count, "worker": jax.process_index()}
+    return Distribution("data_parallel", replicas=len(devices), **place, accelerated=accelerated)
 
 
 def hide_from_tensorflow(*kinds: str) -> None:

@@ -60,7 +60,8 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
         backend: "jax" or "tensorflow".
 
     Raises:
-        ValueError: If the topology or the backend is unknown, or if the batch cannot be divided among the chips.
+        ValueError: If the topology or the backend is unknown, the chips cannot share the batch, or the recipe has a
+            teacher.
         ImportError: If libtpu is not installed, or if JAX lacks an interface that TensorFlow's step needs.
         RuntimeError: If the compiler fails for a reason other than memory.
 
@@ -73,6 +74,8 @@ def tpu_check(recipe: Recipe, topology: str, classes: int = 1000, backend: str =
         raise ValueError(f"A topology is written like v5e:2x4, v6e:2x2 or v5p:2x2x1, but got {topology!r}.")
     if backend not in BACKENDS:
         raise ValueError(f"The backend is one of {', '.join(BACKENDS)}, but got {backend!r}.")
+    if recipe.distillation.teacher is not None:
+        raise ValueError("tpu-check compiles a step without a teacher: set distillation.teacher to null.")
     require(*dict.fromkeys(("jax", "libtpu", backend)), command=INSTALL, purpose="tpu-check")
     process = subprocess.run(
         [sys.executable, "-m", "keras_mixer.training.loop.tpu_program"],

@@ -235,12 +235,13 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _save_if_due(self, agree: bool) -> None:
         execution = self.datasets.recipe.execution
-        due = self.clock.step - self._saved >= execution.checkpoint_steps
+        due = self.clock.step - self._saved >= execution.checkpoint_steps or self.clock.step == self.store.always
         if agree:
             self.guard.check()
             self._set_interval()
             if self.distribution.anywhere(self._signal is not None):
                 self.save()
+                self.distribution.anywhere(False)  # the others wait until the first has written
                 raise KeyboardInterrupt
             late = time.monotonic() - self._saved_at >= 60.0 * execution.checkpoint_minutes
             due = due or self.distribution.anywhere(late)

@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -23,11 +23,12 @@ _NAME = re.compile(r"step_(\d+)\.safetensors")
 
 
 class CheckpointStore:
-    """Reads and writes the checkpoints of one run in `folder`, and keeps the last `kept` (at least 1)."""
+    """Reads and writes the checkpoints of one run in `folder`. Keeps the last `kept` (at least 1) and `always`."""
 
-    def __init__(self, folder: str | os.PathLike, kept: int = 3):
+    def __init__(self, folder: str | os.PathLike, kept: int = 3, always: int | None = None):
         self.folder = pathlib.Path(folder)
         self.kept = kept
+        self.always = always
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, in rising order."""
@@ -62,12 +63,19 @@ class CheckpointStore:
                 f"The checkpoint of step {step} could not be written to {self.folder}: {error}. Earlier checkpoints "
                 f"are untouched; make room and run the same command again."
             ) from error
-        for old in self.steps()[: -self.kept]:
-            self.path(old).unlink()
+        steps = self.steps()
+        later = [other for other in steps if other > step]  # of a run that was longer, or unreadable
+        for other in [*steps[: -len(later) - self.kept], *later]:
+            if other != self.always:
+                self.path(other).unlink()
         return path
 
-    def load_newest(self) -> tuple[int, dict[str, np.ndarray], dict] | None:
+    def load_newest(
+        self, accept: Callable[[int, dict], bool] | None = None
+    ) -> tuple[int, dict[str, np.ndarray], dict] | None:
         """Returns step, arrays and notes of the newest readable checkpoint; None if there is no checkpoint.
+
+        With `accept`, a function of step and notes, checkpoints for which it is false are passed over.
 
         Logs a warning if it skips newer checkpoints that cannot be read.
 
@@ -78,8 +86,10 @@ class CheckpointStore:
         for step in reversed(self.steps()):
             try:
                 with safetensors.safe_open(self.path(step), framework="numpy") as file:
-                    arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
                     notes = json.loads(file.metadata()["notes"])
+                    if accept is not None and not accept(step, notes):
+                        continue
+                    arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
                 if broken:
                     _log.warning("Going on from step %d, because %s cannot be read.", step, ", ".join(broken))
                 return step, arrays, notes

@@ -21,7 +21,7 @@ from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.choosing import check_classes, check_length, choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.network import input_preprocessing
-from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.recipe import PIPELINES, Recipe, ScheduleSpec
 
 if TYPE_CHECKING:
     from keras_mixer.data.device import DeviceStream
@@ -55,8 +55,17 @@ class Datasets:
     @property
     def total_steps(self) -> int:
         """Updates of the whole run."""
-        epochs, steps = self.recipe.schedule.epochs, self.recipe.schedule.steps
-        return max(1, round(epochs * self.steps_per_epoch)) if epochs is not None else int(steps or 0)
+        return self.length(self.recipe.schedule)
+
+    def length(self, schedule: ScheduleSpec) -> int:
+        """Returns the updates of a run of this schedule."""
+        if schedule.epochs is not None:
+            return max(1, round(schedule.epochs * self.steps_per_epoch))
+        return int(schedule.steps or 0)
+
+    def cooldown_start(self, schedule: ScheduleSpec) -> int | None:
+        """Returns after which update the cooldown of a schedule begins; None without one."""
+        return self.length(schedule) - schedule.cooldown_steps if schedule.cooldown_steps else None
 
     @property
     def period(self) -> int:
@@ -146,7 +155,17 @@ class Datasets:
 
         given = (self.train_source, self.preprocessing, self.recipe.augmentation)
         in_memory = device.load(*given, self.corrupt)
-        return device.DeviceStream(*given, self.recipe.batch_size, self.recipe.seed, self.corrupt, in_memory)
+        sizes = self.distribution.of_each_process(0 if in_memory is None else len(in_memory["label"]))
+        if 0 in sizes:
+            in_memory = None
+        elif len(set(sizes)) > 1:
+            raise ValueError(
+                f"The processes must train on the same images, but they can read {', '.join(map(str, sizes))} of "
+                f"{self.recipe.data.name}: give all of them the same files."
+            )
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        part = (self.distribution.workers, self.distribution.worker)
+        return device.DeviceStream(*given, size, seed, self.corrupt, in_memory, *part)
 
     def training(self, start: int):
         """Returns the endless stream of this process's batches from update `start` on."""
@@ -219,6 +238,11 @@ def open_datasets(
         raise ValueError(
             "execution.pipeline=device augments inside the compiled step of JAX: set KERAS_BACKEND=jax, or "
             "execution.pipeline=host."
+        )
+    if len(set(distribution.of_each_process(PIPELINES.index(execution.pipeline)))) > 1:
+        raise ValueError(
+            "The processes of a cluster would augment in different places: give all of them the same output folder on "
+            "storage that they share, or set execution.pipeline."
         )
     recipe = dataclasses.replace(recipe, execution=execution)
     train_source = source(data.train_split, replace_gone=True)

@@ -29,7 +29,15 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         data = dataclasses.replace(data, data_dir=_absolute(data.data_dir))
     if weights is not None and (is_path(weights) or is_trained_model(weights)):
         weights = _absolute(weights)
-    return dataclasses.replace(recipe, data=data, model=dataclasses.replace(recipe.model, weights=weights))
+    teacher = recipe.distillation.teacher
+    if teacher is not None and (is_path(teacher) or is_trained_model(teacher)):
+        teacher = _absolute(teacher)
+    return dataclasses.replace(
+        recipe,
+        data=data,
+        model=dataclasses.replace(recipe.model, weights=weights),
+        distillation=dataclasses.replace(recipe.distillation, teacher=teacher),
+    )
 
 
 def _absolute(path: str) -> str:

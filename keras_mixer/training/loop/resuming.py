@@ -4,7 +4,9 @@ import logging
 import pathlib
 
 import keras
+import numpy as np
 
+from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets
@@ -20,21 +22,42 @@ def find_start(model: keras.Model, store: CheckpointStore | None, datasets: Data
     Without a store the run starts from the beginning. All processes of a cluster must call this together. Raises
     ValueError if recipe, data or model of the checkpoint differ, or the processes found different checkpoints.
     """
-    start = Clock() if store is None else _restore(model, store, datasets)
-    steps = datasets.distribution.of_each_process(start.step)
+    start, arrays = (Clock(), None) if store is None else _load(model, store, datasets)
+    check_same_step(datasets.distribution, start.step)
+    # Only now, because processes of the JAX backend assign variables together.
+    if arrays is not None:
+        restore(model, arrays)
+    return start
+
+
+def check_same_step(distribution: Distribution, step: int) -> None:
+    """Raises ValueError unless all processes have found a checkpoint of the same step, or none (0)."""
+    steps = distribution.of_each_process(step)
     if len(set(steps)) > 1:
         raise ValueError(
             f"The processes of a cluster must go on from the same step, but they found checkpoints of the steps "
             f"{', '.join(map(str, steps))}: give all of them the same command with an output folder on storage that "
             f"they share."
         )
-    return start
 
 
-def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> Clock:
-    found = store.load_newest()
+def _load(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> tuple[Clock, dict[str, np.ndarray] | None]:
+    """Returns the state of the run at its newest checkpoint, and the arrays to restore, if there is one."""
+
+    def fits(step: int, said: dict) -> bool:
+        """Returns whether this run would have reached the same weights, if it differs only in its length."""
+        before, now = Recipe.from_json(said["recipe"]).schedule, datasets.recipe.schedule
+        starts = [start for start in map(datasets.cooldown_start, (before, now)) if start is not None]
+        return before == now or len(starts) < 2 or step <= min(starts)
+
+    found = store.load_newest(fits)
+    if found is None and store.steps():
+        raise ValueError(
+            f"The run in {store.folder.parent} has begun its cooldown, and no earlier checkpoint is left: keep its "
+            f"length, or start again with restart (--restart)."
+        )
     if found is None:
-        return Clock()
+        return Clock(), None
     step, arrays, said = found
     refuse_another(store.path(step), said["recipe"], datasets.recipe)
     if said["data"] != datasets.fingerprint:
@@ -44,9 +67,8 @@ def _restore(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> 
             f"NEW. To start again: restart (--restart)."
         )
     _warn_of_other_parts(store.folder.parent, model, said, datasets)
-    restore(model, arrays)
     cut_short = step % datasets.period != 0
-    return Clock(step, said["seconds"], said["rows"], arrays if cut_short else {})
+    return Clock(step, said["seconds"], said["rows"], arrays if cut_short else {}), arrays
 
 
 def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:

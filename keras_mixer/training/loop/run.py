@@ -14,7 +14,7 @@ import keras
 from keras_mixer.data import CorruptImagesError, save_model
 from keras_mixer.extras import installed
 from keras_mixer.training.choosing import choose_splits
-from keras_mixer.training.devices.distribution import choose
+from keras_mixer.training.devices.distribution import Distribution, choose
 from keras_mixer.training.loop import folder as run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
@@ -28,9 +28,16 @@ from keras_mixer.training.loop.callbacks import (
 )
 from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets, open_datasets
-from keras_mixer.training.loop.resuming import find_start
+from keras_mixer.training.loop.resuming import check_same_step, find_start
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
-from keras_mixer.training.network import classifier_of, dtype_policy, find_builder, freeze_body, initial_network
+from keras_mixer.training.network import (
+    classifier_of,
+    dtype_policy,
+    find_builder,
+    freeze_body,
+    initial_network,
+    teacher_of,
+)
 from keras_mixer.training.recipe import DataSpec, Recipe
 
 _log = logging.getLogger(__name__)
@@ -63,16 +70,18 @@ def train(
 ) -> TrainingResult:
     """Trains by `recipe`, or resumes the run that an earlier call with the same recipe and folder began.
 
-    The output folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png, TensorBoard
-    logs and checkpoints. If there is a test split, test.json is added. If the dataset is a folder, files.json.gz lists
-    its images: an image that is removed later is left out without changing the order, and a new image is not used.
+    The output folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png (if matplotlib
+    is installed), TensorBoard logs and checkpoints. If there is a test split, test.json is added. If the dataset is a
+    folder, files.json.gz lists its images: an image that is removed later is left out without changing the order, and a
+    new image is not used.
 
     A killed run resumes from its last checkpoint with the same batches, dropout masks and learning rates. Ctrl-C and
     SIGTERM save a checkpoint first. In a cluster all processes do this together, within ten steps, or within one step
     if steps take longer than a second.
 
     An error in one process of a cluster is reported only there. Some seconds after that process has ended, the others
-    end with an `UnavailableError`. The last checkpoint is kept.
+    end: on the TensorFlow backend with an `UnavailableError`, and on the JAX backend with one line and exit status 1,
+    because they cannot wait for a result that never comes. The last checkpoint is kept.
 
     Args:
         recipe: The recipe, such as one from `keras_mixer.training.recipes.get`.
@@ -99,6 +108,20 @@ def train(
     folder = pathlib.Path(output)
     find_builder(recipe.model)  # reports a wrong argument before data is read
     distribution = choose(recipe.execution.strategy)
+    with distribution.watched():
+        result = _train(recipe, distribution, folder, restart, progress, callbacks)
+        distribution.anywhere(False)  # all processes stay until the first has written everything
+    return result
+
+
+def _train(
+    recipe: Recipe,
+    distribution: Distribution,
+    folder: pathlib.Path,
+    restart: bool,
+    progress: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> TrainingResult:
     recipe = run_folder.with_absolute_paths(recipe)
     earlier = (None, None) if restart else (run_folder.read_listing(folder, recipe), run_folder.read_pipeline(folder))
     datasets = open_datasets(recipe, distribution, *earlier)
@@ -117,7 +140,13 @@ def train(
                     network = initial_network(recipe, len(datasets.class_names))
                     counts = None if recipe.class_weights is None else datasets.class_counts
                     model = training_model(
-                        network, recipe, datasets.total_steps, distribution, counts, datasets.device_stream
+                        network,
+                        recipe,
+                        datasets.total_steps,
+                        distribution,
+                        counts,
+                        datasets.device_stream,
+                        teacher_of(recipe, datasets.class_names),
                     )
                 rows, seconds = _fit(model, datasets, folder, restart, progress, callbacks)
                 if datasets.test_source is not None:
@@ -127,13 +156,15 @@ def train(
         if datasets.corrupt.count:
             _log.warning("%s", datasets.corrupt.left_out())
         test_images = None if datasets.test_source is None else datasets.readable(datasets.test_source)
-        if distribution.worker == 0:
-            with averaged_weights(model):
-                finished = classifier_of(network)
+        # All processes take the average, but only the first makes a model of it.
+        with averaged_weights(model), distribution.alone():
+            finished = classifier_of(network) if distribution.worker == 0 else None
+        if finished is not None:
             if recipe.model.frozen:
                 freeze_body(finished, frozen=False)
             save_model(finished, datasets.card(recipe.name), folder)
-            run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
+            if installed("matplotlib"):
+                run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
             if test is not None:
                 scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"], "images": test_images}
                 measured = {"split": recipe.data.test_split, **scores}
@@ -164,7 +195,8 @@ def _fit(
 ) -> tuple[list[dict], float]:
     """Trains to the end, from the last checkpoint if there is one. Returns the history and the seconds spent."""
     recipe, distribution, execution = datasets.recipe, datasets.distribution, datasets.recipe.execution
-    store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept)
+    open_until = datasets.cooldown_start(recipe.schedule)
+    store = CheckpointStore(folder / run_folder.CHECKPOINTS, execution.checkpoints_kept, open_until)
     clock = find_start(model, None if restart else store, datasets)
     start, total = clock.step, datasets.total_steps
     if is_over(clock.rows, recipe.early_stopping):
@@ -209,7 +241,9 @@ def _fit(
         saver.save()
     if recipe.early_stopping is not None:
         distribution.anywhere(False)  # the other processes wait until the first has written
-        if (found := best.load_newest()) is not None:
+        found = best.load_newest()
+        check_same_step(distribution, 0 if found is None else found[0])
+        if found is not None:
             restore(model, found[1])
     return clock.rows, clock.seconds
 

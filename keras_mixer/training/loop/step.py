@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.distillation import DistillationLoss, Teacher
 from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
 from keras_mixer.training.recipe import Recipe
 
@@ -39,6 +40,7 @@ def training_model(
     distribution: Distribution,
     class_counts: Sequence[int] | None = None,
     stream: "DeviceStream | None" = None,
+    teacher: Teacher | None = None,
 ) -> keras.Model:
     """Compiles `model` for training by `recipe`. Call this in the scope of the distribution.
 
@@ -51,6 +53,7 @@ def training_model(
         distribution: The devices.
         class_counts: Number of training images of each class, if the recipe weights classes.
         stream: The batches, if the device augments them.
+        teacher: The teacher, if the recipe has one.
 
     Returns:
         A compiled model that shares the layers of `model`. Its `fit` takes batches `(images, one-hot labels)`, or those
@@ -62,26 +65,32 @@ def training_model(
     if keras.backend.backend() == "jax":
         from keras_mixer.training.loop.step_jax import JaxTrainingModel
 
-        trained = JaxTrainingModel(model, spec.micro_batches, stream)
+        trained = JaxTrainingModel(model, spec.micro_batches, stream, teacher)
     else:
         from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
 
         trained = TensorFlowTrainingModel(
             model,
             spec.micro_batches,
+            teacher,
             compile_gradients=compiled["gradients"],
             compile_elementwise=compiled["elementwise"],
         )
     options: dict[str, Any] = {"from_logits": True, "label_smoothing": recipe.label_smoothing}
     schedule = recipe.schedule
-    rate = WarmupDecay(recipe.optimizer.learning_rate, total_steps, schedule.warmup_steps, schedule.decay)
+    rate = WarmupDecay(
+        recipe.optimizer.learning_rate, total_steps, schedule.warmup_steps, schedule.decay, schedule.cooldown_steps
+    )
+    loss: keras.losses.Loss
+    if recipe.class_weights is None or class_counts is None:
+        loss = keras.losses.CategoricalCrossentropy(**options)
+    else:
+        loss = BalancedCrossentropy(class_counts, **options)
+    if teacher is not None:
+        loss = DistillationLoss(loss, recipe.distillation.weight, recipe.distillation.temperature)
     trained.compile(
         optimizer=make_optimizer(recipe.optimizer, rate, model, recipe.ema_momentum),
-        loss=(
-            keras.losses.CategoricalCrossentropy(**options)
-            if recipe.class_weights is None or class_counts is None
-            else BalancedCrossentropy(class_counts, **options)
-        ),
+        loss=loss,
         # Weighted metrics, because the padding of the last evaluation batch must not count.
         weighted_metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),

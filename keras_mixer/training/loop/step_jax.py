@@ -1,11 +1,13 @@
 """The training step on the JAX backend: Keras's own, or one that processes the batch in parts."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import keras
 
 from keras_mixer.data.device import DeviceStream
+from keras_mixer.training.distillation import Teacher, divided
 
 
 class JaxTrainingModel(keras.Model):
@@ -14,35 +16,55 @@ class JaxTrainingModel(keras.Model):
     It shares the layers of the model that it wraps. One program runs over all devices of a `keras.distribution`, so the
     loss is the mean over the global batch, and clipping sees the gradient of the global batch. `micro_batches` must
     divide the batch, and the devices must divide each part. With a `stream`, `fit` takes its batches, and the step
-    makes images and labels of them.
+    makes images and labels of them. With a `teacher`, the step adds its logits to the labels.
     """
 
-    def __init__(self, model: keras.Model, micro_batches: int = 1, stream: DeviceStream | None = None, **kwargs):
+    def __init__(
+        self,
+        model: keras.Model,
+        micro_batches: int = 1,
+        stream: DeviceStream | None = None,
+        teacher: Teacher | None = None,
+        **kwargs,
+    ):
         super().__init__(inputs=model.inputs, outputs=model.outputs, name=model.name, **kwargs)
         self.train_function: Callable | None = None
         self.micro_batches = micro_batches
         self.stream = stream
+        self.teacher = teacher
 
     def make_train_function(self, force=False):
         if self.train_function is not None and not force:
             return
-        stream = self.stream
-        if stream is None:
+        stream, teacher = self.stream, self.teacher
+        if stream is None and teacher is None:
             super().make_train_function(force=force)
             return
         distribution = keras.distribution.distribution()
-        shardings, everywhere = None, None
-        if distribution is not None:
+        in_memory = None if stream is None else stream.in_memory
+        if distribution is None:
+            shardings, in_memory = None, jax.device_put(in_memory)
+        else:
             shardings = (None, self._get_state_sharding_spec())
             everywhere = jax.sharding.NamedSharding(distribution.device_mesh.backend_mesh, jax.sharding.PartitionSpec())
-        in_memory = jax.device_put(stream.in_memory, everywhere)
+            # Not `device_put`, by which several processes would compare the dataset over the network.
+            in_memory = jax.tree.map(functools.partial(jax.make_array_from_process_local_data, everywhere), in_memory)
 
-        # The dataset is an argument, because the compiler would take minutes over a constant of its size.
-        def step(state, data, in_memory):
-            return self.train_step(state, stream.finish(data[0], in_memory))
+        def step(state, data, in_memory, weights):
+            if stream is not None:
+                data = stream.finish(data[0], in_memory)
+            if teacher is not None:
+                images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+                data = (images, teacher.targets(images, labels, weights))
+            return self.train_step(state, data)
 
         compiled = jax.jit(step, donate_argnums=0, out_shardings=shardings)
-        self.train_function = self._make_function(lambda state, data: compiled(state, data, in_memory))
+        # Dataset and teacher are arguments, because the compiler would take minutes over constants of their size.
+        fixed = (in_memory, None if teacher is None else teacher.weights)
+        self.train_function = self._make_function(lambda state, data: compiled(state, data, *fixed))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, divided(y, y_pred)[0], y_pred, sample_weight)
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         """Builds loss and metrics from the declared shapes, because a batch of a stream is not what the model takes."""
@@ -69,7 +91,7 @@ class JaxTrainingModel(keras.Model):
         start = ([jax.numpy.zeros_like(value) for value in trainable], 0.0, non_trainable)
         parts = (_split(images, self.micro_batches), _split(targets, self.micro_batches))
         (sums, loss_sum, non_trainable), scores = jax.lax.scan(add_part, start, parts)
-        scores = jax.numpy.swapaxes(scores, 0, 1).reshape(targets.shape)
+        scores = jax.numpy.swapaxes(scores, 0, 1).reshape(targets.shape[0], -1)
 
         gradients = [total / self.micro_batches for total in sums]
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)

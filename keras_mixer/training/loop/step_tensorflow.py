@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_mixer.training.distillation import Teacher, divided
 from keras_mixer.training.loop.elementwise import CompiledElementwise
 
 
@@ -21,7 +22,8 @@ class TensorFlowTrainingModel(keras.Model):
     - compiles GELU and LayerNorm alone (`compile_elementwise`) if the graph computes the rest faster;
     - runs `steps_per_execution` steps in one graph under every strategy;
     - can train under `MultiWorkerMirroredStrategy`;
-    - drops different samples and units on each replica.
+    - drops different samples and units on each replica;
+    - adds the logits of a `teacher` to the labels.
 
     Build the functional `model` in the scope of the strategy. `micro_batches` must divide each replica's batch.
     """
@@ -30,6 +32,7 @@ class TensorFlowTrainingModel(keras.Model):
         self,
         model: keras.Model,
         micro_batches: int = 1,
+        teacher: Teacher | None = None,
         compile_gradients: bool = False,
         compile_elementwise: bool = False,
         **kwargs,
@@ -38,6 +41,7 @@ class TensorFlowTrainingModel(keras.Model):
         self.train_function: Callable | None = None
         self.test_function: Callable | None = None
         self.micro_batches = micro_batches
+        self.teacher = teacher
         self.compile_gradients = compile_gradients
         self._elementwise = CompiledElementwise() if compile_elementwise else contextlib.nullcontext
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
@@ -45,6 +49,8 @@ class TensorFlowTrainingModel(keras.Model):
 
     def train_step(self, data):
         images, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if self.teacher is not None:
+            targets = self.teacher.targets(images, targets)
         gradients_of = self._accumulated_gradients if self.micro_batches > 1 else self._gradients
         if self.compile_gradients:
             gradients_of = tf.function(gradients_of, jit_compile=True)
@@ -54,6 +60,9 @@ class TensorFlowTrainingModel(keras.Model):
         self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
         self._loss_tracker.update_state(loss, sample_weight=tf.cast(tf.shape(images)[0], loss.dtype))
         return self.compute_metrics(images, targets, scores)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, divided(y, y_pred)[0], y_pred, sample_weight)
 
     def _gradients(self, images, targets):
         """Returns the mean loss of a replica's batch, the scores and the gradients."""

@@ -136,7 +136,7 @@ def _model(recipe: Recipe, classes: int) -> Any:
         if recipe.model.frozen:
             freeze_body(network)
         # The data is not read, so the number of steps is unknown. Any number above the warm-up will do.
-        steps = recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + 1
+        steps = recipe.schedule.steps or 2 * recipe.schedule.warmup_steps + recipe.schedule.cooldown_steps + 1
         return training_model(network, recipe, steps, Distribution("default", accelerated=True))
 
 
