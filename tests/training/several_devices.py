@@ -17,11 +17,8 @@ import numpy as np
 import plain_keras
 from five_steps import draws, five_steps
 
-ONE_PROCESS = [
-    "one:default",
-    "parts:default:micro_batches=4",
-    "two:mirrored",
-]
+ONE_PROCESS = ["one:default", "two:mirrored"]
+IN_PARTS = ["parts:default:micro_batches=4"]
 COMPILED = [
     "two_parts_together_compiled:mirrored:micro_batches=2:steps_per_execution=5:jit_compile=true",
 ]
@@ -56,19 +53,24 @@ def main(folder: pathlib.Path, parts: list[str]) -> int:
     return max((abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) for child in children), default=0)
 
 
-def replicas(folder: pathlib.Path) -> dict:
+def replicas(_folder: pathlib.Path) -> dict:
     """One process with two devices."""
     from keras_mixer.training.devices.distribution import choose
 
     _two_devices()
     found: dict = five_steps(ONE_PROCESS)
     found["draws"] = draws(choose("mirrored"))
-    found["mirrored/run"] = _run(folder, "mirrored")
     try:
         choose("tpu")  # the last, for connecting changes what devices a process sees
     except ValueError as error:
         found["tpu"] = str(error)
     return found
+
+
+def further(folder: pathlib.Path) -> dict:
+    """Batches in parts on one device, and a run on two."""
+    _two_devices()
+    return {**five_steps(IN_PARTS), "mirrored/run": _run(folder, "mirrored")}
 
 
 def compiled(_folder: pathlib.Path) -> dict:
@@ -156,6 +158,7 @@ def plain_process(_folder: pathlib.Path) -> dict:
 JAX_PROCESSES = ("jax_first", "jax_second")
 PARTS = {
     "replicas": replicas,
+    "further": further,
     "compiled": compiled,
     "chief": process,
     "worker": process,
