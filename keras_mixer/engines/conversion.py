@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import logging
 import pathlib
+import re
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def source_of(model) -> Source:
 
 
 def _saved(model: "keras.Model") -> Source:
-    digest = hashlib.sha256(model.to_json().encode())
+    digest = hashlib.sha256(_without_addresses(model.to_json()))
     for weight in model.get_weights():
         digest.update(np.asarray(weight).tobytes())
     path = folder() / digest.hexdigest()[:32] / KERAS_FILE.file
@@ -75,9 +76,14 @@ def _saved(model: "keras.Model") -> Source:
 def _design(path: pathlib.Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
-            return hashlib.sha256(archive.read("config.json")).hexdigest()
+            return hashlib.sha256(_without_addresses(archive.read("config.json").decode())).hexdigest()
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(f"{path} cannot be read as a Keras model: {error}") from error
+
+
+def _without_addresses(config: str) -> bytes:
+    """Drops the numbers by which Keras marks objects that layers share. They differ from process to process."""
+    return re.sub(r'(, )?"shared_object_id": \d+', "", config).encode()
 
 
 def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.Path:
