@@ -245,7 +245,7 @@ def photographs():
     return {"photographs": images, "labels": np.array([1, 4])}
 
 
-@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize`:UserWarning")  # of Keras, always
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`:UserWarning")  # such as the stem
 @pytest.mark.parametrize("code", blocks("python"))
 def test_a_python_block(code, photographs, small_variants):
     exec(compile(code, "<block>", "exec"), photographs)

@@ -173,7 +173,7 @@ def test_only_named_modules_import_tensorflow(wing):
     [
         (["train", "--recipe", "digits", "--show-recipe"], 0, '"batch_size": 64'),
         (["train", "--recipe", "digits", "--dataset", "mnist", "--output", "run"], 2, 'pip install "keras_mixer[tens'),
-        (["export", "run", "--formats", "saved_model"], 2, 'pip install "keras_mixer[tensorflow]"'),
+        (["export", "tests/data/v01/finished", "--formats", "saved_model"], 2, 'pip install "keras_mixer[tensorflow]"'),
     ],
 )
 def test_the_command_line_answers(arguments, status, text, tmp_path):

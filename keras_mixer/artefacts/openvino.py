@@ -70,11 +70,14 @@ def export_openvino(
 
 def _quantized(path: pathlib.Path, quantized: pathlib.Path, samples: Iterable[np.ndarray]) -> pathlib.Path:
     """Writes the int8 form of a model. Scales are measured on the samples, one image at a time."""
-    import nncf
     import openvino
 
+    kind = logging.getLoggerClass()
+    import nncf
+
+    logging.setLoggerClass(kind)  # which nncf replaces for the whole process
     images = [image[np.newaxis] for batch in samples for image in np.asarray(batch, np.float32)]
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf's own function changes the handlers of all loggers
     # Sums of products of 8 bits overflow 16 bits on CPUs without VNNI, unless the weights use 7 bits.
     overflow = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars

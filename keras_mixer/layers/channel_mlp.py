@@ -49,6 +49,7 @@ def _activated(product, *bias, activation):
     return activation(ops.add(product, *bias) if bias else product)
 
 
+@keras.saving.register_keras_serializable(package="keras_mixer")
 class ActivatedDense(keras.layers.Dense):
     """A `keras.layers.Dense` whose bias and activation are one formula of `elementwise`."""
 

@@ -153,7 +153,7 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
 def _batches(card: ModelCard, shards: Sequence[Shard], batch_size: int, max_pixels: int):
     """Yields batches: inputs, whether each was decoded, the bytes of those that were not, and errors of reading."""
     # Importing TensorFlow takes seconds, so it reads images only where it runs the model anyway.
-    make = _graph_batches if "tensorflow" in sys.modules else _array_batches
+    make = _graph_batches if sys.modules.get("tensorflow") else _array_batches
     return make(card, shards, batch_size, max_pixels)
 
 

@@ -202,5 +202,5 @@ def test_a_missing_package_names_the_install_command(model, card, tmp_path, monk
 def test_the_limits_are_the_stated_ones():
     limits = {name: form.limit for name, form in FORMATS.items()}
     assert limits.pop("litert_dynamic_int8") == 0.3
-    assert limits.pop("litert_int8") == 0.5
+    assert limits.pop("litert_int8") == limits.pop("openvino_int8") == 0.5
     assert set(limits.values()) == {0.1}

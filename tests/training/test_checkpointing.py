@@ -1,5 +1,6 @@
 """When an interruption takes effect."""
 
+import dataclasses
 import os
 import signal
 
@@ -23,7 +24,8 @@ def store(tmp_path):
 def saver(store, clock, distribution, minutes=1e9, guard=None):
     guard = guard or StopOnNaN(clock, store, distribution)
     recipe = recipes.get("digits").override({"eval_steps": "400", "execution.checkpoint_minutes": str(minutes)})
-    made = checkpointing.Checkpointing(guard, open_datasets(recipe, distribution))
+    datasets = dataclasses.replace(open_datasets(recipe, Distribution("default")), distribution=distribution)
+    made = checkpointing.Checkpointing(guard, datasets)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd")
     made.set_model(model)

@@ -90,8 +90,10 @@ def test_the_data_of_the_others(recipe):
     ((images, labels),) = datasets.training(0).take(1)
     ((measured, true, weights),) = datasets.evaluation(datasets.eval_source)[0].take(1)
     assert (images.shape, labels.shape) == (measured.shape, true.shape) == (size, (4, classes))
+    expected = datasets.preprocessing
+    least, most = ((limit - np.array(expected.mean)) / expected.std for limit in (0, 1))
     for values in (images, measured):
-        assert -1 <= np.min(values) < np.max(values) <= 1
+        assert np.min(least) - 1e-5 <= np.min(values) < np.max(values) <= np.max(most) + 1e-5
     np.testing.assert_allclose(np.sum(labels, axis=1), 1, atol=1e-6)
     assert np.sum(true == 1, axis=1).tolist() == np.sum(true, axis=1).tolist() == [1] * 4
     assert np.sum(weights) == 4
