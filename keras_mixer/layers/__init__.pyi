@@ -1,4 +1,5 @@
 # Written by tools/stubs.py.
+from .channel_mlp import ActivatedDense as ActivatedDense
 from .channel_mlp import ChannelDense as ChannelDense
 from .channel_mlp import ChannelMLP as ChannelMLP
 from .feature_maps import CycleFC as CycleFC
