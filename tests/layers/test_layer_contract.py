@@ -24,6 +24,7 @@ CASES = {
     "StemConvolution": (lambda: layers.StemConvolution(6, 2, strides=2, name="layer"), (2, 4, 6, 3), (2, 2, 3, 6)),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.3, seed=1, name="layer"), (2, 4, 8), (2, 4, 8)),
     "Affine": (lambda: layers.Affine(0.5, name="layer"), (2, 4, 8), (2, 4, 8)),
+    "ActivatedDense": (lambda: layers.ActivatedDense(6, activation="gelu", name="layer"), (2, 4, 8), (2, 4, 6)),
     "ChannelDense": (lambda: layers.ChannelDense(6, name="layer"), (2, 4, 8), (2, 4, 6)),
     "ChannelMLP": (lambda: layers.ChannelMLP(6, 10, dropout=0.1, name="layer"), (2, 3, 4, 8), (2, 3, 4, 10)),
     "CycleFC": (lambda: layers.CycleFC(axis=2, reach=5, name="layer"), (2, 3, 4, 8), (2, 3, 4, 8)),
