@@ -15,8 +15,9 @@ FOREVER = 2**62
 ORDER, EXAMPLE, BATCH = range(3)
 # Encoded images in the shuffle buffer of a source without random access: about 2 GB of ImageNet.
 SHUFFLE_BUFFER = 16_384
-# Images that are decoded in one attempt. If one of them cannot be read, each is tried alone.
-AT_ONCE = 16
+# Images that are decoded in one attempt. If one of them cannot be read, each is tried alone. TensorFlow sets up the
+# operations of each attempt anew, so an endless stream takes more at once than a few images, which share the cores.
+AT_ONCE, STREAMED_AT_ONCE = 16, 64
 
 unconverted = tf.autograph.experimental.do_not_convert
 
@@ -74,19 +75,15 @@ def augmented(numbered: tf.data.Dataset, fetch: Callable, augment: Callable, sha
         pixels, readable = attempt(lambda image: augment(place, image), example["image"], tf.zeros(shape, tf.uint8))
         return {**example, "image": tf.ensure_shape(pixels, shape), "readable": readable}
 
-    at_once = max(number for number in range(1, AT_ONCE + 1) if batch_size % number == 0)
+    at_once = max(number for number in range(1, STREAMED_AT_ONCE + 1) if batch_size % number == 0)
 
     @unconverted
     def several(*numbers):
         examples = tf.data.Dataset.from_tensor_slices(numbers)
         return first_success(*(examples.map(one).batch(at_once, drop_remainder=True) for one in (sure, careful)))
 
-    @unconverted
-    def joined(parts):
-        return {name: tf.reshape(value, (batch_size, *value.shape[2:])) for name, value in parts.items()}
-
     parts = numbered.batch(at_once, drop_remainder=True).map(several, num_parallel_calls=tf.data.AUTOTUNE)
-    return parts.batch(batch_size // at_once, drop_remainder=True).map(joined)
+    return parts.rebatch(batch_size, drop_remainder=True)
 
 
 def replace_unreadable(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

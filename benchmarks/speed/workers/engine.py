@@ -4,7 +4,7 @@ import pathlib
 import tempfile
 
 import numpy as np
-from workers.keras_mixer_tensorflow import build
+from workers.package_mixer import build
 from workers.tensorflow_steps import images_of
 
 from keras_mixer.artefacts import export_openvino, open_artefact

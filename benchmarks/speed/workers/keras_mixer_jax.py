@@ -7,28 +7,16 @@ os.environ["KERAS_BACKEND"] = "jax"
 import jax
 import keras
 import numpy as np
-from sizes import CLASSES, SIZES
+from sizes import CLASSES
 from workers.jax_clock import matmul_flops
-
-import keras_mixer
+from workers.package_mixer import build
 
 
 def prepare(row):
     """The step of the row and the matmul rate beside it."""
-    half = {"inference": "bfloat16", "training": "mixed_bfloat16"}
-    keras.config.set_dtype_policy("float32" if row["dtype"] == "float32" else half[row["task"]])
-    blocks, patch, hidden, tokens_mlp, channels_mlp, side = SIZES[row["variant"]]
-    model = keras_mixer.Mixer(
-        num_blocks=blocks,
-        patch_size=patch,
-        hidden_dim=hidden,
-        tokens_mlp_dim=tokens_mlp,
-        channels_mlp_dim=channels_mlp,
-        input_shape=(side, side, 3),
-        classes=CLASSES,
-        classifier_activation=None,
-    )
-    images = jax.device_put(np.random.default_rng(0).normal(size=(row["batch"], side, side, 3)).astype("float32"))
+    model = build(row)
+    shape = (row["batch"], *model.input_shape[1:])
+    images = jax.device_put(np.random.default_rng(0).normal(size=shape).astype("float32"))
     peak = matmul_flops(row["dtype"], gpu=row["options"].get("device") == "gpu")
     step = _inference(model, images) if row["task"] == "inference" else _training(model, images)
     return step, peak

@@ -2,34 +2,14 @@
 
 import os
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
-import keras
 import numpy as np
 import tensorflow as tf
-from sizes import CLASSES, SIZES
+from sizes import CLASSES
+from workers.package_mixer import build
 from workers.tensorflow_steps import images_of, inference, matmul_flops
 
-import keras_mixer
 from keras_mixer.training import recipes, training_model
 from keras_mixer.training.devices.distribution import choose
-
-
-def build(row):
-    """A Mixer of the row's size, with weights held in the compute type when they are not trained."""
-    half = {"inference": "bfloat16", "training": "mixed_bfloat16"}
-    keras.config.set_dtype_policy("float32" if row["dtype"] == "float32" else half[row["task"]])
-    blocks, patch, hidden, tokens_mlp, channels_mlp, image = SIZES[row["variant"]]
-    return keras_mixer.Mixer(
-        num_blocks=blocks,
-        patch_size=patch,
-        hidden_dim=hidden,
-        tokens_mlp_dim=tokens_mlp,
-        channels_mlp_dim=channels_mlp,
-        input_shape=(image, image, 3),
-        classes=CLASSES,
-        classifier_activation=None,
-    )
 
 
 def training(model, row):

@@ -4,7 +4,7 @@ import pathlib
 import tempfile
 
 from ai_edge_litert.interpreter import Interpreter
-from workers.keras_mixer_tensorflow import build
+from workers.package_mixer import build
 from workers.tensorflow_steps import images_of
 
 from keras_mixer.export import export_litert

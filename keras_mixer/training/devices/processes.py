@@ -1,6 +1,8 @@
 """Several processes of the JAX backend: how one joins the others, and how it learns that another has ended."""
 
+import atexit
 import contextlib
+import ctypes
 import dataclasses
 import os
 import selectors
@@ -136,14 +138,28 @@ def watched() -> Iterator[None]:
         yield
         return
     watch = _Watch(index, count, _first(count) if index == 0 else _other(index))
-    threading.Thread(target=watch.read, daemon=True, name="watch").start()
-    said = _FAILED
+    watch.start()
     try:
         yield
-        said = _DONE
-    finally:
-        watch.left.set()
-        watch.say(said)
+    except BaseException:
+        atexit.register(_leave, watch)  # runs before what JAX has registered
+        watch.leave(_FAILED)
+        raise
+    watch.leave(_DONE)
+
+
+def _leave(watch: "_Watch") -> None:
+    """Lets this process end with the status of its own error, after the others have ended or reported theirs.
+
+    JAX's shutdown waits for all processes, and aborts this one if another has ended before.
+    """
+    from jax._src.distributed import global_state
+
+    watch.reader.join(GRACE + 5)
+    if not watch.all_reach_the_end:
+        for part in (global_state.client, global_state.service):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))  # their destructors would shut JAX down
+        global_state.client = global_state.service = None
 
 
 def _first(count: int) -> dict[int, socket.socket]:
@@ -190,22 +206,34 @@ class _Watch:
     count: int
     links: dict[int, socket.socket]  # by index
     left: threading.Event = dataclasses.field(default_factory=threading.Event)  # whether this process is out of danger
+    all_reach_the_end: bool = False  # whether all others, with an error or without one, go as far as JAX's shutdown
 
-    def read(self) -> None:
+    def start(self) -> None:
+        self.reader = threading.Thread(target=self._read, daemon=True, name="watch")
+        self.reader.start()
+
+    def leave(self, word: bytes) -> None:
+        self.left.set()
+        self.say(word)
+
+    def _read(self) -> None:
         with selectors.DefaultSelector() as selector:
             for other, link in self.links.items():
                 selector.register(link, selectors.EVENT_READ, other)
+            words = []
             while selector.get_map():
                 for key, _ in selector.select():
-                    self._heard(key.data, self.links[key.data])
+                    words.append(self._heard(key.data, self.links[key.data]))
                     selector.unregister(key.fileobj)
+        self.all_reach_the_end = all(word in (_DONE, _FAILED) for word in words)
 
-    def _heard(self, other: int, link: socket.socket) -> None:
+    def _heard(self, other: int, link: socket.socket) -> bytes:
         said = _received(link, 1)
         if said == _GONE:
             other = int.from_bytes(_received(link, 4), "big")
         if said != _DONE and not self.left.wait(GRACE if said == _FAILED else 0):
             self._end(other)
+        return said
 
     def _end(self, other: int) -> None:
         line = (
