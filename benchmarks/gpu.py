@@ -34,6 +34,7 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 UNPACKED = ("notebooks", "docs", "tests", "keras_mixer/export/bundle")
 STARTING = 60.0  # seconds that reading the images and compiling may take in each call
 RESERVE = 15.0  # seconds to write the results
+FOUND = "found.json"  # what the training writes at its end
 
 
 def pack(archive: pathlib.Path, folder: pathlib.Path) -> None:
@@ -101,7 +102,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _passed_on(options: argparse.Namespace) -> list[str]:
-    given = {"cooldown": options.cooldown, "teacher-minutes": options.teacher_minutes, "images": options.images}
+    names = ("cooldown", "teacher-minutes", "teacher-cooldown", "images")
+    given = {name: getattr(options, name.replace("-", "_")) for name in names}
     return [f"--{name}={value}" for name, value in given.items()] + [f"--set={text}" for text in options.set]
 
 
@@ -122,17 +124,18 @@ def _within(seconds: float, command: list[str], environment: dict, root: pathlib
 def _collect(work: pathlib.Path, output: pathlib.Path) -> None:
     """Copies the results of the Nano, as far as it came, and its last checkpoint if it did not come to the end."""
     run = work / "nano"
-    for name in ("model.keras", "model.json", "recipe.json", "history.csv"):
+    unfinished = not (work / FOUND).exists()
+    model = () if unfinished else ("model.keras", "model.json")  # else of before the cooldown
+    for name in (*model, "recipe.json", "history.csv"):
         if (run / name).exists():
             shutil.copy(run / name, output / name)
     checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
-    unfinished = not (run / "model.keras").exists()
     if unfinished and checkpoints and checkpoints[-1].stat().st_size <= LARGEST_RESULT:
         shutil.copy(checkpoints[-1], output / "checkpoint.safetensors")
 
 
 def _found(work: pathlib.Path) -> dict:
-    found = work / "found.json"
+    found = work / FOUND
     return json.loads(found.read_text(encoding="utf-8")) if found.exists() else {}
 
 
@@ -152,22 +155,23 @@ def train(options: argparse.Namespace) -> None:
         "batch_size": "256",
         "eval_steps": "1870",  # ten passes; the host reads the images of each evaluation
         "schedule.decay": "constant",
-        "schedule.cooldown_steps": str(options.cooldown),
         "execution.pipeline": "device",
         "execution.precision": "mixed_bfloat16",
         "execution.checkpoint_minutes": "1",
-        **dict(text.split("=", 1) for text in options.set),
     }
     found = {}
-    changes = dict(common)
+    changes = common | {"schedule.cooldown_steps": str(options.cooldown)}
+    changes |= dict(text.split("=", 1) for text in options.set)
     if options.teacher_minutes:
-        teacher = recipes.get("cifar10_teacher").override(common)
+        teacher = recipes.get("cifar10_teacher").override(
+            common | {"schedule.cooldown_steps": str(options.teacher_cooldown)}
+        )
         found["teacher"] = _train_until(
             teacher, options.work / "teacher", time.monotonic() + 60 * options.teacher_minutes
         )
         changes["distillation.teacher"] = str(options.work / "teacher")
     found["nano"] = _train_until(recipes.get("cifar10_nano").override(changes), options.work / "nano", end)
-    (options.work / "found.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    (options.work / FOUND).write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
 def _unpack(archive: pathlib.Path, folder: pathlib.Path, count: int | None) -> None:
@@ -199,13 +203,15 @@ def _train_until(recipe, folder: pathlib.Path, end: float) -> dict:
         steps, first, started = 0, 0, 0.0
 
         def on_train_batch_end(self, batch, logs=None):
-            type(self).steps += 1
+            type(self).steps += self.model.steps_per_execution
             now = time.monotonic()
-            if self.steps == 10:  # compiled
-                type(self).started = now
-            if self.steps <= 10:
+            if not self.first:
+                if self.steps >= 10:  # compiled
+                    type(self).first, type(self).started = self.steps, now
                 return
-            step = (now - self.started) / (self.steps - 10)
+            step = (now - self.started) / (self.steps - self.first)
+            if self.steps < recipe.schedule.warmup_steps:
+                return
             if now + recipe.schedule.cooldown_steps * step * 1.2 + STARTING > end:
                 self.model.stop_training = True
 
@@ -232,19 +238,24 @@ def main() -> None:
     running = commands.add_parser("run", help="Run all of it there.")
     running.add_argument("folder", type=pathlib.Path)
     running.add_argument("--output", type=pathlib.Path, default=pathlib.Path("results"))
-    running.add_argument("--work", type=pathlib.Path, default=pathlib.Path("gpu_work"), help="What does not come back.")
-    running.add_argument("--minutes", type=float, default=12.5, help="Of all together.")
+    running.add_argument(
+        "--work", type=pathlib.Path, default=pathlib.Path("gpu_work"), help="Folder of what does not come back."
+    )
+    running.add_argument("--minutes", type=float, default=12.5, help="Minutes for both parts together.")
     running.add_argument("--training-minutes", type=float, default=7.0)
-    running.add_argument("--plan", default="gpu", help="Of benchmarks.speed: gpu, or gpu_smoke to rehearse.")
+    running.add_argument("--plan", default="gpu", help="Plan of benchmarks.speed: gpu, or gpu_smoke to rehearse.")
     training = commands.add_parser("train", help="What `run` starts.")
     training.add_argument("folder", type=pathlib.Path)
     training.add_argument("work", type=pathlib.Path)
     training.add_argument("--seconds", type=float, required=True)
     for command in (running, training):
-        command.add_argument("--cooldown", type=int, default=7500, help="Updates.")
+        command.add_argument("--cooldown", type=int, default=7500, help="Updates of the cooldown.")
         command.add_argument("--teacher-minutes", type=float, default=0.0)
+        command.add_argument("--teacher-cooldown", type=int, default=500, help="Updates of the teacher's cooldown.")
         command.add_argument("--images", type=int, default=50_000, help="Training images, with those held out.")
-        command.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="Of the Nano's recipe.")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="FIELD=VALUE", help="A field of the Nano's recipe."
+        )
     options = parser.parse_args()
     if options.command == "pack":
         pack(options.archive, options.folder)

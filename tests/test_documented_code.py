@@ -34,13 +34,19 @@ PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.m
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workshop")
+def furnished(tmp_path_factory):
+    """A folder with what the examples need, which no test changes."""
+    folder = tmp_path_factory.mktemp("furnished")
     workshop.furnish(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(folder / "keras"))
         workshop.publish()
         yield folder
+
+
+@pytest.fixture(scope="module")
+def folder(furnished, tmp_path_factory):
+    return shutil.copytree(furnished, tmp_path_factory.mktemp("workshop") / "folder")
 
 
 @pytest.fixture(autouse=True)
@@ -308,9 +314,9 @@ def of_page(page: pathlib.Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if of_page(page)], ids=lambda page: page.stem)
-def test_the_commands_of_a_page(page, folder, tmp_path, monkeypatch, capsys, small_variants):
+def test_the_commands_of_a_page(page, furnished, tmp_path, monkeypatch, capsys, small_variants):
     """One after the other, where the page's photographs, run and exports are."""
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     for place in ("runs", "saved_models"):
         for name in ("flowers", "things"):

@@ -16,6 +16,11 @@ from keras_mixer.cores import usable_cores
 from keras_mixer.images import MAX_PIXELS, decode
 from keras_mixer.preprocessing import LONGEST, REACH, UNFINISHED_LIMIT, Preprocessing
 
+# What the streams on the host and on the device share: the purposes of random numbers, which are the order of an epoch,
+# an example or a batch; and the bytes up to which decoded images are kept in memory. All of CIFAR takes 184 MB.
+ORDER, EXAMPLE, BATCH = range(3)
+MEMORY_LIMIT = 512 * 2**20
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_mixer.augmentation import Augmentation
+from keras_mixer.data.arrays import BATCH, EXAMPLE
 from keras_mixer.data.corrupt import CorruptImages, CorruptImagesError
 from keras_mixer.data.sources.base import Source
 from keras_mixer.extras import require
@@ -72,7 +73,7 @@ def training_batches(
         if not 0 <= value < 2**31:
             raise ValueError(f"`{name}` is a number from 0 to 2**31 - 1, but got {value!r}.")
     corrupt = CorruptImages() if corrupt is None else corrupt
-    local = _local_batch(batch_size, num_shards, shard_index, augmentation)
+    local = local_batch(batch_size, num_shards, shard_index, augmentation)
     require("tensorflow", extra="tensorflow", purpose="Training batches")
     import tensorflow as tf
 
@@ -88,7 +89,7 @@ def training_batches(
     @stream.unconverted
     def augment(place, image):
         image = image if storage is None else storage.read(image)  # may fail, because the file may be gone
-        return augmentation.augment(image, preprocessing, stream.key(seed, stream.EXAMPLE, place), corrupt.max_pixels)
+        return augmentation.augment(image, preprocessing, stream.key(seed, EXAMPLE, place), corrupt.max_pixels)
 
     # Compiled code makes one pass over the pixels instead of one pass per operation.
     @tf.function(autograph=False, jit_compile=tf.test.is_built_with_xla())
@@ -104,7 +105,7 @@ def training_batches(
             preprocessing.image_size,
             mixup=augmentation.mixup,
             cutmix=augmentation.cutmix,
-            seed=stream.key(seed, stream.BATCH, step),
+            seed=stream.key(seed, BATCH, step),
         )
         if mixture is None:
             return pixels.normalize(batch["image"], preprocessing), labels  # the same bits as in evaluation
@@ -126,7 +127,8 @@ def training_batches(
     return batches.map(finish, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
 
 
-def _local_batch(batch_size: int, num_shards: int, shard_index: int, augmentation: Augmentation) -> int:
+def local_batch(batch_size: int, num_shards: int, shard_index: int, augmentation: Augmentation) -> int:
+    """Returns the examples of a batch that one shard makes; raises ValueError if the shards cannot share the batch."""
     if batch_size < 1 or num_shards < 1 or batch_size % num_shards or not 0 <= shard_index < num_shards:
         raise ValueError(
             f"{num_shards} shards cannot share a batch of {batch_size} (this is shard {shard_index}): the shards must "

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -42,6 +43,8 @@ class CorruptImages:
         self.max_pixels = max_pixels
         self.reason: str | None = None  # why the first one cannot be read
         self.found: list[str] = []
+        self._known: set[str] = set()  # what is found
+        self._lock = threading.Lock()
         self._stopped_by: str | None = None
 
     @property
@@ -65,18 +68,21 @@ class CorruptImages:
     def note(self, index: int, source: Source) -> None:
         """Counts example `index` of `source`. Raises CorruptImagesError if this exceeds the limit."""
         location = source.location(int(index))
-        if location not in self.found:
-            if not self.found and os.path.isfile(location):
-                self.reason = problem(pathlib.Path(location).read_bytes(), self.max_pixels)
-            self.found.append(location)
+        with self._lock:  # a pipeline calls this from several threads
+            if location not in self._known:
+                if not self.found and os.path.isfile(location):
+                    self.reason = problem(pathlib.Path(location).read_bytes(), self.max_pixels)
+                self._known.add(location)
+                self.found.append(location)
         if self.count > self.limit:
             self._stop(self.message())
 
     def stop_without_any(self, indices: Sequence[int] | np.ndarray, source: Source) -> NoReturn:
         """Raises CorruptImagesError, because no example of a batch can be read."""
         examples = ", ".join(source.location(int(index)) for index in indices[:3])
+        more = ", ..." if len(indices) > 3 else "."
         self._stop(
-            f"Not one image of a batch of {len(indices)} could be read: {examples}, ... Mend or remove them, or take "
+            f"Not one image of a batch of {len(indices)} could be read: {examples}{more} Mend or remove them, or take "
             f"larger batches."
         )
 

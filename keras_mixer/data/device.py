@@ -1,8 +1,8 @@
 """The training stream whose augmentation runs on the device, inside the compiled step of the JAX backend.
 
 A dataset that fits stays in the memory of the device as uint8, and a batch is nothing but the places of its examples in
-the stream. Of a larger one the host reads, crops and resizes the images of a batch. Everything else, the order of the
-examples included, is computed by JAX from the seed and the place alone, so that a stream can start at any step.
+the stream. If the dataset is larger, the host reads, crops and resizes the images of each batch. JAX computes all else,
+also the order of the examples, from the seed and the place alone, so that a stream can start at any step.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from keras_mixer.augmentation import Augmentation
-from keras_mixer.data.arrays import fit, in_order, normalize, reader, resized_box
+from keras_mixer.data.arrays import BATCH, EXAMPLE, MEMORY_LIMIT, ORDER, fit, in_order, normalize, reader, resized_box
 from keras_mixer.data.augmentation.crop import box_draws, random_box
 from keras_mixer.data.augmentation.mixing import draw_jax, mix_jax
 from keras_mixer.data.augmentation.steps import augment_jax, crop_key
@@ -25,10 +25,7 @@ from keras_mixer.data.corrupt import CorruptImages
 from keras_mixer.data.sources.base import Source
 from keras_mixer.preprocessing import Preprocessing
 
-# Purposes of random numbers: the order of an epoch, an example, or a batch.
-ORDER, EXAMPLE, BATCH = range(3)
-# A dataset takes at most this share of the device's memory, or so many bytes of a device that does not say its size.
-MEMORY_SHARE, MEMORY_LIMIT = 0.25, 512 * 2**20
+MEMORY_SHARE = 0.25  # of the device's memory, which a dataset may take; `MEMORY_LIMIT` of a device that hides its size
 ROUNDS = 48  # of the shuffle; each moves half of the examples
 _BATCHES_AHEAD = 3
 
@@ -197,7 +194,7 @@ def _mixed(bits: jax.Array) -> jax.Array:
 
 
 def fitted(image: np.ndarray, augmentation: Augmentation, preprocessing: Preprocessing) -> np.ndarray:
-    """Resizes an image as the crops "pad", which takes all of it, and "none" want it: uint8 of the input size."""
+    """Resizes an image to the input size, uint8. The crop "pad" takes all of it, and "none" what evaluation sees."""
     whole = dataclasses.replace(preprocessing, resize="direct") if augmentation.crop == "pad" else preprocessing
     return np.round(fit(image, whole)).astype(np.uint8)
 

@@ -7,14 +7,13 @@ import weakref
 import numpy as np
 import tensorflow as tf
 
+from keras_mixer.data.arrays import MEMORY_LIMIT
 from keras_mixer.data.corrupt import CorruptImages
 from keras_mixer.data.pixels import read
 from keras_mixer.data.sources.base import Source
 from keras_mixer.data.sources.folder import FolderSource
 from keras_mixer.preprocessing import Preprocessing
 
-# Decoded images are kept in memory up to this size: all of CIFAR takes 184 MB.
-MEMORY_LIMIT = 512 * 2**20
 _BATCH = 256  # images copied to memory at a time
 _UNREADABLE = (tf.errors.InvalidArgumentError, ValueError)  # raised by TensorFlow, and by Pillow in eager execution
 _PROBED = 16  # images of a folder whose sizes are compared before all are decoded

@@ -7,16 +7,15 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_mixer.data.arrays import ORDER
 from keras_mixer.data.pixels import attempt, first_success
 from keras_mixer.data.sources.base import Source
 
 FOREVER = 2**62
-# Purposes of random numbers: the order of an epoch, an example, or a batch.
-ORDER, EXAMPLE, BATCH = range(3)
 # Encoded images in the shuffle buffer of a source without random access: about 2 GB of ImageNet.
 SHUFFLE_BUFFER = 16_384
-# Images that are decoded in one attempt. If one of them cannot be read, each is tried alone. TensorFlow sets up the
-# operations of each attempt anew, so an endless stream takes more at once than a few images, which share the cores.
+# Images that are decoded in one attempt. If one of them cannot be read, each is tried alone. TensorFlow sets up each
+# attempt anew, so the endless stream takes many at once. Evaluation takes few, so that all cores share a few images.
 AT_ONCE, STREAMED_AT_ONCE = 16, 64
 
 unconverted = tf.autograph.experimental.do_not_convert

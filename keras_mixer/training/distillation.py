@@ -13,7 +13,7 @@ from keras_mixer.preprocessing import Preprocessing
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A frozen model whose logits the student learns. It is no part of the student, nor of its checkpoints.
+    """A frozen model whose logits the student learns. Neither the student nor its checkpoints contain it.
 
     Attributes:
         model: From images `(batch, height, width, channels)` to logits `(batch, classes)`.
@@ -51,8 +51,8 @@ class Teacher:
 class DistillationLoss(keras.losses.Loss):
     """`(1 - weight) * loss(labels, scores) + weight * T^2 * KL(softmax(teacher / T) || softmax(scores / T))`.
 
-    T is the temperature. T^2 keeps the size of the gradient, which would fall by it. Targets without a teacher's
-    logits, as in evaluation, have the loss alone.
+    T is the temperature. The factor T^2 makes up for it, because it divides the gradient by T^2. Targets without a
+    teacher's logits, as in evaluation, have the loss alone.
     """
 
     def __init__(self, loss: keras.losses.Loss, weight: float, temperature: float):
@@ -72,6 +72,6 @@ class DistillationLoss(keras.losses.Loss):
 
 
 def divided(targets, scores):
-    """Divides targets into the labels and the teacher's logits, which may be of no columns."""
+    """Divides targets into the labels and the teacher's logits. Without a teacher, the second part has no columns."""
     classes = scores.shape[-1]
     return targets[:, :classes], targets[:, classes:]

@@ -5,6 +5,7 @@ This is the only file of training that knows where architectures and weights com
 
 import dataclasses
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ _DECIDED = (
     "dtype",
 )
 _RATES = ("stochastic_depth", "dropout")
+
+_log = logging.getLogger(__name__)
 
 
 def initial_network(recipe: Recipe, classes: int) -> keras.Model:
@@ -127,6 +130,14 @@ def teacher_of(recipe: Recipe, class_names: Sequence[str]) -> Teacher | None:
             raise ValueError(
                 f"The teacher {spec.teacher} has {model.output_shape[-1]} classes, but the data has {len(class_names)}."
             )
+        entry = set_of(spec.variant, spec.teacher)
+        names = () if entry is None else entry.class_names or ()
+        if tuple(names) != tuple(class_names):
+            if set(names) == set(class_names):
+                raise ValueError(
+                    f"The teacher {spec.teacher} has the classes of the data in another order: {', '.join(names)}."
+                )
+            _log.info("The classes of the teacher %s are taken to be those of the data, in this order.", spec.teacher)
     return Teacher(model, input_preprocessing(taught), input_preprocessing(recipe))
 
 
@@ -201,6 +212,11 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
         )
     if tuple(saved.input_shape[1:3]) != wanted.image_size:
         saved = change_resolution(saved, wanted.image_size)
+    if "head" not in {layer.name for layer in saved.layers}:
+        raise ValueError(
+            f"{spec.weights} has no layer called 'head', so its classifier cannot be told from its other layers: name "
+            f"the last layer so and save the model again."
+        )
     depth, dropout = (spec.arguments.get(name, 0.0) for name in _RATES)
     blocks = [layer.name for layer in saved.layers if isinstance(layer, MixerBlock)]
     if not blocks and (depth or dropout):

@@ -180,7 +180,7 @@ class DistillationSpec:
 
     teacher: str | None = None  # a run folder or .keras file; with `variant`, also a checkpoint or a published set
     variant: str | None = None  # of the teacher, such as "mixer_b16"; a run folder knows its own
-    weight: float = 0.9  # share of the teacher's term in the loss; the labels have the rest
+    weight: float = 0.9  # share of the teacher's term in the loss; that of the labels is 1 - weight
     temperature: float = 4.0  # divides the logits of both in the teacher's term
 
 
@@ -251,6 +251,10 @@ class Recipe:
             raise ValueError(
                 f"schedule.cooldown_steps ends a constant rate, but schedule.decay is {schedule.decay!r}: set it to "
                 f"'constant', or schedule.cooldown_steps to 0."
+            )
+        if schedule.cooldown_steps and self.early_stopping is not None:
+            raise ValueError(
+                "early_stopping would end a run before its cooldown: set it to null, or schedule.cooldown_steps to 0."
             )
         if execution.precision not in PRECISIONS:
             raise ValueError(

@@ -1,7 +1,8 @@
-"""One of two processes of the JAX backend is killed: the other ends with one line, and the same command resumes."""
+"""A process of several on JAX is killed or fails: the others end with one line, and each with a status of its own."""
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -30,32 +31,47 @@ LONG = {
     "schedule.warmup_steps": "1",
     "data.train_split": "train[:320]",
     "eval_steps": "100000",
+    "batch_size": "48",  # of up to six devices
     "execution.checkpoint_steps": "20",
 }
+# Trains until a callback raises an error in the processes that the first argument lists.
+FAILING = """
+import os, sys
+import keras
+from keras_mixer import training
+
+class Fails(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 5 and os.environ["JAX_PROCESS_ID"] in sys.argv[1]:
+            raise ValueError("mine")
+
+recipe = training.recipes.get("digits").override(dict(text.split("=", 1) for text in sys.argv[3:]))
+try:
+    training.train(recipe, sys.argv[2], callbacks=[Fails()])
+except ValueError as error:
+    sys.exit(7 if str(error) == "mine" else 8)
+"""
+SETTINGS = [f"{name}={value}" for name, value in LONG.items()]
 LINE = "Process {} of 2 has ended, so process {} ends too. Run the same command again"
 
 
 @pytest.fixture
 def started():
-    """Starts two processes, whose standard error can be read when they have ended."""
+    """Starts processes, whose standard error can be read when they have ended."""
     processes: list[subprocess.Popen] = []
 
-    def start(folder, changes):
+    def start(command, count=2):
         with socket.create_server(("localhost", 0)) as server:
             address = f"localhost:{server.getsockname()[1]}"
-        settings = [f"--set={name}={value}" for name, value in changes.items()]
-        for index in range(2):
-            place = ["--coordinator", address, "--processes", "2", "--process", str(index)]
-            processes.append(
-                subprocess.Popen(
-                    [*COMMAND, "--output", str(folder), *place, *settings],
-                    env=ENVIRONMENT,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        return processes[-2:]
+        for index in range(count):
+            place = {
+                "JAX_COORDINATOR_ADDRESS": address,
+                "JAX_NUM_PROCESSES": str(count),
+                "JAX_PROCESS_ID": str(index),
+            }
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            processes.append(subprocess.Popen(command, env=ENVIRONMENT | place, **pipes))
+        return processes[-count:]
 
     yield start
     for process in processes:
@@ -68,7 +84,8 @@ def started():
 def test_the_other_ends_and_the_same_command_resumes(started, tmp_path, killed):
     folder = tmp_path / "run"
     store = CheckpointStore(folder / "checkpoints")
-    processes = started(folder, LONG)
+    command = [*COMMAND, "--output", str(folder), *(f"--set={setting}" for setting in SETTINGS)]
+    processes = started(command)
     await_step(store, 20, processes)
     processes[killed].send_signal(signal.SIGKILL)
     other = processes[1 - killed]
@@ -78,13 +95,23 @@ def test_the_other_ends_and_the_same_command_resumes(started, tmp_path, killed):
     if killed == 0:
         return  # the folder is like that of the other case
     reached = store.steps()[-1]
-    processes = started(folder, LONG)
+    processes = started(command)
     await_step(store, reached + 1, processes)
     processes[1].send_signal(signal.SIGINT)
     for process in processes:
         _, printed = process.communicate(timeout=60)
         assert process.returncode == 130, printed
         assert printed.splitlines()[-1] == "Interrupted."
+
+
+@pytest.mark.parametrize(("count", "failing"), [(2, [1]), (2, [0]), (3, [0, 1])])
+def test_processes_that_fail_alone_end_with_a_status_of_their_own(started, tmp_path, count, failing):
+    names = "".join(map(str, failing))
+    processes = started([sys.executable, "-c", FAILING, names, str(tmp_path / "run"), *SETTINGS], count)
+    printed = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [7 if i in failing else 1 for i in range(count)], printed
+    for index in set(range(count)) - set(failing):
+        assert re.search(rf"Process [{names}] of {count} has failed, so process {index} ends too", printed[index])
 
 
 def await_step(store: CheckpointStore, step: int, processes: list[subprocess.Popen]) -> None:

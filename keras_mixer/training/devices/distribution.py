@@ -189,6 +189,11 @@ def _jax(strategy: str) -> Distribution:
     accelerated = jax.default_backend() != "cpu"
     if strategy == "default" or (strategy == "auto" and len(devices) == 1):
         return Distribution("default", accelerated=accelerated)
+    if len(devices) != count * jax.local_device_count():
+        raise ValueError(
+            f"Each of the {count} processes must have the same number of devices, but this one has "
+            f"{jax.local_device_count()} of {len(devices)}."
+        )
     place = {"workers": count, "worker": jax.process_index()}
     return Distribution("data_parallel", replicas=len(devices), **place, accelerated=accelerated)
 

@@ -3,24 +3,25 @@
 import atexit
 import contextlib
 import ctypes
-import dataclasses
 import os
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import keras
 
 COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-# Seconds. A killed process closes its connections, which the others notice at once. A host that is gone without a word
-# is noticed by the connections first, and then by JAX itself, which aborts the process.
+# Seconds. The others notice a killed process at once, because its connections close. If a host disappears, keepalive
+# notices first. JAX's heartbeat notices second, and aborts the process.
 KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 HEARTBEAT = 20
 SHUTDOWN = 24 * 3600  # a process that has nothing left to do waits for one that still exports or evaluates
 CONNECT = 30
 GRACE = 10  # after an error in another process, time for this one to report the same error itself
-_DONE, _FAILED, _GONE = b".", b"!", b"#"
+# What a process says when it leaves, and what the first process says of another one that has ended or failed.
+_DONE, _FAILED, _GONE, _AT_FAULT = b".", b"!", b"#", b"?"
 
 
 def join() -> None:
@@ -103,7 +104,13 @@ def _place() -> tuple[str, int, int, list[int] | None] | None:
     # for a single process that has used JAX before.
     from jax._src.clusters import ClusterEnv
 
-    found = ClusterEnv.auto_detect_unset_distributed_params(given.get(COORDINATOR), None, None, None, None, CONNECT)
+    try:
+        found = ClusterEnv.auto_detect_unset_distributed_params(given.get(COORDINATOR), None, None, None, None, CONNECT)
+    except Exception as error:  # each kind of cluster raises its own
+        raise ValueError(
+            f"JAX cannot find the processes of this cluster: {error} For a single process, use `--strategy default`; "
+            f"for several, set {COORDINATOR}, {PROCESSES} and {PROCESS}."
+        ) from error
     address, count, index, local_devices = found
     if given and count is None:
         raise ValueError(
@@ -112,7 +119,8 @@ def _place() -> tuple[str, int, int, list[int] | None] | None:
         )
     if address is None or count in (None, 1) or index is None:
         return None
-    return address, int(count or 1), index, None if local_devices is None else list(local_devices)
+    own = None if os.environ.get("JAX_LOCAL_DEVICE_IDS") else local_devices  # JAX reads the variable itself
+    return address, count, index, None if own is None else list(own)
 
 
 def numbers_of_all(number: int) -> list[int]:
@@ -128,8 +136,8 @@ def watched() -> Iterator[None]:
     """Ends this process with one line if another one ends while the context is active. All processes must enter it.
 
     Without this, a process would wait for the results of another one that does not exist any more, until JAX aborts it
-    with a stack trace. Each process keeps a connection to the first one. A process that leaves the context says whether
-    by an error; the others then have `GRACE` seconds to report it themselves.
+    with a stack trace. Each process keeps a connection to the first one. A process that leaves the context tells the
+    others whether it failed. They then have `GRACE` seconds to report the same error.
     """
     import jax
 
@@ -137,57 +145,76 @@ def watched() -> Iterator[None]:
     if count == 1:
         yield
         return
-    watch = _Watch(index, count, _first(count) if index == 0 else _other(index))
-    watch.start()
+    watch = _Watch(index, count)
+    atexit.register(watch.end)  # runs before what JAX has registered
+    watch.connect()
     try:
         yield
     except BaseException:
-        atexit.register(_leave, watch)  # runs before what JAX has registered
         watch.leave(_FAILED)
         raise
     watch.leave(_DONE)
 
 
-def _leave(watch: "_Watch") -> None:
-    """Lets this process end with the status of its own error, after the others have ended or reported theirs.
-
-    JAX's shutdown waits for all processes, and aborts this one if another has ended before.
-    """
-    from jax._src.distributed import global_state
-
-    watch.reader.join(GRACE + 5)
-    if not watch.all_reach_the_end:
-        for part in (global_state.client, global_state.service):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))  # their destructors would shut JAX down
-        global_state.client = global_state.service = None
-
-
-def _first(count: int) -> dict[int, socket.socket]:
+def _accepted(count: int) -> dict[int, socket.socket]:
     """Returns the connections to all other processes."""
-    with socket.create_server(("", 0), backlog=count) as server:
-        server.settimeout(CONNECT)
-        numbers_of_all(server.getsockname()[1])
+    six = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if six else socket.AF_INET
+    with socket.create_server(("", 0), family=family, dualstack_ipv6=six, backlog=count) as server:
+        port = server.getsockname()[1]
+        numbers_of_all(port)
         links: dict[int, socket.socket] = {}
+        deadline = time.monotonic() + CONNECT
         while len(links) < count - 1:
-            link, _ = server.accept()
+            server.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                link, _ = server.accept()
+            except TimeoutError as error:
+                raise ValueError(
+                    f"{len(links) + 1} of {count} processes connected within {CONNECT} seconds: let the other hosts "
+                    f"reach port {port} of this one."
+                ) from error
+            link.settimeout(1)
+            said = _received(link, 4)
+            other = int.from_bytes(said, "big")
+            if len(said) < 4 or other in links or not 0 < other < count:
+                link.close()  # not one of the processes
+                continue
             _keep_alive(link)
-            links[int.from_bytes(_received(link, 4), "big")] = link
+            links[other] = link
     return links
 
 
-def _other(index: int) -> dict[int, socket.socket]:
+def _connected(index: int) -> dict[int, socket.socket]:
     """Returns the connection to the first process."""
-    port = numbers_of_all(0)[0]
-    link = socket.create_connection((_coordinator_host(), port), timeout=CONNECT)
+    from jax._src.distributed import global_state  # the only place that keeps the address that JAX has detected
+
+    host, port = str(global_state.coordinator_address).rpartition(":")[0].strip("[]"), numbers_of_all(0)[0]
+    try:
+        link = socket.create_connection((host, port), timeout=CONNECT)
+    except OSError as error:
+        raise ValueError(
+            f"Process {index} cannot connect to process 0 at {host}:{port} ({error}): let the hosts reach each other "
+            f"on all ports."
+        ) from error
     _keep_alive(link)
     link.sendall(index.to_bytes(4, "big"))
     return {0: link}
 
 
-def _coordinator_host() -> str:
-    from jax._src.distributed import global_state  # the only place that keeps the address that JAX has detected
+def _leave_jax() -> None:
+    """Keeps JAX from waiting for the other processes when this one ends, by what it does at exit or by its destructors.
 
-    return str(global_state.coordinator_address).rpartition(":")[0].strip("[]")
+    JAX has no public way to end one process of several.
+    """
+    from jax._src import api, dispatch, xla_bridge
+    from jax._src.distributed import global_state
+
+    for part in (global_state.client, global_state.service, *xla_bridge._backends.values()):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
+    global_state.client = global_state.service = None
+    for function in (api.clean_up, dispatch.wait_for_tokens):
+        atexit.unregister(function)
 
 
 def _keep_alive(link: socket.socket) -> None:
@@ -198,57 +225,103 @@ def _keep_alive(link: socket.socket) -> None:
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-@dataclasses.dataclass(eq=False)
 class _Watch:
-    """Reads what the other processes say. A connection that closes before a word means that the process is gone."""
+    """Reads what the other processes say. A connection that closes before a word means that the process is gone.
 
-    index: int  # of this process
-    count: int
-    links: dict[int, socket.socket]  # by index
-    left: threading.Event = dataclasses.field(default_factory=threading.Event)  # whether this process is out of danger
-    all_reach_the_end: bool = False  # whether all others, with an error or without one, go as far as JAX's shutdown
+    Args:
+        index: Index of this process.
+        count: Number of processes.
+    """
 
-    def start(self) -> None:
-        self.reader = threading.Thread(target=self._read, daemon=True, name="watch")
-        self.reader.start()
+    def __init__(self, index: int, count: int):
+        self._index, self._count = index, count
+        self._links: dict[int, socket.socket] = {}  # by index
+        self._left = threading.Event()  # whether this process needs the others no more
+        self._failed = True
+        self._all_arrive = False  # whether all others, with an error or without one, go as far as JAX's shutdown
+        self._reader = threading.Thread(target=self._read, daemon=True, name="watch")
+
+    def connect(self) -> None:
+        self._links = _accepted(self._count) if self._index == 0 else _connected(self._index)
+        self._reader.start()
 
     def leave(self, word: bytes) -> None:
-        self.left.set()
-        self.say(word)
+        """Tells the others whether this process is done or has failed."""
+        self._failed = word == _FAILED
+        self._left.set()
+        self._say(word)
+
+    def end(self) -> None:
+        """Lets a process that failed end with the status of its own error, after the others have ended or failed too.
+
+        JAX's shutdown waits for all processes, and aborts this one if another has ended before.
+        """
+        if not self._failed:
+            return
+        with contextlib.suppress(KeyboardInterrupt, RuntimeError):  # RuntimeError: the connection was never made
+            self._reader.join(GRACE + 5)
+        if self._all_arrive:
+            return
+        _leave_jax()
+        self._await_ends()
+        for link in self._links.values():
+            link.detach()  # closed with the process, and not before
 
     def _read(self) -> None:
+        words = []
         with selectors.DefaultSelector() as selector:
-            for other, link in self.links.items():
+            for other, link in self._links.items():
                 selector.register(link, selectors.EVENT_READ, other)
-            words = []
             while selector.get_map():
                 for key, _ in selector.select():
-                    words.append(self._heard(key.data, self.links[key.data]))
+                    words.append(self._heard(key.data, self._links[key.data]))
                     selector.unregister(key.fileobj)
-        self.all_reach_the_end = all(word in (_DONE, _FAILED) for word in words)
+        arrive = all(word in (_DONE, _FAILED) for word in words)
+        if self._index == 0:  # only the first process hears all others
+            self._say(_DONE if arrive else _FAILED)
+        else:
+            arrive = arrive and _received(self._links[0], 1) == _DONE
+        self._all_arrive = arrive
 
     def _heard(self, other: int, link: socket.socket) -> bytes:
-        said = _received(link, 1)
-        if said == _GONE:
+        said = word = _received(link, 1) or _GONE
+        if self._index and word in (_GONE, _AT_FAULT):
             other = int.from_bytes(_received(link, 4), "big")
-        if said != _DONE and not self.left.wait(GRACE if said == _FAILED else 0):
-            self._end(other)
+        if said == _FAILED:
+            word = _AT_FAULT
+        if said != _DONE and not self._left.wait(GRACE if said == _FAILED else 0):
+            self._end(other, word)
         return said
 
-    def _end(self, other: int) -> None:
-        line = (
-            f"Process {other} of {self.count} has ended, so process {self.index} ends too. Run the same command again "
-            f"on all hosts: it goes on from the last checkpoint."
-        )
+    def _end(self, other: int, word: bytes) -> None:
+        if word == _GONE:
+            line = (
+                f"Process {other} of {self._count} has ended, so process {self._index} ends too. Run the same command "
+            )
+            line += "again on all hosts: it goes on from the last checkpoint."
+        else:
+            line = f"Process {other} of {self._count} has failed, so process {self._index} ends too. The output of "
+            line += f"process {other} says why."
         with contextlib.suppress(OSError):  # the process may have no standard error
             os.write(2, f"\n{line}\n".encode())
-        self.say(_GONE + other.to_bytes(4, "big"))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # JAX may notice too, and would print a stack trace
+        self._say(word + other.to_bytes(4, "big"))
+        self._await_ends()
         os._exit(1)
 
-    def say(self, word: bytes) -> None:
-        for link in self.links.values():
+    def _say(self, word: bytes) -> None:
+        for link in self._links.values():
             with contextlib.suppress(OSError):
                 link.sendall(word)
+
+    def _await_ends(self) -> None:
+        """Lets the first process end last, because JAX aborts the others when the first is gone."""
+        if self._index == 0:
+            for link in self._links.values():
+                with contextlib.suppress(OSError):
+                    link.settimeout(GRACE)
+                    while link.recv(64):
+                        pass
 
 
 def _received(link: socket.socket, count: int) -> bytes:

@@ -11,7 +11,8 @@ import numpy as np
 
 from keras_mixer.card import ModelCard
 from keras_mixer.data import CorruptImages, CorruptImagesError, Source, evaluation_batches, training_batches
-from keras_mixer.data.batches import naming_all
+from keras_mixer.data.arrays import MEMORY_LIMIT
+from keras_mixer.data.batches import local_batch, naming_all
 from keras_mixer.data.examination import headers
 from keras_mixer.data.sources import opened
 from keras_mixer.data.sources.layout import TRAIN, scan
@@ -154,6 +155,9 @@ class Datasets:
         from keras_mixer.data import device
 
         given = (self.train_source, self.preprocessing, self.recipe.augmentation)
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        part = (self.distribution.workers, self.distribution.worker)
+        local_batch(size, *part, self.recipe.augmentation)
         in_memory = device.load(*given, self.corrupt)
         sizes = self.distribution.of_each_process(0 if in_memory is None else len(in_memory["label"]))
         if 0 in sizes:
@@ -163,8 +167,6 @@ class Datasets:
                 f"The processes must train on the same images, but they can read {', '.join(map(str, sizes))} of "
                 f"{self.recipe.data.name}: give all of them the same files."
             )
-        size, seed = self.recipe.batch_size, self.recipe.seed
-        part = (self.distribution.workers, self.distribution.worker)
         return device.DeviceStream(*given, size, seed, self.corrupt, in_memory, *part)
 
     def training(self, start: int):
@@ -225,9 +227,13 @@ def open_datasets(
     def fits() -> bool:
         from keras_mixer.data import device
 
-        given = source(data.train_split, in_numpy=False)
-        shape = given.image_shape if recipe.augmentation.crop == "inception" else recipe.preprocessing.input_shape
-        return shape is not None and given.num_examples * math.prod(shape) <= device.memory_limit()
+        given = source(data.train_split, in_numpy=True)
+        whole, limit = given.image_shape, device.memory_limit()
+        shape = whole if recipe.augmentation.crop == "inception" else recipe.preprocessing.input_shape
+        bounds = (
+            [(shape, limit)] if given.in_numpy else [(shape, limit), (whole, MEMORY_LIMIT)]
+        )  # TFDS decodes all first
+        return all(size is not None and given.num_examples * math.prod(size) <= most for size, most in bounds)
 
     execution = recipe.execution
     if execution.pipeline == "auto":

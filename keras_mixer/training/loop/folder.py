@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from keras_mixer.card import CARD_FILE
 from keras_mixer.data.sources.layout import FILES_FILE, TRAIN, load_listing, save_listing
+from keras_mixer.data.trained_model import MODEL_FILE
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.recipe import Recipe, is_trained_model
 from keras_mixer.weights.published.cache import is_path
 
-MODEL_FILE, RECIPE_FILE, TEST_FILE = "model.keras", "recipe.json", "test.json"
+RECIPE_FILE, TEST_FILE = "recipe.json", "test.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
 BEST = "best"
 COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
