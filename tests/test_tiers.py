@@ -15,7 +15,8 @@ def test_every_line_of_the_tiers_is_the_beginning_of_a_test(file, beginning):
         assert list((FOLDER / file).glob("test_*.py"))
         return
     tree = ast.parse((FOLDER / file).read_text(encoding="utf-8"))
-    tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    tests = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    beginning = beginning.rpartition("::")[2]
     if "[" in beginning:
         assert beginning.partition("[")[0] in tests
     else:

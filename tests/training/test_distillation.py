@@ -6,15 +6,19 @@ import subprocess
 import sys
 
 import distilled
+import keras
 import numpy as np
 import pytest
 from distilled import BATCH, CLASSES, RATE, SMOOTHING, STEPS, STUDENT, TEACHER, TEMPERATURE, WEIGHT
 from scipy.special import log_softmax, softmax
 
-from keras_mixer.data import load_model
+from keras_mixer.card import ModelCard
+from keras_mixer.data import load_model, save_model
+from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training import recipes, train
 from keras_mixer.training.loop.checkpoints import CheckpointStore
 from keras_mixer.training.network import teacher_of
+from keras_mixer.weights import find
 
 PROGRAM = pathlib.Path(distilled.__file__)
 TINY = {
@@ -134,6 +138,8 @@ def test_weights_of_a_variant_teach(tmp_path):
     assert teacher.model.layers[-1].activation.__name__ == "linear"
     with pytest.raises(ValueError, match="has 10 classes, but the data has 2"):
         teacher_of(recipe, ["cat", "dog"])
+    with pytest.raises(ValueError, match="in another order: airplane, automobile"):
+        teacher_of(recipe, sorted(find("mixer_nano", "cifar10").class_names, reverse=True))
     nameless = recipe.override({"distillation.variant": "null"})
     with pytest.raises(ValueError, match=r"set distillation\.variant"):
         teacher_of(nameless, ["cat"])
@@ -145,11 +151,25 @@ def test_weights_of_a_variant_teach(tmp_path):
         ({"distillation.weight": "1.5"}, r"distillation.weight must be in \[0, 1\]"),
         ({"distillation.temperature": "0"}, "distillation.temperature must be above 0"),
         ({"schedule.cooldown_steps": "5"}, "schedule.cooldown_steps ends a constant rate"),
+        (
+            {"schedule.decay": "constant", "schedule.cooldown_steps": "5", "early_stopping": "2"},
+            "early_stopping would end a run before its cooldown",
+        ),
     ],
 )
 def test_fields_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
         recipes.get("digits").override(changes)
+
+
+def test_a_teacher_whose_classifier_has_another_name_is_refused(tmp_path):
+    images = keras.Input((8, 8, 1))
+    scores = keras.layers.Dense(2, activation="softmax", name="predictions")(keras.layers.Flatten()(images))
+    preprocessing = Preprocessing((8, 8), channels=1)
+    save_model(keras.Model(images, scores), ModelCard("own", ("0", "1"), preprocessing), tmp_path)
+    recipe = recipes.get("digits").override(TINY | {"distillation.teacher": str(tmp_path)})
+    with pytest.raises(ValueError, match="has no layer called 'head'"):
+        teacher_of(recipe, ["0", "1"])
 
 
 def test_a_cooldown_longer_than_the_run_is_refused(tmp_path):
