@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,12 +24,14 @@ class Predictor:
             scores are probabilities if the model ends in softmax, and logits otherwise.
         path: The file or folder that it was read from; None for a model in memory.
         size: Size in bytes of that file or folder and its companions; None for a model in memory.
+        accelerated: Whether it is known to compute on an accelerator, such as a GPU.
     """
 
     format: str
     scores: Scores
     path: pathlib.Path | None = None
     size: int | None = None
+    accelerated: bool = False
 
 
 def keras_predictor(model: "keras.Model") -> Predictor:
@@ -43,10 +45,12 @@ def on_one_tensor(model: "keras.Model") -> "keras.Model":
     """Returns a new functional model that takes a single tensor, because Keras warns if a model was built on a list.
 
     Raises:
-        ValueError: If the model has several inputs or outputs.
+        ValueError: If the model is not functional, or has several inputs or outputs.
     """
     import keras
 
+    if not getattr(model, "inputs", None):
+        raise ValueError(f"Expected a functional model, but {model.name!r} does not name its inputs: build it as one.")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             f"Expected a model of one input and one output, but {model.name!r} has {len(model.inputs)} and "
@@ -91,15 +95,17 @@ def in_float32(model: "keras.Model") -> "keras.Model":
 
 
 def in_bfloat16(model: "keras.Model") -> "keras.Model":
-    """Returns a copy of a functional model that holds its weights and computes in bfloat16, except for its last layer.
+    """Returns a copy of a functional model that holds its weights and computes in bfloat16, except for its head.
 
-    The last layer computes in float32, because scores of 8 bits would often be equal.
+    The head is the last layer with weights and what follows it, such as a softmax. It computes in float32, because
+    scores of 8 bits would often be equal.
     """
-    return _with_policy(model, "bfloat16", kept=model.layers[-1].name)
+    weighted = [place for place, operation in enumerate(model.operations) if getattr(operation, "weights", None)]
+    return _with_policy(model, "bfloat16", kept=[each.name for each in model.operations[max(weighted, default=0) :]])
 
 
-def _with_policy(model: "keras.Model", name: str, kept: str | None = None) -> "keras.Model":
-    """Returns a copy of a model whose layers have the dtype policy `name`, except that `kept` has float32."""
+def _with_policy(model: "keras.Model", name: str, kept: Sequence[str] = ()) -> "keras.Model":
+    """Returns a copy of a model whose layers have the dtype policy `name`, except that those in `kept` have float32."""
     import keras
 
     def policy(name: str):
@@ -107,10 +113,10 @@ def _with_policy(model: "keras.Model", name: str, kept: str | None = None) -> "k
 
     text = json.dumps(model.get_config())
     config = json.loads(text, object_hook=policy(name))
-    if kept is not None:
+    if kept:
         whole = json.loads(text, object_hook=policy("float32"))
         config["layers"] = [
-            exact if layer["name"] == kept else layer
+            exact if layer["name"] in kept else layer
             for layer, exact in zip(config["layers"], whole["layers"], strict=True)
         ]
     before = keras.config.dtype_policy()
