@@ -14,7 +14,7 @@ import numpy as np
 from keras_mixer.artefacts.predictor import Predictor
 from keras_mixer.cores import usable_cores
 from keras_mixer.engines import machine
-from keras_mixer.engines.conversion import Source, converted, folder, source_of, writers
+from keras_mixer.engines.conversion import Source, converted, folder, source_of, versions
 from keras_mixer.engines.table import ENGINES, PRECISIONS, Engine
 from keras_mixer.evaluation.throughput import fastest
 from keras_mixer.files import written_whole
@@ -76,8 +76,12 @@ def open_engine(
     if engine != AUTO and engine not in ENGINES:
         raise ValueError(f"`engine` is {AUTO} or one of {', '.join(ENGINES)}, but got {engine!r}.")
     source = source_of(model)
-    if samples is not None:
-        samples = _checked(samples, source)
+    samples = None if samples is None else np.asarray(samples, np.float32)
+    if samples is not None and (samples.shape[1:] != source.input_shape or not len(samples)):
+        raise ValueError(
+            f"`samples` is an array of preprocessed images of shape (n, {', '.join(map(str, source.input_shape))}), "
+            f"but got one of shape {samples.shape}."
+        )
     if engine != AUTO:
         ENGINES[engine].check_installed()
         return _opened(ENGINES[engine], source, precision, samples)
@@ -100,16 +104,6 @@ def open_engine(
         except Exception as error:  # each framework has its own errors
             _log.warning("The engine %s, the fastest when it was measured, fails: %s", known, error)
     return _fastest(able, source, precision, samples, batch_size, memory)
-
-
-def _checked(samples, source: Source) -> np.ndarray:
-    samples = np.asarray(samples, np.float32)
-    if samples.shape[1:] != source.input_shape or not len(samples):
-        raise ValueError(
-            f"`samples` is an array of preprocessed images of shape (n, {', '.join(map(str, source.input_shape))}), "
-            f"but got one of shape {samples.shape}."
-        )
-    return samples
 
 
 def _opened(engine: Engine, source: Source, precision: str, samples) -> Predictor:
@@ -186,17 +180,14 @@ class _Memory:
     """The engine that was the fastest for such a model on such a machine, in a JSON file."""
 
     def __init__(self, engines: Iterable[Engine], source: Source, precision: str, batch_size: int):
-        modules = {"keras_mixer"}
-        for engine in engines:
-            modules.update(engine.needs)
-            for form in engine.formats(source.form.name, precision):
-                modules.update(() if form == source.form.name else writers(form))
+        needed = [module for engine in engines for module in engine.needs]
+        forms = [form for engine in engines for form in engine.formats(source.form.name, precision)]
         self._facts = {
             "engines": [engine.name for engine in engines],
             "processor": machine.processor(),
             "cores": usable_cores(),
             "accelerators": machine.accelerators(),
-            "versions": machine.versions(modules),
+            "versions": machine.versions(needed) | versions(*forms),
             "model": source.design,
             "input_shape": list(source.input_shape),
             "precision": precision,

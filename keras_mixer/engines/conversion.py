@@ -1,5 +1,6 @@
 """Converts a Keras model for an engine, once, into the package's cache folder."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -105,9 +106,11 @@ def _hash(config: str) -> str:
     return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()
 
 
-def writers(form: str) -> tuple[str, ...]:
-    """Returns the modules that convert a Keras model to a format."""
-    return ("keras_mixer", "keras", "tensorflow", *FORMATS[form].needs, *FORMATS[form].needs_to_write)
+def versions(*forms: str) -> dict[str, str]:
+    """Returns the versions of this package and of what is installed to convert models to these formats and run them."""
+    known = [FORMATS[form] for form in forms if form in FORMATS]
+    needed = [module for form in known for module in (*form.needs, *form.needs_to_write)]
+    return machine.versions({"keras_mixer", "keras", "tensorflow", *needed})
 
 
 def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.Path:
@@ -127,13 +130,15 @@ def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.
         return source.path
     FORMATS[form].check_installed(to_write=True)
     require("tensorflow", extra="tensorflow", purpose=f"Converting a model to {form}")
-    digest = hashlib.sha256(f"{source.digest} {form} {machine.versions(writers(form))}".encode())
+    digest = hashlib.sha256(f"{source.digest} {form} {versions(form)}".encode())
     if FORMATS[form].calibrated:
+        if samples is None and not _names_images(source):
+            raise ValueError(
+                "int8 needs images to calibrate on, but the model has no card that names a dataset: give `samples` to "
+                "`open_engine`, or take another precision."
+            )
         digest.update(machine.processor().encode())  # because the file is checked on it
-        if samples is None:
-            _check_card(source)
-        else:
-            digest.update(samples.tobytes())
+        digest.update(b"" if samples is None else samples.tobytes())
     target = folder() / digest.hexdigest()[:32] / FORMATS[form].file
     refusal = target.with_name("refused.txt")
     if not target.exists() and not refusal.exists():
@@ -142,28 +147,16 @@ def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.
         with scratch_folder(folder()) as scratch:
             made = scratch / "made"
             made.mkdir()
-            refused = write(source.path, form, made / target.name, samples)
-            if refused:
-                with written_whole(refusal) as partial:
-                    partial.write_text(refused, encoding="utf-8")
-            else:
-                _move(made, target)
+            if refused := write(source.path, form, made / target.name, samples):
+                made = scratch / "refused"
+                made.mkdir()
+                (made / refusal.name).write_text(refused, encoding="utf-8")
+            with contextlib.suppress(OSError):  # another process was faster
+                made.replace(target.parent)
     if refusal.exists():
         raise ValueError(refusal.read_text(encoding="utf-8"))
     return target
 
 
-def _move(made: pathlib.Path, target: pathlib.Path) -> None:
-    try:
-        made.replace(target.parent)
-    except OSError:
-        if not target.exists():  # otherwise another process was faster
-            raise
-
-
-def _check_card(source: Source) -> None:
-    if not KERAS_FILE.card_of(source.path).is_file() or load_card(source.path).dataset is None:
-        raise ValueError(
-            "int8 needs images to calibrate on, but the model has no card that names a dataset: give `samples` to "
-            "`open_engine`, or take another precision."
-        )
+def _names_images(source: Source) -> bool:
+    return KERAS_FILE.card_of(source.path).is_file() and load_card(source.path).dataset is not None

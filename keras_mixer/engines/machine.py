@@ -8,8 +8,6 @@ import platform
 import re
 from collections.abc import Iterable
 
-from keras_mixer.extras import installed
-
 _CHOOSE_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "JAX_PLATFORMS", "KERAS_TORCH_DEVICE")
 
 
@@ -33,11 +31,10 @@ def accelerators() -> list[str]:
 
 
 def versions(modules: Iterable[str]) -> dict[str, str]:
-    """Returns the versions of those modules that are installed, by the distribution that contains each."""
-    names = {name for module in modules if installed(module) for name in _distributions().get(module, [])}
+    """Returns the versions of the installed distributions that contain these modules."""
+    contained_in = _distributions()
+    names = {name for module in modules for name in contained_in.get(module, [])}
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
-@functools.cache
-def _distributions():
-    return importlib.metadata.packages_distributions()
+_distributions = functools.cache(importlib.metadata.packages_distributions)

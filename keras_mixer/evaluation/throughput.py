@@ -267,14 +267,7 @@ def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 def fastest(
     call: Callable[[], object], repetitions: int, clock: Callable[[], float] = time.perf_counter, seconds: float = 0.0
 ) -> float:
-    """Returns the seconds of the fastest call, after one to warm up.
-
-    Args:
-        call: What is measured.
-        repetitions: Fewest calls.
-        clock: Function that returns the time in seconds.
-        seconds: Short calls are repeated until they have taken this long together.
-    """
+    """Returns the seconds of the fastest of at least `repetitions` calls, which together take at least `seconds`."""
     call()  # traces, and fills caches
     times: list[float] = []
     while len(times) < repetitions or sum(times) < seconds:
