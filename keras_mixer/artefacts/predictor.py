@@ -100,25 +100,32 @@ def in_bfloat16(model: "keras.Model") -> "keras.Model":
     The head is the last layer with weights and what follows it, such as a softmax. It computes in float32, because
     scores of 8 bits would often be equal.
     """
-    weighted = [place for place, operation in enumerate(model.operations) if getattr(operation, "weights", None)]
-    return _with_policy(model, "bfloat16", kept=[each.name for each in model.operations[max(weighted, default=0) :]])
+    return _with_policy(model, "bfloat16", kept=_head(model))
+
+
+def _head(model: "keras.Model") -> list[str]:
+    """Returns the names of the last layer with weights, also if it is in a model within the model, and what follows."""
+    import keras
+
+    parts = getattr(model, "operations", None) or model.layers  # a Sequential has only layers
+    last = max((place for place, part in enumerate(parts) if getattr(part, "weights", None)), default=0)
+    inner = _head(parts[last]) if isinstance(parts[last], keras.Model) else [parts[last].name]
+    return [*inner, *(part.name for part in parts[last + 1 :])]
 
 
 def _with_policy(model: "keras.Model", name: str, kept: Sequence[str] = ()) -> "keras.Model":
     """Returns a copy of a model whose layers have the dtype policy `name`, except that those in `kept` have float32."""
     import keras
 
-    def policy(name: str):
-        return lambda part: {**part, "config": {"name": name}} if part.get("class_name") == "DTypePolicy" else part
+    def with_policy(config: dict, name: str, kept: Sequence[str]) -> dict:
+        def changed(part: dict) -> dict:
+            if part.get("class_name") == "DTypePolicy":
+                return {**part, "config": {"name": name}}
+            return with_policy(part, "float32", ()) if part.get("name") in kept else part
 
-    text = json.dumps(model.get_config())
-    config = json.loads(text, object_hook=policy(name))
-    if kept:
-        whole = json.loads(text, object_hook=policy("float32"))
-        config["layers"] = [
-            exact if layer["name"] in kept else layer
-            for layer, exact in zip(config["layers"], whole["layers"], strict=True)
-        ]
+        return json.loads(json.dumps(config), object_hook=changed)
+
+    config = with_policy(model.get_config(), name, kept)
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(name)  # for layers whose configuration does not name a policy

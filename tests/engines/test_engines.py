@@ -102,6 +102,18 @@ def test_all_that_follows_the_last_weights_computes_in_float32():
     assert [layer.compute_dtype for layer in half.layers[1:]] == ["bfloat16", "float32", "float32"]
 
 
+@pytest.mark.parametrize("sequential", [True, False])
+def test_the_last_weights_may_be_in_a_model_within_the_model(sequential):
+    images = keras.Input((8,))
+    inner = keras.Sequential([images, keras.layers.Dense(6), keras.layers.Dense(4)])
+    if not sequential:
+        inner = keras.Model(inner.inputs[0], inner.outputs[0])
+    half = in_bfloat16(keras.Model(images, keras.layers.Softmax()(inner(images))))
+    nested, softmax = half.layers[1:]
+    assert [layer.compute_dtype for layer in nested.layers[-2:]] == ["bfloat16", "float32"]
+    assert softmax.compute_dtype == "float32"
+
+
 def test_how_a_model_was_compiled_does_not_matter(golden):
     plain = source_of(golden)
     compiled = keras.Model(golden.inputs[0], golden.outputs[0], name=golden.name)
