@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import keras
 
 
+_log = logging.getLogger(__name__)
+
 _CARD = ["keras_mixer", "card"]  # its place in `rt_info`
 
 
@@ -128,7 +130,11 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
 
 
 def open_in_bfloat16(path: pathlib.Path, threads: int | None) -> Scores:
-    """Opens a file, or an ONNX file, to compute in bfloat16 where the CPU can, and in float32 elsewhere."""
+    """Opens a file, or an ONNX file, to compute in bfloat16. On CPUs that cannot, logs a warning and takes float32."""
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        _log.warning("This CPU lacks bfloat16, so OpenVINO computes in float32.")
     return _open_by_default(path, threads, INFERENCE_PRECISION_HINT="bf16")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,12 +24,14 @@ class Predictor:
             scores are probabilities if the model ends in softmax, and logits otherwise.
         path: The file or folder that it was read from; None for a model in memory.
         size: Size in bytes of that file or folder and its companions; None for a model in memory.
+        accelerated: Whether it is known to compute on an accelerator, such as a GPU.
     """
 
     format: str
     scores: Scores
     path: pathlib.Path | None = None
     size: int | None = None
+    accelerated: bool = False
 
 
 def keras_predictor(model: "keras.Model") -> Predictor:
@@ -43,10 +45,12 @@ def on_one_tensor(model: "keras.Model") -> "keras.Model":
     """Returns a new functional model that takes a single tensor, because Keras warns if a model was built on a list.
 
     Raises:
-        ValueError: If the model has several inputs or outputs.
+        ValueError: If the model is not functional, or has several inputs or outputs.
     """
     import keras
 
+    if not getattr(model, "inputs", None):
+        raise ValueError(f"Expected a functional model, but {model.name!r} does not name its inputs: build it as one.")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             f"Expected a model of one input and one output, but {model.name!r} has {len(model.inputs)} and "
@@ -91,28 +95,37 @@ def in_float32(model: "keras.Model") -> "keras.Model":
 
 
 def in_bfloat16(model: "keras.Model") -> "keras.Model":
-    """Returns a copy of a functional model that holds its weights and computes in bfloat16, except for its last layer.
+    """Returns a copy of a functional model that holds its weights and computes in bfloat16, except for its head.
 
-    The last layer computes in float32, because scores of 8 bits would often be equal.
+    The head is the last layer with weights and what follows it, such as a softmax. It computes in float32, because
+    scores of 8 bits would often be equal.
     """
-    return _with_policy(model, "bfloat16", kept=model.layers[-1].name)
+    return _with_policy(model, "bfloat16", kept=_head(model))
 
 
-def _with_policy(model: "keras.Model", name: str, kept: str | None = None) -> "keras.Model":
-    """Returns a copy of a model whose layers have the dtype policy `name`, except that `kept` has float32."""
+def _head(model: "keras.Model") -> list[str]:
+    """Returns the names of the last layer with weights, also if it is in a model within the model, and what follows."""
     import keras
 
-    def policy(name: str):
-        return lambda part: {**part, "config": {"name": name}} if part.get("class_name") == "DTypePolicy" else part
+    parts = getattr(model, "operations", None) or model.layers  # a Sequential has only layers
+    last = max((place for place, part in enumerate(parts) if getattr(part, "weights", None)), default=0)
+    inner = _head(parts[last]) if isinstance(parts[last], keras.Model) else [parts[last].name]
+    return [*inner, *(part.name for part in parts[last + 1 :])]
 
-    text = json.dumps(model.get_config())
-    config = json.loads(text, object_hook=policy(name))
-    if kept is not None:
-        whole = json.loads(text, object_hook=policy("float32"))
-        config["layers"] = [
-            exact if layer["name"] == kept else layer
-            for layer, exact in zip(config["layers"], whole["layers"], strict=True)
-        ]
+
+def _with_policy(model: "keras.Model", name: str, kept: Sequence[str] = ()) -> "keras.Model":
+    """Returns a copy of a model whose layers have the dtype policy `name`, except that those in `kept` have float32."""
+    import keras
+
+    def with_policy(config: dict, name: str, kept: Sequence[str]) -> dict:
+        def changed(part: dict) -> dict:
+            if part.get("class_name") == "DTypePolicy":
+                return {**part, "config": {"name": name}}
+            return with_policy(part, "float32", ()) if part.get("name") in kept else part
+
+        return json.loads(json.dumps(config), object_hook=changed)
+
+    config = with_policy(model.get_config(), name, kept)
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(name)  # for layers whose configuration does not name a policy

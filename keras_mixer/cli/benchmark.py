@@ -71,7 +71,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, engine, 
 
         save_figure(reported.accuracy_cost_figure(), tradeoff)
     if model is None:
-        if growth or batch_sizes:
+        if growth or batch_sizes or engine or weights or precision != "float32":
             raise ValueError("Name the MODEL to measure.")
         _show_reported(reported.TABLE, as_json)
         return

@@ -43,21 +43,24 @@ settings_option = repeated(
 
 
 class EngineName(click.ParamType):
-    """The name of an engine, or one of some further words."""
+    """The name of an engine. Words in `further` are accepted too, but not mentioned."""
 
     name = "engine"
 
     def __init__(self, *further: str):
         self.further = further
 
+    def _names(self) -> tuple[str, ...]:
+        from keras_mixer.engines import ENGINES  # here, so that other commands start quickly
+
+        return ("auto", *ENGINES)
+
     def get_metavar(self, param, ctx=None):
-        return "[auto|tensorflow|jax|torch|openvino|litert|onnxruntime]"  # importing the table would take long
+        return f"[{'|'.join(self._names())}]"
 
     def convert(self, value, param, ctx):
-        from keras_mixer.engines import ENGINES
-
-        if value not in ("auto", *ENGINES, *self.further):
-            self.fail(f"{value!r} is not one of auto, {', '.join((*ENGINES, *self.further))}", param, ctx)
+        if value not in (*self._names(), *self.further):
+            self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
         return value
 
 
@@ -65,7 +68,7 @@ precision_option = click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "int8"]),
     default="float32",
-    help="Precision of the computation. An exported file computes float32 as it was exported.",
+    help="Precision of the computation. With float32, an exported file runs as it was exported.",
 )
 
 
@@ -187,7 +190,7 @@ def open_classifier(name: str, weights: str | None, engine: str | None, precisio
     Args:
         name: Path, or name of a variant.
         weights: For a variant, its weights.
-        engine: What runs it; None for Keras, or the runtime of an exported file.
+        engine: What runs it. None runs a trained model on Keras, and an exported file on its own runtime.
         precision: Precision of the computation.
         batch_size: Images per call.
     """
@@ -197,13 +200,13 @@ def open_classifier(name: str, weights: str | None, engine: str | None, precisio
         engine = "auto"
     model, of_precision = None, "" if precision == "float32" else f" {precision}"
     if not os.path.exists(name) and _is_variant(name):
-        from keras_mixer.engines.conversion import source_of
+        from keras_mixer.engines.conversion import digest_of
 
         model, card = open_model(name, weights)
         if not card.class_names:
             names = tuple(str(index) for index in range(model.output_shape[-1]))
             card = dataclasses.replace(card, class_names=names)
-        digest = source_of(model).digest + of_precision
+        digest = digest_of(model) + of_precision
     elif weights is not None:
         raise ValueError("--weights is for the name of a variant: a trained model has its own weights.")
     else:

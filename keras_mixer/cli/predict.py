@@ -57,7 +57,7 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
     "exported file.",
 )
 @precision_option
-@click.option("--run-on", type=click.Choice(PLACES), default="local", help="Where the job runs.")
+@click.option("--run-on", type=click.Choice(PLACES), help="Where the job runs; by default local.")
 @click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, or a new cluster on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
 @click.option("--worker-cpus", type=PositiveNumber(), default=1.0)
@@ -78,6 +78,8 @@ def command(context, images, model, output, engine, run_on, as_json, image_colum
     cluster, which write a folder.
     """
     if engine in PLACES:
+        if run_on not in (None, engine):
+            raise click.UsageError(f"--engine {engine} is the old form of --run-on {engine}: give only --run-on.")
         engine, run_on = None, engine
     columns = {"image_column": image_column, "id_column": id_column}
     if output is not None:

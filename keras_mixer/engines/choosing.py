@@ -1,31 +1,29 @@
 """Opens a model by the engine that is asked for, or by the fastest, which is measured once and remembered."""
 
-import contextlib
+import dataclasses
+import functools
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_mixer.artefacts.predictor import Predictor, Scores
+from keras_mixer.artefacts.predictor import Predictor
 from keras_mixer.cores import usable_cores
-from keras_mixer.engines.conversion import Source, converted, folder, source_of
+from keras_mixer.engines import machine
+from keras_mixer.engines.conversion import Source, converted, folder, source_of, versions
 from keras_mixer.engines.table import ENGINES, PRECISIONS, Engine
+from keras_mixer.evaluation.throughput import fastest
 from keras_mixer.files import written_whole
 
 if TYPE_CHECKING:
     import keras
 
 AUTO = "auto"
-CHOICES_FILE = "choices.json"
 _SECONDS, _BATCH_SIZE = 2.0, 8  # of a measurement
-_FAILURES = (ValueError, ImportError, OSError, RuntimeError)
 
 _log = logging.getLogger(__name__)
 
@@ -40,19 +38,21 @@ def open_engine(
 ) -> Predictor:
     """Opens a classifier to be run by an engine.
 
-    The engines "tensorflow", "jax" and "torch" run a Keras model on that backend of Keras, in a process of its own if
-    this process has another. "openvino", "litert" and "onnxruntime" run exported files. A Keras model is converted for
-    them once, and the package's cache folder keeps the file. The engine "auto" measures all engines that are installed
-    for about two seconds each, besides the time to start them. It logs its choice and remembers it in the cache folder
-    for this machine, these versions, this architecture and this precision.
+    The engines "tensorflow", "jax" and "torch" run a Keras model on that backend of Keras. If this process has another
+    backend, a second process runs the model. "openvino", "litert" and "onnxruntime" run exported files. A Keras model
+    is converted for them once, and the package's cache folder keeps the file.
+
+    The engine "auto" starts every installed engine and measures it for about two seconds. It logs its choice and
+    remembers it in the cache folder. A change of the machine, of an installed version, of the model's layers, of
+    `precision` or of `batch_size` leads to a new measurement.
 
     Args:
         model: A run folder, a `.keras` file, an exported file or folder, or a functional `keras.Model`.
         engine: A key of `ENGINES`, or "auto".
         precision: "float32"; "bfloat16", in which weights and activations have 8 bits of precision; or "int8", in which
-            matrix products have 8 bits. An exported file cannot be made more precise than it is: "float32" then runs it
-            as it is.
-        batch_size: Images per call that "auto" measures with.
+            matrix products have 8 bits. OpenVINO computes in float32 on CPUs that lack bfloat16, and logs a warning. An
+            exported file cannot be made more precise than it is: "float32" then runs it as it is.
+        batch_size: Images per call that "auto" measures with, at most 8.
         samples: For "int8", preprocessed images `(n, height, width, channels)` that are typical of the model's inputs.
             None takes 200 images of the training split that the model's card names. Without either, LiteRT computes the
             scales of activations for each image.
@@ -61,7 +61,8 @@ def open_engine(
         The classifier. Its `format` is the engine's name.
 
     Raises:
-        ValueError: If there is no model, or the engine cannot run it at this precision.
+        ValueError: If there is no model, no engine or not this engine can run it at this precision, or `samples` do not
+            fit it.
         ImportError: If the engine is not installed.
         RuntimeError: If the engine fails.
 
@@ -75,23 +76,34 @@ def open_engine(
     if engine != AUTO and engine not in ENGINES:
         raise ValueError(f"`engine` is {AUTO} or one of {', '.join(ENGINES)}, but got {engine!r}.")
     source = source_of(model)
+    samples = None if samples is None else np.asarray(samples, np.float32)
+    if samples is not None and (samples.shape[1:] != source.input_shape or not len(samples)):
+        raise ValueError(
+            f"`samples` is an array of preprocessed images of shape (n, {', '.join(map(str, source.input_shape))}), "
+            f"but got one of shape {samples.shape}."
+        )
     if engine != AUTO:
         ENGINES[engine].check_installed()
         return _opened(ENGINES[engine], source, precision, samples)
     able = [one for one in ENGINES.values() if one.formats(source.form.name, precision) and one.is_installed]
     if len(able) == 1:
+        _log.info("Engine: %s, the only one that is installed and runs the model.", able[0].name)
         return _opened(able[0], source, precision, samples)
     if not able and precision == "float32":  # a format of the user's own
         return source.form.opened(source.path)
     if not able:
         raise ValueError(_unable("What is installed", source, precision))
-    known = _Memory(able, source, precision)
-    if (name := known.choice()) in ENGINES:
-        with contextlib.suppress(*_FAILURES):
-            predictor = _opened(ENGINES[name], source, precision, samples)
-            _log.info("Engine: %s, the fastest when it was measured (%s).", name, folder() / CHOICES_FILE)
+    batch_size = min(batch_size, _BATCH_SIZE)
+    memory = _Memory(able, source, precision, batch_size)
+    known = memory.choice()
+    for one in [one for one in able if one.name == known]:
+        try:
+            predictor = _opened(one, source, precision, samples)
+            _log.info("Engine: %s, the fastest when it was measured (%s).", known, memory.path)
             return predictor
-    return _fastest(able, source, precision, samples, batch_size, known)
+        except Exception as error:  # each framework has its own errors
+            _log.warning("The engine %s, the fastest when it was measured, fails: %s", known, error)
+    return _fastest(able, source, precision, samples, batch_size, memory)
 
 
 def _opened(engine: Engine, source: Source, precision: str, samples) -> Predictor:
@@ -102,20 +114,32 @@ def _opened(engine: Engine, source: Source, precision: str, samples) -> Predicto
         try:
             path = converted(source, form, samples)
             break
-        except (ValueError, ImportError, OSError) as error:
+        except Exception as error:  # each converter has its own errors
             if form == forms[-1]:
                 raise
             _log.info("The engine %s runs %s instead of %s: %s", engine.name, forms[-1], form, error)
-    return Predictor(engine.name, engine.run(path, precision), source.path, source.form.size(source.path))
+    opened = engine.run(path, precision)
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        images = np.ascontiguousarray(images, np.float32)
+        if len(images):
+            return opened.scores(images)
+        return opened.scores(np.zeros((1, *images.shape[1:]), np.float32))[:0]  # some runtimes refuse empty arrays
+
+    size = source.form.size(source.path)
+    return dataclasses.replace(opened, format=engine.name, scores=scores, path=source.path, size=size)
 
 
 def _unable(subject: str, source: Source, precision: str) -> str:
     able = [
-        f"{one.name} ({', '.join(found)})"
+        f"{one.name} ({', '.join(found)}{'' if one.is_installed else f'; not installed: {one.install}'})"
         for one in ENGINES.values()
         if (found := [each for each in PRECISIONS if one.formats(source.form.name, each)])
     ]
-    advice = "" if source.form.name == "keras" else " Give the run folder, or export the model in another format."
+    advice = ""
+    if source.form.name != "keras":
+        leave_out = "" if precision == "float32" else "leave out the precision, or "
+        advice = f" An exported file runs as it was exported: {leave_out}give the run folder or another exported file."
     return (
         f"{subject} cannot run a model of the format {source.form.name} at the precision {precision}. "
         f"Engines for this format: {', '.join(able) or 'none'}.{advice}"
@@ -124,90 +148,67 @@ def _unable(subject: str, source: Source, precision: str) -> str:
 
 def _fastest(able: list[Engine], source: Source, precision: str, samples, batch_size: int, memory) -> Predictor:
     """Measures engines one after the other, keeps the fastest open, and remembers all rates."""
-    images = np.random.default_rng(0).uniform(-1, 1, (min(batch_size, _BATCH_SIZE), *source.input_shape))
-    images = images.astype(np.float32)
+    images = np.random.default_rng(0).uniform(-1, 1, (batch_size, *source.input_shape)).astype(np.float32)
     rates: dict[str, float] = {}
     best: Predictor | None = None
-    errors: list[Exception] = []
+    failures: list[str] = []  # not the errors, whose tracebacks would keep engines open
     for engine in able:
         _log.info("Measuring the engine %s ...", engine.name)
         try:
-            predictor = _opened(engine, source, precision, samples)
-            rates[engine.name] = _rate(predictor.scores, images)
-        except _FAILURES as error:
+            predictor, rates[engine.name] = _measured(engine, source, precision, samples, images)
+        except Exception as error:  # each framework has its own errors
             _log.info("The engine %s is left out: %s", engine.name, error)
-            errors.append(error)
+            failures.append(f"{engine.name}: {error}")
             continue
         if best is None or rates[engine.name] > rates[best.format]:
             best = predictor
+        del predictor  # a slower engine is closed before the next one starts
     if best is None:
-        raise errors[0]
+        raise ValueError(f"No engine runs the model. {'; '.join(failures)}")
     order = sorted(rates, key=rates.__getitem__, reverse=True)
     _log.info("Engine: %s; images/s: %s.", best.format, ", ".join(f"{name} {rates[name]:.3g}" for name in order))
     memory.keep(best.format, rates)
     return best
 
 
-def _rate(scores: Scores, images: np.ndarray) -> float:
-    """Returns the images per second of the fastest of some calls, after one to warm up."""
-    scores(images)
-    times: list[float] = []
-    while sum(times) < _SECONDS or len(times) < 3:
-        start = time.perf_counter()
-        scores(images)
-        times.append(time.perf_counter() - start)
-    return len(images) / min(times)
+def _measured(engine: Engine, source: Source, precision: str, samples, images) -> tuple[Predictor, float]:
+    predictor = _opened(engine, source, precision, samples)
+    return predictor, len(images) / fastest(functools.partial(predictor.scores, images), 1, seconds=_SECONDS)
 
 
 class _Memory:
-    """The measured rates of the engines on this machine, for one architecture and precision, in a JSON file."""
+    """The engine that was the fastest for such a model on such a machine, in a JSON file."""
 
-    def __init__(self, engines: list[Engine], source: Source, precision: str):
+    def __init__(self, engines: Iterable[Engine], source: Source, precision: str, batch_size: int):
+        needed = [module for engine in engines for module in engine.needs]
+        forms = [form for engine in engines for form in engine.formats(source.form.name, precision)]
         self._facts = {
-            "machine": _machine(),
-            "versions": dict(sorted(set(_versions(engines)))),
+            "engines": [engine.name for engine in engines],
+            "processor": machine.processor(),
+            "cores": usable_cores(),
+            "accelerators": machine.accelerators(),
+            "versions": machine.versions(needed) | versions(*forms),
             "model": source.design,
             "input_shape": list(source.input_shape),
             "precision": precision,
+            "batch_size": batch_size,
         }
-        self._key = hashlib.sha256(json.dumps(self._facts, sort_keys=True).encode()).hexdigest()[:32]
-        self._path = folder() / CHOICES_FILE
+        key = hashlib.sha256(json.dumps(self._facts, sort_keys=True).encode()).hexdigest()[:32]
+        self.path = folder() / "choices" / f"{key}.json"
 
     def choice(self) -> str | None:
         """Returns the engine that was the fastest, or None if none was measured."""
-        entry = self._all().get(self._key)
+        try:
+            entry = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # missing or damaged
+            return None
         return entry.get("engine") if isinstance(entry, dict) else None
 
     def keep(self, engine: str, rates: dict[str, float]) -> None:
         """Writes a choice. A cache folder that cannot be written is only reported."""
         entry = {**self._facts, "engine": engine, "images_per_second": rates}
-        text = json.dumps({**self._all(), self._key: entry}, indent=1)
         try:
-            with written_whole(self._path) as partial:
-                partial.write_text(text + "\n", encoding="utf-8")
+            with written_whole(self.path) as partial:
+                partial.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
-            _log.warning("The choice is not remembered, because %s cannot be written: %s", self._path, error)
-
-    def _all(self) -> dict:
-        try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # missing or damaged
-            return {}
-        return found if isinstance(found, dict) else {}
-
-
-def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{platform.node()}, {model}, {usable_cores()} cores"
-
-
-def _versions(engines: list[Engine]) -> Iterator[tuple[str, str]]:
-    distributions = importlib.metadata.packages_distributions()
-    for engine in engines:
-        for module in engine.needs:
-            for name in distributions.get(module, [module]):
-                with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                    yield name, importlib.metadata.version(name)
+            _log.warning("The choice is not remembered, because %s cannot be written: %s", self.path, error)

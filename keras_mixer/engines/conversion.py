@@ -1,31 +1,36 @@
 """Converts a Keras model for an engine, once, into the package's cache folder."""
 
+import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
+import json
 import logging
 import pathlib
-import re
 import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_mixer.artefacts.opening import FORMATS, KERAS_FILE, find, fingerprint, load_card
+from keras_mixer.artefacts.predictor import on_one_tensor
 from keras_mixer.artefacts.record import Format
 from keras_mixer.download import cache_directory
-from keras_mixer.engines import backends, worker
+from keras_mixer.engines import backends, machine, worker
 from keras_mixer.extras import require
-from keras_mixer.files import written_whole
+from keras_mixer.files import scratch_folder, written_whole
 
 if TYPE_CHECKING:
     import keras
+
+# What a configuration says besides the design: how the model is trained, and numbers that mark shared objects and
+# differ from process to process.
+_NOT_DESIGN = ("compile_config", "shared_object_id")
 
 _log = logging.getLogger(__name__)
 
 
 def folder() -> pathlib.Path:
-    """Returns the folder of converted models and of what was measured. It may be deleted at any time."""
+    """Returns the folder of converted models and of measurements. It may be deleted at any time."""
     return cache_directory() / "engines"
 
 
@@ -37,8 +42,8 @@ class Source:
         form: Its format.
         path: Its file or folder.
         input_shape: Height, width and channels of its images.
-        digest: Tells it from other models.
-        design: Tells models of other layers or sizes from it. Models with other weights have the same.
+        digest: Differs between models with different layers, sizes or weights.
+        design: Differs between models with different layers or sizes.
     """
 
     form: Format
@@ -52,7 +57,8 @@ def source_of(model) -> Source:
     """Describes a model at a path, or writes a `keras.Model` to the cache folder and describes that.
 
     Raises:
-        ValueError: If there is no model or card at the path.
+        ValueError: If there is no model or card at the path, or a `keras.Model` has several inputs or outputs, or
+            accepts images of any size.
     """
     if hasattr(model, "get_config"):
         return _saved(model)
@@ -62,28 +68,49 @@ def source_of(model) -> Source:
     return Source(form, path, load_card(model).preprocessing.input_shape, digest, design)
 
 
-def _saved(model: "keras.Model") -> Source:
-    digest = hashlib.sha256(_without_addresses(model.to_json()))
+def digest_of(model: "keras.Model") -> str:
+    """Returns a hash of a model's layers and weights."""
+    digest = hashlib.sha256(_hash(model.to_json()).encode())
     for weight in model.get_weights():
         digest.update(np.asarray(weight).tobytes())
-    path = folder() / digest.hexdigest()[:32] / KERAS_FILE.file
+    return digest.hexdigest()
+
+
+def _saved(model: "keras.Model") -> Source:
+    model = on_one_tensor(model)  # a new model, which is not compiled and therefore saved without an optimizer
+    shape = tuple(model.input_shape[1:])
+    if len(shape) != 3 or None in shape:
+        raise ValueError(
+            f"Expected a model of images of one size, but {model.name!r} takes {shape}: give `input_shape` where it is "
+            "built."
+        )
+    digest = digest_of(model)
+    path = folder() / digest[:32] / KERAS_FILE.file
     if not path.exists():
         with written_whole(path) as partial:
             model.save(partial)
-    return Source(KERAS_FILE, path, tuple(model.input_shape[1:]), digest.hexdigest(), _design(path))
+    return Source(KERAS_FILE, path, shape, digest, _hash(model.to_json()))
 
 
 def _design(path: pathlib.Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
-            return hashlib.sha256(_without_addresses(archive.read("config.json").decode())).hexdigest()
+            return _hash(archive.read("config.json").decode())
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(f"{path} cannot be read as a Keras model: {error}") from error
 
 
-def _without_addresses(config: str) -> bytes:
-    """Drops the numbers by which Keras marks objects that layers share. They differ from process to process."""
-    return re.sub(r'(, )?"shared_object_id": \d+', "", config).encode()
+def _hash(config: str) -> str:
+    """Returns a hash of what a model's configuration says about its design."""
+    design = json.loads(config, object_hook=lambda part: {k: part[k] for k in part if k not in _NOT_DESIGN})
+    return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()
+
+
+def versions(*forms: str) -> dict[str, str]:
+    """Returns the versions of this package and of what is installed to convert models to these formats and run them."""
+    known = [FORMATS[form] for form in forms if form in FORMATS]
+    needed = [module for form in known for module in (*form.needs, *form.needs_to_write)]
+    return machine.versions({"keras_mixer", "keras", "tensorflow", *needed})
 
 
 def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.Path:
@@ -95,19 +122,41 @@ def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.
         samples: Preprocessed images that calibrate int8; None for those of the dataset that the model's card names.
 
     Raises:
-        ValueError: If the model cannot be converted, or int8 lacks images.
+        ValueError: If the model cannot be converted, int8 lacks images, or the int8 file gives other classes than the
+            model. The reason for refusing an int8 file is kept in place of the file.
         ImportError: If a package that writes the format is not installed.
     """
     if source.form.name == form:
         return source.path
     FORMATS[form].check_installed(to_write=True)
     require("tensorflow", extra="tensorflow", purpose=f"Converting a model to {form}")
-    versions = [importlib.metadata.version(name) for name in ("keras_mixer", "keras")]
-    calibrated = b"" if samples is None or not FORMATS[form].calibrated else np.asarray(samples).tobytes()
-    digest = hashlib.sha256(f"{source.digest} {versions}".encode() + calibrated).hexdigest()[:32]
-    target = folder() / digest / FORMATS[form].file
-    if not target.exists():
+    digest = hashlib.sha256(f"{source.digest} {form} {versions(form)}".encode())
+    if FORMATS[form].calibrated:
+        if samples is None and not _names_images(source):
+            raise ValueError(
+                "int8 needs images to calibrate on, but the model has no card that names a dataset: give `samples` to "
+                "`open_engine`, or take another precision."
+            )
+        digest.update(machine.processor().encode())  # because the file is checked on it
+        digest.update(b"" if samples is None else samples.tobytes())
+    target = folder() / digest.hexdigest()[:32] / FORMATS[form].file
+    refusal = target.with_name("refused.txt")
+    if not target.exists() and not refusal.exists():
         _log.info("Converting the model to %s, once, into %s.", form, target.parent)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (backends.write if backends.loaded() == "tensorflow" else worker.convert)(source.path, form, target, samples)
+        write = backends.write if backends.loaded() == "tensorflow" else worker.convert
+        with scratch_folder(folder()) as scratch:
+            made = scratch / "made"
+            made.mkdir()
+            if refused := write(source.path, form, made / target.name, samples):
+                made = scratch / "refused"
+                made.mkdir()
+                (made / refusal.name).write_text(refused, encoding="utf-8")
+            with contextlib.suppress(OSError):  # another process was faster
+                made.replace(target.parent)
+    if refusal.exists():
+        raise ValueError(refusal.read_text(encoding="utf-8"))
     return target
+
+
+def _names_images(source: Source) -> bool:
+    return KERAS_FILE.card_of(source.path).is_file() and load_card(source.path).dataset is not None

@@ -1,4 +1,4 @@
-"""The table of engines: what each one runs, and at which precision. To add an engine, add a row to `ENGINES`."""
+"""Lists the engines: what each one runs, and at which precision. To add an engine, add a row to `ENGINES`."""
 
 import dataclasses
 import functools
@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 
 from keras_mixer.artefacts.opening import FORMATS
 from keras_mixer.artefacts.openvino import open_in_bfloat16
-from keras_mixer.artefacts.predictor import Scores
+from keras_mixer.artefacts.predictor import Predictor
 from keras_mixer.cores import usable_cores
 from keras_mixer.engines import backends, worker
 from keras_mixer.extras import installed, require
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-Run = Callable[[pathlib.Path, str], Scores]
+Run = Callable[[pathlib.Path, str], Predictor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Engine:
         name: The engine's name, as in `keras-mixer predict --engine NAME`.
         needs: Modules that must be installed.
         install: The command that installs them.
-        run: Function that opens a file at a precision and returns a function from images to scores.
-        reads: By precision, the formats that it opens as they are.
+        run: Function that opens a file at a precision.
+        reads: By precision, the formats that it opens without converting them.
         converts: By precision, the formats that a Keras model is converted to, the preferred one first.
     """
 
@@ -52,20 +52,26 @@ class Engine:
         return installed(*self.needs)
 
 
-def _on_backend(name: str, path: pathlib.Path, precision: str) -> Scores:
+def _on_backend(name: str, path: pathlib.Path, precision: str) -> Predictor:
     if path.suffix != ".keras":
-        return FORMATS["saved_model"].opened(path).scores
+        return _saved_model(path)
     if backends.loaded() == name:
-        return backends.scores_of(path, precision)
-    return worker.scores_of(name, path, precision)
+        return backends.predictor_of(path, precision)
+    return worker.predictor_of(name, path, precision)
 
 
-def _openvino(path: pathlib.Path, precision: str) -> Scores:
+def _saved_model(path: pathlib.Path) -> Predictor:
+    import tensorflow as tf
+
+    return dataclasses.replace(FORMATS["saved_model"].opened(path), accelerated=backends.on_accelerator(tf.ones(1)))
+
+
+def _openvino(path: pathlib.Path, precision: str) -> Predictor:
     # It reads an ONNX file as well as its own.
     form = FORMATS["openvino"]
     if precision == "bfloat16":
         form = dataclasses.replace(form, open=open_in_bfloat16)
-    return form.opened(path, usable_cores()).scores
+    return form.opened(path, usable_cores())
 
 
 def _backend(name: str, install: str, *more: str) -> Engine:
@@ -74,10 +80,10 @@ def _backend(name: str, install: str, *more: str) -> Engine:
 
 
 def _runtime(form: str) -> Run:
-    return lambda path, _precision: FORMATS[form].opened(path, usable_cores()).scores
+    return lambda path, _precision: FORMATS[form].opened(path, usable_cores())
 
 
-_OPENVINO_READS = ("openvino", "openvino_int8", "onnx")
+_OPENVINO_READS = ("openvino", "onnx")
 ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (

@@ -32,7 +32,8 @@ def calibration_images(
     spec = dataset or card.dataset
     if spec is None:
         raise ValueError(
-            f"int8 needs images to calibrate on, but the card of {card.name!r} names no dataset: name one."
+            f"int8 needs images to calibrate on, but the card of {card.name!r} names no dataset: give one, such as "
+            "with --dataset, or choose a format without int8."
         )
     training = dataclasses.replace(spec, split="train")
     try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 import pathlib
 import re
@@ -18,6 +19,8 @@ from keras_mixer.extras import require
 
 if TYPE_CHECKING:
     import keras
+
+_log = logging.getLogger(__name__)
 
 BATCH_SIZES = tuple(2**exponent for exponent in range(5, 14))  # 32 to 8192
 MATMUL_SIZES = (1024, 2048, 4096)
@@ -112,7 +115,7 @@ def measure_predictor(
     max_seconds: float = 30.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Throughput:
-    """Times a classifier of any engine or format on a CPU, on random images at rising batch sizes.
+    """Times a classifier of any engine or format on random images at rising batch sizes.
 
     Args:
         predictor: The classifier.
@@ -123,10 +126,10 @@ def measure_predictor(
         clock: Function that returns the time in seconds.
 
     Returns:
-        The throughput at each size.
+        The throughput at each size, up to the first that fails.
 
     Raises:
-        ValueError: If even the smallest batch does not fit.
+        ValueError: If even the smallest batch does not fit. Other errors of the smallest batch are raised too.
 
     Example:
         >>> predictor = keras_mixer.engines.open_engine("saved_models/digits/model.tflite")
@@ -137,22 +140,25 @@ def measure_predictor(
         return functools.partial(predictor.scores, images)
 
     rates = _rates(call, input_shape, batch_sizes, repetitions, max_seconds, (MemoryError,), clock)
-    return Throughput(rates, usable_cores())
+    return Throughput(rates, 1 if predictor.accelerated else usable_cores())
 
 
 def _rates(call, shape, batch_sizes, repetitions, max_seconds, full, clock) -> dict[int, float]:
-    """Returns the images per second at rising batch sizes, up to the first that is too slow or raises one of `full`."""
+    """Returns the images per second at rising batch sizes, up to the first that is too slow or raises an error."""
     images = np.random.default_rng(0).uniform(-1, 1, size=(max(1, min(batch_sizes)), *shape)).astype("float32")
     rates: dict[int, float] = {}
     for size in batch_sizes:
         if rates and size / list(rates.values())[-1] > max_seconds:
             break
         try:
-            rates[size] = size / _fastest(call(np.resize(images, (size, *shape))), repetitions, clock)
-        except full:
-            break
-    if not rates:
-        raise ValueError(f"Even a batch of {batch_sizes[0]} images does not fit: give smaller batch sizes.")
+            rates[size] = size / fastest(call(np.resize(images, (size, *shape))), repetitions, clock)
+        except Exception as error:  # each framework has its own errors for a full memory
+            if rates:
+                _log.info("A batch of %d images does not fit: %r", size, error)
+                break
+            if isinstance(error, full):
+                raise ValueError(f"Even a batch of {size} images does not fit: give smaller batch sizes.") from error
+            raise
     return rates
 
 
@@ -211,7 +217,7 @@ def matmul_peak(sizes: Iterable[int] = MATMUL_SIZES, dtype: str = "float32", rep
     def rate(size: int) -> float:
         matrix = tf.random.stateless_normal((size, size), seed=(0, size), dtype=dtype)
         product = tf.function(tf.linalg.matmul)
-        return size**3 / _fastest(lambda: product(matrix, matrix)[0, 0].numpy(), repetitions, time.perf_counter)
+        return size**3 / fastest(lambda: product(matrix, matrix)[0, 0].numpy(), repetitions)
 
     return max(map(rate, sizes))
 
@@ -258,10 +264,13 @@ def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-def _fastest(call: Callable[[], object], repetitions: int, clock: Callable[[], float]) -> float:
+def fastest(
+    call: Callable[[], object], repetitions: int, clock: Callable[[], float] = time.perf_counter, seconds: float = 0.0
+) -> float:
+    """Returns the seconds of the fastest of at least `repetitions` calls, which together take at least `seconds`."""
     call()  # traces, and fills caches
-    times = []
-    for _ in range(repetitions):
+    times: list[float] = []
+    while len(times) < repetitions or sum(times) < seconds:
         start = clock()
         call()
         times.append(clock() - start)

@@ -1,4 +1,4 @@
-"""The hook by which training chooses how to compute what lies between two matrix products."""
+"""Lets training replace the way in which layers compute what lies between two matrix products."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -9,9 +9,9 @@ _compiler: Callable[[Formula, dict[str, Any]], Formula] | None = None
 
 
 def elementwise(formula: Formula, *tensors, **settings):
-    """Computes `formula(*tensors, **settings)`, which has no matrix product, in the way that `compiling` chose.
+    """Computes `formula(*tensors, **settings)` in the way that `compiling` chose.
 
-    Layers call every such formula by this function: LayerNorm, and GELU with the bias before it.
+    Layers call this function for LayerNorm, and for a GELU with the bias before it. The formula has no matrix product.
 
     Args:
         formula: A function of a module, from tensors to one tensor.

@@ -4,7 +4,9 @@ import stat
 import click
 import pytest
 
-from keras_mixer.cli.options import PictureFile
+from keras_mixer.cli.main import _run
+from keras_mixer.cli.options import PictureFile, precision_option
+from keras_mixer.engines import PRECISIONS
 
 
 def converted(path):
@@ -49,3 +51,14 @@ def test_permission_is_asked_of_the_nearest_folder_that_is_there(tmp_path, monke
 def test_another_suffix_is_an_error():
     with pytest.raises(click.BadParameter, match=r"must end in \.png or \.svg, but got a\.jpg"):
         converted("a.jpg")
+
+
+def test_precisions_are_those_of_the_engines():
+    command = click.command()(precision_option(lambda precision: None))
+    assert tuple(command.params[0].type.choices) == PRECISIONS
+
+
+@pytest.mark.parametrize("options", [["--engine", "jax"], ["--precision", "int8"], ["--weights", "imagenet1k"]])
+def test_what_is_measured_must_be_named(options, capsys):
+    assert _run(["benchmark", *options]) == 2
+    assert "Name the MODEL to measure" in capsys.readouterr().err

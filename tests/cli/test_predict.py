@@ -189,6 +189,8 @@ def test_a_summary_follows_the_table(run, images, capsys):
     ("options", "message"),
     [
         (["--engine", "ray"], "need --output"),
+        (["--engine", "local", "--run-on", "ray"], "the old form of --run-on local"),
+        (["--engine", "spark"], "'spark' is not one of auto, tensorflow, jax, torch, openvino, litert, onnxruntime\n"),
         (["--restart"], "need --output"),
         (["--output", "FOLDER"], "choose a new or empty folder"),
         (["--output", "FOLDER", "--restart"], "choose a new or empty folder"),

@@ -1,8 +1,11 @@
 """Every engine against the reference implementation's logits, and the choice between engines."""
 
+import dataclasses
 import json
 import logging
 import re
+import shutil
+import signal
 
 import digit_models
 import goldens
@@ -14,8 +17,8 @@ from keras_mixer import engines, weights
 from keras_mixer.artefacts import export_litert, export_onnx
 from keras_mixer.artefacts.predictor import in_bfloat16
 from keras_mixer.data import evaluation_batches, load
-from keras_mixer.engines import choosing, worker
-from keras_mixer.engines.conversion import folder
+from keras_mixer.engines import backends, choosing, machine, worker
+from keras_mixer.engines.conversion import digest_of, folder, source_of
 
 LOGITS = 1e-4  # as for the files that these engines run
 RUNTIMES = ("openvino", "litert", "onnxruntime")
@@ -40,8 +43,9 @@ def test_golden_logits(golden, engine):
     images, logits, _ = goldens.answers()
     predictor = engines.open_engine(golden, engine)
     assert predictor.format == engine
-    for size in (len(images), 1):
-        assert goldens.relative_error(predictor.scores(images[:size]), logits[:size]) < LOGITS
+    for size in (1, len(images)):  # PyTorch compiles the model again for more images
+        assert goldens.relative_error(predictor.scores(images[:size].astype(np.float64)), logits[:size]) < LOGITS
+    assert predictor.scores(images[:0]).shape == (0, logits.shape[1])
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "jax", "torch", "openvino"])
@@ -91,13 +95,111 @@ def test_bfloat16_leaves_the_scores_in_float32(golden):
     assert golden.dtype_policy.name == keras.config.dtype_policy().name == "float32"
 
 
+def test_all_that_follows_the_last_weights_computes_in_float32():
+    images = keras.Input((8,))
+    scores = keras.layers.Activation("softmax")(keras.layers.Dense(4)(keras.layers.Dense(8)(images)))
+    half = in_bfloat16(keras.Model(images, keras.ops.clip(scores, 0.0, 1.0)))
+    assert [layer.compute_dtype for layer in half.layers[1:]] == ["bfloat16", "float32", "float32"]
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_the_last_weights_may_be_in_a_model_within_the_model(sequential):
+    images = keras.Input((8,))
+    inner = keras.Sequential([images, keras.layers.Dense(6), keras.layers.Dense(4)])
+    if not sequential:
+        inner = keras.Model(inner.inputs[0], inner.outputs[0])
+    half = in_bfloat16(keras.Model(images, keras.layers.Softmax()(inner(images))))
+    nested, softmax = half.layers[1:]
+    assert [layer.compute_dtype for layer in nested.layers[-2:]] == ["bfloat16", "float32"]
+    assert softmax.compute_dtype == "float32"
+
+
+def test_how_a_model_was_compiled_does_not_matter(golden):
+    plain = source_of(golden)
+    compiled = keras.Model(golden.inputs[0], golden.outputs[0], name=golden.name)
+    compiled.compile(keras.optimizers.Adam(), "mse")
+    compiled.optimizer.build(compiled.trainable_variables)
+    shutil.rmtree(plain.path.parent)
+    assert source_of(compiled) == plain
+    assert digest_of(compiled) == plain.digest
+    assert getattr(keras.models.load_model(plain.path), "optimizer", None) is None
+
+
+def test_a_digest_writes_nothing(golden, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    digest_of(golden)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _two_inputs():
+    images = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
+    return keras.Model(images, keras.layers.Add()(images))
+
+
+def _any_size():
+    images = keras.Input((None, None, 1))
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+
+
+class _Subclass(keras.Model):
+    def call(self, images):
+        return images
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(_two_inputs, "one input"), (_any_size, "images of one size"), (_Subclass, "a functional model")],
+)
+def test_other_models_are_refused_before_they_are_saved(monkeypatch, tmp_path, make, message):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        engines.open_engine(make(), "onnxruntime")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("samples", [[], np.zeros((0, 16, 16, 3)), np.zeros((2, 5, 5, 3)), [np.zeros((2, 16, 16, 3))]])
+def test_samples_of_another_shape_are_refused(golden, samples):
+    with pytest.raises(ValueError, match=r"`samples` is an array of preprocessed images of shape \(n, \d+"):
+        engines.open_engine(golden, "openvino", "int8", samples=samples)
+
+
+def test_a_refused_file_is_not_made_again(golden, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(backends, "write", lambda *arguments: calls.append(arguments) or "Only 10% keep their class.")
+    samples = np.zeros((2, *golden.input_shape[1:]), np.float32)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Only 10% keep their class"):
+            engines.open_engine(golden, "openvino", "int8", samples=samples)
+    assert len(calls) == 1
+    monkeypatch.setattr(machine, "processor", lambda: "another processor")  # on which the file may be good
+    with pytest.raises(ValueError, match="Only 10%"):
+        engines.open_engine(golden, "openvino", "int8", samples=samples)
+    assert len(calls) == 2
+
+
+def test_a_conversion_that_fails_leaves_no_folder(golden, monkeypatch):
+    def write(path, form, target, samples):
+        target.write_text("half a file")
+        raise RuntimeError("no memory")
+
+    source_of(golden)
+    before = set(folder().iterdir())
+    monkeypatch.setattr(backends, "write", write)
+    monkeypatch.setattr(machine, "versions", lambda modules: {"openvino": "another"})
+    with pytest.raises(RuntimeError, match="no memory"):
+        engines.open_engine(golden, "openvino")
+    assert set(folder().iterdir()) == before
+
+
 def test_the_fastest_is_measured_once_and_remembered(golden, monkeypatch, caplog):
     monkeypatch.setattr(choosing, "ENGINES", {name: engines.ENGINES[name] for name in RUNTIMES})
     monkeypatch.setattr(choosing, "_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "keras_mixer")
     images, logits, _ = goldens.answers()
     predictor = engines.open_engine(golden, precision="float32")
-    (entry,) = json.loads((folder() / choosing.CHOICES_FILE).read_text()).values()
+    (file,) = (folder() / "choices").iterdir()
+    entry = json.loads(file.read_text())
     rates = entry["images_per_second"]
     assert set(rates) == set(RUNTIMES)
     assert predictor.format == entry["engine"] == max(rates, key=rates.__getitem__)
@@ -105,38 +207,64 @@ def test_the_fastest_is_measured_once_and_remembered(golden, monkeypatch, caplog
     assert sum("Engine: " in message for message in caplog.messages) == 1
 
     other = keras.models.clone_model(golden)  # of the same design
-    monkeypatch.setattr(choosing, "_rate", None)  # would fail if it were called
+    monkeypatch.setattr(choosing, "fastest", None)  # would fail if it were called
     again = engines.open_engine(other)
     assert again.format == predictor.format
     assert "when it was measured" in caplog.messages[-1]
     np.testing.assert_allclose(again.scores(images), other.predict_on_batch(images), atol=1e-4)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"key": 3}'])
+def memory_of(model, batch_size=8):
+    return choosing._Memory([engines.ENGINES[name] for name in RUNTIMES], source_of(model), "int8", batch_size)
+
+
+def test_a_change_of_the_machine_or_of_a_converter_is_measured_anew(golden, monkeypatch):
+    paths = [memory_of(golden).path, memory_of(golden, 4).path]
+    with monkeypatch.context() as changed:
+        changed.setenv("CUDA_VISIBLE_DEVICES", "3")
+        paths.append(memory_of(golden).path)
+    versions = machine.versions
+    monkeypatch.setattr(machine, "versions", lambda modules: versions(set(modules) - {"nncf"}))  # as if not installed
+    paths.append(memory_of(golden).path)
+    assert len(set(paths)) == 4
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"engine": []}', '{"engine": "gone"}'])
 def test_a_damaged_memory_is_measured_anew(golden, monkeypatch, content):
     monkeypatch.setattr(choosing, "ENGINES", {name: engines.ENGINES[name] for name in ("openvino", "onnxruntime")})
     monkeypatch.setattr(choosing, "_SECONDS", 0.0)
-    folder().mkdir(parents=True, exist_ok=True)
-    (folder() / choosing.CHOICES_FILE).write_text(content)
+    engines.open_engine(golden)
+    files = list((folder() / "choices").iterdir())
+    for file in files:
+        file.write_text(content)
     assert engines.open_engine(golden).format in ("openvino", "onnxruntime")
-    assert len(json.loads((folder() / choosing.CHOICES_FILE).read_text())) >= 1
+    assert {json.loads(file.read_text())["engine"] for file in files if file.read_text() != content} <= set(RUNTIMES)
+    assert any(file.read_text() != content for file in files)
+
+
+class _ForeignError(Exception):
+    """Of no class that the package knows."""
 
 
 def test_an_engine_that_fails_is_left_out(golden, monkeypatch, caplog):
-    broken = engines.Engine("broken", (), "", lambda *_: _raise(), {"float32": ("keras",)})
+    def run(*_):
+        raise _ForeignError("no such processor")
+
+    broken = engines.Engine("broken", (), "", run, {"float32": ("keras",)})
     monkeypatch.setattr(choosing, "ENGINES", {"broken": broken, "onnxruntime": engines.ENGINES["onnxruntime"]})
     monkeypatch.setattr(choosing, "_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "keras_mixer")
-    (folder() / choosing.CHOICES_FILE).unlink(missing_ok=True)
     assert engines.open_engine(golden).format == "onnxruntime"
     assert "The engine broken is left out: no such processor" in caplog.messages
+    monkeypatch.setattr(choosing._Memory, "choice", lambda _: "broken")  # it worked when it was measured
+    assert engines.open_engine(golden).format == "onnxruntime"
+    assert "The engine broken, the fastest when it was measured, fails: no such processor" in caplog.messages
+    monkeypatch.setattr(choosing, "ENGINES", {"broken": broken, "too": dataclasses.replace(broken, name="too")})
+    with pytest.raises(ValueError, match=r"No engine runs the model\. broken: no such processor; too: no such"):
+        engines.open_engine(golden)
 
 
-def _raise():
-    raise RuntimeError("no such processor")
-
-
-def test_exported_files_run_as_they_are(golden, tmp_path):
+def test_exported_files_run_as_they_are(golden, tmp_path, monkeypatch):
     images, logits, _ = goldens.answers()
     card = digit_models.card(tmp_path)
     card.save(tmp_path / "model.json")
@@ -145,8 +273,11 @@ def test_exported_files_run_as_they_are(golden, tmp_path):
     for path, engine in ((onnx, "onnxruntime"), (onnx, "openvino"), (litert, "litert"), (litert, "auto")):
         assert goldens.relative_error(engines.open_engine(path, engine).scores(images), logits) < LOGITS
     for path, engine, precision in ((onnx, "litert", "float32"), (litert, "auto", "bfloat16"), (onnx, "jax", "int8")):
-        with pytest.raises(ValueError, match="cannot run a model of the format"):
+        with pytest.raises(ValueError, match=r"cannot run a model of the format .* An exported file runs as it was"):
             engines.open_engine(path, engine, precision)
+    monkeypatch.setattr(engines.Engine, "is_installed", False)
+    with pytest.raises(ValueError, match=r"What is installed cannot .*litert \(float32; not installed: pip install"):
+        engines.open_engine(litert, precision="int8")
 
 
 @pytest.mark.parametrize("wrong", [{"engine": "tflite"}, {"precision": "float16"}])
@@ -158,8 +289,46 @@ def test_unknown_names_are_refused(golden, wrong):
 def test_errors_of_a_backends_process_are_raised_here(tmp_path):
     (tmp_path / "model.keras").write_bytes(b"no archive")
     with pytest.raises((ValueError, RuntimeError), match=r"model\.keras"):
-        worker.scores_of("jax", tmp_path / "model.keras", "float32")
+        worker.predictor_of("jax", tmp_path / "model.keras", "float32")
+
+
+NOTHING = ("nothing", ())  # a request that the process refuses with a KeyError, before it imports Keras
+
+
+def test_a_process_goes_on_after_an_error(tmp_path, monkeypatch):
+    """Its errors keep their names, and the files of the working folder are not taken for modules."""
+    (tmp_path / "pickle.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
     process = worker.Worker("jax")
-    process.close()
-    with pytest.raises((RuntimeError, ValueError), match=r"ended|closed"):
-        process.ask(("scores", (np.zeros(1),)))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"^KeyError: 'nothing'$"):
+            process.ask(NOTHING)
+
+
+def test_a_process_that_was_killed_says_so():
+    process = worker.Worker("jax")
+    process._process.send_signal(signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"backend jax ended with the exit status -9.* memory was full"):
+        process.ask(NOTHING)
+    with pytest.raises(RuntimeError, match=r"was ended: open the model again"):
+        process.ask(NOTHING)
+
+
+def test_an_interrupted_call_ends_the_process():
+    """Its answer would otherwise be that of the next call."""
+
+    def interrupt(*_):
+        raise TimeoutError("the user's own")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        process = worker.Worker("jax")
+        signal.setitimer(signal.ITIMER_REAL, 0.02)  # the process takes longer to start
+        with pytest.raises(TimeoutError, match="the user's own"):
+            process.ask(NOTHING)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert process._process.returncode is not None
+    with pytest.raises(RuntimeError, match="was ended"):
+        process.ask(NOTHING)

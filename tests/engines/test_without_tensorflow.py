@@ -36,9 +36,13 @@ def photographs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "model.onnx", "model.xml"])
-def test_predict(photographs, name):
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("model.tflite", None), ("model.onnx", None), ("model.xml", None), ("model.onnx", "openvino")],
+)
+def test_predict(photographs, name, engine):
     arguments = ["predict", "--model", TINY / name, "--top", "10", "--json", photographs]
+    arguments += [] if engine is None else ["--engine", engine]
     command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

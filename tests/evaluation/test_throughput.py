@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_mixer.cores import usable_cores
 from keras_mixer.evaluation import Predictor, measure_latency, throughput
 from keras_mixer.evaluation.throughput import available_memory
 
@@ -40,6 +41,21 @@ def test_stops_before_a_batch_that_does_not_fit(monkeypatch):
         throughput.measure_throughput(dense_model(), [16, 32])
 
 
+@pytest.mark.parametrize(("accelerated", "cores"), [(False, usable_cores()), (True, 1)])
+def test_an_error_of_a_larger_batch_ends_the_measurement(accelerated, cores):
+    def scores(images):
+        if len(images) > 4:
+            raise RuntimeError("RESOURCE_EXHAUSTED")
+        return images
+
+    predictor = Predictor("any", scores, accelerated=accelerated)
+    result = throughput.measure_predictor(predictor, (2, 2, 1), [2, 4, 8, 16])
+    assert list(result.images_per_second) == [2, 4]
+    assert result.cores == cores
+    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+        throughput.measure_predictor(predictor, (2, 2, 1), [8, 16])
+
+
 def test_an_accelerator_counts_as_one_and_looks_after_its_own_memory(monkeypatch):
     monkeypatch.setattr(throughput, "available_memory", lambda: 0)
     monkeypatch.setattr(throughput, "_computing_device", lambda: "GPU")
@@ -64,7 +80,7 @@ def test_the_framework_counts_twice_the_multiply_adds():
 
 def test_the_peak_is_of_the_fastest_size(monkeypatch):
     """Calls of 1 second for every size: the largest product does the most in it."""
-    monkeypatch.setattr(throughput, "_fastest", lambda call, repetitions, clock: call() * 0 + 1.0)
+    monkeypatch.setattr(throughput, "fastest", lambda call, repetitions: call() * 0 + 1.0)
     assert throughput.matmul_peak([16, 64, 32]) == 64**3
 
 

@@ -135,6 +135,15 @@ def test_bfloat16_is_rounded_once():
     assert np.mean(once.numpy() == exact.numpy()) > 0.99
 
 
+def test_an_activation_with_weights_learns():
+    dense = ActivatedDense(2, activation=keras.layers.PReLU())
+    with tf.GradientTape() as tape, CompiledElementwise()():
+        value = tf.reduce_sum(dense(tf.constant([[-1.0, 2.0, 0.5]])))
+    gradients = tape.gradient(value, dense.trainable_weights)
+    assert len(gradients) == 3
+    assert all(gradient is not None for gradient in gradients)
+
+
 def test_a_function_of_several_arguments_has_the_gradient_of_each():
     product = one_pass(lambda left, right: left * left * right)
     left, right = tf.constant([2.0, 3.0]), tf.constant([5.0, 7.0])
