@@ -69,6 +69,8 @@ def _table(arguments: argparse.Namespace, times: dict[tuple[str, int], list[floa
 
     version = importlib.metadata.version("ai-edge-litert")
     lines = [
+        "# Speed of LiteRT files",
+        "",
         f"LiteRT {version}, {arguments.variant} at {arguments.image_size} px, {arguments.threads} threads, "
         f"{_processor()}, {datetime.date.today().isoformat()}. Median of {arguments.repetitions} calls, all files in "
         "turn; the spread is from the 10th to the 90th percentile; the ratio is the median of the ratios of "
