@@ -62,7 +62,7 @@ coverage: $(VENV)/.test
 test-jax test-torch: test-%: $(VENV)/.test
 	KERAS_BACKEND=$* $(BIN)/pytest -m backends -k "golden or reference" tests/models tests/weights
 
-# All that the model wing promises on them; takes longer.
+# All tests of models and weights on them; takes longer.
 test-backends: all-jax all-torch
 all-jax all-torch: all-%: $(VENV)/.test
 	KERAS_BACKEND=$* $(BIN)/pytest $(DIST) -m backends

@@ -157,15 +157,15 @@ def imported(module: ast.Module) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("wing", ["data", "artefacts", "evaluation", "export", "prediction", "training", "cli"])
-def test_only_named_modules_import_tensorflow(wing):
+@pytest.mark.parametrize("package", ["data", "artefacts", "evaluation", "export", "prediction", "training", "cli"])
+def test_only_named_modules_import_tensorflow(package):
     heavy = {"tensorflow", "tensorflow_datasets", *(f"keras_mixer.{name}" for name in WITH_TENSORFLOW)}
     found = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        for path in (PACKAGE / wing).rglob("*.py")
+        for path in (PACKAGE / package).rglob("*.py")
         if imported(ast.parse(path.read_text())) & heavy
     }
-    assert found == {name for name in WITH_TENSORFLOW if name.startswith(f"{wing}.")}
+    assert found == {name for name in WITH_TENSORFLOW if name.startswith(f"{package}.")}
 
 
 @pytest.mark.parametrize(
