@@ -55,6 +55,8 @@ class EvaluationBatches(keras.utils.PyDataset):
 class PartOfBatches(keras.utils.PyDataset):
     """The part of each batch that belongs to one of several processes.
 
+    Each process decodes whole batches, so that all of them count the same unreadable images.
+
     Args:
         batches: Batches whose size is a multiple of `parts`.
         parts: Number of processes.

@@ -18,6 +18,8 @@ import digit_models
 import family
 import numpy as np
 import photographs
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 import keras_mixer
@@ -58,6 +60,7 @@ def furnish(folder: pathlib.Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (60, 80, 3), np.uint8)).save(folder / name)
     shutil.copytree(folder / "flowers", folder / "photos")
+    pq.write_table(pa.table({"id": ["one"], "image": [(folder / "photo.jpg").read_bytes()]}), folder / "more.parquet")
     if importlib.util.find_spec("pillow_heif"):
         (folder / "photograph.heic").write_bytes(photographs.encoded(photographs.photograph(), "HEIF"))
     shutil.copy(family.checkpoint("gmlp"), folder / "gmlp_s16_224.safetensors")
