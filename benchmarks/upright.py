@@ -4,6 +4,10 @@
 
 The pipeline of a training run (read, crop, flip, mixup) takes the files of `benchmarks/data_pipeline.py`, once as it is
 and once with the reader of version 0.1, which looks for no EXIF data and no limit of size. The goal is 2 %.
+
+On 2 cores of an EPYC, TensorFlow 2.21, 2026-11-28: +1.2 % with `--repetitions 25`, where single runs of 9 repetitions
+differ by some per cent. Instructions counted by valgrind, without the spinning of idle threads: 8.29 million an image
+against 8.23, +0.7 %.
 """
 
 import argparse
