@@ -1,8 +1,8 @@
 """The training stream whose augmentation runs on the device, inside the compiled step of the JAX backend.
 
 A dataset that fits stays in the memory of the device as uint8, and a batch is nothing but the places of its examples in
-the stream. If the dataset is larger, the host reads, crops and resizes the images of each batch. JAX computes all else,
-also the order of the examples, from the seed and the place alone, so that a stream can start at any step.
+the stream. If the dataset is larger, the host reads, crops and resizes the images of each batch. JAX computes the
+rest, with the order of the examples, from the seed and the place alone, so that a stream can start at any step.
 """
 
 import contextlib

@@ -236,7 +236,7 @@ class _Watch:
     def __init__(self, index: int, count: int):
         self._index, self._count = index, count
         self._links: dict[int, socket.socket] = {}  # by index
-        self._left = threading.Event()  # whether this process needs the others no more
+        self._left = threading.Event()  # set when this process no longer needs the others
         self._failed = True
         self._all_arrive = False  # whether all others, with an error or without one, go as far as JAX's shutdown
         self._reader = threading.Thread(target=self._read, daemon=True, name="watch")
@@ -295,13 +295,10 @@ class _Watch:
 
     def _end(self, other: int, word: bytes) -> None:
         if word == _GONE:
-            line = (
-                f"Process {other} of {self._count} has ended, so process {self._index} ends too. Run the same command "
-            )
-            line += "again on all hosts: it goes on from the last checkpoint."
+            what, advice = "ended", "Run the same command again on all hosts: it goes on from the last checkpoint."
         else:
-            line = f"Process {other} of {self._count} has failed, so process {self._index} ends too. The output of "
-            line += f"process {other} says why."
+            what, advice = "failed", f"The output of process {other} says why."
+        line = f"Process {other} of {self._count} has {what}, so process {self._index} ends too. {advice}"
         with contextlib.suppress(OSError):  # the process may have no standard error
             os.write(2, f"\n{line}\n".encode())
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # JAX may notice too, and would print a stack trace
