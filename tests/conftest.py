@@ -1,3 +1,4 @@
+import collections
 import gc
 import hashlib
 import os
@@ -19,11 +20,25 @@ TIERS = tomllib.loads((FOLDER / "tiers.toml").read_text(encoding="utf-8"))
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+    cases = collections.defaultdict(list)
     for item in items:
         file, name = item.path.relative_to(FOLDER).as_posix(), item.nodeid.partition("::")[2]
-        for tier, files in TIERS.items():
-            if any(file.startswith(path) and name.startswith(tuple(tests)) for path, tests in files.items()):
+        for tier in ("slow", "long"):
+            if any(file.startswith(path) and name.startswith(tuple(tests)) for path, tests in TIERS[tier].items()):
                 item.add_marker(tier)
+        chosen = tuple(case for case in TIERS["only"].get(file, ()) if _function(case) == _function(name))
+        if chosen:
+            stays = name.startswith(chosen)
+            cases[file, _function(name)].append(stays)
+            if not stays:
+                item.add_marker("long")
+    for (file, function), stay in cases.items():
+        if len(stay) > 1 and not any(stay):
+            raise pytest.UsageError(f"tests/tiers.toml chooses a case of {function} in {file} that does not exist.")
+
+
+def _function(case: str) -> str:
+    return case.partition("[")[0]
 
 
 def pytest_collection_finish():
