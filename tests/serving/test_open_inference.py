@@ -214,6 +214,10 @@ def test_an_image_in_base64(post):
         ({"inputs": [tensor([0], shape=(1, -1))]}, "declares a shape that is not accepted"),
         ({"inputs": [tensor([0], shape=("1",))]}, "must have a shape, a list of whole numbers"),
         ({"inputs": [tensor([0])]}, "has 1 values, but its shape"),
+        ({"inputs": [tensor([], shape=(0, 2**62, 8, 3))]}, "declares a shape that is not accepted"),
+        ({"inputs": [tensor([0], shape=(1,) * 100)]}, "declares a shape that is not accepted"),
+        ({"inputs": [tensor(json.loads("[" * 70 + "0" + "]" * 70))]}, "lists are nested deeper"),
+        (b'{"id": "\\ud800", "inputs": []}', "JSON Parse error"),
         ({"inputs": [tensor(["a"] * 192)]}, "must hold values of type float32, but got: string"),
         ({"inputs": [tensor([0] * 192, datatype="INT32")]}, "must be of type float32, but got int32"),
         ({"inputs": [{"name": "images", "shape": [1, 8, 8, 3], "datatype": "FP32"}]}, "neither 'data' nor"),
@@ -235,8 +239,9 @@ def test_faults_in_binary_values_are_told(post):
     assert "not a multiple of 4" in binary(b"abc").json()["error"]
     assert "has 1 values" in binary(b"abcd").json()["error"]
     assert "cut short at byte 0" in binary(b"\xff\xff\xff\xffabc", (1,), "BYTES", "image_bytes").json()["error"]
-    response = post(b"{}", **{"Inference-Header-Content-Length": "9"})
-    assert (response.status_code, "must be a number of bytes up to 2" in response.json()["error"]) == (400, True)
+    for length in ("9", "9" * 5000):
+        response = post(b"{}", **{"Inference-Header-Content-Length": length})
+        assert (response.status_code, "must be a number of bytes up to 2" in response.json()["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def answer(
 
 async def _infer(service: PredictService, spec: ModelSpec, headers: Mapping[str, str], body: bytes) -> web.Response:
     length = headers.get(_HEADER_LENGTH, str(len(body)))
-    if not length.isdigit() or int(length) > len(body):
+    if not length.isdecimal() or len(length) > 18 or int(length) > len(body):
         raise invalid(f"{_HEADER_LENGTH} must be a number of bytes up to {len(body)}, but got {length[:40]!r}.")
     request = await service.offload(len(body), parse_json, body[: int(length)])
     inputs, wanted = _tensors_by_name(request, "inputs"), _tensors_by_name(request, "outputs")
