@@ -24,7 +24,6 @@ _MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
 _READ = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _KEYS = ("signature_name", "instances", "inputs")
-_MAX_VERSION = 2**63 - 1
 _CORS_HEADERS = {"Access-Control-Allow-Methods": "POST, GET", "Access-Control-Allow-Headers": "Content-Type"}
 _log = logging.getLogger("keras_mixer.serving")
 
@@ -140,7 +139,7 @@ class RestHandler:
 
 def _model_spec(match: re.Match) -> ModelSpec:
     version = match["version"]
-    if version and (len(version) > len(str(_MAX_VERSION)) or int(version) > _MAX_VERSION):
+    if version and (len(version) > len(str(wire.MAX_VERSION)) or int(version) > wire.MAX_VERSION):
         raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
     label = match["label"]
     return ModelSpec(unquote(match["name"]), int(version) if version else None, unquote(label) if label else None)
