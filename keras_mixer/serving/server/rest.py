@@ -47,6 +47,8 @@ class RestHandler:
             response = _error(RequestError("INTERNAL", "The server failed on this request; its log has the reason."))
         if self._cors:
             response.headers.update(_CORS_HEADERS | {"Access-Control-Allow-Origin": self._cors})
+            if open_inference.is_open_inference(request.rel_url.raw_path):
+                response.headers.update(open_inference.CORS_HEADERS)
         if self.draining:
             response.force_close()
         return response
@@ -62,19 +64,20 @@ class RestHandler:
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
-        if open_inference.is_open_inference(path):
+        is_v1, is_v2 = path.lower().startswith("/v1/"), open_inference.is_open_inference(path)
+        if request.method == "OPTIONS" and (is_v1 or is_v2):  # a browser's preflight
+            if re.match("https?://", request.headers.get("Origin", "")):
+                return web.Response()
+            raise RequestError("FAILED_PRECONDITION", "Origin header is missing in CORS preflight")
+        if is_v2:
             body = await self._body(request) if request.method == "POST" else b""
             return await open_inference.answer(self._service, request.method, path, request.headers, body)
         if request.method in ("GET", "HEAD") and (page := front_page.answer(path, self._service.manager.models)):
             return page
-        if not path.lower().startswith("/v1/"):
+        if not is_v1:
             raise RequestError(
                 "NOT_FOUND", f"There is nothing at {path[:200]}; models are at {wire.model_path('NAME')}."
             )
-        if request.method == "OPTIONS":  # a browser's preflight
-            if re.match("https?://", request.headers.get("Origin", "")):
-                return web.Response()
-            raise RequestError("FAILED_PRECONDITION", "Origin header is missing in CORS preflight")
         raise invalid(f"Malformed request: {request.method} {path[:200]}")
 
     async def _body(self, request: web.BaseRequest) -> bytes:

@@ -25,6 +25,11 @@ from keras_mixer.serving.server.service import ModelSpec, PredictService
 from keras_mixer.serving.server.tensors import TensorSpec, from_json, parse_json
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
+# With `--cors`, pages may send and read the header of binary tensors.
+CORS_HEADERS = {
+    "Access-Control-Allow-Headers": f"Content-Type, {_HEADER_LENGTH}",
+    "Access-Control-Expose-Headers": _HEADER_LENGTH,
+}
 _MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>ready|infer))?")
 
 
