@@ -234,6 +234,20 @@ def test_stopping_answers_what_is_in_flight(bundle, grpc_stubs):
         grpc_client = serving.Client(server.grpc_target, model=stand_in.NAME, protocol="grpc")
         image = stand_in.images(0, 1)
         client.predict(np.repeat(image, 16, axis=0))  # from now on a batch waits for 14 rows or its time
+def test_settings_that_cannot_be_read_once_are_read_again(base_path):
+    calls, again = [], threading.Event()
+
+    def reread():
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("an error of any kind")
+        again.set()
+        return ()
+
+    with serving.Server(base_path, rest_port=0, port=None, poll_seconds=0.01, reread=reread):
+        assert again.wait(60)
+
+
         with concurrent.futures.ThreadPoolExecutor(2) as threads:
             answers = [threads.submit(one.predict, image) for one in (client, grpc_client)]
             wait_for(lambda: "keras_mixer_serving_in_flight 2.0" in metrics(server))

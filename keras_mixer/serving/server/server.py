@@ -174,7 +174,7 @@ class Server:
             await asyncio.sleep(self._poll_seconds)
             try:
                 configs, fault = list(await asyncio.to_thread(self._reread)), ""
-            except (OSError, ValueError) as error:  # the last good settings stay, and the same fault is logged once
+            except Exception as error:  # the last good settings stay, and the same fault is logged once
                 if str(error) != fault:
                     _log.error("The settings of the models cannot be read again: %s", error)
                 fault = str(error)
