@@ -143,6 +143,14 @@ def test_a_slow_body_is_given_up(embedded):
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
+def test_what_is_not_http_leaves_no_traceback_in_the_log(embedded, caplog):
+    for data in (b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost x\r\n\r\n"):  # https, and a bad header
+        with socket.create_connection((embedded.host, embedded.rest_port), timeout=10) as connection:
+            connection.sendall(data)
+            assert connection.recv(100).startswith(b"HTTP/1.0 400")
+    assert not caplog.records
+
+
 def test_a_connection_without_a_request_is_closed(bundle):
     limits = serving.Limits(idle_timeout=0.3)
     with (
@@ -226,14 +234,6 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
-def test_stopping_answers_what_is_in_flight(bundle, grpc_stubs):
-    # A batch would wait for company for a minute, longer than a stopping server waits for its requests.
-    batching = serving.Batching(batch_timeout_micros=60_000_000)
-    with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, batching=batching) as server:
-        client = serving.Client(server.url, model=stand_in.NAME)
-        grpc_client = serving.Client(server.grpc_target, model=stand_in.NAME, protocol="grpc")
-        image = stand_in.images(0, 1)
-        client.predict(np.repeat(image, 16, axis=0))  # from now on a batch waits for 14 rows or its time
 def test_settings_that_cannot_be_read_once_are_read_again(base_path):
     calls, again = [], threading.Event()
 
@@ -248,6 +248,14 @@ def test_settings_that_cannot_be_read_once_are_read_again(base_path):
         assert again.wait(60)
 
 
+def test_stopping_answers_what_is_in_flight(bundle, grpc_stubs):
+    # A batch would wait for company for a minute, longer than a stopping server waits for its requests.
+    batching = serving.Batching(batch_timeout_micros=60_000_000)
+    with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, batching=batching) as server:
+        client = serving.Client(server.url, model=stand_in.NAME)
+        grpc_client = serving.Client(server.grpc_target, model=stand_in.NAME, protocol="grpc")
+        image = stand_in.images(0, 1)
+        client.predict(np.repeat(image, 16, axis=0))  # from now on a batch waits for 14 rows or its time
         with concurrent.futures.ThreadPoolExecutor(2) as threads:
             answers = [threads.submit(one.predict, image) for one in (client, grpc_client)]
             wait_for(lambda: "keras_mixer_serving_in_flight 2.0" in metrics(server))
