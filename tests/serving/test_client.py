@@ -35,6 +35,17 @@ def test_float_images_are_taken_as_preprocessed(embedded, client):
     assert named.predict(images[0], top=1)[0][0][0] == stand_in.CLASSES[scores[0].argmax()]
 
 
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_values_that_are_not_finite_are_sent(embedded, protocol, grpc_stubs):
+    images = stand_in.images(3, 2)
+    images[1, 0, 0, 0] = np.nan
+    url = embedded.url if protocol == "rest" else embedded.grpc_target
+    with serving.Client(url, model=stand_in.NAME, version=1, protocol=protocol) as client:
+        features = client.features(images)
+    assert np.isnan(features[1]).all()
+    np.testing.assert_allclose(features[0], stand_in.expected_features(images[:1], 1)[0], atol=1e-6)
+
+
 def test_paths_bytes_and_arrays_give_one_prediction_each(client, tmp_path):
     data = stand_in.png(5)
     path = tmp_path / "image.png"
