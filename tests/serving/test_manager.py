@@ -109,11 +109,13 @@ def test_a_folder_without_a_saved_model_is_no_version_yet(bundle, base_path):
     assert states(loaded(base_path)) == {1: "AVAILABLE"}
 
 
-def test_folders_that_vanish_end_no_service(base_path):
+def test_folders_that_vanish_end_no_service(base_path, caplog):
     manager = loaded(base_path)
     base_path.rename(base_path.with_name("elsewhere"))
-    manager.poll()
+    for _ in range(3):
+        manager.poll()
     assert states(manager) == {1: "AVAILABLE"}
+    assert len([record for record in caplog.records if "cannot be read" in record.message]) == 1
 
 
 def test_policies_and_labels(bundle, base_path):

@@ -1,5 +1,6 @@
 """The Open Inference Protocol, asked by Triton's own clients and by plain requests."""
 
+import asyncio
 import base64
 import json
 
@@ -156,6 +157,22 @@ def test_values_outside_of_raw_bytes_by_grpc(embedded, grpc_stubs):
         [],
     )
     np.testing.assert_allclose(np.reshape(scores.contents.fp32_contents, (3, 4)), SCORES, atol=1e-6)
+
+
+def test_float16_is_answered_in_raw_bytes_by_grpc():
+    """The protocol has no typed field for it."""
+    from tritonclient.grpc import service_pb2
+
+    from keras_mixer.serving.server.open_inference.grpc import _infer
+
+    class Service:
+        async def predict(self, *_arguments, **_settings):
+            return 1, None, {"scores": np.float16([[0.5, 2]])}
+
+    answer = asyncio.run(_infer(Service(), service_pb2.ModelInferRequest(model_name=NAME)))
+    (scores,) = answer.outputs
+    assert (scores.datatype, list(scores.shape)) == ("FP16", [1, 2])
+    np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], "<f2"), [0.5, 2])
 
 
 def test_a_number_that_its_type_cannot_hold_is_told():
