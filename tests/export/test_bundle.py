@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -124,6 +125,15 @@ class TestTriton:
         export_onnx(model, base / "model.onnx", card=card)
         dataclasses.replace(card, class_names=tuple("abcdefghij")).save(base / "model.json")
         assert not (write_serving_bundle(base, tmp_path / "bundle") / "triton" / "digits_onnx").exists()
+
+    @pytest.mark.parametrize("files", [["1"], ["1", "model.onnx"]])
+    def test_an_onnx_file_of_an_earlier_export_stays_out(self, exported, model, card, tmp_path, files):
+        """Its card is the same, but its weights may be older than those of the version."""
+        base = shutil.copytree(exported, tmp_path / "digits")
+        export_onnx(model, base / "model.onnx", card=card)
+        (base / "report.json").write_text(json.dumps({"rows": [{"file": None}, *({"file": file} for file in files)]}))
+        bundle = write_serving_bundle(base, tmp_path / "bundle")
+        assert (bundle / "triton" / "digits_onnx").exists() == ("model.onnx" in files)
 
 
 def test_kserve_reads_the_folders_of_the_bundle(bundle):
