@@ -204,7 +204,9 @@ def test_the_manifests_names_are_dns_labels(name):
 @pytest.mark.parametrize("name", ["7", "true", "2021-Mixer_B.16"])
 def test_any_name_stays_a_text_in_yaml(exported, tmp_path, name):
     bundle = write_serving_bundle(shutil.copytree(exported, tmp_path / name), tmp_path / "bundle")
-    assert load_yaml(bundle / "compose.yaml")["name"] == dns_label(name)
+    for file in ("compose.yaml", "kserve/tensorflow.yaml"):
+        read = load_yaml(bundle / file)
+        assert read.get("metadata", read)["name"] == dns_label(name)
     for file in ("deployment.yaml", "service.yaml", "hpa.yaml"):
         assert load_yaml(bundle / "kubernetes" / file)["metadata"]["name"] == f"{dns_label(name)}-serving"
 
