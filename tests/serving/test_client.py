@@ -355,6 +355,36 @@ def test_rest_over_tls_with_headers(tls):
         serving.Client(url, model="m", credentials=object())
 
 
+def test_a_redirection_that_would_lose_the_images_is_told():
+    """As from a proxy that wants https."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(301)
+            self.send_header("Location", f"/elsewhere{self.path}")
+            self.end_headers()
+
+        def do_GET(self):
+            self.send_response(400)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with (
+            serving.Client(url, model="m") as client,
+            pytest.raises(
+                serving.ServingError, match=f"is redirected to {url}/elsewhere/v1/models/m:predict: "
+            ) as error,
+        ):
+            client.predict(stand_in.png(0))
+        server.shutdown()
+    assert error.value.code == 301
+
+
 @pytest.mark.parametrize("target", ["127.0.0.1:{port}", "ipv4:127.0.0.1:{port}", "dns:///localhost:{port}"])
 def test_grpc_over_tls_with_headers_at_any_target(tls, target, grpc_stubs):
     import grpc

@@ -109,6 +109,11 @@ class RestTransport:
             raise ServingError(f"{self._address} did not answer within {seconds:.3g} s.") from None
         except requests.RequestException as error:
             raise ServingError(f"{self._address} cannot be reached: {error}") from None
+        if response.request.method != method:  # most redirections turn a POST into a GET
+            message = (
+                f"{self._address} is redirected to {response.url}: give the client an address that begins as that."
+            )
+            raise ServingError(message, response.history[0].status_code)
         try:
             document = response.json()
         except requests.JSONDecodeError:
