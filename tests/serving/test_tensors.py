@@ -3,9 +3,9 @@ import json
 import math
 import tracemalloc
 
+import ml_dtypes
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_mixer.serving.errors import RequestError
 from keras_mixer.serving.server.tensors import TensorSpec, from_json, parse_json, to_json
@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused(value, wanted):
     assert "'x'" in failure.value.message
 
 
-@pytest.mark.parametrize("dtype", ["complex64", tf.bfloat16.as_numpy_dtype])
+@pytest.mark.parametrize("dtype", ["complex64", ml_dtypes.bfloat16])
 def test_a_type_that_json_cannot_carry_is_refused(dtype):
     with pytest.raises(RequestError, match="cannot be sent as JSON") as failure:
         from_json([1], spec(dtype, None))

@@ -1,6 +1,7 @@
 """The client's side of TF Serving's REST interface, with the package requests."""
 
 import base64
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -134,10 +135,9 @@ class RestTransport:
 def _dump(body: dict) -> bytes:
     """Writes JSON, with orjson if it is installed, because orjson writes arrays several times faster."""
     arrays = [value for value in body["inputs"].values() if isinstance(value, np.ndarray)]
-    try:
-        import orjson
-    except ImportError:
-        orjson = None
-    if orjson is None or not all(np.isfinite(array).all() for array in arrays):  # orjson writes NaN as null
-        return json.dumps(body, default=np.ndarray.tolist).encode()
-    return orjson.dumps(body, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
+    if all(np.isfinite(array).all() for array in arrays):  # orjson writes NaN as null
+        with contextlib.suppress(ImportError):
+            import orjson
+
+            return orjson.dumps(body, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(body, default=np.ndarray.tolist).encode()
