@@ -19,6 +19,7 @@ IMAGES = stand_in.images(seed=1, count=3)
 SCORES = stand_in.expected_scores(IMAGES, 2)
 FILES = [stand_in.png(seed) for seed in range(3)]
 NAME = stand_in.NAME
+DEEP = json.loads("[" * 900 + "]" * 900)
 
 
 @pytest.fixture(scope="module", params=["http", "grpc"])
@@ -235,6 +236,9 @@ def test_an_image_in_base64(post):
         ({"inputs": [tensor([0], shape=(1,) * 100)]}, "declares a shape that is not accepted"),
         ({"inputs": [tensor(json.loads("[" * 70 + "0" + "]" * 70))]}, "lists are nested deeper"),
         (b'{"id": "\\ud800", "inputs": []}', "JSON Parse error"),
+        ({"id": [1], "inputs": [tensor([0])]}, "'id' must be a string"),
+        ({"inputs": [tensor(DEEP, (1,), "BYTES", parameters={"content_type": "base64"})]}, "nested too deep"),
+        ({"inputs": [tensor([0], name="x" * 10_000)]}, "xxx ..."),
         ({"inputs": [tensor(["a"] * 192)]}, "must hold values of type float32, but got: string"),
         ({"inputs": [tensor([0] * 192, datatype="INT32")]}, "must be of type float32, but got int32"),
         ({"inputs": [{"name": "images", "shape": [1, 8, 8, 3], "datatype": "FP32"}]}, "neither 'data' nor"),

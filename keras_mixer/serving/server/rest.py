@@ -40,6 +40,8 @@ class RestHandler:
             response = await self._route(request)
         except RequestError as error:
             response = _error(error)
+        except RecursionError:
+            response = _error(invalid("The request's JSON is nested too deep."))
         except ConnectionError:  # the client has gone, and no answer would reach it
             raise
         except Exception:

@@ -66,6 +66,8 @@ async def _infer(service: PredictService, spec: ModelSpec, headers: Mapping[str,
     if not inputs:
         raise invalid("'inputs' must be a list of one tensor or more.")
     parameters = _parameters(request, "the request")
+    if isinstance(request.get("id"), (list, dict)):
+        raise invalid("'id' must be a string.")
 
     def read(signature: Signature) -> dict[str, np.ndarray]:
         signature.check_names(inputs)
