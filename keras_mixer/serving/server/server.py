@@ -148,8 +148,13 @@ class Server:
                     health = add_services(grpc, service, self._loop)
                     grpc.start()
                 rest = RestHandler(service, self._cors)
-                quiet = {"access_log": None, "logger": _http_log}
-                http = web.Server(rest, keepalive_timeout=limits.idle_timeout, lingering_time=5.0, **quiet)
+                http = web.Server(
+                    rest,
+                    keepalive_timeout=limits.idle_timeout,
+                    lingering_time=5.0,
+                    access_log=None,
+                    logger=_http_log,
+                )
                 sockets = await self._loop.create_server(http, sock=listener, backlog=_BACKLOG)
                 undo.pop_all()
         except BaseException as error:
