@@ -51,6 +51,8 @@ _PLUGINS = {
     "AVIF": "PIL.AvifImagePlugin.AvifImageFile",
     "HEIC": "pillow_heif.HeifImageFile",
 }
+# What begins a part of a JPEG, after any padding, and the parts that declare a size.
+_JPEG_MARKER, _JPEG_FRAMES = re.compile(rb"\xff([^\0\xff])"), {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _ORIENTATION, _SUBFILE_TYPE, _DNG_VERSION = 0x0112, 254, 50706  # TIFF tags
 # The first frame of a GIF must begin in this many bytes. Pillow would parse a file of tiny blocks for minutes.
 _GIF_HEADER = 2**18
@@ -90,12 +92,25 @@ def declared_size(data: bytes) -> tuple[int, int]:
             "... cannot be read: ".
         ImportError: If Pillow is not installed, or pillow-heif for a HEIC file.
     """
+    # Pillow reads more of the header than TensorFlow's decoders and is stricter.
+    size = 0, 0
     if data.startswith(PNG_START) and data[12:16] == b"IHDR" and len(data) >= 24:
-        # Pillow reads more of the header than TensorFlow's decoder and is stricter.
         size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-        if min(size) > 0:
-            return size
-    return _opened(data).size
+    elif data.startswith(JPEG_START):
+        size = _declared_in_jpeg(data)
+    return size if min(size) > 0 else _opened(data).size
+
+
+def _declared_in_jpeg(data: bytes) -> tuple[int, int]:
+    """Finds the frame of a JPEG as libjpeg does, and returns its width and height; zeros if there is no frame."""
+    at = 2
+    while (found := _JPEG_MARKER.search(data, at)) and found[1] not in (b"\xd9", b"\xda"):  # the end, the pixels
+        at, marker = found.end(), found[1][0]
+        if marker in _JPEG_FRAMES:
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 3 : at + 5], "big")
+        if marker != 1 and not 0xD0 <= marker <= 0xD8:  # nothing follows these
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
+    return 0, 0
 
 
 def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:

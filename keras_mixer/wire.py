@@ -14,6 +14,7 @@ SCORES, LABELS, FEATURES = "scores", "labels", "features"  # outputs
 
 SAVED_MODEL_FILE = "saved_model.pb"
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
+MAX_VERSION = 2**63 - 1
 STABLE, CANARY = "stable", "canary"  # version labels
 
 # The package asks for the full `tensorflow`, which would replace `tensorflow-cpu`. Its stubs work with either.
@@ -84,9 +85,12 @@ def check_model_name(name: str) -> str:
 
 
 def numbered(base: pathlib.Path) -> dict[int, pathlib.Path]:
-    """Returns the entries of a model's base folder that are named by a number, in rising order."""
+    """Returns the entries of a model's base folder that are named by a number, in rising order.
+
+    A number beyond 64 bits is not a version, and TF Serving ignores it too.
+    """
     entries = {int(entry.name): entry for entry in base.iterdir() if entry.name.isascii() and entry.name.isdigit()}
-    return dict(sorted(entries.items()))
+    return {number: entries[number] for number in sorted(entries) if number <= MAX_VERSION}
 
 
 def versions_in(base: pathlib.Path) -> dict[int, pathlib.Path]:

@@ -15,6 +15,8 @@ HTTP_STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 
+_LONGEST = 2000  # characters of a message, which may quote the request
+
 
 class RequestError(Exception):
     """A request that the server refuses or cannot finish.
@@ -26,6 +28,8 @@ class RequestError(Exception):
     """
 
     def __init__(self, code: str, message: str, http_status: int | None = None):
+        if len(message) > _LONGEST:  # gRPC's clients fail on an answer with more than 8 KB of message
+            message = f"{message[:_LONGEST]} ..."
         super().__init__(message)
         self.code = code
         self.message = message

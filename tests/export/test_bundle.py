@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -125,6 +126,15 @@ class TestTriton:
         dataclasses.replace(card, class_names=tuple("abcdefghij")).save(base / "model.json")
         assert not (write_serving_bundle(base, tmp_path / "bundle") / "triton" / "digits_onnx").exists()
 
+    @pytest.mark.parametrize("files", [["1"], ["1", "model.onnx"]])
+    def test_an_onnx_file_of_an_earlier_export_stays_out(self, exported, model, card, tmp_path, files):
+        """Its card is the same, but its weights may be older than those of the version."""
+        base = shutil.copytree(exported, tmp_path / "digits")
+        export_onnx(model, base / "model.onnx", card=card)
+        (base / "report.json").write_text(json.dumps({"rows": [{"file": None}, *({"file": file} for file in files)]}))
+        bundle = write_serving_bundle(base, tmp_path / "bundle")
+        assert (bundle / "triton" / "digits_onnx").exists() == ("model.onnx" in files)
+
 
 def test_kserve_reads_the_folders_of_the_bundle(bundle):
     for name, folder in {"tensorflow": "models/digits", "triton": "triton"}.items():
@@ -194,7 +204,9 @@ def test_the_manifests_names_are_dns_labels(name):
 @pytest.mark.parametrize("name", ["7", "true", "2021-Mixer_B.16"])
 def test_any_name_stays_a_text_in_yaml(exported, tmp_path, name):
     bundle = write_serving_bundle(shutil.copytree(exported, tmp_path / name), tmp_path / "bundle")
-    assert load_yaml(bundle / "compose.yaml")["name"] == dns_label(name)
+    for file in ("compose.yaml", "kserve/tensorflow.yaml"):
+        read = load_yaml(bundle / file)
+        assert read.get("metadata", read)["name"] == dns_label(name)
     for file in ("deployment.yaml", "service.yaml", "hpa.yaml"):
         assert load_yaml(bundle / "kubernetes" / file)["metadata"]["name"] == f"{dns_label(name)}-serving"
 

@@ -287,7 +287,8 @@ def test_the_keyboard_is_enough(visitor):
 
 def test_the_server_shows_the_page_for_its_models(browser, server, nano):
     visitor = web_page.Visitor(browser, server)
-    check(visitor, nano, ["plain.jpg", "JPEG 8", "plain.webp", "clear.webp", "plain.avif"])  # the graph reads no WebP
+    read_by_graph, others = ["plain.jpg", "JPEG 8"], ["plain.webp", "clear.webp", "plain.avif", "bits.bmp"]
+    check(visitor, nano, read_by_graph + others)
     visitor.page.get_by_label("Model").select_option("other")
     visitor.expect(visitor.page.locator("h1")).to_have_text("other")
     visitor.sees(web_page.READY)

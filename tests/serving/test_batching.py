@@ -83,6 +83,13 @@ def test_a_request_beyond_the_batch_size_is_split(servable):
     assert sizes == [4, 4, 3]
 
 
+def test_a_request_beyond_the_queue_is_answered_whole(servable):
+    requests = [stand_in.images(7, 11)]
+    results, sizes = run(servable, Batching(max_batch_size=2, max_enqueued_batches=2), requests)
+    check(results, requests)
+    assert sizes == [2, 2, 2, 2, 2, 1]
+
+
 def test_a_bad_file_harms_no_other_request_of_its_batch(servable):
     files = [stand_in.png(seed) for seed in range(4)]
     files[2] = files[2][:-60]

@@ -35,6 +35,17 @@ def test_float_images_are_taken_as_preprocessed(embedded, client):
     assert named.predict(images[0], top=1)[0][0][0] == stand_in.CLASSES[scores[0].argmax()]
 
 
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_values_that_are_not_finite_are_sent(embedded, protocol, grpc_stubs):
+    images = stand_in.images(3, 2)
+    images[1, 0, 0, 0] = np.nan
+    url = embedded.url if protocol == "rest" else embedded.grpc_target
+    with serving.Client(url, model=stand_in.NAME, version=1, protocol=protocol) as client:
+        features = client.features(images)
+    assert np.isnan(features[1]).all()
+    np.testing.assert_allclose(features[0], stand_in.expected_features(images[:1], 1)[0], atol=1e-6)
+
+
 def test_paths_bytes_and_arrays_give_one_prediction_each(client, tmp_path):
     data = stand_in.png(5)
     path = tmp_path / "image.png"
@@ -212,10 +223,11 @@ def test_the_bound_on_a_request_s_bytes_holds():
     from keras_mixer.serving.client.rest import RestTransport, _dump
 
     array = np.array([-1.17549435e-38, -3.4028235e38, np.pi, 0, -np.pi / 1000], np.float32)
-    assert len(_dump({"inputs": array})) - len('{"inputs":[]}') <= RestTransport.size(array)
+    around = len('{"inputs":{"x":[]}}')
+    assert len(_dump({"inputs": {"x": array}})) - around <= RestTransport.size(array)
     for length in range(5):
-        written = _dump({"b64": base64.b64encode(b"x" * length).decode()})
-        assert len(written) + 1 <= RestTransport.size(b"x" * length)
+        written = _dump({"inputs": {"x": [{"b64": base64.b64encode(b"x" * length).decode()}]}})
+        assert len(written) - around + 1 <= RestTransport.size(b"x" * length)
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
@@ -342,6 +354,36 @@ def test_rest_over_tls_with_headers(tls):
     assert seen == ["Bearer x"]
     with pytest.raises(ValueError, match="file of certificates"):
         serving.Client(url, model="m", credentials=object())
+
+
+def test_a_redirection_that_would_lose_the_images_is_told():
+    """As from a proxy that wants https."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(301)
+            self.send_header("Location", f"/elsewhere{self.path}")
+            self.end_headers()
+
+        def do_GET(self):
+            self.send_response(400)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with (
+            serving.Client(url, model="m") as client,
+            pytest.raises(
+                serving.ServingError, match=f"is redirected to {url}/elsewhere/v1/models/m:predict: "
+            ) as error,
+        ):
+            client.predict(stand_in.png(0))
+        server.shutdown()
+    assert error.value.code == 301
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:{port}", "ipv4:127.0.0.1:{port}", "dns:///localhost:{port}"])

@@ -31,6 +31,23 @@ def test_a_png_with_a_bad_part_passes_as_tensorflow_reads_it(kind):
     assert check_image(data, max_pixels=64) == 64
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"\xff\xee\0\7Adobe",
+        b"\xff\xe0\0\7JFIF\0",
+        b"\xff\xe2\0\x0eICC_PROFILE\0",
+        b"\xff\1",
+        b"junk\xff\0\xff\xff\xfe\0\3x",
+    ],
+)
+def test_a_jpeg_with_an_odd_part_passes_as_tensorflow_reads_it(part):
+    sound = tf.io.encode_jpeg(tf.zeros((8, 16, 3), tf.uint8)).numpy()
+    data = sound[:20] + part + sound[20:]
+    assert tf.io.decode_jpeg(data).shape == (8, 16, 3)
+    assert check_image(data, max_pixels=128) == 128
+
+
 def test_the_canvas_of_a_gif_counts():
     with pytest.raises(RequestError, match="65535 x 65535 pixels"):
         check_image(gif_header(100, 50, canvas=(65_535, 65_535)), max_pixels=2**28)

@@ -102,17 +102,20 @@ def test_a_version_that_fails_is_not_loaded_again_unless_its_files_change(base_p
     assert states(manager) == {2: "END", 1: "AVAILABLE"}
 
 
-def test_a_folder_without_a_saved_model_is_no_version_yet(base_path):
+def test_a_folder_without_a_saved_model_is_no_version_yet(bundle, base_path):
     (base_path / "2").mkdir()
     (base_path / "partial").mkdir()
+    add(bundle, base_path, 2**63)  # more than gRPC's numbers hold
     assert states(loaded(base_path)) == {1: "AVAILABLE"}
 
 
-def test_folders_that_vanish_end_no_service(base_path):
+def test_folders_that_vanish_end_no_service(base_path, caplog):
     manager = loaded(base_path)
     base_path.rename(base_path.with_name("elsewhere"))
-    manager.poll()
+    for _ in range(3):
+        manager.poll()
     assert states(manager) == {1: "AVAILABLE"}
+    assert len([record for record in caplog.records if "cannot be read" in record.message]) == 1
 
 
 def test_policies_and_labels(bundle, base_path):

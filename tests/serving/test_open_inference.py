@@ -1,5 +1,6 @@
 """The Open Inference Protocol, asked by Triton's own clients and by plain requests."""
 
+import asyncio
 import base64
 import json
 
@@ -18,6 +19,7 @@ IMAGES = stand_in.images(seed=1, count=3)
 SCORES = stand_in.expected_scores(IMAGES, 2)
 FILES = [stand_in.png(seed) for seed in range(3)]
 NAME = stand_in.NAME
+DEEP = json.loads("[" * 900 + "]" * 900)
 
 
 @pytest.fixture(scope="module", params=["http", "grpc"])
@@ -158,6 +160,22 @@ def test_values_outside_of_raw_bytes_by_grpc(embedded, grpc_stubs):
     np.testing.assert_allclose(np.reshape(scores.contents.fp32_contents, (3, 4)), SCORES, atol=1e-6)
 
 
+def test_float16_is_answered_in_raw_bytes_by_grpc():
+    """The protocol has no typed field for it."""
+    from tritonclient.grpc import service_pb2
+
+    from keras_mixer.serving.server.open_inference.grpc import _infer
+
+    class Service:
+        async def predict(self, *_arguments, **_settings):
+            return 1, None, {"scores": np.float16([[0.5, 2]])}
+
+    answer = asyncio.run(_infer(Service(), service_pb2.ModelInferRequest(model_name=NAME)))
+    (scores,) = answer.outputs
+    assert (scores.datatype, list(scores.shape)) == ("FP16", [1, 2])
+    np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], "<f2"), [0.5, 2])
+
+
 def test_a_number_that_its_type_cannot_hold_is_told():
     tensor = InputTensor("counts", "INT8", (2,))
     assert tensor.array([-128, 127]).tolist() == [-128, 127]
@@ -214,6 +232,13 @@ def test_an_image_in_base64(post):
         ({"inputs": [tensor([0], shape=(1, -1))]}, "declares a shape that is not accepted"),
         ({"inputs": [tensor([0], shape=("1",))]}, "must have a shape, a list of whole numbers"),
         ({"inputs": [tensor([0])]}, "has 1 values, but its shape"),
+        ({"inputs": [tensor([], shape=(0, 2**62, 8, 3))]}, "declares a shape that is not accepted"),
+        ({"inputs": [tensor([0], shape=(1,) * 100)]}, "declares a shape that is not accepted"),
+        ({"inputs": [tensor(json.loads("[" * 70 + "0" + "]" * 70))]}, "lists are nested deeper"),
+        (b'{"id": "\\ud800", "inputs": []}', "JSON Parse error"),
+        ({"id": [1], "inputs": [tensor([0])]}, "'id' must be a string"),
+        ({"inputs": [tensor(DEEP, (1,), "BYTES", parameters={"content_type": "base64"})]}, "nested too deep"),
+        ({"inputs": [tensor([0], name="x" * 10_000)]}, "xxx ..."),
         ({"inputs": [tensor(["a"] * 192)]}, "must hold values of type float32, but got: string"),
         ({"inputs": [tensor([0] * 192, datatype="INT32")]}, "must be of type float32, but got int32"),
         ({"inputs": [{"name": "images", "shape": [1, 8, 8, 3], "datatype": "FP32"}]}, "neither 'data' nor"),
@@ -235,8 +260,9 @@ def test_faults_in_binary_values_are_told(post):
     assert "not a multiple of 4" in binary(b"abc").json()["error"]
     assert "has 1 values" in binary(b"abcd").json()["error"]
     assert "cut short at byte 0" in binary(b"\xff\xff\xff\xffabc", (1,), "BYTES", "image_bytes").json()["error"]
-    response = post(b"{}", **{"Inference-Header-Content-Length": "9"})
-    assert (response.status_code, "must be a number of bytes up to 2" in response.json()["error"]) == (400, True)
+    for length in ("9", "9" * 5000):
+        response = post(b"{}", **{"Inference-Header-Content-Length": length})
+        assert (response.status_code, "must be a number of bytes up to 2" in response.json()["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,18 @@ def test_a_preflight_is_answered_as_tf_serving_does(open_to_pages):
     assert (refused.status_code, refused.json()) == (400, {"error": "Origin header is missing in CORS preflight"})
 
 
+def test_a_page_may_ask_by_the_open_inference_protocol(open_to_pages):
+    """A binary tensor needs a header that browsers send and show only if the server allows it."""
+    infer = f"{open_to_pages.replace('/v1/', '/v2/')}/infer"
+    preflight = requests.options(infer, headers=PAGE, timeout=30)
+    assert preflight.status_code == 200
+    allowed = preflight.headers["Access-Control-Allow-Headers"].split(", ")
+    assert allowed == ["Content-Type", "Inference-Header-Content-Length"]
+    answer = requests.post(infer, json={}, headers=PAGE, timeout=30)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://example.org"
+    assert answer.headers["Access-Control-Expose-Headers"] == "Inference-Header-Content-Length"
+
+
 def test_a_preflight_outside_of_v1_is_not_found(open_to_pages):
     """`RestApiRequestDispatcher::Dispatch` looks at the path first."""
     outside = open_to_pages.partition("/v1/")[0]

@@ -143,6 +143,14 @@ def test_a_slow_body_is_given_up(embedded):
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
+def test_what_is_not_http_leaves_no_traceback_in_the_log(embedded, caplog):
+    for data in (b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost x\r\n\r\n"):  # https, and a bad header
+        with socket.create_connection((embedded.host, embedded.rest_port), timeout=10) as connection:
+            connection.sendall(data)
+            assert connection.recv(100).startswith(b"HTTP/1.0 400")
+    assert not caplog.records
+
+
 def test_a_connection_without_a_request_is_closed(bundle):
     limits = serving.Limits(idle_timeout=0.3)
     with (
@@ -224,6 +232,20 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_settings_that_cannot_be_read_once_are_read_again(base_path):
+    calls, again = [], threading.Event()
+
+    def reread():
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("an error of any kind")
+        again.set()
+        return ()
+
+    with serving.Server(base_path, rest_port=0, port=None, poll_seconds=0.01, reread=reread):
+        assert again.wait(60)
 
 
 def test_stopping_answers_what_is_in_flight(bundle, grpc_stubs):

@@ -1,12 +1,14 @@
 import base64
 import json
 import math
+import tracemalloc
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.server.tensors import TensorSpec, from_json, to_json
+from keras_mixer.serving.server.tensors import TensorSpec, from_json, parse_json, to_json
 
 
 def spec(dtype, *shape):
@@ -67,10 +69,26 @@ def test_what_does_not_fit_is_refused(value, wanted):
     assert "'x'" in failure.value.message
 
 
-def test_a_type_that_json_cannot_carry_is_refused():
+@pytest.mark.parametrize("dtype", ["complex64", ml_dtypes.bfloat16])
+def test_a_type_that_json_cannot_carry_is_refused(dtype):
     with pytest.raises(RequestError, match="cannot be sent as JSON") as failure:
-        from_json([1], spec("complex64", None))
+        from_json([1], spec(dtype, None))
     assert failure.value.http_status == 501
+    with pytest.raises(RequestError, match="cannot be written as JSON: x") as failure:
+        to_json({"x": np.ones(2, dtype)}, rows=True)
+    assert failure.value.http_status == 501
+
+
+@pytest.mark.parametrize("body", ['{"x": "' + 2**20 * "a", '"a\\' * 2**10], ids=["plain", "escaped"])
+def test_an_unfinished_text_takes_little_memory(body):
+    """Such as a photograph in base64 that is cut short."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="JSON Parse error"):
+            parse_json(body.encode())
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 4), (2, 3, 1), ()])

@@ -3,6 +3,7 @@
 Its files are templates in `templates/`. To change what an export writes, edit them there.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -14,6 +15,7 @@ from keras_mixer import wire
 from keras_mixer.artefacts import load_card
 from keras_mixer.artefacts.onnx import ONNX
 from keras_mixer.card import CARD_FILE, ModelCard
+from keras_mixer.export.report import REPORT_FILE
 from keras_mixer.files import scratch_folder, written_whole
 
 IMAGE = "tensorflow/serving:2.20.0"
@@ -147,7 +149,7 @@ def _copy_onnx(base: pathlib.Path, newest: pathlib.Path, folder: pathlib.Path) -
     """Copies an ONNX file of the newest version into Triton's `folder`. Returns whether there is one."""
     shutil.rmtree(folder, ignore_errors=True)
     file = base / ONNX.file
-    if not file.is_file() or load_card(file).for_others() != load_card(newest):
+    if not file.is_file() or load_card(file).for_others() != load_card(newest) or _is_older(file, newest):
         return False
     with scratch_folder(folder) as scratch:
         complete = scratch / newest.name
@@ -156,6 +158,14 @@ def _copy_onnx(base: pathlib.Path, newest: pathlib.Path, folder: pathlib.Path) -
             shutil.copy2(part, complete / part.name)
         complete.rename(folder / newest.name)
     return True
+
+
+def _is_older(file: pathlib.Path, newest: pathlib.Path) -> bool:
+    """Returns whether the export that wrote the version `newest`, by its report, did not write `file`."""
+    report = file.with_name(REPORT_FILE)
+    rows = json.loads(report.read_text(encoding="utf-8"))["rows"] if report.is_file() else []
+    written = {row["file"] for row in rows}
+    return newest.name in written and file.name not in written
 
 
 def _link_or_copy(source: str, target: str) -> None:

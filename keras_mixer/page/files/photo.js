@@ -51,9 +51,14 @@ export function paint(photo, canvas, scale = 1) {
   context.drawImage(photo.bitmap, 0, 0);
 }
 
-/** Whether a SavedModel decodes such a file by itself: JPEG, PNG, GIF or BMP. */
+/** Whether a SavedModel decodes such a file by itself: JPEG, PNG, GIF or a BMP without compression or small palettes. */
 export function isReadByGraphs(bytes) {
-  return ["\xff\xd8\xff", "\x89PNG", "GIF8", "BM"].some((start) => text(bytes, 0, start.length) === start);
+  if (text(bytes, 0, 2) === "BM" && bytes.length >= 34) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const [header, bits, compression] = [view.getUint32(14, true), view.getUint16(28, true), view.getUint32(30, true)];
+    return header >= 40 && [8, 24, 32].includes(bits) && compression === 0;
+  }
+  return ["\xff\xd8\xff", "\x89PNG", "GIF8"].some((start) => text(bytes, 0, start.length) === start);
 }
 
 /** Returns the upright image as the bytes of a PNG file. */

@@ -1,6 +1,7 @@
 """The client's side of TF Serving's REST interface, with the package requests."""
 
 import base64
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -109,6 +110,11 @@ class RestTransport:
             raise ServingError(f"{self._address} did not answer within {seconds:.3g} s.") from None
         except requests.RequestException as error:
             raise ServingError(f"{self._address} cannot be reached: {error}") from None
+        if response.request.method != method:  # most redirections turn a POST into a GET
+            message = (
+                f"{self._address} is redirected to {response.url}: give the client an address that begins as that."
+            )
+            raise ServingError(message, response.history[0].status_code)
         try:
             document = response.json()
         except requests.JSONDecodeError:
@@ -128,8 +134,10 @@ class RestTransport:
 
 def _dump(body: dict) -> bytes:
     """Writes JSON, with orjson if it is installed, because orjson writes arrays several times faster."""
-    try:
-        import orjson
-    except ImportError:
-        return json.dumps(body, default=np.ndarray.tolist).encode()
-    return orjson.dumps(body, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
+    arrays = [value for value in body["inputs"].values() if isinstance(value, np.ndarray)]
+    if all(np.isfinite(array).all() for array in arrays):  # orjson writes NaN as null
+        with contextlib.suppress(ImportError):
+            import orjson
+
+            return orjson.dumps(body, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(body, default=np.ndarray.tolist).encode()

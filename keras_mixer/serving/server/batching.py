@@ -68,7 +68,10 @@ class Batcher:
         parts = [
             {name: array[start : start + size] for name, array in inputs.items()} for start in range(0, rows, size)
         ]
-        outputs = await asyncio.gather(*(self._enqueue(loop, servable, signature, part) for part in parts))
+        outputs: list[Arrays] = []
+        while parts:  # no more at once than the queue holds, so that a request of any length is answered
+            some, parts = parts[: self._options.max_enqueued_batches], parts[self._options.max_enqueued_batches :]
+            outputs += await asyncio.gather(*(self._enqueue(loop, servable, signature, part) for part in some))
         return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
 
     def _enqueue(self, loop, servable, signature, inputs) -> asyncio.Future:

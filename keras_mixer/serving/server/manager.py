@@ -32,6 +32,7 @@ class _Version:
 class _Model:
     config: ModelConfig
     versions: dict[int, _Version] = field(default_factory=dict)
+    unreadable: str = ""  # why the last look at the folder failed, which is logged once
 
     def available(self) -> list[int]:
         return sorted(number for number, version in self.versions.items() if version.state == "AVAILABLE")
@@ -77,7 +78,7 @@ class ModelManager:
             self._poll_model(model, changed.get(name, model.config))
 
     def _poll_model(self, model: _Model, config: ModelConfig) -> None:
-        found, tried = _versions_in(config.base_path), []
+        found, tried = _versions_in(config.base_path, model), []
         for number in _wanted_of(config, found):
             version = model.versions.get(number)
             if version is None or version.state == "END":
@@ -183,11 +184,14 @@ def _not_served(model: _Model, number: int) -> str:
     return f"Version {number} of {model.config.name} cannot be served: {model.versions[number].error}"
 
 
-def _versions_in(base_path: Path) -> dict[int, Path]:
+def _versions_in(base_path: Path, model: _Model) -> dict[int, Path]:
+    before, model.unreadable = model.unreadable, ""
     try:
         return wire.versions_in(base_path)
     except OSError as error:
-        _log.warning("%s cannot be read: %s", base_path, error)
+        model.unreadable = str(error)
+        if model.unreadable != before:
+            _log.warning("%s cannot be read: %s", base_path, error)
         return {}
 
 

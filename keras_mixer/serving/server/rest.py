@@ -24,7 +24,6 @@ _MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
 _READ = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _KEYS = ("signature_name", "instances", "inputs")
-_MAX_VERSION = 2**63 - 1
 _CORS_HEADERS = {"Access-Control-Allow-Methods": "POST, GET", "Access-Control-Allow-Headers": "Content-Type"}
 _log = logging.getLogger("keras_mixer.serving")
 
@@ -41,6 +40,8 @@ class RestHandler:
             response = await self._route(request)
         except RequestError as error:
             response = _error(error)
+        except RecursionError:
+            response = _error(invalid("The request's JSON is nested too deep."))
         except ConnectionError:  # the client has gone, and no answer would reach it
             raise
         except Exception:
@@ -48,6 +49,8 @@ class RestHandler:
             response = _error(RequestError("INTERNAL", "The server failed on this request; its log has the reason."))
         if self._cors:
             response.headers.update(_CORS_HEADERS | {"Access-Control-Allow-Origin": self._cors})
+            if open_inference.is_open_inference(request.rel_url.raw_path):
+                response.headers.update(open_inference.CORS_HEADERS)
         if self.draining:
             response.force_close()
         return response
@@ -63,19 +66,20 @@ class RestHandler:
         if request.method == "GET" and (match := _READ.fullmatch(path)):
             spec = _model_spec(match)
             return _json(self._metadata(spec) if match["metadata"] else self._status(spec))
-        if open_inference.is_open_inference(path):
+        is_v1, is_v2 = path.lower().startswith("/v1/"), open_inference.is_open_inference(path)
+        if request.method == "OPTIONS" and (is_v1 or is_v2):  # a browser's preflight
+            if re.match("https?://", request.headers.get("Origin", "")):
+                return web.Response()
+            raise RequestError("FAILED_PRECONDITION", "Origin header is missing in CORS preflight")
+        if is_v2:
             body = await self._body(request) if request.method == "POST" else b""
             return await open_inference.answer(self._service, request.method, path, request.headers, body)
         if request.method in ("GET", "HEAD") and (page := front_page.answer(path, self._service.manager.models)):
             return page
-        if not path.lower().startswith("/v1/"):
+        if not is_v1:
             raise RequestError(
                 "NOT_FOUND", f"There is nothing at {path[:200]}; models are at {wire.model_path('NAME')}."
             )
-        if request.method == "OPTIONS":  # a browser's preflight
-            if re.match("https?://", request.headers.get("Origin", "")):
-                return web.Response()
-            raise RequestError("FAILED_PRECONDITION", "Origin header is missing in CORS preflight")
         raise invalid(f"Malformed request: {request.method} {path[:200]}")
 
     async def _body(self, request: web.BaseRequest) -> bytes:
@@ -140,7 +144,7 @@ class RestHandler:
 
 def _model_spec(match: re.Match) -> ModelSpec:
     version = match["version"]
-    if version and (len(version) > len(str(_MAX_VERSION)) or int(version) > _MAX_VERSION):
+    if version and (len(version) > len(str(wire.MAX_VERSION)) or int(version) > wire.MAX_VERSION):
         raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
     label = match["label"]
     return ModelSpec(unquote(match["name"]), int(version) if version else None, unquote(label) if label else None)

@@ -16,6 +16,10 @@ from keras_mixer.extras import require
 from keras_mixer.serving.server.config import Batching, Limits, ModelConfig
 
 _log = logging.getLogger("keras_mixer.serving")
+# Where aiohttp tells, with tracebacks, of clients that break off or do not speak HTTP. The server's own faults go to
+# `_log`.
+_http_log = logging.getLogger("keras_mixer.serving.http")
+_http_log.setLevel(logging.CRITICAL)
 _BACKLOG = 512
 
 
@@ -144,7 +148,13 @@ class Server:
                     health = add_services(grpc, service, self._loop)
                     grpc.start()
                 rest = RestHandler(service, self._cors)
-                http = web.Server(rest, keepalive_timeout=limits.idle_timeout, lingering_time=5.0, access_log=None)
+                http = web.Server(
+                    rest,
+                    keepalive_timeout=limits.idle_timeout,
+                    lingering_time=5.0,
+                    access_log=None,
+                    logger=_http_log,
+                )
                 sockets = await self._loop.create_server(http, sock=listener, backlog=_BACKLOG)
                 undo.pop_all()
         except BaseException as error:
@@ -174,7 +184,7 @@ class Server:
             await asyncio.sleep(self._poll_seconds)
             try:
                 configs, fault = list(await asyncio.to_thread(self._reread)), ""
-            except (OSError, ValueError) as error:  # the last good settings stay, and the same fault is logged once
+            except Exception as error:  # the last good settings stay, and the same fault is logged once
                 if str(error) != fault:
                     _log.error("The settings of the models cannot be read again: %s", error)
                 fault = str(error)

@@ -12,6 +12,8 @@ import numpy as np
 from keras_mixer.images import image_format
 from keras_mixer.serving.errors import RequestError, invalid
 
+_MAX_RANK = 32  # axes of an array in NumPy 1
+
 # The JSON types that each kind of NumPy dtype is read from; strings are object arrays of bytes.
 _LEAVES: dict[str, set[type]] = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}, "O": {str, dict}}
 _JSON_NAMES: dict[type, str] = {
@@ -89,10 +91,19 @@ def _lenient_json(body: bytes):
             raise invalid(f"JSON Parse error: {text[:40]} is too large for a number.")
         return value
 
+    def integer(text: str) -> int:
+        number(text)
+        return int(text)
+
     try:
         text = body.decode("utf-8-sig").lstrip(" \t\r\n")
-        text = re.sub(r'"(?:[^"\\]|\\.)*"|\bInf\b', lambda found: "Infinity" if found[0] == "Inf" else found[0], text)
-        return json.JSONDecoder(parse_float=number).raw_decode(text)[0]
+        # Possessive, and with the closing quote optional, because a body of megabytes may be one unfinished string.
+        text = re.sub(
+            r'"(?:[^"\\]++|\\.)*+"?|\bInf\b', lambda found: "Infinity" if found[0] == "Inf" else found[0], text
+        )
+        value = json.JSONDecoder(parse_float=number, parse_int=integer).raw_decode(text)[0]
+        json.dumps(value, ensure_ascii=False).encode()  # fails if a text has half of a surrogate pair
+        return value
     except (ValueError, RecursionError) as error:
         raise invalid(f"JSON Parse error: {_instead_of_json(body) or error}") from None
 
@@ -121,10 +132,9 @@ def from_json(value, spec: TensorSpec) -> np.ndarray:
         if len(sizes) != 1:
             raise invalid(f"Input {spec.name!r} is ragged: all lists at depth {len(shape)} must have one length.")
         shape.append(sizes.pop())
-        if spec.shape is not None and len(shape) > len(spec.shape):
-            raise invalid(
-                f"Input {spec.name!r} must have shape {_text(spec.shape)}, but lists are nested deeper.{spec.hint()}"
-            )
+        if len(shape) > (_MAX_RANK if spec.shape is None else len(spec.shape)):
+            want = f"at most {_MAX_RANK} axes" if spec.shape is None else f"shape {_text(spec.shape)}"
+            raise invalid(f"Input {spec.name!r} must have {want}, but lists are nested deeper.{spec.hint()}")
         level = list(chain.from_iterable(level))
     allowed = _LEAVES.get(spec.dtype.kind)
     if allowed is None:
@@ -188,6 +198,8 @@ def to_json(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
         raise invalid('The outputs do not share a batch axis: send columnar "inputs" instead of "instances".')
     # JSON lacks NaN and infinity, but TF Serving and Python's own module write them.
     finite = all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values())
+    if unknown := [name for name, array in outputs.items() if array.dtype.kind not in _LEAVES]:
+        raise RequestError("UNIMPLEMENTED", f"Outputs cannot be written as JSON: {', '.join(unknown)}. Use gRPC.")
     columns = {name: _writable(name, array, as_list=not finite) for name, array in outputs.items()}
     body: object
     if len(columns) == 1:

@@ -109,9 +109,13 @@ async def _infer(service: PredictService, request):
         spec, signature_name or frozenset(tensors), read, size=request.ByteSize(), entrypoint="GRPC"
     )
     response = service_pb2.ModelInferResponse(model_name=spec.name, model_version=str(version), id=request.id)
-    for name, array in select_outputs(outputs, [output.name for output in request.outputs]).items():
-        tensor = response.outputs.add(name=name, datatype=datatype_of(name, array), shape=array.shape)
-        if raw:  # answer in the form of the request
+    outputs = select_outputs(outputs, [output.name for output in request.outputs])
+    datatypes = {name: datatype_of(name, array) for name, array in outputs.items()}
+    # Answer in the form of the request if it has a field for every output.
+    as_raw = bool(raw) or not _CONTENTS.keys() >= set(datatypes.values())
+    for name, array in outputs.items():
+        tensor = response.outputs.add(name=name, datatype=datatypes[name], shape=array.shape)
+        if as_raw:
             response.raw_output_contents.append(write_raw(array))
         else:
             getattr(tensor.contents, _CONTENTS[tensor.datatype]).extend(array.ravel().tolist())

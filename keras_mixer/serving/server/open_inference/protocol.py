@@ -60,7 +60,10 @@ class InputTensor:
                 f"Input {self.name!r} has {values.size} values, but its shape {list(self.shape)} holds "
                 f"{math.prod(self.shape)}."
             )
-        return values.reshape(self.shape)
+        try:
+            return values.reshape(self.shape)
+        except (ValueError, OverflowError):  # NumPy limits the number of axes, and a long axis beside one of zero
+            raise invalid(f"Input {self.name!r} declares a shape that is not accepted.") from None
 
     def array_from_raw(self, raw: bytes | memoryview) -> np.ndarray:
         """Reads little-endian values of fixed size, or strings that follow their lengths."""

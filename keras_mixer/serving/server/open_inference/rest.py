@@ -25,6 +25,11 @@ from keras_mixer.serving.server.service import ModelSpec, PredictService
 from keras_mixer.serving.server.tensors import TensorSpec, from_json, parse_json
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
+# With `--cors`, pages may send and read the header of binary tensors.
+CORS_HEADERS = {
+    "Access-Control-Allow-Headers": f"Content-Type, {_HEADER_LENGTH}",
+    "Access-Control-Expose-Headers": _HEADER_LENGTH,
+}
 _MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>ready|infer))?")
 
 
@@ -54,13 +59,15 @@ async def answer(
 
 async def _infer(service: PredictService, spec: ModelSpec, headers: Mapping[str, str], body: bytes) -> web.Response:
     length = headers.get(_HEADER_LENGTH, str(len(body)))
-    if not length.isdigit() or int(length) > len(body):
+    if not length.isdecimal() or len(length) > 18 or int(length) > len(body):
         raise invalid(f"{_HEADER_LENGTH} must be a number of bytes up to {len(body)}, but got {length[:40]!r}.")
     request = await service.offload(len(body), parse_json, body[: int(length)])
     inputs, wanted = _tensors_by_name(request, "inputs"), _tensors_by_name(request, "outputs")
     if not inputs:
         raise invalid("'inputs' must be a list of one tensor or more.")
     parameters = _parameters(request, "the request")
+    if isinstance(request.get("id"), (list, dict)):
+        raise invalid("'id' must be a string.")
 
     def read(signature: Signature) -> dict[str, np.ndarray]:
         signature.check_names(inputs)
