@@ -74,7 +74,7 @@ class Location:
         """Lists the files in a folder at any depth, sorted by path, without metadata files of operating systems."""
         if self.is_local:  # fsspec does not follow links to folders
             folder = read_folder(self.path)
-            found = folder.all_images() + folder.all_others()
+            found = folder.all_images() + [path for path in folder.all_others() if os.path.isfile(path)]  # no pipes
         else:
             found = [path for path in self.filesystem.find(self.path) if not path.endswith("/")]  # an empty folder
         start = len(self.path.rstrip("/"))

@@ -58,6 +58,7 @@ def test_spaces_in_a_uri_and_links_to_folders(images):
 def test_links_do_not_go_in_circles_and_lost_ones_are_not_passed_over(images):
     (images / "more" / "again").symlink_to(images)
     (images / "more" / "lost.jpg").symlink_to(images / "nowhere.jpg")
+    os.mkfifo(images / "more" / "pipe.jpg")
     expected = [*EVERYTHING, "more/lost.jpg"]
     assert names(find_images([str(images)])) == [str(images / name) for name in sorted(expected)]
 
