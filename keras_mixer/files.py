@@ -10,6 +10,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PARTIAL = ".partial-"
 _SCRATCH = ".export-"
 _STALE = 24 * 3600  # seconds; a process that is still writing changes its file more often
@@ -38,6 +43,32 @@ def written_whole(path: str | os.PathLike, *, durable: bool = False) -> Iterator
             _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held_alone(folder: str | os.PathLike) -> Iterator[None]:
+    """Holds a folder, created if needed, for this process alone, until the block or the process ends.
+
+    Where the system or the file system has no locks, any number of processes may hold it.
+
+    Raises:
+        ValueError: If another process holds the folder.
+    """
+    os.makedirs(folder, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"Another process is writing to {folder}: let it end, or choose another folder.") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:

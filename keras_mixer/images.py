@@ -17,8 +17,8 @@ from keras_mixer.extras import require
 
 # Suffixes of the files that are taken for images in a folder. The format is told by the content, not by the suffix.
 IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp"),
-    *(".webp", ".tif", ".tiff", ".jp2", ".j2k", ".avif", ".heic", ".heif"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp"),
+    *(".webp", ".tif", ".tiff", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".hif"),
 )
 # 268 million pixels, 805 MB decoded: more than any phone takes (16,320 x 12,240), and less than forged headers declare.
 MAX_PIXELS = 2**28
@@ -27,6 +27,7 @@ LARGE = 2**26
 GRAPH_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 
 JPEG_START, PNG_START, GIF_START, BMP_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
+_PNG_END = b"IEND\xaeB`\x82"  # the last chunk and its checksum
 # How files of a format begin.
 _FORMATS = {
     "JPEG": re.escape(JPEG_START),
@@ -140,6 +141,8 @@ def decode(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.n
     width, height = image.size
     if width * height > max_pixels:
         raise ValueError(f"it is too large: {width:,} x {height:,} pixels, more than {max_pixels:,}")
+    if data.startswith(PNG_START) and _PNG_END not in data:  # Pillow would read it if no pixel is missing
+        raise ValueError("it is damaged: the file is cut short")
     try:
         with _one_at_a_time if width * height > LARGE else contextlib.nullcontext():
             pixels = np.asarray(upright(image, "L" if channels == 1 else "RGB"))

@@ -1,7 +1,10 @@
-"""Tells images from other files in folders by their names, without opening them."""
+"""Lists folders, and tells images from other files by their names, without opening them."""
 
+import dataclasses
+import functools
 import importlib.util
 import os
+import unicodedata
 from collections.abc import Iterable
 
 from keras_mixer.images import IMAGE_SUFFIXES
@@ -13,11 +16,12 @@ _SIDE_FOLDERS = frozenset(
         *("system volume information", "__pycache__"),
     }
 )
-_HEIF_SUFFIXES = (".heic", ".heif")
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 # Photographs and videos, whether or not this package reads them. Messages name them before other files.
 _PICTURES = (
-    *(".heic", ".heif", ".avif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".jxl", ".jfif", ".jpe", ".mpo"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".psd", ".svg", ".ppm", ".ico"),
+    *(".heic", ".heif", ".hif", ".avif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".jxl", ".jfif", ".jpe"),
+    *(".mpo", ".apng", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    *(".psd", ".svg", ".ppm", ".ico"),
 )
 _VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts")
 _OTHER = "other"
@@ -70,6 +74,67 @@ def counted(paths: Iterable[str]) -> str:
     heif = any(suffix[1:].upper() in kinds for suffix in _HEIF_SUFFIXES)
     hint = '. HEIC needs: pip install "keras_mixer[heif]"' if heif else ""
     return ", ".join(parts) + hint
+
+
+@dataclasses.dataclass
+class Folder:
+    """What a folder holds: images by their names, other files, and folders. What `is_side` names is left out."""
+
+    path: str
+    images: list[str] = dataclasses.field(default_factory=list)  # directly in it
+    others: list[str] = dataclasses.field(default_factory=list)
+    folders: dict[str, "Folder"] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def count(self) -> int:
+        """Number of images at any depth."""
+        return len(self.images) + sum(folder.count for folder in self.folders.values())
+
+    def holding(self) -> set[str]:
+        """Names of the folders in it that hold images."""
+        return {name for name, folder in self.folders.items() if folder.count}
+
+    def only_folder(self) -> "Folder | None":
+        """The only subfolder with images, if there are no images beside it."""
+        holding = [] if self.images else [folder for folder in self.folders.values() if folder.count]
+        return holding[0] if len(holding) == 1 else None
+
+    def unpacked(self, name: str) -> "Folder":
+        """Returns the folder, or the one of the same name in it if it holds all images: `train/train`."""
+        inner = self.folders.get(name)
+        return self if inner is None or self.only_folder() is not inner else inner.unpacked(name)
+
+    def all_images(self) -> list[str]:
+        return sorted(self.images + [path for folder in self.folders.values() for path in folder.all_images()])
+
+    def all_others(self) -> list[str]:
+        return sorted(self.others + [path for folder in self.folders.values() for path in folder.all_others()])
+
+
+def read_folder(path: str, above: frozenset[tuple[int, int]] = frozenset()) -> Folder:
+    """Reads a folder and its subfolders. Links are followed, except to a folder above."""
+    status = os.stat(path)
+    here = above | {(status.st_dev, status.st_ino)}
+    folder = Folder(path)
+    with os.scandir(path) as entries:  # knows folders from files without asking again for each
+        for entry in entries:
+            if is_side(entry.name):
+                continue
+            linked = entry.is_symlink()
+            if os.path.isdir(entry.path) if linked else entry.is_dir():
+                inner = os.stat(entry.path)
+                if (inner.st_dev, inner.st_ino) not in here:
+                    inside = read_folder(entry.path, here)
+                    name = unicodedata.normalize("NFC", entry.name)  # systems write accents in two ways
+                    if name in folder.folders:
+                        folder.folders[name].folders[entry.path] = inside
+                    else:
+                        folder.folders[name] = inside
+            elif is_image(entry.name) and (linked or entry.is_file()):
+                folder.images.append(entry.path)
+            else:
+                folder.others.append(entry.path)
+    return folder
 
 
 def printable(path: str) -> str:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from keras_mixer.download import cache_directory, cached_file
-from keras_mixer.files import remove_partial_files, scratch_folder, written_whole
+from keras_mixer.files import held_alone, remove_partial_files, scratch_folder, written_whole
 
 
 def test_the_file_appears_whole_and_replaces_the_one_before(tmp_path):
@@ -18,6 +18,18 @@ def test_the_file_appears_whole_and_replaces_the_one_before(tmp_path):
             assert not path.exists() or path.read_text() == "first"
     assert path.read_text() == "second"
     assert os.listdir(path.parent) == ["card.json"]
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    folder = tmp_path / "run"
+    with (
+        held_alone(folder),
+        pytest.raises(ValueError, match=r"Another process is writing to .*run"),
+        held_alone(folder),
+    ):
+        pass
+    with held_alone(folder):  # it is free again, and nothing is left in it
+        assert list(folder.iterdir()) == []
 
 
 def test_an_error_leaves_what_was_there(tmp_path):

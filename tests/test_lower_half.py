@@ -101,6 +101,7 @@ train(recipes.get("digits").override(tiny | photos), run)
 image = next((folder / "test").rglob("*.jpg"))
 assert _run(["evaluate", run, "--json"]) == 0
 assert _run(["predict", "--model", run, "--json", str(image), str(folder)]) == 0
+assert _run(["data", str(folder)]) == 0
 assert _run(["predict", "--model", run, str(folder / "none.jpg")]) == 2
 assert _run(["evaluate", run, "--dataset", "cifar10"]) == 2
 assert sys.modules["tensorflow"] is None
@@ -172,7 +173,7 @@ def test_only_named_modules_import_tensorflow(package):
     ("arguments", "status", "text"),
     [
         (["train", "--recipe", "digits", "--show-recipe"], 0, '"batch_size": 64'),
-        (["train", "--recipe", "digits", "--dataset", "mnist", "--output", "run"], 2, 'pip install "keras_mixer[tens'),
+        (["train", "--recipe", "digits", "--dataset", "mnist", "--output", "run"], 2, "There is no folder mnist. Read"),
         (["export", "tests/data/v01/finished", "--formats", "saved_model"], 2, 'pip install "keras_mixer[tensorflow]"'),
     ],
 )

@@ -4,6 +4,8 @@ import click
 
 from keras_mixer.cli.options import PictureFile, data_dir_option
 from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.dataset import DatasetSpec
+from keras_mixer.extras import installed
 
 NAMED = 20  # largest number of images that are listed, except in JSON
 EXAMPLES = """\b
@@ -31,7 +33,8 @@ def command(context, dataset, data_dir, sheet, prepare, side, as_json):
     --prepare writes the readable images of a folder as upright JPEGs to train/, validation/ and test/, by class.
     Duplicates go into the same split.
     """
-    start("tensorflow")
+    if installed("tensorflow") and not DatasetSpec(dataset).is_folder:
+        start("tensorflow")
     from keras_mixer import data
     from keras_mixer.data.examination import save_contact_sheet
     from keras_mixer.progress import Progress

@@ -114,7 +114,7 @@ class PictureFile(click.Path):
         self.suffixes = suffixes
 
     def convert(self, value, param, ctx):
-        path = os.fsdecode(super().convert(value, param, ctx))
+        path = os.fsdecode(super().convert(os.path.expanduser(value), param, ctx))
         if pathlib.Path(path).suffix not in self.suffixes:
             *most, last = self.suffixes
             self.fail(f"the file must end in {', '.join(most)} or {last}, but got {path}", param, ctx)

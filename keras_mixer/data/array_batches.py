@@ -43,7 +43,7 @@ class EvaluationBatches(keras.utils.PyDataset):
                 images[row], weights[row] = image, 1.0
         if not self._one_hot:
             return images, labels, weights
-        return images, np.eye(len(source.class_names), dtype=np.float32)[labels], weights
+        return images, (labels[:, np.newaxis] == np.arange(len(source.class_names))).astype(np.float32), weights
 
     def _prepare(self, place: int) -> np.ndarray | None:
         try:

@@ -13,6 +13,13 @@ from keras_mixer.data.sources.base import Source
 from keras_mixer.images import MAX_PIXELS, problem
 
 
+def _problem_of(path: str, max_pixels: int) -> str | None:
+    try:
+        return problem(pathlib.Path(path).read_bytes(), max_pixels)
+    except OSError as error:  # such as a file without permission to read it
+        return str(error.strerror)
+
+
 class CorruptImagesError(ValueError):
     """More images than allowed could not be read."""
 
@@ -71,7 +78,7 @@ class CorruptImages:
         with self._lock:  # a pipeline calls this from several threads
             if location not in self._known:
                 if not self.found and os.path.isfile(location):
-                    self.reason = problem(pathlib.Path(location).read_bytes(), self.max_pixels)
+                    self.reason = _problem_of(location, self.max_pixels)
                 self._known.add(location)
                 self.found.append(location)
         if self.count > self.limit:

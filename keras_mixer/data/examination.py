@@ -41,6 +41,7 @@ class Examined:
         problem: Why it cannot be read; None if it can be read.
         digest: Hash of its bytes.
         thumbnail: uint8 `(16, 18, 3)`; None if it cannot be read.
+        path: `place`, but with the bytes of a name that is not UTF-8.
     """
 
     place: str
@@ -52,6 +53,7 @@ class Examined:
     problem: str | None
     digest: bytes
     thumbnail: np.ndarray | None
+    path: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +193,10 @@ def _of_folder(layout: Layout) -> Iterator[tuple[str, str, str, Callable[[], byt
 def _of_tfds(spec: DatasetSpec) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
     for split in split_sizes(spec):
         source = load(spec, split=split)
+        if source.in_numpy:
+            for index, label in enumerate(source.labels):
+                yield source.location(index), split, source.class_names[label], functools.partial(source.read, index)
+            continue
         for example in source.examples().as_numpy_iterator():
             label, data = source.class_names[example["label"]], example["image"]
             yield source.location(int(example["index"])), split, label, functools.partial(bytes, data)
@@ -213,7 +219,7 @@ def _examined(place: str, split: str, label: str, reading: Callable[[], bytes]) 
         thumbnail = _resized(decode(data), _THUMBNAIL)
     except (ValueError, ImportError) as error:
         problem = str(error)
-    return Examined(printable(place), split, label, *header, problem, hashlib.sha256(data).digest(), thumbnail)
+    return Examined(printable(place), split, label, *header, problem, hashlib.sha256(data).digest(), thumbnail, place)
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -223,7 +229,7 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def find_duplicates(images: Sequence[Examined]) -> list[Duplicates]:
-    """Groups images whose bytes are equal, or whose hashes and thumbnails are nearly equal."""
+    """Groups readable images whose bytes are equal, or whose hashes and thumbnails are nearly equal."""
     leader = list(range(len(images)))
 
     def lead(place: int) -> int:
@@ -233,9 +239,8 @@ def find_duplicates(images: Sequence[Examined]) -> list[Duplicates]:
 
     readable = [place for place, image in enumerate(images) if image.thumbnail is not None]
     first: dict[bytes, int] = {}
-    for place, image in enumerate(images):
-        if image.digest:
-            leader[lead(place)] = lead(first.setdefault(image.digest, place))
+    for place in readable:  # empty files are equal too, but show nothing
+        leader[lead(place)] = lead(first.setdefault(images[place].digest, place))
     for one, other in _near_pairs(np.array([images[place].thumbnail for place in readable])):
         leader[lead(readable[one])] = lead(readable[other])
     groups: dict[int, list[Examined]] = {}
@@ -289,7 +294,7 @@ def save_contact_sheet(report: DatasetReport, path: str | os.PathLike) -> pathli
 
     rows: dict[str, list[Examined]] = {}
     for image in report.images:
-        if image.problem is None and os.path.exists(image.place):
+        if image.problem is None and os.path.exists(image.path):
             rows.setdefault(image.label, []).append(image)
     if not rows:
         raise ValueError(f"A contact sheet is drawn of a folder with images, but {report.name} has none to draw.")
@@ -303,7 +308,7 @@ def save_contact_sheet(report: DatasetReport, path: str | os.PathLike) -> pathli
         for axes in panel:
             axes.set_axis_off()
         for axes, place in zip(panel, spread, strict=False):
-            pixels = decode(pathlib.Path(found[place].place).read_bytes())
+            pixels = decode(pathlib.Path(found[place].path).read_bytes())
             height, width = (max(1, round(_SHEET_SIDE * side / max(pixels.shape))) for side in pixels.shape[:2])
             axes.imshow(_resized(pixels, (width, height)))
         panel[0].set_title(title, loc="left", fontsize=9, family=families)

@@ -41,7 +41,7 @@ def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) 
         {'train': 240, 'validation': 30, 'test': 30}
     """
     require("PIL", extra="pipelines", purpose="Writing images")
-    folder, source = pathlib.Path(output), pathlib.Path(report.name).expanduser()
+    folder, source = pathlib.Path(output).expanduser(), pathlib.Path(report.name).expanduser()
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose a new folder.")
     if folder.resolve().is_relative_to(source.resolve()):
@@ -56,7 +56,7 @@ def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) 
         while name.casefold() in taken:
             number, name = number + 1, f"{stem}_{number + 1}"
         taken.add(name.casefold())
-        jobs.append((image.place, folder / f"{name}.jpg", side))
+        jobs.append((image.path, folder / f"{name}.jpg", side))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         list(pool.map(lambda job: _write(*job), jobs))
     written = list(splits.values())
@@ -92,10 +92,10 @@ def _splits(report: DatasetReport, images: Sequence[Examined]) -> Mapping[str, s
     return {image.place: chosen[unit] for unit, members in units.items() for image in members}
 
 
-def _write(place: str, target: pathlib.Path, side: int) -> None:
+def _write(path: str, target: pathlib.Path, side: int) -> None:
     from PIL import Image
 
-    image = Image.fromarray(decode(pathlib.Path(place).read_bytes()))
+    image = Image.fromarray(decode(pathlib.Path(path).read_bytes()))
     image.thumbnail((side, side))
     target.parent.mkdir(parents=True, exist_ok=True)
     image.save(target, quality=_QUALITY)

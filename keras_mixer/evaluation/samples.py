@@ -48,7 +48,7 @@ def calibration_images(
     corrupt = CorruptImages(corrupt_limit, max_pixels)
     with corrupt.explained():
         images, _, weights = next(iter(evaluation_batches(source, card.preprocessing, count, corrupt=corrupt)))
-    return images.numpy()[weights.numpy() > 0]
+    return np.asarray(images)[np.asarray(weights) > 0]
 
 
 class RandomImages:

@@ -1,6 +1,7 @@
 """The labelled split that a model is measured on. The model's card names it."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -121,18 +122,21 @@ class EvaluationSplit:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")
         kept = scan(spec.name).kept(listing) if listing and spec.is_folder else None
         self.source: Source = opened(spec, kept)
-        names = self.source.class_names
+        names, known = (
+            tuple(unicodedata.normalize("NFC", name) for name in classes)
+            for classes in (self.source.class_names, card.class_names)
+        )
         self.classes: np.ndarray | None = None
         self.class_names = card.class_names
         self._labels = np.arange(len(names))  # label of each class of the source
-        if names != card.class_names:
-            if foreign := sorted(set(names) - set(card.class_names)):
+        if names != known:
+            if foreign := sorted(set(names) - set(known)):
                 raise ValueError(
                     f"The classes of {spec.name}, split {spec.split}, are not those of {card.name!r}: "
                     f"{_few(names)} instead of {_few(card.class_names)}. It lacks {', '.join(foreign[:5])}"
                     f"{', ...' if len(foreign) > 5 else ''}."
                 )
-            places = class_subset(card.class_names, names)
+            places = class_subset(known, names)
             if subset or (subset is None and len(names) == _IMAGENET and all(map(_WORDNET_ID.fullmatch, names))):
                 self.classes, self.class_names = places, names
             else:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from keras_mixer.extras import require
 from keras_mixer.files import PARTIAL
-from keras_mixer.listing import is_side
+from keras_mixer.listing import is_side, read_folder
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -72,10 +72,9 @@ class Location:
 
     def files(self) -> list["Location"]:
         """Lists the files in a folder at any depth, sorted by path, without metadata files of operating systems."""
-        found: list[str] = []
         if self.is_local:  # fsspec does not follow links to folders
-            for folder, _, names in os.walk(self.path, followlinks=True, onerror=_raise):
-                found += filter(os.path.isfile, (os.path.join(folder, name) for name in names))
+            folder = read_folder(self.path)
+            found = folder.all_images() + [path for path in folder.all_others() if os.path.isfile(path)]  # no pipes
         else:
             found = [path for path in self.filesystem.find(self.path) if not path.endswith("/")]  # an empty folder
         start = len(self.path.rstrip("/"))
@@ -128,7 +127,3 @@ def expand(pattern: str) -> list[tuple[Location, bool]]:
     if not matches:
         raise ValueError(f"There is no file or folder {place.name}.")
     return [(Location(filesystem, path), is_folder) for path, is_folder in matches.items()]
-
-
-def _raise(error: OSError) -> None:
-    raise error

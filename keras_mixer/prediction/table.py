@@ -13,6 +13,7 @@ from keras_mixer.prediction.locations import Location, locate
 from keras_mixer.prediction.store import TABLES, Prediction, check_made_by, new_tables
 
 CSV, JSON_LINES = (".csv",), (".jsonl", ".ndjson")
+_OTHER_TABLES = (".tsv", ".txt", ".xls", ".xlsx", ".html")
 _MANIFEST = ".manifest.json"  # appended to the name of the file
 
 
@@ -20,11 +21,13 @@ def is_table(output: str | os.PathLike) -> bool:
     """Returns whether the suffix of an output means one file of rows.
 
     Raises:
-        ValueError: If the suffix is `.json`, because rows cannot be appended to JSON.
+        ValueError: If the suffix is `.json`, because rows cannot be appended to JSON, or that of another table.
     """
     suffix = pathlib.PurePath(output).suffix.lower()
     if suffix == ".json":
         raise ValueError(f"{output} would be JSON, which cannot be continued: end it in {JSON_LINES[0]} or {CSV[0]}.")
+    if suffix in _OTHER_TABLES:
+        raise ValueError(f"{output} would be a folder of parquet files: end it in {CSV[0]} or {JSON_LINES[0]}.")
     return suffix in CSV + JSON_LINES
 
 

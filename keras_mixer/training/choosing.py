@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from keras_mixer.data.sources import Source, split_sizes
-from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, scan
+from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, role, scan
 from keras_mixer.training.recipe import AUTO, DataSpec, Recipe
 
 # Percentages of the training images to hold out. The first that holds out an image of every class is chosen.
@@ -151,7 +151,7 @@ def check_length(recipe: Recipe, images: int, steps: int) -> None:
 
 
 def check_classes(source: Source) -> None:
-    """Raises ValueError if a folder has only one class, or a class without training images."""
+    """Raises ValueError if a folder has one class alone, splits in place of classes, or a class without images."""
     layout = source.layout
     if layout is None:
         return
@@ -160,6 +160,12 @@ def check_classes(source: Source) -> None:
         raise ValueError(
             f"A classifier needs two classes, but {layout.root} has one: {source.class_names[0]}.{hint} "
             f"{layout.left_out()}".rstrip()
+        )
+    if not layout.divided and TRAIN in (roles := [role(name) for name in source.class_names]) and all(roles):
+        raise ValueError(
+            f"{layout.root} has no classes: {' and '.join(source.class_names[:2])} are names of splits, but do not "
+            f"hold the same class folders. Expected {layout.root}/{source.class_names[-1]}/CLASS/IMAGE.jpg. If they "
+            f"are classes, move them into a folder {TRAIN}. {layout.left_out()}".rstrip()
         )
     seen = {source.class_names[label] for label in set(source.labels.tolist())}
     missing = sorted({*source.class_names, *layout.empty} - seen)

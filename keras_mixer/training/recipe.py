@@ -367,7 +367,7 @@ def is_trained_model(weights: str | None) -> bool:
     """Returns whether `weights` names a run folder or a `.keras` file. These define their own architecture."""
     if weights is None or is_address(weights):
         return False
-    return weights.endswith(".keras") or pathlib.Path(weights, "model.keras").is_file()
+    return weights.endswith(".keras") or pathlib.Path(weights, "model.keras").expanduser().is_file()
 
 
 def _present_name(name: str) -> str:

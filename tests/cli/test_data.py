@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import PIL.Image
@@ -49,6 +50,7 @@ def test_a_clean_copy_keeps_duplicates_together(capsys, tmp_path):
     shutil.copy(images / "cat/000.jpg", images / "cat/zzz.jpg")
     shutil.copy(images / "cat/001.jpg", images / "cat/006.JPG")  # whose copy would have the name of another
     (images / "dog/bad.jpg").write_bytes(b"no image")
+    (images / "dog/000.jpg").rename(images / "dog" / os.fsdecode(b"caf\xe9.jpg"))
     clean = tmp_path / "clean"
     status, output = examined(capsys, images, "--prepare", clean, "--side", 30)
     assert status == 2  # the folder has an unreadable image

@@ -18,6 +18,8 @@ def test_a_path_is_taken_as_it_is_given(tmp_path, monkeypatch):
     for path in ("a.png", "../b.svg", "new/folder/c.png", str(tmp_path / "d.png")):
         assert converted(path) == path
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert converted("~/e.png") == str(tmp_path / "e.png")  # no shell expands it after "="
 
 
 def test_a_folder_that_can_never_be_is_an_error_at_once(tmp_path):

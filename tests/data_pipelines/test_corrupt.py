@@ -32,6 +32,16 @@ def test_evaluation_gives_them_no_weight_and_counts_them(damaged):
     assert corrupt.count == 2  # each image once
 
 
+def test_a_file_that_may_not_be_read_is_one_of_them(damaged, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", refused)
+    corrupt = data.CorruptImages(limit=2)
+    list(data.evaluation_batches(damaged[0], SMALL, 5, corrupt=corrupt))
+    assert "About the first: Permission denied." in corrupt.left_out()
+
+
 def test_training_puts_the_next_example_in_their_place(damaged):
     source, paths = damaged
 

@@ -2,11 +2,12 @@
 
 import os
 import pathlib
+import unicodedata
 
 import pytest
 
 from keras_mixer import data
-from keras_mixer.data.sources.layout import scan
+from keras_mixer.data.sources.layout import in_role, load_listing, save_listing, scan
 from keras_mixer.listing import counted
 
 CATS_AND_DOGS = ("train/cat", "train/dog", "test/cat", "test/dog")
@@ -43,23 +44,69 @@ def write(root: pathlib.Path, *folders: str, count: int = 2, suffix: str = "jpg"
         # The images of a competition: no folder says what they are.
         (("train/cat", "train/dog", "test/test"), {"train": 4}, "cat dog"),
         (("train/cat", "train/dog", "test"), {"train": 4}, "cat dog"),
+        (("train/cat", "train/dog", "test/unknown"), {"train": 4}, "cat dog"),
         (("train/cat", "test/cat", "test/bird"), {"train": 2, "test": 4}, "bird cat"),
+        # Longer names, folders that archives leave, and images beside the splits.
+        (("training_set/cat", "training_set/dog", "test_set/dog"), {"training_set": 4, "test_set": 2}, "cat dog"),
+        (("train2017/cat", "TestData/cat"), {"train2017": 2, "TestData": 2}, "cat"),
+        (
+            ("seg_train/seg_train/sea", "seg_train/seg_train/ice", "seg_test/seg_test/ice", "seg_pred/seg_pred"),
+            {"seg_train": 4, "seg_test": 2},
+            "ice sea",
+        ),
+        (("train/train/cat", "train/train/dog", "test/test/cat"), {"train": 4, "test": 2}, "cat dog"),
+        ((*CATS_AND_DOGS, "extra"), {"train": 4, "test": 4}, "cat dog"),
+        ((*CATS_AND_DOGS, "night shots/cat"), {"train": 4, "test": 4, "night shots": 2}, "cat dog"),
+        # Classes of longer names that contain such words.
+        (("train station/2020", "bus station/2020"), {"train": 4}, "bus station,train station"),
+        (("dev board/a", "test strip/a"), {"train": 4}, "dev board,test strip"),
     ],
 )
 def test_splits_and_classes(tmp_path, folders, sizes, classes):
     layout = scan(write(tmp_path, *folders))
     assert layout.sizes == sizes
-    assert layout.class_names == tuple(classes.split())
+    assert layout.class_names == tuple(classes.split("," if "," in classes else None))
 
 
 def test_splits_go_by_their_role(tmp_path):
     layout = scan(write(tmp_path, "TRAIN/cat", "TRAIN/dog", "val/cat", "testing/dog"))
     assert layout.resolve("train[:90%]+validation+test[1:]") == "TRAIN[:90%]+val+testing[1:]"
-    assert layout.resolve("val+night") == "val+night"
+    assert layout.resolve("val+night+test_set") == "val+night+test_set"
     write(tmp_path, "valid/cat")
     assert scan(tmp_path).resolve("valid") == "valid"
     with pytest.raises(ValueError, match=r"The split 'validation' of .* could be val or valid: name one"):
         scan(tmp_path).resolve("validation")
+
+
+def test_splits_of_longer_names_go_by_their_role(tmp_path):
+    layout = scan(write(tmp_path, "my train/cat", "my train/dog", "test_set/cat", "test/dog"))
+    assert layout.resolve("train[:90%]+test") == "my train[:90%]+test"
+    assert in_role(layout.sizes, "test") == ["test"]
+    assert data.load(str(tmp_path), split="train[:50%]").num_examples == 2
+
+
+def test_names_are_compared_in_one_form_of_unicode(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    write(tmp_path, f"train/{composed}", count=3)
+    write(tmp_path, f"train/{decomposed}", f"val/{decomposed}", "train/dog", "val/dog")
+    layout = scan(tmp_path)
+    assert layout.class_names == (composed, "dog")
+    assert len(layout.images["train", composed]) == 5
+    assert layout.sizes == {"train": 7, "val": 4}
+
+
+def test_a_class_that_is_not_utf8_is_named(tmp_path):
+    write(tmp_path, "cat", os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ValueError, match=r"class caf\\xe9 in .* is not UTF-8"):
+        scan(tmp_path)
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("photos.zip").touch()
+    for name in ("./photos.zip", "photos.zip"):
+        with pytest.raises(ValueError, match=r"photos\.zip is not a folder: unpack an archive"):
+            data.load(name)
 
 
 def test_images_outside_of_class_folders_are_counted(tmp_path):
@@ -109,10 +156,11 @@ def test_heic_files_name_the_extra_that_reads_them():
     )
 
 
-def test_heic_files_are_read_with_the_extra_alone(tmp_path, monkeypatch):
-    write(tmp_path, "train/cat", "train/dog", suffix="HEIC")
+@pytest.mark.parametrize("suffix", ["HEIC", "HIF"])  # the second of cameras
+def test_heic_files_are_read_with_the_extra_alone(tmp_path, monkeypatch, suffix):
+    write(tmp_path, "train/cat", "train/dog", suffix=suffix)
     monkeypatch.setattr("keras_mixer.listing._lacks_heif", lambda: True)
-    with pytest.raises(ValueError, match=r"4 HEIC files .* HEIC needs: pip install \"keras_mixer\[heif\]\""):
+    with pytest.raises(ValueError, match=rf"4 {suffix} files .* HEIC needs: pip install \"keras_mixer\[heif\]\""):
         scan(tmp_path)
     monkeypatch.setattr("keras_mixer.listing._lacks_heif", lambda: False)
     assert scan(tmp_path).sizes == {"train": 4}
@@ -123,6 +171,10 @@ def test_a_listing_keeps_files_that_are_gone(tmp_path):
     (tmp_path / "cat" / "1.jpg").unlink()
     write(tmp_path, "cat", count=5)
     (tmp_path / "cat" / "2.jpg").unlink()
-    kept = scan(tmp_path).kept(layout.listing())
+    save_listing(layout.listing(), tmp_path / "run")
+    (tmp_path / "run" / "model.keras").touch()
+    listing = load_listing(tmp_path / "run" / "model.keras")  # named by its file or its folder
+    assert listing == load_listing(tmp_path / "run")
+    kept = scan(tmp_path).kept(listing)
     assert kept.images == layout.images
     assert kept.gone == {str(tmp_path / "cat" / "2.jpg")}

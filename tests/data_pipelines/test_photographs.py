@@ -55,6 +55,14 @@ def test_where_pillow_has_no_rule_the_readers_have_one():
     assert turned < 6  # lossy, and turned once
 
 
+@pytest.mark.parametrize("cut", [1, 4, 12, 14])
+def test_a_png_without_its_end_is_damaged_even_if_no_pixel_is_missing(cut):
+    data = ZOO["plain.png"][:-cut]
+    assert "cut short" in images.problem(data)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        pixels.read(tf.constant(data))
+
+
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("byte_order", ["II", "MM"])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])

@@ -1,6 +1,7 @@
 import dataclasses
 import pathlib
 import shutil
+import unicodedata
 
 import digit_models
 import numpy as np
@@ -45,6 +46,15 @@ def test_other_classes_are_an_error(folder):
     card = dataclasses.replace(digit_models.card(folder), class_names=("cat", "dog"))
     with pytest.raises(ValueError, match=r"10 \(0, 1, 2, ...\) instead of 2 \(cat, dog\)"):
         EvaluationSplit(card)
+
+
+def test_class_names_are_compared_in_one_form_of_unicode(folder, tmp_path):
+    for name in ("café", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "0.png")
+    names = tuple(unicodedata.normalize("NFD", name) for name in ("bee", "café", "dog"))
+    card = dataclasses.replace(digit_models.card(folder), class_names=names)
+    assert sorted(labels(EvaluationSplit(card, DatasetSpec(f"{tmp_path}/")))) == [1, 2]
 
 
 def test_some_of_the_models_classes_are_found_among_them(folder):

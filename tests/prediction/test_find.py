@@ -55,6 +55,14 @@ def test_spaces_in_a_uri_and_links_to_folders(images):
     assert str(images / "my photographs" / "d.png") in names(find_images([str(images)]))
 
 
+def test_links_do_not_go_in_circles_and_lost_ones_are_not_passed_over(images):
+    (images / "more" / "again").symlink_to(images)
+    (images / "more" / "lost.jpg").symlink_to(images / "nowhere.jpg")
+    os.mkfifo(images / "more" / "pipe.jpg")
+    expected = [*EVERYTHING, "more/lost.jpg"]
+    assert names(find_images([str(images)])) == [str(images / name) for name in sorted(expected)]
+
+
 def test_a_file_system_is_asked_for_a_listing_and_not_for_each_file_in_it(monkeypatch):
     """To an object store each question is a request, and they are asked one after the other."""
     files, asked = MemoryFileSystem(), []

@@ -4,7 +4,7 @@ import pyarrow.csv
 import pyarrow.json
 import pytest
 
-from keras_mixer.prediction import Prediction, PredictionTable
+from keras_mixer.prediction import Prediction, PredictionTable, is_table
 
 MADE_BY = {"model": "one", "top": 2}
 ODD = Prediction('/a "b",\nc.png', (3, 1), ('drei, "3"', "猫"), (0.75, 0.25))
@@ -15,6 +15,12 @@ def opened(path) -> PredictionTable:
     table = PredictionTable(path)
     table.open(MADE_BY)
     return table
+
+
+@pytest.mark.parametrize("name", ["rows.tsv", "rows.XLSX", "rows.json"])
+def test_other_tables_are_not_folders_of_that_name(name):
+    with pytest.raises(ValueError, match=rf"{name} would be"):
+        is_table(name)
 
 
 @pytest.mark.parametrize("name", ["new/rows.csv", "new/rows.jsonl"])

@@ -10,6 +10,7 @@ import pytest
 from photographs import folder, photograph
 
 from keras_mixer.data import CorruptImagesError, load_model
+from keras_mixer.files import held_alone
 from keras_mixer.training import Recipe, recipes, train
 from keras_mixer.training.choosing import choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
@@ -113,6 +114,7 @@ def test_a_test_split_is_read_once_at_the_end_and_the_first_lines_say_so(finishe
         ({"train/cat": 0, "test/cat": 0}, "A classifier needs two classes, but .* has one: cat"),
         ({"all/cat": 0, "all/dog": 1}, "has one: all. If its folders are the classes, name .*/images/all"),
         ({**CATS_AND_DOGS, "test/bird": 2}, r"no image in the training split train .*: bird \(only in test\)"),
+        ({"train": 0, "test1": 1}, "has no classes: test1 and train are names of splits, .*/images/train/CLASS/IMAGE"),
         ({"test/cat": 0, "test/dog": 1}, "no split to train on, only test: set data.train_split"),
     ],
 )
@@ -179,6 +181,21 @@ def test_the_order_stays_when_an_image_goes(tmp_path):
     grown = open_datasets(recipe, devices, before.listing)
     assert grown.class_names == ("cat", "dog")
     assert "2 images that are new since the run began are not used. To train on them: --weights RUN" in grown.plan()
+
+
+def test_a_folder_that_another_run_writes_to_is_refused_and_stays_as_it_is(finished, monkeypatch):
+    images, result = finished
+    monkeypatch.setenv("HOME", str(result.folder.parent))
+    before = {path: path.stat().st_mtime_ns for path in result.folder.rglob("*")}
+    with held_alone(result.folder), pytest.raises(ValueError, match=r"Another process is writing to"):
+        train(recipe_on(images), "~/run", restart=True)
+    assert {path: path.stat().st_mtime_ns for path in result.folder.rglob("*")} == before
+
+
+def test_a_damaged_recipe_of_a_run_is_named(finished, tmp_path):
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match=r"/recipe\.json is not a recipe: This is not JSON"):
+        train(recipe_on(finished[0]), tmp_path)
 
 
 def test_more_steps_in_a_finished_run_name_the_way_on(finished):

@@ -1,11 +1,12 @@
 """Sources of labelled images: TFDS datasets, folders of image files, and the embedded digits."""
 
 import dataclasses
+import os
 
 from keras_mixer.data.sources.base import Source
 from keras_mixer.data.sources.embedded import EmbeddedDigits, embedded_digits
 from keras_mixer.data.sources.folder import FolderSource
-from keras_mixer.data.sources.layout import Layout, scan
+from keras_mixer.data.sources.layout import Layout, not_a_folder, scan
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import installed, require
 
@@ -71,5 +72,10 @@ def split_sizes(spec: DatasetSpec) -> dict[str, int]:
 
 
 def _require(spec: DatasetSpec) -> None:
-    purpose = f"Reading {spec.name} from TensorFlow Datasets"
+    if "." in spec.name and os.path.isfile(spec.name):
+        raise not_a_folder(spec.name)
+    hint = f"There is no folder {spec.name}."
+    if os.path.isdir(spec.name):
+        hint = f"To name the folder, write ./{spec.name}."
+    purpose = f"{hint} Reading a dataset of this name from TensorFlow Datasets"
     require("tensorflow", "tensorflow_datasets", extra="tensorflow", purpose=purpose)

@@ -1,8 +1,9 @@
 """Finds the splits and classes of a folder of images, without opening the images.
 
 The top folders are splits if all top folders with images have names such as `train`, `val` and `test`, in upper or
-lower case, and the training split contains class folders. Otherwise they are classes, and the whole folder is one
-split, `train`. The images of a class may be in subfolders.
+lower case, and the training split contains class folders. Longer names such as `seg_train` and `test_set` are splits
+if they hold the same classes. Otherwise the top folders are classes, and the whole folder is one split, `train`. The
+images of a class may be in subfolders, and those of a split in a folder of its name, such as `train/train`.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from keras_mixer.files import written_whole
-from keras_mixer.listing import counted, is_image, is_picture, is_side, printable
+from keras_mixer.listing import Folder, counted, is_picture, printable, read_folder
 
 FILES_FILE = "files.json.gz"  # file in a run folder that lists the images that the run began with
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -24,17 +25,23 @@ _ROLES = {
     **dict.fromkeys(("validation", "val", "valid", "dev"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _NAME = re.compile(r"(?:^|(?<=\+))\s*([^\[+]+?)\s*(?=\[|\+|$)")  # of a split in an expression such as "train[:90%]+val"
 
 
 def role(split: str) -> str | None:
-    """Returns what a split of this name is used for: "train", "validation" or "test"; None for another name."""
-    return _ROLES.get(split.casefold())
+    """Returns what a split of this name is used for: "train", "validation" or "test"; None for another name.
+
+    A longer name has the role of the one word in it that has a role: "seg_train", "TestData" and "val2017".
+    """
+    roles = {_ROLES.get(word.casefold()) for word in (split, *_WORD.findall(split))} - {None}
+    return roles.pop() if len(roles) == 1 else None
 
 
 def in_role(splits: Iterable[str], wanted: str) -> list[str]:
-    """Returns the splits that have the role `wanted`."""
-    return [split for split in splits if role(split) == wanted]
+    """Returns the splits that have the role `wanted`, without those of longer names if one is called by its role."""
+    found = [split for split in splits if role(split) == wanted]
+    return [split for split in found if _is_called_by_role(split)] or found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +105,8 @@ class Layout:
 
         def folder(match: re.Match) -> str:
             name = match[1]
-            found = [name] if name in self.sizes or role(name) is None else in_role(self.sizes, str(role(name)))
+            known = name in self.sizes or not _is_called_by_role(name)
+            found = [name] if known else in_role(self.sizes, str(role(name)))
             if len(found) > 1:
                 raise ValueError(f"The split {name!r} of {self.root} could be {' or '.join(found)}: name one of them.")
             return found[0] if found else name
@@ -151,23 +159,24 @@ def scan(folder: str | os.PathLike) -> Layout:
     """
     root = str(pathlib.Path(folder).expanduser())
     if not os.path.isdir(root):
-        raise ValueError(f"{root} is not a folder." if os.path.exists(root) else f"There is no folder {root}.")
-    tree = _read(root)
+        raise not_a_folder(root) if os.path.exists(root) else ValueError(f"There is no folder {root}.")
+    tree = read_folder(root)
     while (inner := tree.only_folder()) is not None and _are_splits(inner.folders):
         tree = inner  # an archive that was unpacked into a folder of its own
     divided = _are_splits(tree.folders)
     images: dict[tuple[str, str], list[str]] = {}
     unlabelled = list(tree.images)
     empty: set[str] = set()
-    classes_of_training = {
-        name for top, part in tree.folders.items() if role(top) == TRAIN for name in part.holding() if divided
-    }
-    for split, part in sorted(tree.folders.items()) if divided else [(TRAIN, tree)]:
+    parts = {name: part.unpacked(name) for name, part in sorted(tree.folders.items())} if divided else {TRAIN: tree}
+    classes_of_training = _classes_of_training(parts) if divided else set()
+    for split, part in parts.items():
         if divided:
             unlabelled += part.images
         holding = part.holding()
-        if role(split) != TRAIN and len(holding) == 1 and classes_of_training and not holding & classes_of_training:
-            unlabelled += part.all_images()  # such as test/test/1.jpg: the images of a competition
+        alone = role(split) is None or len(holding) == 1
+        if role(split) != TRAIN and alone and classes_of_training and not holding & classes_of_training:
+            # Such as test/unknown/1.jpg, the images of a competition.
+            unlabelled += [path for name in holding for path in part.folders[name].all_images()]
             continue
         for name in sorted(holding):
             images[split, name] = part.folders[name].all_images()
@@ -178,6 +187,9 @@ def scan(folder: str | os.PathLike) -> Layout:
                 for name in part.folders.keys() - holding
                 if not (others := part.folders[name].all_others()) or any(map(is_picture, others))
             )
+    for _, name in images:
+        if name != printable(name):
+            raise ValueError(f"The name of the class {printable(name)} in {root} is not UTF-8: rename the folder.")
     layout = Layout(
         tree.path, images, divided, tuple(sorted(empty)), tuple(sorted(unlabelled)), tuple(tree.all_others())
     )
@@ -189,6 +201,13 @@ def scan(folder: str | os.PathLike) -> Layout:
     return layout
 
 
+def not_a_folder(path: str) -> ValueError:
+    """Returns the error for a file in place of a folder."""
+    return ValueError(
+        f"{path} is not a folder: unpack an archive, and sort images that a table lists into folders of classes."
+    )
+
+
 def save_listing(listing: dict, folder: str | os.PathLike) -> None:
     """Writes a `Layout.listing` to a run folder."""
     with written_whole(pathlib.Path(folder, FILES_FILE)) as partial:
@@ -196,12 +215,13 @@ def save_listing(listing: dict, folder: str | os.PathLike) -> None:
 
 
 def load_listing(folder: str | os.PathLike) -> dict | None:
-    """Reads the list that `save_listing` wrote; None if the folder does not have one.
+    """Reads the list that `save_listing` wrote; None if the run folder, or that of a model's file, does not have one.
 
     Raises:
         ValueError: If the list is damaged.
     """
-    path = pathlib.Path(folder, FILES_FILE)
+    given = pathlib.Path(folder)
+    path = (given.parent if given.is_file() else given) / FILES_FILE
     if not path.is_file():
         return None
     try:
@@ -210,64 +230,22 @@ def load_listing(folder: str | os.PathLike) -> dict | None:
         raise ValueError(f"{path}, the list of a run's images, is damaged: {error}.") from error
 
 
-def _are_splits(tops: Mapping[str, "_Folder"]) -> bool:
-    tops = {name: folder for name, folder in tops.items() if folder.count}
-    roles = {role(name) for name in tops}
-    training = [folder for name, folder in tops.items() if role(name) == TRAIN]
-    if None not in roles:
-        return any(folder.holding() for folder in training or tops.values())
-    # Further splits of other names stand beside those of training and another role if they have the same classes.
-    classes = {name for folder in training for name in folder.holding()}
-    return len(roles) > 2 and bool(classes) and all(set() < folder.holding() <= classes for folder in tops.values())
+def _is_called_by_role(split: str) -> bool:
+    return split.casefold() in _ROLES
 
 
-@dataclasses.dataclass
-class _Folder:
-    path: str
-    images: list[str] = dataclasses.field(default_factory=list)  # directly in it
-    others: list[str] = dataclasses.field(default_factory=list)
-    folders: dict[str, "_Folder"] = dataclasses.field(default_factory=dict)
-
-    @functools.cached_property
-    def count(self) -> int:
-        """Number of images at any depth."""
-        return len(self.images) + sum(folder.count for folder in self.folders.values())
-
-    def holding(self) -> set[str]:
-        """Names of the folders in it that hold images."""
-        return {name for name, folder in self.folders.items() if folder.count}
-
-    def only_folder(self) -> "_Folder | None":
-        """The only subfolder with images, if there are no images beside it."""
-        holding = [] if self.images else [folder for folder in self.folders.values() if folder.count]
-        return holding[0] if len(holding) == 1 else None
-
-    def all_images(self) -> list[str]:
-        return sorted(self.images + [path for folder in self.folders.values() for path in folder.all_images()])
-
-    def all_others(self) -> list[str]:
-        return sorted(self.others + [path for folder in self.folders.values() for path in folder.all_others()])
+def _are_splits(tops: Mapping[str, Folder]) -> bool:
+    tops = {name: folder.unpacked(name) for name, folder in tops.items() if folder.count}
+    classes = _classes_of_training(tops)
+    if all(map(_is_called_by_role, tops)):
+        training = any(role(name) == TRAIN for name in tops)
+        return bool(classes) if training else any(folder.holding() for folder in tops.values())
+    # Other names are those of splits if one for training and one for another use have the same classes.
+    return any(role(name) not in (None, TRAIN) and set() < folder.holding() <= classes for name, folder in tops.items())
 
 
-def _read(path: str, above: frozenset[tuple[int, int]] = frozenset()) -> _Folder:
-    """Reads a folder and its subfolders. Links are followed, except to a folder above."""
-    status = os.stat(path)
-    here = above | {(status.st_dev, status.st_ino)}
-    folder = _Folder(path)
-    with os.scandir(path) as entries:  # knows folders from files without asking again for each
-        for entry in entries:
-            if is_side(entry.name):
-                continue
-            linked = entry.is_symlink()
-            if os.path.isdir(entry.path) if linked else entry.is_dir():
-                inner = os.stat(entry.path)
-                if (inner.st_dev, inner.st_ino) not in here:
-                    folder.folders[entry.name] = _read(entry.path, here)
-            elif is_image(entry.name) and (linked or entry.is_file()):
-                folder.images.append(entry.path)
-            else:
-                folder.others.append(entry.path)
-    return folder
+def _classes_of_training(parts: Mapping[str, Folder]) -> set[str]:
+    return {name for split, part in parts.items() if role(split) == TRAIN for name in part.holding()}
 
 
 def _images(count: int) -> str:

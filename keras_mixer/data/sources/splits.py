@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 _BOUNDARY = r"\s*(-?\d+(?:\.\d+)?)?\s*(%)?\s*"
-_PART = re.compile(rf"([\w-]+)(?:\[{_BOUNDARY}:{_BOUNDARY}\])?")
+_PART = re.compile(rf"([^\[\]+]+?)(?:\[{_BOUNDARY}:{_BOUNDARY}\])?")
 
 
 def parts(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, slice]]:

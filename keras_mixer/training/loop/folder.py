@@ -80,9 +80,16 @@ def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
 def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
     """Reads the list of files that the run in the folder began with; None if there is none for these images."""
     stored = folder / RECIPE_FILE
-    if not stored.exists() or Recipe.from_json(stored.read_text(encoding="utf-8")).data.name != recipe.data.name:
+    if not stored.exists() or _recipe_in(stored).data.name != recipe.data.name:
         return None
     return load_listing(folder)
+
+
+def _recipe_in(file: pathlib.Path) -> Recipe:
+    try:
+        return Recipe.from_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not a recipe: {error} Mend it, or start again (--restart).") from error
 
 
 def read_pipeline(folder: pathlib.Path) -> str | None:
@@ -90,7 +97,7 @@ def read_pipeline(folder: pathlib.Path) -> str | None:
     stored = folder / RECIPE_FILE
     if not stored.exists():
         return None
-    pipeline = Recipe.from_json(stored.read_text(encoding="utf-8")).execution.pipeline
+    pipeline = _recipe_in(stored).execution.pipeline
     return "host" if pipeline == "auto" else pipeline  # of before there was a choice
 
 

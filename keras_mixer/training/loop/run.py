@@ -13,6 +13,7 @@ import keras
 
 from keras_mixer.data import CorruptImagesError, save_model
 from keras_mixer.extras import installed
+from keras_mixer.files import held_alone
 from keras_mixer.training.choosing import choose_splits
 from keras_mixer.training.devices.distribution import Distribution, choose
 from keras_mixer.training.loop import folder as run_folder
@@ -105,7 +106,7 @@ def train(
         >>> keras_mixer.training.train(recipe, "runs/digits").accuracy > 0.97
         True
     """
-    folder = pathlib.Path(output)
+    folder = pathlib.Path(output).expanduser()
     find_builder(recipe.model)  # reports a wrong argument before data is read
     distribution = choose(recipe.execution.strategy)
     with distribution.watched():
@@ -203,10 +204,11 @@ def _fit(
         start = total  # an earlier process ended the run
     guard, evaluation = StopOnNaN(clock, store, distribution), Evaluation(clock, datasets)
     batches = datasets.training(start) if start < total else None
-    # The folder is changed only now, after recipe, data and checkpoints have proved to fit.
-    if distribution.worker == 0:
-        run_folder.claim(folder, recipe, restart, datasets.listing)
     with contextlib.ExitStack() as stack:
+        # The folder is changed only now, after recipe, data and checkpoints have proved to fit.
+        if distribution.worker == 0:
+            stack.enter_context(held_alone(folder))
+            run_folder.claim(folder, recipe, restart, datasets.listing)
         saver = stack.enter_context(Checkpointing(guard, datasets))
         # The order matters: later callbacks read the clock, and some keep what `evaluation` measures.
         callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
