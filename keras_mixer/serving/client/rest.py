@@ -111,10 +111,10 @@ class RestTransport:
         except requests.RequestException as error:
             raise ServingError(f"{self._address} cannot be reached: {error}") from None
         if response.request.method != method:  # most redirections turn a POST into a GET
-            message = (
-                f"{self._address} is redirected to {response.url}: give the client an address that begins as that."
+            raise ServingError(
+                f"{self._address} is redirected to {response.url}: give the client an address that begins as that.",
+                response.history[0].status_code,
             )
-            raise ServingError(message, response.history[0].status_code)
         try:
             document = response.json()
         except requests.JSONDecodeError:
