@@ -5,12 +5,23 @@ import types
 
 import keras
 
+from keras_mixer.shapes import static_table
+
 
 class PlainLayer(keras.layers.Layer):
     """A layer whose output has the shape of its input. `get_config` returns the arguments kept as attributes."""
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def _fix(self, input_shape) -> None:
+        """Makes the layer refuse inputs of other sizes, which its reshapes would take for a longer batch."""
+        self.input_spec = keras.InputSpec(shape=(None, *input_shape[1:]))
+
+    def _fixed_table(self, input_shape) -> tuple:
+        """Returns the shape of a table of tokens by channels, and refuses others as `_fix` does."""
+        self._fix(static_table(type(self).__name__, input_shape))
+        return tuple(input_shape)
 
     def get_config(self):
         constructors = [kind.__init__ for kind in type(self).__mro__ if issubclass(kind, PlainLayer)]

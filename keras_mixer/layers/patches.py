@@ -72,6 +72,7 @@ class PatchEmbedding(ImageReader, PlainLayer):
 
     def build(self, input_shape):
         self.grid = self._grid_of(input_shape)  # rows and columns of patches
+        self._fix(input_shape)
         self.kernel = self.add_weight(
             name="kernel",
             shape=(*self.patch_size, input_shape[-1], self.hidden_dim),
@@ -173,6 +174,14 @@ class PatchMerging(keras.layers.Conv2D):
         )
 
     def build(self, input_shape):
+        self._check_size(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs):
+        self._check_size(inputs.shape)
+        return super().call(inputs)
+
+    def _check_size(self, input_shape) -> None:
         rows, columns = input_shape[1:3]
         if any(side is not None and side % self.factor for side in (rows, columns)):
             raise ValueError(
@@ -180,7 +189,6 @@ class PatchMerging(keras.layers.Conv2D):
                 f"but {rows} x {columns} positions cannot be divided that way. Choose an image whose sides are "
                 f"multiples of the patch size times {self.factor} for each such layer."
             )
-        super().build(input_shape)
 
     def get_config(self):
         given = {key: value for key, value in super().get_config().items() if key not in _DERIVED}
