@@ -14,22 +14,15 @@ from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 class ImageReader(keras.layers.Layer):
     """The first layer of a model. Its configuration holds the preprocessing of `keras_mixer.models.ImageModel`."""
 
-    _preprocessing: Preprocessing | None = None
+    def __init__(self, *arguments, preprocessing: dict | None = None, **kwargs):
+        super().__init__(*arguments, **kwargs)
+        self._preprocessing = None if preprocessing is None else fields.read(Preprocessing, preprocessing)
 
     def get_config(self):
         config = super().get_config()
         if self._preprocessing is not None:
             config["preprocessing"] = json.loads(self._preprocessing.to_json())
         return config
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        preprocessing = config.pop("preprocessing", None)
-        layer = super().from_config(config)
-        if preprocessing is not None:
-            layer._preprocessing = fields.read(Preprocessing, preprocessing)
-        return layer
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")

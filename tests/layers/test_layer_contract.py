@@ -123,3 +123,9 @@ def test_an_input_of_another_size_never_becomes_a_longer_batch(case):
         except Exception:  # refused, in the backend's words where Keras has none
             continue
         assert outputs.shape[0] == len(inputs), axis
+
+
+def test_the_constructor_takes_the_configuration(case):
+    make_layer, _, _ = case
+    config = make_layer().get_config()
+    assert type(make_layer())(**config).get_config() == config
