@@ -143,6 +143,7 @@ def _constructor(variant: str) -> Constructor:
     listed = f"Published sets of this variant: {published}." if published else "This variant does not have any."
     listed_sizes = f"Sizes: {', '.join(f'{name} {size}' for name, size in sizes.items())}."
     construct.__name__ = construct.__qualname__ = row.constructor
+    construct.__module__ = "keras_mixer.applications"  # where pickle finds it by its name
     construct.__doc__ = _DOC.format(
         title=row.title,
         constructor=row.constructor,

@@ -67,9 +67,8 @@ class Preprocessing(JsonRecord):
             raise ValueError(f"`interpolation` is one of {', '.join(INTERPOLATIONS)}, but got {self.interpolation!r}.")
         for name in ("mean", "std"):
             value = getattr(self, name)
-            if isinstance(value, list):
-                value = tuple(value)
-                object.__setattr__(self, name, value)
+            value = tuple(map(float, value)) if np.ndim(value) else float(value)  # NumPy's cannot be written as JSON
+            object.__setattr__(self, name, value)
             if isinstance(value, tuple) and len(value) != self.channels:
                 raise ValueError(f"`{name}` is one number or one per channel ({self.channels}), but got {value!r}.")
         if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
@@ -115,7 +114,7 @@ def preprocess_input(images, preprocessing: Preprocessing | None = None):
     """
     preprocessing = preprocessing or Preprocessing()
     mean, std = (np.asarray(value, "float32") for value in (preprocessing.mean, preprocessing.std))
-    if isinstance(images, (np.ndarray, list, tuple, int, float)):
+    if isinstance(images, (np.ndarray, np.generic, list, tuple, int, float)):
         scaled = np.asarray(images, "float32") / np.float32(255.0)
     elif type(images).__module__.startswith("tensorflow."):
         scaled = sys.modules["tensorflow"].cast(images, "float32") / 255.0

@@ -1,6 +1,7 @@
 import inspect
 import logging
 import math
+import pickle
 import re
 import zipfile
 
@@ -253,3 +254,9 @@ def test_a_checkpoint_is_opened_once(monkeypatch):
     monkeypatch.setitem(formats._READERS, ".npz", lambda path: opened.append(path) or reader(path))
     keras_mixer.MixerNano(weights="cifar10", input_shape=(64, 64, 3), classes=3)
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("name", ["MixerNano", "ResMLP12", "Mixer", "CycleMLP"])
+def test_a_constructor_can_be_pickled(name):
+    constructor = getattr(keras_mixer, name)
+    assert pickle.loads(pickle.dumps(constructor)) is constructor

@@ -74,6 +74,7 @@ class WeightedPermuteMLP(ReweightedMixing):
                 f"WeightedPermuteMLP needs a feature map of static size, but got {tuple(input_shape)}. "
                 "Give the model a static image size."
             )
+        self._fix(input_shape)
         _, self._rows, self._columns, channels = input_shape
         if channels % self.segment_dim:
             raise ValueError(f"`segment_dim` must divide the {channels} channels, but got {self.segment_dim}.")
@@ -150,10 +151,10 @@ class CycleFC(PlainLayer):
         super().__init__(**kwargs)
         if axis not in (1, 2):
             raise ValueError(f"`axis` must be 1 (height) or 2 (width), but got {axis!r}.")
-        if positive_integer("reach", reach) % 2 == 0:
+        self.reach = positive_integer("reach", reach)
+        if self.reach % 2 == 0:
             raise ValueError(f"`reach` must be odd, because it is centred on a pixel, but got {reach!r}.")
-        self.axis = axis
-        self.reach = reach
+        self.axis = int(axis)
 
     def build(self, input_shape):
         channels = feature_map("CycleFC", input_shape)[-1]

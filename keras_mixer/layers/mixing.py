@@ -19,7 +19,6 @@ from keras_mixer.shapes import (
     TokenAxes,
     positive_integer,
     rate_below_one,
-    static_table,
 )
 
 GROUPINGS = ("concat", "project")
@@ -88,7 +87,7 @@ class TokenMixing(MixingMLP):
         self.tokens = None if tokens is None else positive_integer("tokens", tokens)
 
     def build(self, input_shape):
-        _, self._tokens, self._channels = static_table("TokenMixing", input_shape)
+        _, self._tokens, self._channels = self._fixed_table(input_shape)
         self._tokens_out = self.tokens or self._tokens
         self._build_rows_mlp(self._tokens, self._tokens_out)
 
@@ -123,7 +122,7 @@ class ChannelMixing(MixingMLP):
     """
 
     def build(self, input_shape):
-        _, self._tokens, self._channels = static_table("ChannelMixing", input_shape)
+        _, self._tokens, self._channels = self._fixed_table(input_shape)
         self._build_rows_mlp(self._channels, self._channels)
 
     def call(self, inputs, training=None):
@@ -181,13 +180,13 @@ class MixerBlock(CompositeLayer):
             )
         self.stochastic_depth = tuple(rate_below_one("stochastic_depth", rate) for rate in stochastic_depth)
         self.dropout = rate_below_one("dropout", dropout)
-        self.untied = untied
-        self.channel_groups = channel_groups
+        self.untied = bool(untied)
+        self.channel_groups = positive_integer("channel_groups", channel_groups)
         self.grouping = grouping
-        self.tokens = tokens
+        self.tokens = None if tokens is None else positive_integer("tokens", tokens)
         # Made here instead of in `build` so that bad arguments are refused at once.
         mixing: dict[str, Any] = {"dropout": self.dropout, "tokens": tokens, "name": "token_mixing"}
-        grouped = positive_integer("channel_groups", channel_groups) > 1 or grouping != "concat"
+        grouped = self.channel_groups > 1 or grouping != "concat"
         if untied and grouped:
             raise ValueError("`untied` and `channel_groups` cannot be used together: leave one of them at its default.")
         if grouped:
@@ -254,7 +253,7 @@ class UntiedTokenMixing(TokenMixing):
     }
 
     def build(self, input_shape):
-        _, tokens, channels = static_table("UntiedTokenMixing", input_shape)
+        _, tokens, channels = self._fixed_table(input_shape)
         # b: batch, c: channel, s and t: tokens in and out, h: hidden unit
         dense_0 = self._einsum_dense(
             "Dense_0", "bcs,csh->bch", (channels, self.mlp_dim), fan_in=tokens, bias_axes="ch", activation=gelu_tanh
@@ -319,7 +318,7 @@ class GroupedTokenMixing(TokenMixing):
         self.grouping = grouping
 
     def build(self, input_shape):
-        _, tokens, channels = static_table("GroupedTokenMixing", input_shape)
+        _, tokens, channels = self._fixed_table(input_shape)
         groups, tokens_out = self.channel_groups, self.tokens or tokens
         if channels % groups:
             raise ValueError(f"`channel_groups` must divide the channels, but {groups} does not divide {channels}.")

@@ -82,6 +82,7 @@ class Affine(PlainLayer):
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
+        self.input_spec = keras.InputSpec(axes={-1: input_shape[-1]})  # a single channel would be repeated
         constant = keras.initializers.Constant(self.initial_scale)
         self.scale = self.add_weight(name="scale", shape=shape, initializer=constant)
         self.bias = self.add_weight(name="bias", shape=shape, initializer="zeros") if self.use_bias else None

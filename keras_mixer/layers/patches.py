@@ -14,22 +14,15 @@ from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 class ImageReader(keras.layers.Layer):
     """The first layer of a model. Its configuration holds the preprocessing of `keras_mixer.models.ImageModel`."""
 
-    _preprocessing: Preprocessing | None = None
+    def __init__(self, *arguments, preprocessing: dict | None = None, **kwargs):
+        super().__init__(*arguments, **kwargs)
+        self._preprocessing = None if preprocessing is None else fields.read(Preprocessing, preprocessing)
 
     def get_config(self):
         config = super().get_config()
         if self._preprocessing is not None:
             config["preprocessing"] = json.loads(self._preprocessing.to_json())
         return config
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        preprocessing = config.pop("preprocessing", None)
-        layer = super().from_config(config)
-        if preprocessing is not None:
-            layer._preprocessing = fields.read(Preprocessing, preprocessing)
-        return layer
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -72,6 +65,7 @@ class PatchEmbedding(ImageReader, PlainLayer):
 
     def build(self, input_shape):
         self.grid = self._grid_of(input_shape)  # rows and columns of patches
+        self._fix(input_shape)
         self.kernel = self.add_weight(
             name="kernel",
             shape=(*self.patch_size, input_shape[-1], self.hidden_dim),
@@ -173,6 +167,14 @@ class PatchMerging(keras.layers.Conv2D):
         )
 
     def build(self, input_shape):
+        self._check_size(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs):
+        self._check_size(inputs.shape)
+        return super().call(inputs)
+
+    def _check_size(self, input_shape) -> None:
         rows, columns = input_shape[1:3]
         if any(side is not None and side % self.factor for side in (rows, columns)):
             raise ValueError(
@@ -180,7 +182,6 @@ class PatchMerging(keras.layers.Conv2D):
                 f"but {rows} x {columns} positions cannot be divided that way. Choose an image whose sides are "
                 f"multiples of the patch size times {self.factor} for each such layer."
             )
-        super().build(input_shape)
 
     def get_config(self):
         given = {key: value for key, value in super().get_config().items() if key not in _DERIVED}

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_mixer.layers.base import CompositeLayer, PlainLayer
 from keras_mixer.layers.normalisation import LayerNorm
-from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_integer, static_table
+from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, TokenAxes, positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
@@ -36,7 +36,7 @@ class TokenLinear(PlainLayer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):
-        _, self._tokens, self._channels = static_table("TokenLinear", input_shape)
+        _, self._tokens, self._channels = self._fixed_table(input_shape)
         self.kernel = self.add_weight(
             name="kernel", shape=(self._tokens, self._tokens), initializer=self.kernel_initializer
         )
@@ -82,7 +82,7 @@ class SpatialGatingUnit(CompositeLayer):
     }
 
     def build(self, input_shape):
-        batch, tokens, channels = static_table("SpatialGatingUnit", input_shape)
+        batch, tokens, channels = self._fixed_table(input_shape)
         if channels % 2:
             raise ValueError(f"SpatialGatingUnit expects an even number of channels, but got {tuple(input_shape)}.")
         half = (batch, tokens, channels // 2)
@@ -130,7 +130,7 @@ class TokenShortcut(PlainLayer):
         self.tokens = positive_integer("tokens", tokens)
 
     def build(self, input_shape):
-        _, tokens_in, _ = static_table("TokenShortcut", input_shape)
+        _, tokens_in, _ = self._fixed_table(input_shape)
         self.kernel = self.add_weight(name="kernel", shape=(tokens_in, self.tokens), initializer="lecun_normal")
 
     def call(self, inputs):

@@ -23,6 +23,8 @@ class ImageModel(keras.Model):
 
     @preprocessing.setter
     def preprocessing(self, value: Preprocessing | None) -> None:
+        if not isinstance(value, Preprocessing | None):
+            raise ValueError(f"`preprocessing` must be a `keras_mixer.data.Preprocessing` or None, but got {value!r}.")
         self._keeper()._preprocessing = value
 
 

@@ -24,7 +24,7 @@ def dtype_policy(policy) -> Iterator[None]:
     import keras
 
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(before if policy is None else policy)
+    keras.config.set_dtype_policy(keras.dtype_policies.get(policy))  # get(None) is Keras's own
     try:
         yield
     finally:

@@ -160,6 +160,9 @@ def test_a_list_for_each_channel_is_a_tuple():
     listed = Preprocessing(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
     same = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     assert (listed, hash(listed)) == (same, hash(same))
+    mean = np.array(same.mean)
+    assert Preprocessing(mean=mean, std=tuple(map(np.float64, same.std))) == same
+    assert json.loads(Preprocessing(mean=np.float32(0.5), std=np.ones(3, "float32")).to_json())["std"] == [1.0] * 3
     with pytest.raises(ValueError, match="must be positive"):
         Preprocessing(std=[1.0, 0.0, 1.0])
 

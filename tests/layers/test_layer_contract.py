@@ -111,3 +111,21 @@ def test_no_two_kernels_start_from_the_same_draws(case):
     layer.build(inputs.shape)
     kernels = [keras.ops.convert_to_numpy(weight).ravel() for weight in layer.weights if weight.name == "kernel"]
     assert len({kernel[0] for kernel in kernels}) == len(kernels)
+
+
+def test_an_input_of_another_size_never_becomes_a_longer_batch(case):
+    make_layer, inputs, _ = case
+    layer = make_layer()
+    layer(inputs)
+    for axis in range(1, inputs.ndim):
+        try:
+            outputs = layer(np.repeat(inputs, len(inputs), axis=axis))
+        except Exception:  # refused, in the backend's words where Keras has none
+            continue
+        assert outputs.shape[0] == len(inputs), axis
+
+
+def test_the_constructor_takes_the_configuration(case):
+    make_layer, _, _ = case
+    config = make_layer().get_config()
+    assert type(make_layer())(**config).get_config() == config

@@ -73,3 +73,10 @@ def test_layer_scale_has_no_shift():
     layer = layers.Affine(0.1, use_bias=False)
     assert np.allclose(keras.ops.convert_to_numpy(layer(np.ones((1, 2, 3), "float32"))), 0.1)
     assert len(layer.weights) == 1
+
+
+def test_an_affine_map_does_not_repeat_a_single_channel():
+    layer = layers.Affine()
+    layer(np.ones((2, 4, 8)))
+    with pytest.raises(ValueError, match="axis -1 of input shape to have value 8"):
+        layer(np.ones((2, 4, 1)))

@@ -44,3 +44,7 @@ def test_needs_a_static_size(shape):
 def test_refuses_what_is_no_patch_size(patch_size):
     with pytest.raises(ValueError, match="`patch_size` must be"):
         PatchEmbedding(4, patch_size)
+
+
+def test_an_array_is_a_pair_too():
+    assert PatchEmbedding(4, np.array([3, 4])).get_config()["patch_size"] == (3, 4)

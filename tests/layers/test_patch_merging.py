@@ -23,3 +23,11 @@ def test_a_configuration_names_no_argument_that_follows_from_another():
     config = keras_mixer.layers.PatchMerging(5, 2).get_config()
     assert (config["hidden_dim"], config["factor"]) == (5, 2)
     assert not {"filters", "kernel_size", "strides"} & set(config)
+
+
+@pytest.mark.backends
+def test_a_built_layer_still_refuses_a_row_that_fills_no_patch():
+    layer = keras_mixer.layers.PatchMerging(5, 2)
+    assert tuple(layer(np.zeros((2, 4, 4, 8))).shape) == (2, 2, 2, 5)
+    with pytest.raises(ValueError, match=r"merges 2 x 2 positions.*but 5 x 4 positions"):
+        layer(np.zeros((2, 5, 4, 8)))

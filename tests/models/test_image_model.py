@@ -49,10 +49,13 @@ def test_preprocessing_stays_with_every_copy(architecture, tmp_path):
 
 
 def test_a_model_of_nobody_has_no_preprocessing():
-    assert family.tiny("mixer").preprocessing is None
+    model = family.tiny("mixer")
+    assert model.preprocessing is None
+    with pytest.raises(ValueError, match=r"must be a `keras_mixer\.data\.Preprocessing` or None, but got {'mean'"):
+        model.preprocessing = {"mean": 0.5}  # which could not be saved
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", keras.DTypePolicy("float16")])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", keras.DTypePolicy("float16"), np.float16])
 def test_a_dtype_policy_for_all_layers(architecture, dtype):
     model = family.tiny(architecture, dtype=dtype)
     policy = keras.dtype_policies.get(dtype)

@@ -100,6 +100,22 @@ def test_flags_and_policies_of_single_sublayers_stay(architecture, tmp_path):
     check_copies(model, tmp_path, {"nested": nested} | WITHOUT_WEIGHTS)
 
 
+def test_other_settings_of_sublayers_stay(tmp_path):
+    model = family.randomised(family.tiny("mixer"))
+    block = model.get_layer("MixerBlock_0")
+    block.token_mixing.dropout_0.rate = 0.5
+    block.channel_mixing.dense_0.activation = keras.activations.relu
+    block.channel_mixing.dense_1.kernel_regularizer = keras.regularizers.L2(0.25)
+    block.layer_norm_1.epsilon = 0.5
+    check_copies(model, tmp_path, WITH_WEIGHTS | WITHOUT_WEIGHTS)
+    twin = saved(saved(model, tmp_path), tmp_path)
+    assert twin.get_layer("MixerBlock_0").token_mixing.dropout_0.rate == 0.5
+    kernel = keras.ops.convert_to_numpy(block.channel_mixing.dense_1.kernel)
+    (loss,) = map(keras.ops.convert_to_numpy, twin.losses)
+    np.testing.assert_allclose(loss, 0.25 * np.sum(kernel**2), rtol=1e-5)
+    assert not keras.models.clone_model(family.tiny("mixer")).losses
+
+
 def test_training_goes_on_where_it_stopped(architecture, tmp_path):
     model = family.randomised(family.tiny(architecture))
     for layer in model.layers[:-1]:

@@ -17,6 +17,7 @@ def test_pixels_become_minus_one_to_one(dtype):
     assert isinstance(result, np.ndarray)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, atol=1e-6)
+    assert isinstance(keras_mixer.preprocess_input(pixels[0, 0]), np.floating)
     tensor = keras_mixer.preprocess_input(keras.ops.convert_to_tensor(pixels))
     assert keras.ops.is_tensor(tensor)
     assert keras.backend.standardize_dtype(tensor.dtype) == "float32"

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_mixer
 from keras_mixer import weights
 
 
@@ -56,3 +57,18 @@ def test_bad_paths(tmp_path):
         weights.save_npz(model, tmp_path / "missing" / "model.npz")
     with pytest.raises(ValueError, match="no weights"):
         weights.save_npz(keras.Sequential([keras.layers.Flatten()]), tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("name", ["mixing", "norm", "Dense_0"])
+def test_names_that_end_as_those_of_sublayers(name, tmp_path):
+    images = keras.Input((8, 8, 3))
+    with keras.name_scope("outer"):
+        tokens = keras_mixer.layers.PatchEmbedding(4, 4)(images)
+        model = keras.Model(images, keras_mixer.layers.MixerBlock(2, 2, name=name)(tokens))
+    weights.save_npz(model, tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as saved:
+        assert {f"{name}/token_mixing/Dense_0/kernel", f"{name}/channel_mixing/Dense_1/bias"} < set(saved)
+    before = goldens.snapshot(model)
+    model.set_weights([0 * value for value in before])
+    weights.load(model, tmp_path / "model.npz")
+    assert goldens.same(goldens.snapshot(model), before)

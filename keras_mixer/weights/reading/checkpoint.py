@@ -100,8 +100,8 @@ def named_weights(model) -> dict:
         for variable in layer.weights:
             if id(variable) in adapters:
                 continue
-            # The name of a nested layer starts with the name of the outer layer.
-            _, _, inner = variable.path.rpartition(f"{layer.name}/") if "/" not in layer.name else ("", "", "")
+            # The name of a nested layer starts with the name of the outer layer, which may lie in a `name_scope`.
+            _, _, inner = f"/{variable.path}".partition(f"/{layer.name}/")
             parent, slash, leaf = (inner or variable.path).rpartition("/")
             name = f"{layer.name}/{parent}{slash}{_LEAVES.get(leaf, leaf)}"
             if name in weights:
