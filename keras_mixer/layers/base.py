@@ -49,7 +49,7 @@ class CompositeLayer(PlainLayer):
         # Keras's Identity cannot return a policy object in its configuration.
         dtype = keras.dtype_policies.serialize(self.dtype_policy)
         layer = make(*arguments, name=name, trainable=self.trainable, dtype=dtype, **settings)
-        made = types.MappingProxyType(layer.get_config())
+        made = types.MappingProxyType(_unshared(layer.get_config()))
         if name in self._recorded:
             layer = type(layer).from_config({**made, **self._recorded[name]})
         layer._made = made
@@ -61,7 +61,14 @@ class CompositeLayer(PlainLayer):
             if made := getattr(layer, "_made", None):
                 expected = {**made, "trainable": config["trainable"], "dtype": config["dtype"]}
                 dtype = keras.dtype_policies.serialize(layer.dtype_policy)
-                settings = {**layer.get_config(), "trainable": layer.trainable, "dtype": dtype}
+                settings = {**_unshared(layer.get_config()), "trainable": layer.trainable, "dtype": dtype}
                 sublayers[layer.name] = {name: value for name, value in settings.items() if value != expected.get(name)}
         sublayers = {name: settings for name, settings in sublayers.items() if settings}
         return {**config, "sublayers": sublayers} if sublayers else config
+
+
+def _unshared(config):
+    """Returns a configuration without the numbers that Keras gives to objects while it saves or copies a model."""
+    if isinstance(config, dict):
+        return {name: _unshared(value) for name, value in config.items() if name != "shared_object_id"}
+    return [_unshared(value) for value in config] if isinstance(config, list) else config
