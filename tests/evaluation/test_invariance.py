@@ -1,3 +1,6 @@
+import json
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -148,3 +151,14 @@ def test_a_mixer_learns_the_same_from_shuffled_patches():
     right, other_right = ((values.argmax(axis=1) == labels[1400:]).mean() for values in (scores, other_scores))
     assert right > 0.7
     assert other_right == pytest.approx(right, abs=0.05)
+
+
+def test_the_record_of_cifar10_is_what_the_page_says():
+    path = pathlib.Path(__file__).parents[2] / "benchmarks" / "invariance_cifar10.json"
+    last = {(curve["model"], curve["order"]): curve["accuracy"][-1] for curve in json.loads(path.read_text())}
+    lost = {key: last[key[0], "original"] - accuracy for key, accuracy in last.items()}
+    _, patches, pixels = invariance.ORDERS
+    assert 0.01 < lost["resnet50", patches] < lost["resnet50", pixels]
+    assert abs(lost["vit", patches]) < 0.01 < lost["vit", pixels]
+    assert max(abs(lost["mixer", order]) for order in (patches, pixels)) < 0.01
+    assert last["mixer", "original"] < last["vit", "original"]
