@@ -34,6 +34,13 @@ def test_troubleshooting_quotes_messages_of_the_code():
         assert any(re.search(pattern, text, re.DOTALL) for text in texts), quote
 
 
+def test_the_extras_that_the_pages_install_exist():
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for extras in re.findall(r"(?:keras_mixer|\.)\[([\w,-]+)\]", page.read_text(encoding="utf-8")):
+            assert set(extras.split(",")) <= known.keys(), page
+
+
 @pytest.mark.parametrize("language", ["kotlin", "swift"])
 def test_the_code_for_phones_is_well_formed(language):
     tree_sitter = pytest.importorskip("tree_sitter")

@@ -9,7 +9,6 @@ import pathlib
 import re
 import shlex
 import shutil
-import tomllib
 import types
 
 import click
@@ -333,10 +332,3 @@ def test_the_commands_of_a_page(page, furnished, tmp_path, monkeypatch, capsys, 
         # One of the 360 digits more than the limit may change: the file is written, and the status is 1.
         written = words[0] == "export" and exit_.value.code == 1 and "points of accuracy; its limit is" in err
         assert exit_.value.code == 0 or written, f"{' '.join(words)}: {err or out}"
-
-
-def test_the_extras_that_the_pages_install_exist():
-    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    for page in PAGES:
-        for extras in re.findall(r"(?:keras_mixer|\.)\[([\w,-]+)\]", page.read_text(encoding="utf-8")):
-            assert set(extras.split(",")) <= known.keys(), page
