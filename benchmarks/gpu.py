@@ -104,7 +104,8 @@ def run(options: argparse.Namespace) -> None:
 def _passed_on(options: argparse.Namespace) -> list[str]:
     names = ("cooldown", "teacher-minutes", "teacher-cooldown", "images")
     given = {name: getattr(options, name.replace("-", "_")) for name in names}
-    return [f"--{name}={value}" for name, value in given.items()] + [f"--set={text}" for text in options.set]
+    changes = [f"--set={text}" for text in options.set] + [f"--teacher-set={text}" for text in options.teacher_set]
+    return [f"--{name}={value}" for name, value in given.items()] + changes
 
 
 def _within(seconds: float, command: list[str], environment: dict, root: pathlib.Path, log) -> int | str:
@@ -159,18 +160,19 @@ def train(options: argparse.Namespace) -> None:
         "execution.precision": "mixed_bfloat16",
         "execution.checkpoint_minutes": "1",
     }
-    found = {}
-    changes = common | {"schedule.cooldown_steps": str(options.cooldown)}
-    changes |= dict(text.split("=", 1) for text in options.set)
+
+    def recipe(name: str, cooldown: int, changes: list[str], **more: str):
+        given = common | {"schedule.cooldown_steps": str(cooldown)} | more
+        return recipes.get(name).override(given | dict(text.split("=", 1) for text in changes))
+
+    found, taught = {}, {}
     if options.teacher_minutes:
-        teacher = recipes.get("cifar10_teacher").override(
-            common | {"schedule.cooldown_steps": str(options.teacher_cooldown)}
-        )
-        found["teacher"] = _train_until(
-            teacher, options.work / "teacher", time.monotonic() + 60 * options.teacher_minutes
-        )
-        changes["distillation.teacher"] = str(options.work / "teacher")
-    found["nano"] = _train_until(recipes.get("cifar10_nano").override(changes), options.work / "nano", end)
+        teacher, until = options.work / "teacher", time.monotonic() + 60 * options.teacher_minutes
+        by = recipe("cifar10_teacher", options.teacher_cooldown, options.teacher_set)
+        found["teacher"] = _train_until(by, teacher, until)
+        taught["distillation.teacher"] = str(teacher)
+    nano = recipe("cifar10_nano", options.cooldown, options.set, **taught)
+    found["nano"] = _train_until(nano, options.work / "nano", end)
     (options.work / FOUND).write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
@@ -253,9 +255,10 @@ def main() -> None:
         command.add_argument("--teacher-minutes", type=float, default=0.0)
         command.add_argument("--teacher-cooldown", type=int, default=500, help="Updates of the teacher's cooldown.")
         command.add_argument("--images", type=int, default=50_000, help="Training images, with those held out.")
-        command.add_argument(
-            "--set", action="append", default=[], metavar="FIELD=VALUE", help="A field of the Nano's recipe."
-        )
+        for option, whose in {"--set": "the Nano", "--teacher-set": "the teacher"}.items():
+            command.add_argument(
+                option, action="append", default=[], metavar="FIELD=VALUE", help=f"A field of {whose}'s recipe."
+            )
     options = parser.parse_args()
     if options.command == "pack":
         pack(options.archive, options.folder)
