@@ -23,6 +23,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from benchmarks.speed.table import machine
 from keras_mixer import data
 from keras_mixer.data import device
 from keras_mixer.data.corrupt import CorruptImages
@@ -44,13 +45,9 @@ def main(images, batch_size, batches, repetitions, output):
         source = data.load(folder, split="train")
         pipelines = {"host (tf.data)": host(source, batch_size), "device (JAX)": on_device(source, batch_size)}
         rates: dict[str, list[float]] = {name: [] for name in pipelines}
-        for run in pipelines.values():
-            run(5)  # compiled, and read ahead
         for _ in range(repetitions):
-            for name, run in pipelines.items():
-                start = time.perf_counter()
-                run(batches)
-                rates[name].append(batches * batch_size / (time.perf_counter() - start))
+            for name, start in pipelines.items():
+                rates[name].append(batch_size / seconds_per_batch(start(), batches))
     text = report(rates, images, batch_size)
     print(text)
     if output:
@@ -66,28 +63,27 @@ def write_images(folder: pathlib.Path, count: int) -> None:
         coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(path, compress_level=1)
 
 
+def seconds_per_batch(stream, count: int) -> float:
+    """Times batches after the first five, in which the pipeline is compiled and begins to read ahead."""
+    for _ in range(5):
+        next(stream)
+    start = time.perf_counter()
+    for _ in range(count):
+        next(stream)
+    return (time.perf_counter() - start) / count
+
+
 def host(source, batch_size):
-    batches = iter(data.training_batches(source, PREPROCESSING, AUGMENTATION, batch_size, seed=0))
-
-    def run(count):
-        for _ in range(count):
-            jax.block_until_ready([jax.device_put(part.numpy()) for part in next(batches)])
-
-    return run
+    dataset = data.training_batches(source, PREPROCESSING, AUGMENTATION, batch_size, seed=0)
+    return lambda: (jax.block_until_ready([jax.device_put(part.numpy()) for part in batch]) for batch in dataset)
 
 
 def on_device(source, batch_size):
     corrupt = CorruptImages()
     in_memory = device.load(source, PREPROCESSING, AUGMENTATION, corrupt)
     stream = device.DeviceStream(source, PREPROCESSING, AUGMENTATION, batch_size, 0, corrupt, in_memory)
-    batches, arrays, finish = stream.batches(0), jax.device_put(in_memory), jax.jit(stream.finish)
-
-    def run(count):
-        for _ in range(count):
-            made = finish(next(batches)[0], arrays)
-        jax.block_until_ready(made)
-
-    return run
+    arrays, finish = jax.device_put(in_memory), jax.jit(stream.finish)
+    return lambda: (jax.block_until_ready(finish(batch, arrays)) for batch, *_ in stream.batches(0))
 
 
 def report(rates: dict[str, list[float]], images: int, batch_size: int) -> str:
@@ -105,7 +101,7 @@ def report(rates: dict[str, list[float]], images: int, batch_size: int) -> str:
             for name, values in rates.items()
         ),
         "",
-        f"{datetime.date.today()}, {jax.devices()[0].device_kind} with {os.cpu_count()} cores, Python "
+        f"{datetime.date.today()}, {machine()}, JAX on {jax.devices()[0].platform}, Python "
         f"{platform.python_version()}, jax {jax.__version__}.",
     ]
     return "\n".join(lines) + "\n"
