@@ -42,6 +42,22 @@ def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = Fals
     console.print(table)
 
 
+def keep_for_json() -> None:
+    """Keeps standard output for `show`: what libraries print there from outside Python goes to standard error.
+
+    Gloo, through which JAX's processes speak on CPUs, tells of its connections there.
+    """
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # replaced by a stream in memory
+        return
+    if number == 1:
+        sys.stdout.flush()
+        kept = os.dup(number)
+        os.dup2(sys.stderr.fileno(), number)
+        sys.stdout = open(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)  # noqa: SIM115
+
+
 def _cell(value) -> str:
     if value is None:
         return "-"

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from keras_mixer.cli.options import data_dir_option, max_megapixels_option, settings_option
-from keras_mixer.cli.output import json_option, notes_shown, show, start, start_keras
+from keras_mixer.cli.output import json_option, keep_for_json, notes_shown, show, start, start_keras
 
 EXAMPLES = """\b
 keras-mixer train --recipe digits --output runs/digits
@@ -59,6 +59,8 @@ def command(
     from keras_mixer.training.devices.processes import name_place
 
     name_place(coordinator, processes, process)
+    if as_json:
+        keep_for_json()
     options = {"restart": restart, "progress": not as_json}
     with notes_shown():
         results = training.sweep(recipe, output, **options) if sweep else [training.train(recipe, output, **options)]
