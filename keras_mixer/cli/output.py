@@ -89,12 +89,14 @@ def start_keras() -> None:
 def notes_shown() -> Iterator[None]:
     """Shows the package's informational log messages on standard error, not only its warnings."""
     log, handler = logging.getLogger("keras_mixer"), logging.StreamHandler()
-    level = log.level
+    level, propagate = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    log.propagate = False  # TensorFlow's packages give the root logger a handler, which would print each line again
     try:
         yield
     finally:
+        log.propagate = propagate
         log.setLevel(level)
         log.removeHandler(handler)
 
