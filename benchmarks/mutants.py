@@ -5,12 +5,13 @@
 
 A mutant is one changed operator, comparison, number or condition. The sample is drawn with a seed and spread evenly
 over the parts of `TARGETS`. One warm process imports the frameworks and forks for each mutant, so that a mutant costs
-the time of its tests alone. The fastest tests run first, and the first failure ends the run.
+the time of its tests alone. The fastest tests run first, and the first failure ends the run. An interrupted run goes
+on where it stopped, and `--again` tries the survivors once more, after tests were added.
 """
 
 import ast
-import collections
 import dataclasses
+import hashlib
 import importlib.machinery
 import importlib.util
 import json
@@ -19,8 +20,6 @@ import pathlib
 import random
 import signal
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 
 import click
@@ -75,7 +74,12 @@ class Mutant:
     source: str
 
     def __str__(self):
-        return f"{self.path}:{self.lines[0]} {self.what}"
+        return f"{self.path}:{self.lines[0]}: {self.what}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What an earlier run knows it by: not if the file has changed since."""
+        return str(self), hashlib.sha256(self.source.encode()).hexdigest()
 
 
 def mutant_of(part: str, path: pathlib.Path, number: int) -> Mutant:
@@ -187,8 +191,23 @@ class _Seconds:
                 file.write(json.dumps([report.nodeid, report.duration]) + "\n")
 
 
-def run(mutant: Mutant | None, tests: list[str], seconds: int, record: pathlib.Path | None = None) -> str:
-    """Runs tests in a fork, on a mutant or on the code as it is, and returns "noticed", "survived" or "too long"."""
+def measured(tests: list[str], path: pathlib.Path) -> dict[str, float]:
+    """Returns the seconds of each test that passes on the code as it is; measures them if no earlier run did."""
+    if not path.exists():
+        import pytest
+
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        child = os.fork()  # pytest-xdist starts threads
+        if child == 0:
+            os._exit(pytest.main(["-q", "-n", "2", "--dist", "loadfile", *tests], plugins=[_Seconds(partial)]))
+        os.waitpid(child, 0)
+        partial.rename(path)
+    return dict(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def start(mutant: Mutant, tests: list[str], seconds: int) -> int:
+    """Runs tests on a mutant in a fork, and returns its process id."""
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -200,69 +219,101 @@ def run(mutant: Mutant | None, tests: list[str], seconds: int, record: pathlib.P
         sys.meta_path.insert(0, _Finder)
         import pytest
 
-        plugins = [_Seconds(record)] if record else []
-        options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", *(["-x"] if mutant else [])]
-        os._exit(pytest.main([*options, *tests], plugins=plugins))
-    _, status = os.waitpid(child, 0)
+        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+    return child
+
+
+def outcome_of(status: int) -> str:
+    """Returns "noticed", "survived" or "too long" for the status of a fork."""
     if os.WIFSIGNALED(status):
         return "too long" if os.WTERMSIG(status) == signal.SIGALRM else "noticed"
     return "survived" if os.WEXITSTATUS(status) == 0 else "noticed"
 
 
+def chosen(executing: set[str], passing: dict[str, float], seconds: float) -> list[str]:
+    """Returns the fastest of the tests that execute a mutant, of so many seconds together."""
+    spent, tests = 0.0, []
+    for test in sorted(executing & passing.keys(), key=passing.__getitem__):
+        spent += passing[test]
+        if spent > seconds:
+            break
+        tests.append(test)
+    return tests
+
+
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--count", default=400, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--seconds", default=120, show_default=True, help="Most seconds of tests for one mutant.")
+@click.option("--seconds", default=60, show_default=True, help="Most seconds of tests for one mutant.")
+@click.option("--jobs", default=2, show_default=True, help="Mutants at a time.")
+@click.option("--again", is_flag=True, help="Tries the survivors of earlier runs again.")
 @click.option("--coverage", "recorded", default=".coverage", show_default=True, type=click.Path(path_type=pathlib.Path))
+@click.option(
+    "--folder", default=ROOT / "build/mutants", help="What is known so far.", type=click.Path(path_type=pathlib.Path)
+)
 @click.option("--output", default=ROOT / "benchmarks/mutants.md", type=click.Path(path_type=pathlib.Path))
-def main(count, seed, seconds, recorded, output):
+def main(count, seed, seconds, jobs, again, recorded, folder, output):
     # Every fork would import these otherwise. Nothing may run in them yet, because their threads do not survive a fork.
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
+    folder.mkdir(parents=True, exist_ok=True)
     covered = Coverage(recorded)
     tests = {mutant: covered.tests(mutant) for mutant in sample(count, seed)}
-    with tempfile.TemporaryDirectory() as folder:
-        record = pathlib.Path(folder) / "seconds"
-        run(None, sorted(set().union(*tests.values())), 3 * 3600, record)
-        passing = dict(json.loads(line) for line in record.read_text().splitlines())
+    passing = measured(sorted(set().union(*tests.values())), folder / "seconds.jsonl")
     click.echo(f"{len(passing)} tests pass on the code as it is, in {sum(passing.values()):.0f} s.")
-    outcomes: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-    survivors = []
-    for number, (mutant, executing) in enumerate(tests.items(), 1):
-        begin, spent, chosen = time.monotonic(), 0.0, []
-        for test in sorted(executing & passing.keys(), key=passing.__getitem__):
-            spent += passing[test]
-            if spent > seconds:
-                break
-            chosen.append(test)
-        outcome = run(mutant, chosen, 4 * seconds) if chosen else "survived"
-        outcomes[mutant.part][outcome] += 1
-        if outcome == "survived":
-            survivors.append((mutant, len(chosen)))
-        taken = time.monotonic() - begin
-        click.echo(f"{number}/{len(tests)} {outcome}, {len(chosen)} tests, {taken:.0f} s: {mutant}")
-    output.write_text(report(outcomes, survivors, seed))
+    known = folder / "outcomes.jsonl"
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else ()
+    earlier = {tuple(key): (outcome, run) for key, outcome, run in map(json.loads, lines)}
+    outcomes: dict[Mutant, tuple[str, int]] = {}
+    running: dict[int, tuple[Mutant, int]] = {}
+
+    def finish() -> None:
+        child, status = os.wait()
+        mutant, run = running.pop(child)
+        note(mutant, outcome_of(status), run)
+
+    def note(mutant: Mutant, outcome: str, run: int) -> None:
+        outcomes[mutant] = outcome, run
+        with known.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([mutant.key, outcome, run]) + "\n")
+        click.echo(f"{len(outcomes)}/{len(tests)} {outcome}, {run} tests: {mutant}")
+
+    for mutant, executing in tests.items():
+        outcome, run = earlier.get(mutant.key, ("", 0))
+        if outcome and not (again and outcome == "survived"):
+            outcomes[mutant] = outcome, run
+            continue
+        selected = chosen(executing, passing, seconds)
+        if not selected:
+            note(mutant, "survived", 0)
+            continue
+        if len(running) == jobs:
+            finish()
+        running[start(mutant, selected, 4 * seconds)] = mutant, len(selected)
+    while running:
+        finish()
+    output.write_text(report(outcomes, seed), encoding="utf-8")
     click.echo(f"Written to {output}.")
 
 
-def report(outcomes: dict[str, collections.Counter], survivors: list[tuple[Mutant, int]], seed: int) -> str:
+def report(outcomes: dict[Mutant, tuple[str, int]], seed: int) -> str:
     """Returns the record as Markdown."""
-    total: collections.Counter = sum(outcomes.values(), collections.Counter())
     lines = [
         "# Mutants",
         "",
-        f"Made by `python -m benchmarks.mutants --seed {seed}`. Each mutant changes one place. The tests that execute",
-        "this place are run.",
+        f"Made by `python -m benchmarks.mutants --count {len(outcomes)} --seed {seed}`. A mutant is one changed place;",
+        "the tests that execute this place are run.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",
     ]
-    for name, counts in [*sorted(outcomes.items()), ("all", total)]:
-        noticed = counts.total() - counts["survived"]
-        lines.append(f"| {name} | {counts.total()} | {100 * noticed / counts.total():.0f} % | {counts['survived']} |")
+    for part in (*TARGETS, "all"):
+        of_part = [outcome for mutant, (outcome, _) in outcomes.items() if part in (mutant.part, "all")]
+        survived = of_part.count("survived")
+        lines.append(f"| {part} | {len(of_part)} | {100 * (1 - survived / len(of_part)):.0f} % | {survived} |")
     lines += ["", "Survivors, with the number of tests that were run:", ""]
-    lines += [f"- `{mutant.path}:{mutant.lines[0]}`: {mutant.what} ({run})" for mutant, run in survivors]
+    lines += [f"- `{mutant}` ({run})" for mutant, (outcome, run) in outcomes.items() if outcome == "survived"]
     return "\n".join(lines) + "\n"
 
 

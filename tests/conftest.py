@@ -10,6 +10,7 @@ import tomllib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import filelock
 import pytest
 
 # They start first, so that nobody waits for them in the end.
@@ -81,6 +82,51 @@ def shapes_only():
 
     with keras.StatelessScope(initialize_variables=False):
         yield
+
+
+# A classifier of the digits, for tests of what happens to a model after training. No test changes its files.
+
+
+def _once(folder, write):
+    """Lets the first process of the suite that comes here write the folder, and the others wait for it."""
+    with filelock.FileLock(f"{folder}.lock"):
+        done = pathlib.Path(f"{folder}.done")
+        if not done.exists():
+            write(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A folder with the dataset as TFDS stores it and the run folder `run`."""
+    import digit_models
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "digits"
+    return _once(folder, lambda folder: digit_models.write_run(folder / "run", digit_models.fitted(folder)))
+
+
+@pytest.fixture(scope="session")
+def model(digits):
+    import keras
+
+    return keras.models.load_model(digits / "run" / "model.keras")
+
+
+@pytest.fixture(scope="session")
+def card(digits):
+    import digit_models
+
+    return digit_models.card(digits)
+
+
+@pytest.fixture(scope="session")
+def exported(digits, model, card):
+    """Its folder `digits` with version 1 of the SavedModel, the LiteRT file and the card."""
+    import digit_models
+
+    return _once(digits / "digits", lambda folder: digit_models.export(folder, model, card))
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,10 @@ PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.m
 
 
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory):
+def furnished(digits, exported, tmp_path_factory):
     """A folder with what the examples need, which no test changes."""
     folder = tmp_path_factory.mktemp("furnished")
-    workshop.furnish(folder)
+    workshop.furnish(folder, digits / "run", exported)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(folder / "keras"))
         workshop.publish()

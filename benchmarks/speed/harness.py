@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -122,9 +123,10 @@ def _start(
         stderr=subprocess.DEVNULL,
         text=True,
         cwd=WORKER.parent.parent.parent,
+        start_new_session=True,
     )
     stack.callback(worker.communicate)  # waits, and closes the pipes
-    stack.callback(worker.kill)
+    stack.callback(_kill, worker)
     answer = _answer(worker, min(end, time.monotonic() + START_SECONDS))
     measurement.error, measurement.versions = answer.get("error"), answer.get("versions", {})
     measurement.note = answer.get("note")
@@ -149,10 +151,16 @@ def _one_turn(measurement: Measurement, worker: subprocess.Popen, end: float) ->
 def _answer(worker: subprocess.Popen, end: float) -> dict:
     left = None if end == math.inf else max(end - time.monotonic(), 0.0)
     if not select.select([worker.stdout], [], [], left)[0]:
-        worker.kill()
+        _kill(worker)
         return {"error": OUT_OF_TIME}
     line = worker.stdout.readline()
     return json.loads(line) if line else {"error": f"the worker ended with status {worker.wait()}"}
+
+
+def _kill(worker: subprocess.Popen) -> None:
+    """Kills a worker and the processes that it has started, such as an engine's, which may be computing."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
 
 
 def _environment(name: str, folder: pathlib.Path) -> pathlib.Path:

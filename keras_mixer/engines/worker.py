@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -18,7 +19,9 @@ from keras_mixer.engines import backends
 
 _KEPT_ERRORS = (ValueError, ImportError, OSError, MemoryError, RuntimeError)
 # The process imports what this one would import, and not files that happen to be in the working folder.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_mixer.engines.worker import serve; serve()"
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[2:]; from keras_mixer.engines.worker import serve; serve(int(sys.argv[1]))"
+)
 
 
 class Worker:
@@ -41,7 +44,7 @@ class Worker:
         }
         self._backend, self._lock = backend, threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM, *sys.path],
+            [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -111,10 +114,19 @@ def convert(path: pathlib.Path, form: str, target: pathlib.Path, samples: np.nda
         worker.close()
 
 
-def serve() -> None:
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent has ended, also in the middle of a computation."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def serve(parent: int) -> None:
     """Reads pickled requests from standard input and writes answers to standard output, until the input ends."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that temporary files are removed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for the answer
+    if os.name == "posix":
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # libraries that print must not disturb the answers
     kind: type[Exception] | None

@@ -15,8 +15,8 @@ NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if 
 
 
 @pytest.fixture(scope="module")
-def model(data_dir):
-    return digit_models.trained(data_dir)
+def model(digits):
+    return digit_models.trained(digits)
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +113,10 @@ def test_float32_scores_are_the_models(files, model):
     np.testing.assert_allclose(scores, model.predict_on_batch(images), atol=1e-5)
 
 
-def test_a_trained_model_keeps_its_accuracy_within_the_limits(card, data_dir, files, model):
+def test_a_trained_model_keeps_its_accuracy_within_the_limits(card, digits, files, model):
     predictors = {"keras": keras_predictor(model), **{name: open_artefact(path) for name, path in files.items()}}
     # All 1,797 images: of the 360 in the test split, two are more than half a point.
-    everything = load("digits", "train+test", str(data_dir)).spec
+    everything = load("digits", "train+test", str(digits)).spec
     found = measure(predictors, EvaluationSplit(card, everything))
     assert found["keras"].top1 > 0.9
     limits = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.3, "int8": 0.5}
@@ -125,9 +125,9 @@ def test_a_trained_model_keeps_its_accuracy_within_the_limits(card, data_dir, fi
     assert found["float32"].largest_score_difference < 1e-5
 
 
-def test_calibration_takes_images_from_all_over_the_training_split(samples, card, data_dir):
+def test_calibration_takes_images_from_all_over_the_training_split(samples, card, digits):
     assert samples.shape == (200, 8, 8, 1)
-    train = EvaluationSplit(card, load("digits", "train", str(data_dir)).spec, batch_size=2000)
+    train = EvaluationSplit(card, load("digits", "train", str(digits)).spec, batch_size=2000)
     ((images, _),) = train
     places = [int(np.flatnonzero((images == sample).all(axis=(1, 2, 3)))[0]) for sample in samples]
     assert len({place * 20 // len(images) for place in places}) == 20

@@ -16,8 +16,8 @@ from keras_mixer.artefacts import (
 
 
 @pytest.mark.parametrize("artefact", ["digits", "digits/1", "digits/model.tflite"])
-def test_artefacts_score_batches_of_any_size_as_the_model_does(folder, model, artefact):
-    reference, predictor = keras_predictor(model), open_artefact(folder / artefact)
+def test_artefacts_score_batches_of_any_size_as_the_model_does(digits, exported, model, artefact):
+    reference, predictor = keras_predictor(model), open_artefact(digits / artefact)
     for size in (1, 3, 8, 2):
         images = digit_models.random_images(size)
         np.testing.assert_allclose(predictor.scores(images), reference.scores(images), atol=1e-5)
@@ -36,15 +36,15 @@ def test_a_litert_file_of_any_batch_size(model, tmp_path):
         np.testing.assert_allclose(predictor.scores(images), keras_predictor(model).scores(images), atol=1e-5)
 
 
-def test_size_is_that_of_all_files(folder):
-    version = folder / "digits" / "1"
+def test_size_is_that_of_all_files(exported):
+    version = exported / "1"
     assert open_artefact(version).size == sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
-    assert open_artefact(folder / "digits/model.tflite").size == (folder / "digits/model.tflite").stat().st_size
+    assert open_artefact(exported / "model.tflite").size == (exported / "model.tflite").stat().st_size
 
 
-def test_versions_are_compared_as_numbers(folder, tmp_path):
+def test_versions_are_compared_as_numbers(exported, tmp_path):
     for version in ("9", "10", "11"):
-        shutil.copytree(folder / "digits" / "1", tmp_path / version)
+        shutil.copytree(exported / "1", tmp_path / version)
     (tmp_path / "11" / "saved_model.pb").unlink()  # half copied
     assert newest_version(tmp_path) == tmp_path / "10"
 
@@ -72,15 +72,15 @@ def test_a_folder_without_a_version_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["run", "run/model.keras", "digits", "digits/1", "digits/model.tflite"])
-def test_every_form_of_a_model_has_the_same_card_and_scores(folder, model, path):
-    predictor, card = open_classifier(folder / path)
-    assert card == digit_models.card(folder)
+def test_every_form_of_a_model_has_the_same_card_and_scores(digits, exported, model, card, path):
+    predictor, found = open_classifier(digits / path)
+    assert found == card
     images = digit_models.random_images(2)
     np.testing.assert_allclose(predictor.scores(images), model.predict_on_batch(images), atol=1e-5)
 
 
-def test_a_file_without_its_card_is_an_error(folder, tmp_path):
-    shutil.copy(folder / "digits/model.tflite", tmp_path)
+def test_a_file_without_its_card_is_an_error(exported, tmp_path):
+    shutil.copy(exported / "model.tflite", tmp_path)
     with pytest.raises(ValueError, match=r"has no card: expected .*model\.json"):
         open_classifier(tmp_path / "model.tflite")
 

@@ -68,10 +68,10 @@ def test_it_is_exported_measured_and_opened(toy, model, card, tmp_path):
     assert list(packed(tmp_path / "model.toy")) == ["model.toy", "model.note", "model.json"]
 
 
-def test_the_command_line_takes_it(toy, folder, tmp_path, capsys):
-    assert status("export", folder / "run", "--formats", "toy", "--limit", 20, "--output", tmp_path, "--json") == 0
+def test_the_command_line_takes_it(toy, digits, tmp_path, capsys):
+    assert status("export", digits / "run", "--formats", "toy", "--limit", 20, "--output", tmp_path, "--json") == 0
     assert [row["artefact"] for row in json.loads(capsys.readouterr().out)] == ["keras", "toy"]
-    assert status("export", folder / "run", "--formats", "other", "--output", tmp_path) == 2
+    assert status("export", digits / "run", "--formats", "other", "--output", tmp_path) == 2
     assert "'toy'" in error_line(capsys.readouterr().err)
 
 

@@ -83,11 +83,11 @@ def test_no_image_gives_no_answer(loaded):
     assert found["labels"].shape == (0, 5)
 
 
-def test_assets_hold_the_class_names_and_the_card_without_the_trainers_folders(exported, card, data_dir):
+def test_assets_hold_the_class_names_and_the_card_without_the_trainers_folders(exported, card, digits):
     assert (exported / "1/assets/labels.txt").read_text().split("\n") == [*card.class_names, ""]
     assert ModelCard.load(exported / "1/assets/model.json") == card.for_others()
-    assert card.dataset.data_dir == str(data_dir)
-    assert str(data_dir) not in (exported / "1/assets/model.json").read_text()
+    assert card.dataset.data_dir == str(digits)
+    assert str(digits) not in (exported / "1/assets/model.json").read_text()
 
 
 def test_loads_without_keras(exported):

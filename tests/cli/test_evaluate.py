@@ -4,7 +4,6 @@ import pathlib
 import re
 import shutil
 
-import digit_models
 import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix
@@ -12,16 +11,11 @@ from sklearn.metrics import confusion_matrix
 from keras_mixer.cli.main import main
 from keras_mixer.data import DatasetSpec, evaluation_batches, load, load_model
 from keras_mixer.data.sources.layout import save_listing, scan
-from keras_mixer.export import export_litert
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    model = digit_models.fitted(folder)
-    run = digit_models.write_run(folder / "digits", model)
-    export_litert(model, run / "model.tflite")
-    return run
+def run(digits):
+    return digits / "run"
 
 
 def status(*arguments) -> int:
@@ -65,8 +59,8 @@ def test_shows_every_class(run, capsys):
     assert output.count("│") > 2 * 10
 
 
-def test_several_models_are_compared_with_the_first(run, capsys):
-    assert status("evaluate", run, run / "model.tflite", "--limit", 100, "--json") == 0
+def test_several_models_are_compared_with_the_first(run, exported, capsys):
+    assert status("evaluate", run, exported / "model.tflite", "--limit", 100, "--json") == 0
     reference, other = json.loads(capsys.readouterr().out)
     assert reference["agreement"] is None
     assert other["agreement"] == 1

@@ -3,7 +3,6 @@ import json
 import pathlib
 import shutil
 
-import digit_models
 import pytest
 import yaml
 from command_line import error_line
@@ -16,9 +15,8 @@ DIGITS = pathlib.Path(__file__).parents[1] / "data" / "digits"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return digit_models.write_run(folder / "digits", digit_models.fitted(folder))
+def run(digits):
+    return digits / "run"
 
 
 def status(*arguments) -> int:

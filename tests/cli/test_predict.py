@@ -14,8 +14,8 @@ from keras_mixer.cli.main import main
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return digit_models.write_run(tmp_path_factory.mktemp("runs") / "digits")
+def run(digits):
+    return digits / "run"
 
 
 @pytest.fixture

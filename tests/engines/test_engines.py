@@ -1,16 +1,21 @@
 """Every engine against the reference implementation's logits, and the choice between engines."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 
 import digit_models
 import goldens
 import keras
 import numpy as np
+import psutil
 import pytest
 
 from keras_mixer import engines, weights
@@ -59,13 +64,11 @@ def test_golden_logits_in_bfloat16(golden, engine):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(digits, model):
     """A run folder, and the classes that its model gives to some digits."""
-    folder = tmp_path_factory.mktemp("runs")
-    model = digit_models.fitted(folder)
-    ((images, _, _),) = evaluation_batches(load("digits", "test", str(folder)), digit_models.PREPROCESSING, 360)
+    ((images, _, _),) = evaluation_batches(load("digits", "test", str(digits)), digit_models.PREPROCESSING, 360)
     images = images.numpy()
-    return digit_models.write_run(folder / "digits", model), images, model.predict_on_batch(images).argmax(axis=1)
+    return digits / "run", images, model.predict_on_batch(images).argmax(axis=1)
 
 
 @pytest.mark.parametrize(("engine", "samples"), [("openvino", None), ("litert", None), ("openvino", 50)])
@@ -312,6 +315,32 @@ def test_a_process_that_was_killed_says_so():
         process.ask(NOTHING)
     with pytest.raises(RuntimeError, match=r"was ended: open the model again"):
         process.ask(NOTHING)
+
+
+BUSY = """
+import time
+from keras_mixer.engines.worker import Worker
+
+class Long:
+    def __reduce__(self):
+        return time.sleep, (60,)
+
+process = Worker("jax")
+print(process._process.pid, flush=True)
+process.ask(Long())
+"""
+
+
+def test_a_process_ends_with_the_one_that_started_it():
+    parent = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True)
+    busy = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    with contextlib.suppress(psutil.NoSuchProcess):  # or a zombie, where nobody asks for its status
+        deadline = time.monotonic() + 30
+        while busy.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_an_interrupted_call_ends_the_process():

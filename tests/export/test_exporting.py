@@ -3,7 +3,6 @@ import json
 import shutil
 import sys
 
-import digit_models
 import numpy as np
 import pytest
 
@@ -68,7 +67,7 @@ def test_openvino_is_measured_in_float32_and_as_it_runs_by_default(model, card, 
     ]
 
 
-def test_an_artefact_that_loses_too_much_is_named_and_kept(data_dir, card, tmp_path, monkeypatch):
+def test_an_artefact_that_loses_too_much_is_named_and_kept(model, card, tmp_path, monkeypatch):
     litert = FORMATS["litert"]
 
     def damaged(path, threads):
@@ -76,7 +75,7 @@ def test_an_artefact_that_loses_too_much_is_named_and_kept(data_dir, card, tmp_p
         return lambda images: -scores(images)
 
     monkeypatch.setitem(FORMATS, "litert", dataclasses.replace(litert, open=damaged))
-    report = export(digit_models.fitted(data_dir), card, tmp_path, ["litert"], limit=100)
+    report = export(model, card, tmp_path, ["litert"], limit=100)
     (breach,) = report.breaches
     assert breach.startswith("model.tflite (litert) loses ")
     assert (tmp_path / "model.tflite").exists()

@@ -1,12 +1,11 @@
-import digit_models
 import numpy as np
 import pytest
 from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    return digit_models.write_run(tmp_path_factory.mktemp("runs") / "digits")
+def run(digits):
+    return digits / "run"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 import keras_mixer
+from keras_mixer.artefacts import export_litert, export_saved_model
 from keras_mixer.data import DatasetSpec, ModelCard, Preprocessing, evaluation_batches, load
 
 RIDGE = 1e-2
@@ -61,6 +62,13 @@ def write_run(folder: pathlib.Path, model: keras.Model | None = None) -> pathlib
     (model or untrained()).save(folder / "model.keras")
     card(folder.parent).save(folder / "model.json")
     return folder
+
+
+def export(folder: pathlib.Path, model: keras.Model, card: ModelCard) -> None:
+    """Exports to a SavedModel and a LiteRT file."""
+    export_saved_model(model, folder, card)
+    export_litert(model, folder / "model.tflite")
+    card.save(folder / "model.json")
 
 
 def random_images(count: int) -> np.ndarray:

@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator
 from unittest import mock
 
-import digit_models
 import family
 import numpy as np
 import photographs
@@ -24,7 +23,6 @@ from PIL import Image
 
 import keras_mixer
 from keras_mixer import constructors
-from keras_mixer.artefacts import export_litert, export_saved_model
 from keras_mixer.download import cache_directory, write_digest
 from keras_mixer.models import catalogue
 from keras_mixer.weights.published.cache import find
@@ -41,15 +39,10 @@ TINY: dict[str, tuple[dict, tuple[str, ...]]] = {
 }
 
 
-def furnish(folder: pathlib.Path) -> None:
+def furnish(folder: pathlib.Path, run: pathlib.Path, exported: pathlib.Path) -> None:
     """Fills a folder with a run, its exports, photographs of two classes of flowers, and weights of one's own."""
-    card = digit_models.card(folder)
-    model = digit_models.fitted(folder)
-    digit_models.write_run(folder / "runs" / "digits", model)
-    exported = folder / "saved_models" / "digits"
-    export_saved_model(model, exported, card)
-    export_litert(model, exported / "model.tflite")
-    card.save(exported / "model.json")
+    shutil.copytree(run, folder / "runs" / "digits")
+    shutil.copytree(exported, folder / "saved_models" / "digits")
     for name in ("seven.png", "three.png"):
         shutil.copy(DATA / "digits" / "8_sample1.png", folder / name)
     random = np.random.default_rng(0)

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import keras
 
 COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-# Seconds. The others notice a killed process at once, because its connections close. If a host disappears, keepalive
-# notices first. JAX's heartbeat notices second, and aborts the process.
+# Seconds. The others notice a killed process at once, because its connections close, and a host that disappears by
+# keepalive. JAX's heartbeat keeps its default of 100 seconds: on a busy machine a shorter one takes a process that is
+# slow for a dead one, and JAX aborts the others.
 KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
-HEARTBEAT = 20
 SHUTDOWN = 24 * 3600  # a process that has nothing left to do waits for one that still exports or evaluates
 CONNECT = 30
 GRACE = 10  # after an error in another process, time for this one to report the same error itself
@@ -49,7 +49,6 @@ def join() -> None:
             count,
             index,
             local_devices,
-            heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=SHUTDOWN,
         )
     except RuntimeError as error:
