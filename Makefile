@@ -58,9 +58,9 @@ test-tensorflow: $(VENV)/.test
 coverage: $(VENV)/.test
 	KERAS_BACKEND=tensorflow $(BIN)/pytest $(DIST) -m "not long" --cov --cov-context=test --cov-report=term
 
-# The reference logits on the other backends of Keras.
+# The reference logits on the other backends of Keras. JAX spends most of the time in compiling what runs once.
 test-jax test-torch: test-%: $(VENV)/.test
-	KERAS_BACKEND=$* $(BIN)/pytest -m backends -k "golden or reference" tests/models tests/weights
+	KERAS_BACKEND=$* XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/pytest -m backends -k "golden or reference" tests/models tests/weights
 
 # All tests of models and weights on them; takes longer.
 test-backends: all-jax all-torch
