@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from keras_mixer.engines.machine import processor
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -50,9 +52,10 @@ FROZEN = {"variables": {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}}
 
 
 def cpu_rows() -> list[Row]:
-    """The comparison of `benchmarks/speed_cpu.md`."""
+    """The comparison of `benchmarks/speed_cpu.md`; in bfloat16 only on processors that do not emulate it."""
+    dtypes = ("float32", "bfloat16") if "bf16" in processor() else ("float32",)
     rows = []
-    for dtype in ("float32", "bfloat16"):
+    for dtype in dtypes:
         rows += [
             Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", dtype=dtype),
             Row("plain Keras layers, Dense and Permute", "plain_keras", dtype=dtype),
@@ -64,9 +67,10 @@ def cpu_rows() -> list[Row]:
             Row("keras_mixer under OpenVINO", "engine", dtype=dtype, options={"engine": "openvino"}),
             Row("keras_mixer, engine auto", "engine", dtype=dtype, options={"engine": "auto"}),
         ]
-    rows.append(
-        Row("keras_mixer (TensorFlow), weights frozen", "keras_mixer_tensorflow", dtype="bfloat16", options=FROZEN)
-    )
+    if "bfloat16" in dtypes:
+        rows.append(
+            Row("keras_mixer (TensorFlow), weights frozen", "keras_mixer_tensorflow", dtype="bfloat16", options=FROZEN)
+        )
     rows.append(Row("kecam (TensorFlow 2.15)", "kecam_tensorflow", "kecam"))
     rows += [
         Row("keras_mixer under LiteRT", "litert", dtype=dtype, batch=1)
@@ -77,12 +81,13 @@ def cpu_rows() -> list[Row]:
         Row("keras_mixer, engine auto", "engine", dtype="int8", options={"engine": "auto"}),
         Row("timm, eager, dynamic int8 of its Linear layers", "timm_torch", "timm", dtype="int8"),
     ]
-    for dtype in ("float32", "bfloat16"):
+    for dtype in dtypes:
         training = {"task": "training", "variant": "mixer_s16", "batch": 16, "dtype": dtype}
         rows += [
             Row("keras_mixer (TensorFlow)", "keras_mixer_tensorflow", **training),
             Row("keras_mixer (JAX)", "keras_mixer_jax", **training),
             Row("keras_mixer (PyTorch, eager)", "keras_mixer_torch", **training),
+            Row("keras_mixer (PyTorch, compiled)", "keras_mixer_torch", options={"compile": True}, **training),
             Row("timm, eager", "timm_torch", "timm", **training),
             Row("timm, compiled", "timm_torch", "timm", options={"compile": True}, **training),
         ]
