@@ -10,17 +10,21 @@ on where it stopped, and `--again` tries the survivors once more, after tests we
 """
 
 import ast
+import collections
+import contextlib
 import dataclasses
 import hashlib
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -78,7 +82,7 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What an earlier run knows it by: not if the file has changed since."""
+        """Identifies the mutant in later runs. A change of the file changes it."""
         return str(self), hashlib.sha256(self.source.encode()).hexdigest()
 
 
@@ -180,54 +184,125 @@ class _Finder(importlib.machinery.PathFinder):
 
 
 class _Seconds:
-    """A plugin of pytest that writes what each test takes to a file."""
+    """A plugin of pytest that counts the seconds of each test that passes, with what it sets up and tears down."""
 
-    def __init__(self, path: pathlib.Path):
-        self._path = path
+    def __init__(self):
+        self.of: dict[str, float] = {}
+        self._failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report):
-        if report.passed and report.when == "call":
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps([report.nodeid, report.duration]) + "\n")
+        self.of[report.nodeid] = self.of.get(report.nodeid, 0.0) + report.duration
+        if not report.passed:
+            self._failed.add(report.nodeid)
+
+    def write(self, path: pathlib.Path) -> None:
+        passing = {test: seconds for test, seconds in self.of.items() if test not in self._failed}
+        path.write_text(json.dumps(passing), encoding="utf-8")
 
 
-def measured(tests: list[str], path: pathlib.Path) -> dict[str, float]:
-    """Returns the seconds of each test that passes on the code as it is; measures them if no earlier run did."""
-    if not path.exists():
-        import pytest
+@dataclasses.dataclass
+class Run:
+    """Tests that run in a fork of this process.
 
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        child = os.fork()  # pytest-xdist starts threads
+    Attributes:
+        tests: Their names.
+        seconds: After which they count as failed.
+        folder: For their temporary files; removed at the end.
+        mutant: The change to make, or None for the code as it is.
+    """
+
+    tests: list[str]
+    seconds: int
+    folder: pathlib.Path
+    mutant: Mutant | None = None
+
+    def start(self) -> int:
+        """Returns the process's number, which is also that of a session of its own."""
+        self.folder.mkdir(parents=True)
+        child = os.fork()
         if child == 0:
-            os._exit(pytest.main(["-q", "-n", "2", "--dist", "loadfile", *tests], plugins=[_Seconds(partial)]))
-        os.waitpid(child, 0)
-        partial.rename(path)
-    return dict(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+            os.setsid()
+            signal.alarm(self.seconds)
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            _Finder.mutant = self.mutant
+            sys.meta_path.insert(0, _Finder)
+            import pytest
+
+            options = ["-q", "-p", "no:cacheprovider", f"--basetemp={self.folder / 'temporary'}"]
+            if self.mutant:
+                options.append("-x")
+            clock = _Seconds()
+            status = pytest.main([*options, *self.tests], plugins=[clock])
+            clock.write(self.folder / "seconds.json")
+            os._exit(status)
+        return child
+
+    def passed(self) -> dict[str, float | None]:
+        """Returns the seconds of each test, or None if it did not pass."""
+        file = self.folder / "seconds.json"
+        passing = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return {test: passing.get(test) for test in self.tests}
 
 
-def start(mutant: Mutant, tests: list[str], seconds: int) -> int:
-    """Runs tests on a mutant in a fork, and returns its process id."""
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        signal.alarm(seconds)
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        _Finder.mutant = mutant
-        sys.meta_path.insert(0, _Finder)
-        import pytest
+def finished(runs: Iterable[Run], jobs: int) -> Iterator[tuple[Run, int]]:
+    """Runs some at a time. Yields each with its status, and then ends the processes that its tests left."""
+    running: dict[int, Run] = {}
+    todo = iter(runs)
+    try:
+        while True:
+            for run in itertools.islice(todo, jobs - len(running)):
+                running[run.start()] = run
+            if not running:
+                return
+            child, status = os.wait()
+            run = running.pop(child)
+            yield run, status
+            _end(child, run)
+    finally:
+        for child, run in running.items():
+            _end(child, run)
 
-        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
-    return child
+
+def _end(child: int, run: Run) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def outcome_of(status: int) -> str:
-    """Returns "noticed", "survived" or "too long" for the status of a fork."""
+    """Returns "noticed", "survived" or "too long" for the status of a run."""
     if os.WIFSIGNALED(status):
         return "too long" if os.WTERMSIG(status) == signal.SIGALRM else "noticed"
     return "survived" if os.WEXITSTATUS(status) == 0 else "noticed"
+
+
+def measured(tests: Iterable[str], folder: pathlib.Path, jobs: int) -> dict[str, float]:
+    """Returns the seconds of each test that passes on the code as it is, in a fork as a mutant's tests are run.
+
+    Measures those that no earlier run has measured.
+    """
+    path = folder / "seconds.jsonl"
+    known: dict[str, float | None] = dict(_lines(path))
+    files = collections.defaultdict(list)
+    for test in sorted(set(tests) - known.keys()):
+        files[test.partition("::")[0]].append(test)
+    runs = (Run(names, 3600, folder / f"run{number}") for number, names in enumerate(files.values()))
+    for number, (run, _) in enumerate(finished(runs, jobs), 1):
+        _append(path, *run.passed().items())
+        known.update(run.passed())
+        click.echo(f"{number}/{len(files)} files measured: {run.tests[0].partition('::')[0]}")
+    return {test: seconds for test, seconds in known.items() if seconds is not None}
+
+
+def _lines(path: pathlib.Path) -> list:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _append(path: pathlib.Path, *rows) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def chosen(executing: set[str], passing: dict[str, float], seconds: float) -> list[str]:
@@ -242,15 +317,13 @@ def chosen(executing: set[str], passing: dict[str, float], seconds: float) -> li
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.option("--count", default=400, show_default=True)
+@click.option("--count", default=400, show_default=True, type=click.IntRange(len(TARGETS)))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--seconds", default=60, show_default=True, help="Most seconds of tests for one mutant.")
-@click.option("--jobs", default=2, show_default=True, help="Mutants at a time.")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Mutants at a time.")
 @click.option("--again", is_flag=True, help="Tries the survivors of earlier runs again.")
 @click.option("--coverage", "recorded", default=".coverage", show_default=True, type=click.Path(path_type=pathlib.Path))
-@click.option(
-    "--folder", default=ROOT / "build/mutants", help="What is known so far.", type=click.Path(path_type=pathlib.Path)
-)
+@click.option("--folder", default=ROOT / "build/mutants", type=click.Path(path_type=pathlib.Path), help="For resuming.")
 @click.option("--output", default=ROOT / "benchmarks/mutants.md", type=click.Path(path_type=pathlib.Path))
 def main(count, seed, seconds, jobs, again, recorded, folder, output):
     # Every fork would import these otherwise. Nothing may run in them yet, because their threads do not survive a fork.
@@ -260,50 +333,35 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
     folder.mkdir(parents=True, exist_ok=True)
     covered = Coverage(recorded)
     tests = {mutant: covered.tests(mutant) for mutant in sample(count, seed)}
-    passing = measured(sorted(set().union(*tests.values())), folder / "seconds.jsonl")
-    click.echo(f"{len(passing)} tests pass on the code as it is, in {sum(passing.values()):.0f} s.")
-    known = folder / "outcomes.jsonl"
-    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else ()
-    earlier = {tuple(key): (outcome, run) for key, outcome, run in map(json.loads, lines)}
+    passing = measured(set().union(*tests.values()), folder, jobs)
+    known = folder / f"outcomes_{seconds}.jsonl"
+    earlier = {tuple(key): (outcome, number) for key, outcome, number in _lines(known)}
     outcomes: dict[Mutant, tuple[str, int]] = {}
-    running: dict[int, tuple[Mutant, int]] = {}
-
-    def finish() -> None:
-        child, status = os.wait()
-        mutant, run = running.pop(child)
-        note(mutant, outcome_of(status), run)
-
-    def note(mutant: Mutant, outcome: str, run: int) -> None:
-        outcomes[mutant] = outcome, run
-        with known.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([mutant.key, outcome, run]) + "\n")
-        click.echo(f"{len(outcomes)}/{len(tests)} {outcome}, {run} tests: {mutant}")
-
+    runs = []
     for mutant, executing in tests.items():
-        outcome, run = earlier.get(mutant.key, ("", 0))
-        if outcome and not (again and outcome == "survived"):
-            outcomes[mutant] = outcome, run
-            continue
+        outcome, number = earlier.get(mutant.key, ("", 0))
         selected = chosen(executing, passing, seconds)
-        if not selected:
-            note(mutant, "survived", 0)
-            continue
-        if len(running) == jobs:
-            finish()
-        running[start(mutant, selected, 4 * seconds)] = mutant, len(selected)
-    while running:
-        finish()
-    output.write_text(report(outcomes, seed), encoding="utf-8")
+        if (outcome and not (again and outcome == "survived")) or not selected:
+            outcomes[mutant] = outcome or "survived", number
+        else:
+            runs.append(Run(selected, 4 * seconds, folder / f"run{len(runs)}", mutant))
+    for run, status in finished(runs, jobs):
+        outcome, number = outcome_of(status), len(run.tests)
+        outcomes[run.mutant] = outcome, number
+        _append(known, [run.mutant.key, outcome, number])
+        click.echo(f"{len(outcomes)}/{len(tests)} {outcome}, {number} tests: {run.mutant}")
+    command = f"python -m benchmarks.mutants --count {count} --seed {seed} --seconds {seconds}"
+    output.write_text(report(outcomes, command), encoding="utf-8")
     click.echo(f"Written to {output}.")
 
 
-def report(outcomes: dict[Mutant, tuple[str, int]], seed: int) -> str:
+def report(outcomes: dict[Mutant, tuple[str, int]], command: str) -> str:
     """Returns the record as Markdown."""
     lines = [
         "# Mutants",
         "",
-        f"Made by `python -m benchmarks.mutants --count {len(outcomes)} --seed {seed}`. A mutant is one changed place;",
-        "the tests that execute this place are run.",
+        f"Made by `{command}`. A mutant is one changed place.",
+        "The fastest tests that execute this place are run, of so many seconds together.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",
@@ -313,7 +371,7 @@ def report(outcomes: dict[Mutant, tuple[str, int]], seed: int) -> str:
         survived = of_part.count("survived")
         lines.append(f"| {part} | {len(of_part)} | {100 * (1 - survived / len(of_part)):.0f} % | {survived} |")
     lines += ["", "Survivors, with the number of tests that were run:", ""]
-    lines += [f"- `{mutant}` ({run})" for mutant, (outcome, run) in outcomes.items() if outcome == "survived"]
+    lines += [f"- `{mutant}` ({number})" for mutant, (outcome, number) in outcomes.items() if outcome == "survived"]
     return "\n".join(lines) + "\n"
 
 

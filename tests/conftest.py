@@ -89,6 +89,7 @@ def shapes_only():
 
 def _once(folder, write):
     """Lets the first process of the suite that comes here write the folder, and the others wait for it."""
+    folder.parent.mkdir(exist_ok=True)
     with filelock.FileLock(f"{folder}.lock"):
         done = pathlib.Path(f"{folder}.done")
         if not done.exists():
@@ -123,10 +124,10 @@ def card(digits):
 
 @pytest.fixture(scope="session")
 def exported(digits, model, card):
-    """Its folder `digits` with version 1 of the SavedModel, the LiteRT file and the card."""
+    """The folder `digits` with version 1 of the SavedModel, the LiteRT file and the card."""
     import digit_models
 
-    return _once(digits / "digits", lambda folder: digit_models.export(folder, model, card))
+    return _once(digits / "exports" / "digits", lambda folder: digit_models.export(folder, model, card))
 
 
 @pytest.fixture(scope="module")

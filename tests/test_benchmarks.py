@@ -103,7 +103,10 @@ def test_the_table_gives_each_framework_its_peak():
     assert peaks == ["Matmul peak, float32, TensorFlow", "Matmul peak, float32, PyTorch"]
 
 
-def test_every_row_has_a_worker_and_an_environment():
+@pytest.mark.parametrize(("processor", "bfloat16"), [("A avx2", False), ("B amx_bf16 avx2", True)])
+def test_every_row_has_a_worker_and_an_environment(processor, bfloat16, monkeypatch):
+    monkeypatch.setattr(benchmarks.speed.rows, "processor", lambda: processor)
+    assert ("bfloat16" in {row.dtype for row in cpu_rows()}) == bfloat16
     workers = {path.stem for path in (pathlib.Path(benchmarks.speed.__file__).parent / "workers").glob("*.py")}
     for row in [*cpu_rows(), *gpu_rows()]:
         assert row.worker in workers

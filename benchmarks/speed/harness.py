@@ -99,7 +99,7 @@ def _measure_group(
         task = bar.add_task(f"Measuring {', '.join(measurements[0].row.group)}", total=rounds * len(measurements))
         for _ in range(rounds):
             for measurement, worker in zip(measurements, workers, strict=True):
-                if measurement.error is None and measurement.turns_seconds < ROW_SECONDS:
+                if measurement.error is None and worker.poll() is None and measurement.turns_seconds < ROW_SECONDS:
                     _one_turn(measurement, worker, end)
                 bar.advance(task)
 
@@ -159,7 +159,7 @@ def _answer(worker: subprocess.Popen, end: float) -> dict:
 
 def _kill(worker: subprocess.Popen) -> None:
     """Kills a worker and the processes that it has started, such as an engine's, which may be computing."""
-    with contextlib.suppress(ProcessLookupError):
+    if worker.poll() is None:
         os.killpg(worker.pid, signal.SIGKILL)
 
 

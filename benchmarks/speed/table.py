@@ -21,7 +21,6 @@ def markdown(measurements: list[Measurement], command: str, machine: str) -> str
         f"Made by `{command}` on {datetime.date.today()}: {machine}.",
         "Processes take turns of several steps, the first of them untimed; medians over all turns, spread is half the",
         "range between the quartiles. The peak is the rate of a plain matrix product in the same process after a turn.",
-        "On processors that lack products in bfloat16, its rows are left out.",
         "",
         HEADER,
         RULE,

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Two runtimes sum products in different orders. After twelve blocks in float32 they differ by far less than this.
 TOLERANCE = 1e-3
+_collecting = threading.Lock()  # the settings of the garbage collector are those of the whole process
 
 
 def export_onnx(model: "keras.Model", path: str | os.PathLike, *, card: ModelCard | None = None) -> pathlib.Path:
@@ -107,20 +109,23 @@ def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: O
 
 @contextlib.contextmanager
 def _prompt_garbage_collection() -> Iterator[None]:
-    """Frees the copies of the graph that tf2onnx makes before each of some 25 steps, and leaves in reference cycles.
+    """Frees the copies of the graph that tf2onnx leaves in reference cycles before each of some 25 steps.
 
-    They hold all weights, but are few objects, which Python would not look for: 17 GB for a Mixer-B/16, 6 GB with this.
+    A copy holds all weights but is few objects, so Python would collect it late. A Mixer-B/16 takes 6 GB instead of 17.
     """
-    thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
-    gc.collect()
-    gc.freeze()  # what exists stays out of the collections, which are then short
-    gc.set_threshold(700, 1, 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
+    with _collecting:
+        thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
+        gc.collect()
         if not frozen:
-            gc.unfreeze()
+            gc.freeze()  # what exists stays out of the collections, which are then short
+            gc.collect()  # forgets the number of objects that existed, which decides when a full collection is due
+        gc.set_threshold(700, 1, 1)
+        try:
+            yield
+        finally:
+            gc.set_threshold(*thresholds)
+            if not frozen:
+                gc.unfreeze()
 
 
 def _open(path: pathlib.Path, threads: int | None) -> Scores:

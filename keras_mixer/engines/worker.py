@@ -118,11 +118,16 @@ def _end_with(parent: int) -> None:
     """Ends this process when its parent has ended, also in the middle of a computation."""
     while os.getppid() == parent:
         time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)  # as in `_end`
     os._exit(1)
 
 
 def serve(parent: int) -> None:
-    """Reads pickled requests from standard input and writes answers to standard output, until the input ends."""
+    """Reads pickled requests from standard input and writes answers to standard output.
+
+    Returns when the input ends. The process also ends with its parent.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that temporary files are removed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for the answer
     if os.name == "posix":

@@ -15,7 +15,7 @@ from keras_mixer.artefacts import (
 )
 
 
-@pytest.mark.parametrize("artefact", ["digits", "digits/1", "digits/model.tflite"])
+@pytest.mark.parametrize("artefact", ["exports/digits", "exports/digits/1", "exports/digits/model.tflite"])
 def test_artefacts_score_batches_of_any_size_as_the_model_does(digits, exported, model, artefact):
     reference, predictor = keras_predictor(model), open_artefact(digits / artefact)
     for size in (1, 3, 8, 2):
@@ -71,7 +71,9 @@ def test_a_folder_without_a_version_is_an_error(tmp_path):
         open_artefact(tmp_path)
 
 
-@pytest.mark.parametrize("path", ["run", "run/model.keras", "digits", "digits/1", "digits/model.tflite"])
+@pytest.mark.parametrize(
+    "path", ["run", "run/model.keras", "exports/digits", "exports/digits/1", "exports/digits/model.tflite"]
+)
 def test_every_form_of_a_model_has_the_same_card_and_scores(digits, exported, model, card, path):
     predictor, found = open_classifier(digits / path)
     assert found == card

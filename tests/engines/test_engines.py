@@ -318,12 +318,12 @@ def test_a_process_that_was_killed_says_so():
 
 
 BUSY = """
-import time
+import sys
 from keras_mixer.engines.worker import Worker
 
 class Long:
     def __reduce__(self):
-        return time.sleep, (60,)
+        return exec, (f"import pathlib, time; pathlib.Path({sys.argv[1]!r}).touch(); time.sleep(60)",)
 
 process = Worker("jax")
 print(process._process.pid, flush=True)
@@ -331,13 +331,16 @@ process.ask(Long())
 """
 
 
-def test_a_process_ends_with_the_one_that_started_it():
-    parent = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True)
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", BUSY, tmp_path / "busy"], stdout=subprocess.PIPE, text=True)
     busy = psutil.Process(int(parent.stdout.readline()))
+    deadline = time.monotonic() + 40
+    while not (tmp_path / "busy").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     parent.kill()
     parent.communicate()
     with contextlib.suppress(psutil.NoSuchProcess):  # or a zombie, where nobody asks for its status
-        deadline = time.monotonic() + 30
         while busy.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.1)

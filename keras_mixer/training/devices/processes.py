@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import keras
 
 COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-# Seconds. The others notice a killed process at once, because its connections close, and a host that disappears by
-# keepalive. JAX's heartbeat keeps its default of 100 seconds: on a busy machine a shorter one takes a process that is
-# slow for a dead one, and JAX aborts the others.
+# Seconds. The others notice a killed process at once, because its connections close. Keepalive reports a host that
+# disappears. JAX's heartbeat keeps its default of 100 seconds: a shorter one takes a slow process on a busy machine for
+# a dead one, and JAX then aborts the others.
 KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 SHUTDOWN = 24 * 3600  # a process that has nothing left to do waits for one that still exports or evaluates
 CONNECT = 30
