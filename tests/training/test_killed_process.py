@@ -108,7 +108,7 @@ def test_the_other_ends_and_the_same_command_resumes(started, tmp_path, killed):
 def test_processes_that_fail_alone_end_with_a_status_of_their_own(started, tmp_path, count, failing):
     names = "".join(map(str, failing))
     processes = started([sys.executable, "-c", FAILING, names, str(tmp_path / "run"), *SETTINGS], count)
-    printed = [process.communicate(timeout=120)[1] for process in processes]
+    printed = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [7 if i in failing else 1 for i in range(count)], printed
     for index in set(range(count)) - set(failing):
         assert re.search(rf"Process [{names}] of {count} has failed, so process {index} ends too", printed[index])
