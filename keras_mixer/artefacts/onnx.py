@@ -109,7 +109,7 @@ def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: O
 
 @contextlib.contextmanager
 def _prompt_garbage_collection() -> Iterator[None]:
-    """Frees the copies of the graph that tf2onnx leaves in reference cycles before each of some 25 steps.
+    """Frees the copies of the graph that tf2onnx makes. It leaves some 25 of them in reference cycles.
 
     A copy holds all weights but is few objects, so Python would collect it late. A Mixer-B/16 takes 6 GB instead of 17.
     """

@@ -126,7 +126,7 @@ def _end_with(parent: int) -> None:
 def serve(parent: int) -> None:
     """Reads pickled requests from standard input and writes answers to standard output.
 
-    Returns when the input ends. The process also ends with its parent.
+    Returns when the input ends. The process also ends when its parent, given by its number, has ended.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that temporary files are removed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for the answer
