@@ -12,7 +12,6 @@ import click
 
 ROOT = pathlib.Path(__file__).parent.parent
 SPEED = ROOT / "benchmarks" / "speed_cpu.md"
-SPEED_AVX2 = ROOT / "benchmarks" / "speed_cpu_avx2.md"
 NANO = ROOT / "keras_mixer" / "weights" / "shipped" / "mixer_nano-cifar10.md"
 COLUMNS = ("task", "model", "batch", "dtype", "implementation", "images/s", "of matmul peak")
 
@@ -37,20 +36,16 @@ def facts() -> list[str]:
 
 
 def speed() -> list[str]:
-    """Lines of the page on speed: some columns of the recorded tables, one for each processor."""
-    shown = []
-    for path in (SPEED, SPEED_AVX2):
-        lines = path.read_text().splitlines()
-        made = next(line for line in lines if line.startswith("Made by"))
-        (table,) = tables(lines)
-        shown += [
-            made,
-            f"[benchmarks/{path.name}](../benchmarks/{path.name}) has the spreads, the versions and all rows.",
-            "",
-            *("| " + " | ".join(row) + " |" for row in columns(table)),
-            "",
-        ]
-    return shown
+    """Lines of the page on speed: some columns of the recorded table."""
+    lines = SPEED.read_text().splitlines()
+    (table,) = tables(lines)
+    return [
+        next(line for line in lines if line.startswith("Made by")),
+        f"[benchmarks/{SPEED.name}](../benchmarks/{SPEED.name}) has the spreads, the versions and all columns.",
+        "",
+        *("| " + " | ".join(row) + " |" for row in columns(table)),
+        "",
+    ]
 
 
 def columns(table: list[list[str]]) -> list[list[str]]:
