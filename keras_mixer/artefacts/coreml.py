@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer import wire
-from keras_mixer.artefacts.predictor import in_float32, on_one_tensor
+from keras_mixer.artefacts.predictor import in_float32, on_one_tensor, require_tensorflow_backend
 from keras_mixer.artefacts.record import Format, check_suffix
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.files import scratch_folder
@@ -35,12 +35,13 @@ def export_coreml(model: "keras.Model", path: str | os.PathLike, card: ModelCard
         The path.
 
     Raises:
-        ValueError: If the model does not take grey or RGB images.
+        ValueError: If the model does not take grey or RGB images, or Keras's backend is not TensorFlow.
         ImportError: If coremltools or TensorFlow is not installed.
     """
     path = pathlib.Path(path)
     check_suffix(path, ".mlpackage")
     COREML.check_installed(to_write=True)
+    require_tensorflow_backend("Writing a Core ML package")
     preprocessing = card.preprocessing
     if preprocessing.channels not in (1, 3):
         raise ValueError(f"Core ML takes grey or RGB images, but the model takes {preprocessing.channels} channels.")

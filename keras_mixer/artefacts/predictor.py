@@ -41,6 +41,18 @@ def keras_predictor(model: "keras.Model") -> Predictor:
     return Predictor("keras", lambda images: np.asarray(model.predict_on_batch(images), np.float32))
 
 
+def require_tensorflow_backend(purpose: str) -> None:
+    """Raises ValueError unless Keras's backend is TensorFlow. `purpose` begins the message, such as "Exporting"."""
+    import keras
+
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"{purpose} needs KERAS_BACKEND=tensorflow, but it is {backend}. A model trained on another backend loads "
+            "on TensorFlow too."
+        )
+
+
 def on_one_tensor(model: "keras.Model") -> "keras.Model":
     """Returns a new functional model that takes a single tensor, because Keras warns if a model was built on a list.
 

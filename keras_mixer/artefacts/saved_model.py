@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer import wire
-from keras_mixer.artefacts.predictor import Scores, head_input, on_one_tensor
+from keras_mixer.artefacts.predictor import Scores, head_input, on_one_tensor, require_tensorflow_backend
 from keras_mixer.artefacts.record import Format
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.extras import require
@@ -58,7 +58,8 @@ def export_saved_model(
         The folder of the new version.
 
     Raises:
-        ValueError: If the card does not fit the model, or a class name holds a line break.
+        ValueError: If the card does not fit the model, a class name holds a line break, or Keras's backend is not
+            TensorFlow.
         ImportError: If TensorFlow is not installed.
         OSError: If `base` cannot be written.
 
@@ -67,6 +68,7 @@ def export_saved_model(
         >>> keras_mixer.export.export_saved_model(model, "saved_models/digits", card)
     """
     require("tensorflow", extra="tensorflow", purpose="Writing a SavedModel")
+    require_tensorflow_backend("Writing a SavedModel")
     import tensorflow as tf
 
     model = on_one_tensor(model)

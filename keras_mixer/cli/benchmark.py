@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from keras_mixer import reported
+from keras_mixer.artefacts.predictor import require_tensorflow_backend
 from keras_mixer.cli.options import (
     EngineName,
     PictureFile,
@@ -19,7 +20,7 @@ from keras_mixer.cli.options import (
     repeated,
     weights_option,
 )
-from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
+from keras_mixer.cli.output import json_option, show, start
 
 PAPERS_IMAGE_SIZE = 224  # pixels; the papers count parameters and multiply-adds at this size
 GROWTH_FACTORS = (1, 2, 3, 4)  # multiples of the image's sides

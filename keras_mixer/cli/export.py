@@ -7,8 +7,9 @@ import pathlib
 import click
 
 from keras_mixer.artefacts import FORMATS
+from keras_mixer.artefacts.predictor import require_tensorflow_backend
 from keras_mixer.cli.options import dataset_options, repeated, specification
-from keras_mixer.cli.output import json_option, require_tensorflow_backend, show, start
+from keras_mixer.cli.output import json_option, show, start
 
 
 def _check_formats(_context, _option, names):

@@ -101,18 +101,6 @@ def notes_shown() -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def require_tensorflow_backend(what: str) -> None:
-    """Raises ValueError unless Keras's backend is TensorFlow. `what` begins the message, such as "Exporting"."""
-    import keras
-
-    backend = keras.config.backend()
-    if backend != "tensorflow":
-        raise ValueError(
-            f"{what} needs KERAS_BACKEND=tensorflow, but it is {backend}. A model trained on another backend loads on "
-            "TensorFlow too."
-        )
-
-
 @contextlib.contextmanager
 def _silent_standard_error() -> Iterator[None]:
     """Discards all output to the file descriptor of standard error, because C++ libraries write to it directly."""

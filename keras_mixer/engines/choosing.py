@@ -61,8 +61,8 @@ def open_engine(
         The classifier. Its `format` is the engine's name.
 
     Raises:
-        ValueError: If there is no model, no engine or not this engine can run it at this precision, or `samples` do not
-            fit it.
+        ValueError: If there is no model, no engine or not this engine can run it at this precision, `samples` do not
+            fit it, or `batch_size` is below 1.
         ImportError: If the engine is not installed.
         RuntimeError: If the engine fails.
 
@@ -75,6 +75,8 @@ def open_engine(
         raise ValueError(f"`precision` is one of {', '.join(PRECISIONS)}, but got {precision!r}.")
     if engine != AUTO and engine not in ENGINES:
         raise ValueError(f"`engine` is {AUTO} or one of {', '.join(ENGINES)}, but got {engine!r}.")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` is a number of images, at least 1, but got {batch_size}.")
     source = source_of(model)
     samples = None if samples is None else np.asarray(samples, np.float32)
     if samples is not None and (samples.shape[1:] != source.input_shape or not len(samples)):

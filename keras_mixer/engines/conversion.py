@@ -1,11 +1,15 @@
 """Converts a Keras model for an engine, once, into the package's cache folder."""
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
 import pathlib
+import shutil
+import tempfile
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -30,8 +34,29 @@ _log = logging.getLogger(__name__)
 
 
 def folder() -> pathlib.Path:
-    """Returns the folder of converted models and of measurements. It may be deleted at any time."""
-    return cache_directory() / "engines"
+    """Returns the folder of converted models and of measurements. It may be deleted at any time.
+
+    If the cache cannot be written, as in a container without a home, this is a temporary folder of this process.
+    """
+    return _writable(cache_directory() / "engines")
+
+
+@functools.cache
+def _writable(folder: pathlib.Path) -> pathlib.Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        temporary = tempfile.mkdtemp(prefix="keras_mixer-engines-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        _log.warning(
+            "The cache folder %s cannot be written (%s), so models are converted again in each process: set KERAS_HOME "
+            "to a folder of your own.",
+            folder,
+            error.strerror,
+        )
+        return pathlib.Path(temporary)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,10 @@ class ImageModel(keras.Model):
         self._keeper()._preprocessing = value
 
 
+# A .h5 file records the outermost model by the bare name of its class.
+keras.saving.get_custom_objects()["ImageModel"] = ImageModel
+
+
 def feature_model(model: keras.Model, name: str) -> ImageModel:
     """Returns a model that outputs the features of one layer, which may lie inside another layer.
 

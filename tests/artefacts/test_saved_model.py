@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_mixer.artefacts import export_saved_model
+from keras_mixer.artefacts import export_coreml, export_saved_model
 from keras_mixer.card import ModelCard
 from keras_mixer.wire import WARM_UP_FILE
 
@@ -194,3 +194,12 @@ def test_nothing_is_left_unread(requests):
         copy = type(request).FromString(request.SerializeToString())
         copy.DiscardUnknownFields()
         assert copy == request
+
+
+@pytest.mark.parametrize("write", [export_saved_model, export_coreml])
+def test_another_backend_is_refused_before_anything_is_written(write, model, card, tmp_path, monkeypatch):
+    pytest.importorskip("coremltools")
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="needs KERAS_BACKEND=tensorflow, but it is jax"):
+        write(model, tmp_path / "digits.mlpackage", card)
+    assert not list(tmp_path.iterdir())

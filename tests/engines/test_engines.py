@@ -364,3 +364,19 @@ def test_an_interrupted_call_ends_the_process():
     assert process._process.returncode is not None
     with pytest.raises(RuntimeError, match="was ended"):
         process.ask(NOTHING)
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_for_the_process(golden, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
+    images, logits, _ = goldens.answers()
+    with caplog.at_level(logging.WARNING, logger="keras_mixer"):
+        for engine in ("tensorflow", "litert"):
+            assert goldens.relative_error(engines.open_engine(golden, engine).scores(images), logits) < LOGITS
+    (warning,) = caplog.messages
+    assert "set KERAS_HOME" in warning
+
+
+def test_a_batch_of_no_images_is_refused(golden):
+    with pytest.raises(ValueError, match="`batch_size` is a number of images, at least 1, but got 0"):
+        engines.open_engine(golden, batch_size=0)

@@ -236,6 +236,20 @@ def test_a_new_version_becomes_the_canary_and_the_old_files_stay(exported, tmp_p
     assert sorted(path.name for path in (bundle / "models" / "digits").iterdir()) == ["1", "2", "3"]
 
 
+def test_another_model_under_the_number_of_an_earlier_version_is_an_error(exported, tmp_path):
+    base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
+    shutil.copytree(exported, base)
+    write_serving_bundle(base, bundle)
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    shutil.rmtree(base)
+    shutil.copytree(exported, base)
+    labels = base / "1" / "assets" / "labels.txt"
+    labels.write_text(labels.read_text().replace("7", "seven"))
+    with pytest.raises(ValueError, match=r"models/digits/1 is another model than .*digits/1.*remove the folder"):
+        write_serving_bundle(base, bundle)
+    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+
+
 def test_memory_is_asked_for_the_versions_that_are_served(exported, tmp_path):
     base, bundle = tmp_path / "digits", tmp_path / "digits-serving"
     shutil.copytree(exported, base)

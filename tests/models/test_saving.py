@@ -30,6 +30,11 @@ def nested(model, tmp_path):
     return saved(outer, tmp_path).get_layer(model.name)
 
 
+def saved_in_h5(model, tmp_path):
+    model.save(tmp_path / "model.h5")
+    return keras.models.load_model(tmp_path / "model.h5")
+
+
 def nested_in_h5(model, tmp_path):
     outer = keras.Sequential([keras.Input(model.input_shape[1:]), model, keras.layers.Dense(2)])
     outer.save(tmp_path / "model.h5")
@@ -43,6 +48,7 @@ def copied_deeply(model, _):
 WITH_WEIGHTS = {
     "saved": saved,
     "nested": nested,
+    "saved in .h5": saved_in_h5,
     "nested in .h5": nested_in_h5,
     "pickled": lambda model, _: pickle.loads(pickle.dumps(model)),
     "deep copy": copied_deeply,

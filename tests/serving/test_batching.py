@@ -90,6 +90,15 @@ def test_a_request_beyond_the_queue_is_answered_whole(servable):
     assert sizes == [2, 2, 2, 2, 2, 1]
 
 
+def test_a_request_of_any_length_leaves_room_for_others(servable):
+    requests = [stand_in.images(7, 40), *(stand_in.images(seed, 1) for seed in range(3))]
+    results, sizes = run(servable, Batching(max_batch_size=2, max_enqueued_batches=4), requests)
+    check(results, requests)
+    # The small ones come third at the latest, and fill up the last batch or two.
+    assert sizes[:2] == [2, 2]
+    assert sum(sizes) == 43
+
+
 def test_a_bad_file_harms_no_other_request_of_its_batch(servable):
     files = [stand_in.png(seed) for seed in range(4)]
     files[2] = files[2][:-60]

@@ -122,6 +122,7 @@ def test_policies_and_labels(bundle, base_path):
     for number in (2, 3):
         add(bundle, base_path, number)
     assert states(loaded(base_path, versions="all")) == dict.fromkeys((3, 2, 1), "AVAILABLE")
+    assert states(loaded(base_path, versions=2)) == dict.fromkeys((3, 2), "AVAILABLE")
     assert states(loaded(base_path, versions=(1, 2))) == dict.fromkeys((2, 1), "AVAILABLE")
     labelled = loaded(base_path, labels={"stable": 1})
     assert states(labelled) == dict.fromkeys((3, 1), "AVAILABLE")

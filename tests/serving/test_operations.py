@@ -2,7 +2,11 @@
 
 import base64
 import concurrent.futures
+import http.client
+import json
 import threading
+import time
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import requests
 import stand_in
 
 from keras_mixer import serving
+from keras_mixer.serving.server.servable import Servable
 
 pytestmark = pytest.mark.usefixtures("grpc_stubs")
 IMAGES = stand_in.images(0, 2)
@@ -41,6 +46,42 @@ def test_a_bare_stub_predicts_with_and_without_a_deadline(channel, deadline):
     response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(), **deadline)
     (scores,) = response.outputs.values()
     np.testing.assert_allclose(tf.make_ndarray(scores), stand_in.expected_scores(IMAGES, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_what_a_client_no_longer_waits_for_is_not_computed(bundle, monkeypatch, protocol):
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    started, sizes = threading.Event(), []
+
+    def run(servable, signature, inputs):
+        sizes.append(len(inputs["images"]))
+        started.set()
+        time.sleep(0.05)
+        return {"scores": np.zeros((sizes[-1], 3), "float32")}
+
+    images = stand_in.images(0, 100)
+    one_at_a_time = serving.Batching(max_batch_size=1)
+    with serving.Server(bundle / stand_in.NAME, rest_port=0, port=0, batching=one_at_a_time) as server:
+        monkeypatch.setattr(Servable, "run", run)
+        if protocol == "rest":
+            body = json.dumps({"inputs": images.tolist()})
+            connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
+            connection.request("POST", f"/v1/models/{stand_in.NAME}:predict", body)
+            assert started.wait(60)
+            connection.close()
+        else:
+            made = request()
+            made.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
+            with grpc.insecure_channel(server.grpc_target) as channel:
+                call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(made)
+                assert started.wait(60)
+                call.cancel()
+        url = f"{server.url}/v1/models/{stand_in.NAME}:predict"
+        requests.post(url, json={"inputs": images[:1].tolist()}, timeout=60).raise_for_status()
+    assert len(sizes) < 50
 
 
 @pytest.mark.parametrize("service", ["", "PredictionService", "tensorflow.serving.PredictionService", "ModelService"])

@@ -13,7 +13,10 @@ def test_a_model_is_named_after_its_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"name": "a/b"}, {"name": "a:b"}, {"versions": "newest"}, {"versions": ("1",)}, {"labels": {"not-a-label": 1}}],
+    [
+        *({"name": "a/b"}, {"name": "a:b"}, {"versions": "newest"}, {"versions": ("1",)}, {"versions": 0}),
+        {"labels": {"not-a-label": 1}},
+    ],
 )
 def test_a_model_that_no_address_could_name(settings):
     with pytest.raises(ValueError, match="got"):
@@ -47,6 +50,7 @@ def test_batching_parameters_of_tf_serving(tmp_path):
         "max_enqueued_batches { value: 9 }\n"
         'thread_pool_name { value: "batches #1 } " }\nnum_batch_threads { value: 2 }\nallowed_batch_sizes: 4\n'
         "pad_variable_length_inputs: true\nthread_pool_name: { value: 'one' }\nallowed_batch_sizes: 16\n"
+        "enable_large_batch_splitting { value: True }\n"
     )
     assert serving.read_batching_parameters(file) == serving.Batching(
         max_batch_size=16,
@@ -55,6 +59,16 @@ def test_batching_parameters_of_tf_serving(tmp_path):
         num_batch_threads=2,
         allowed_batch_sizes=(4, 16),
     )
+
+
+def test_parts_of_large_requests_of_tf_serving(tmp_path):
+    """TF Serving then takes requests up to `max_batch_size`; this server takes any."""
+    file = tmp_path / "batching_parameters.txt"
+    file.write_text(
+        "max_batch_size { value: 64 } enable_large_batch_splitting { value: true }\n"
+        "max_execution_batch_size { value: 16 } allowed_batch_sizes: 4 allowed_batch_sizes: 16"
+    )
+    assert serving.read_batching_parameters(file) == serving.Batching(max_batch_size=16, allowed_batch_sizes=(4, 16))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +94,12 @@ def test_a_model_configuration_of_tf_serving(bundle, tmp_path, grpc_stubs):
     (tmp_path / "models" / "digits").mkdir(parents=True)
     (model,) = serving.read_model_config(file)
     assert (model.base_path, model.versions) == (tmp_path / "models" / "digits", "latest")
+    for policy, versions in {"latest { num_versions: 2 }": 2, "all {}": "all", "latest {}": "latest"}.items():
+        file.write_text(
+            'model_config_list { config { name: "digits" base_path: "/models/digits" '
+            f"model_version_policy {{ {policy} }} }} }}"
+        )
+        assert serving.read_model_config(file)[0].versions == versions
     file.write_text("model_config_list { nothing }")
     with pytest.raises(ValueError, match="is not a model configuration"):
         serving.read_model_config(file)

@@ -239,6 +239,40 @@ def test_safetensors_of_half_precision_and_of_integers(tmp_path):
         weights.load(model, tmp_path / "integer.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("layout", "wrapper"),
+    [
+        *(("timm", "module."), ("timm", "_orig_mod."), ("timm", "module._orig_mod."), ("timm", "model.")),
+        *(("official", "params/"), ("official", "opt/target/")),
+    ],
+)
+def test_the_name_of_what_held_the_model_is_left_out(layout, wrapper, tmp_path):
+    if layout == "timm":
+        path = tmp_path / "wrapped.safetensors"
+        save_file({wrapper + name: array for name, array in load_file(goldens.LAYOUTS["timm"]).items()}, path)
+    else:
+        path = write(tmp_path / "wrapped.npz", {wrapper + name: array for name, array in official_arrays().items()})
+    model = goldens.mixer()
+    weights.load(model, path)
+    expected = goldens.mixer()
+    weights.load(expected, goldens.TINY)
+    for weight, other in zip(model.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-6)
+
+
+def test_bfloat16_in_a_npz_file_is_read(tmp_path):
+    """NumPy saves it as raw bytes of two."""
+    import ml_dtypes
+
+    halves = {name: array.astype(ml_dtypes.bfloat16) for name, array in official_arrays().items()}
+    model = goldens.mixer()
+    weights.load(model, write(tmp_path / "half.npz", halves))
+    np.testing.assert_array_equal(goldens.snapshot(model)[0], halves["stem/kernel"].astype("float32"))
+    odd = {name: array.view("V4") if name == "head/bias" else array for name, array in official_arrays().items()}
+    with pytest.raises(ValueError, match="head/bias void32"):
+        weights.load(model, write(tmp_path / "odd.npz", odd))
+
+
 class Bomb:
     """Would write a file if it were ever unpickled."""
 

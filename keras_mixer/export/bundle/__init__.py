@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from keras_mixer import wire
 from keras_mixer.artefacts import load_card
 from keras_mixer.artefacts.onnx import ONNX
+from keras_mixer.artefacts.opening import fingerprint
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.export.report import REPORT_FILE
 from keras_mixer.files import scratch_folder, written_whole
@@ -43,7 +44,7 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
 
     Raises:
         ValueError: If `base` holds no version, its name cannot be a model's, or a label of the bundle names a version
-            that does not exist.
+            that does not exist. Also if a version of `bundle` is another model than that of `base` with this number.
 
     Example:
         >>> keras_mixer.export.write_serving_bundle("saved_models/digits", "saved_models/digits-serving")
@@ -59,6 +60,8 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
     for label, version in labels.items():
         if not any((folder / str(version)).is_dir() for folder in (base, models)):
             raise ValueError(f"{config} labels version {version} {label!r}, but there is no such version: correct it.")
+    for version in found:
+        _check_same(base / str(version), models / str(version))
     for version in sorted(set(labels.values())):
         _copy(base / str(version), models / str(version))
     served = sorted({*labels.values(), *(version for version in given.values() if (models / str(version)).is_dir())})
@@ -143,6 +146,15 @@ def _copy(version: pathlib.Path, target: pathlib.Path) -> None:
     with scratch_folder(target.parent) as scratch:
         shutil.copytree(version, scratch / version.name, copy_function=_link_or_copy)
         (scratch / version.name).rename(target)
+
+
+def _check_same(version: pathlib.Path, target: pathlib.Path) -> None:
+    """Raises a ValueError if `target` is a copy of an earlier version of the same number, whose folder was removed."""
+    if target.is_dir() and fingerprint(version) != fingerprint(target):
+        raise ValueError(
+            f"{target} is another model than {version}, and a server would not notice that a version has changed: "
+            "remove the folder of the bundle, and export again."
+        )
 
 
 def _copy_onnx(base: pathlib.Path, newest: pathlib.Path, folder: pathlib.Path) -> bool:

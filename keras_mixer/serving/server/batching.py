@@ -68,10 +68,12 @@ class Batcher:
         parts = [
             {name: array[start : start + size] for name, array in inputs.items()} for start in range(0, rows, size)
         ]
+        # Few parts wait at a time, so that other requests find room in the queue and are soon answered.
+        at_once = min(2 * self._options.num_batch_threads, self._options.max_enqueued_batches)
         outputs: list[Arrays] = []
-        while parts:  # no more at once than the queue holds, so that a request of any length is answered
-            some, parts = parts[: self._options.max_enqueued_batches], parts[self._options.max_enqueued_batches :]
-            outputs += await asyncio.gather(*(self._enqueue(loop, servable, signature, part) for part in some))
+        for first in range(0, len(parts), at_once):
+            some = (self._enqueue(loop, servable, signature, part) for part in parts[first : first + at_once])
+            outputs += await asyncio.gather(*some)
         return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
 
     def _enqueue(self, loop, servable, signature, inputs) -> asyncio.Future:

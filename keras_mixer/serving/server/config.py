@@ -19,8 +19,8 @@ class ModelConfig:
     Args:
         base_path: A folder with numbered version folders, each a SavedModel.
         name: The name in the address, by default the folder's.
-        versions: `"latest"` serves the highest version, `"all"` serves every version, and a sequence of numbers serves
-            those versions.
+        versions: `"latest"` serves the highest version, `"all"` serves every version, a number serves that many of the
+            highest versions, and a sequence of numbers serves those versions.
         labels: Names for versions, such as `{"stable": 1}`. A version with a label is always served.
 
     Raises:
@@ -29,7 +29,7 @@ class ModelConfig:
 
     base_path: Path
     name: str = ""
-    versions: Literal["latest", "all"] | Sequence[int] = "latest"
+    versions: Literal["latest", "all"] | int | Sequence[int] = "latest"
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -41,7 +41,10 @@ class ModelConfig:
         object.__setattr__(self, "name", self.name or path.name)
         if not re.fullmatch(r"[^/:\s]+", self.name):
             raise ValueError(f"A model's name cannot hold '/', ':' or a space, but got {self.name!r}: choose another.")
-        if self.versions not in ("latest", "all"):
+        if isinstance(self.versions, int):
+            if self.versions < 1:
+                raise ValueError(f"versions must be the number of versions, at least 1, but got {self.versions}.")
+        elif self.versions not in ("latest", "all"):
             if isinstance(self.versions, str) or not all(isinstance(v, int) and v >= 0 for v in self.versions):
                 raise ValueError(f"versions must be 'latest', 'all' or version numbers, but got {self.versions!r}.")
             object.__setattr__(self, "versions", tuple(self.versions))
@@ -122,7 +125,9 @@ class Limits:
 
 
 _QUOTED = r"""\"[^\"\n]*\"|'[^'\n]*'"""
-_VALUE = rf"(\d+|true|false|{_QUOTED})"
+_VALUE = rf"(\d+|[Tt]rue|[Ff]alse|{_QUOTED})"
+# Settings that change nothing here: this server always splits large requests.
+_WITHOUT_EFFECT = ("thread_pool_name", "pad_variable_length_inputs", "enable_large_batch_splitting")
 
 
 def read_model_config(path: str | os.PathLike) -> list[ModelConfig]:
@@ -169,9 +174,7 @@ def _policy(config):
     if choice == "specific":
         return tuple(policy.specific.versions)
     if choice == "latest" and policy.latest.num_versions > 1:
-        raise ValueError(
-            f"{config.name}: this server knows the version policies all, specific, and latest with one version."
-        )
+        return policy.latest.num_versions
     return "all" if choice == "all" else "latest"
 
 
@@ -193,6 +196,7 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
     # Published packages lack the proto of this file. Its grammar has only names and plain values.
     text = re.sub(rf"({_QUOTED})|#[^\n]*", r"\1", file.read_text(encoding="utf-8"))
     values: dict[str, int | list[int]] = {}
+    limit = None
     setting = rf"(\w+)\s*(?::?\s*\{{\s*value\s*:\s*{_VALUE}\s*\}}|:\s*{_VALUE})\s*,?;?|(\S+)"
     for name, wrapped, plain, other in re.findall(setting, text):
         if other:
@@ -203,8 +207,12 @@ def read_batching_parameters(path: str | os.PathLike) -> Batching:
                 raise ValueError(f"{file}: {name} must be a whole number, but got {value}.")
             number = int(value)
             values[name] = [*values.get(name, []), number] if name == "allowed_batch_sizes" else number  # type: ignore[misc]
-        elif name not in ("thread_pool_name", "pad_variable_length_inputs"):  # this server does not use them
+        elif name == "max_execution_batch_size" and value.isdecimal():  # of the parts of a large request
+            limit = int(value)
+        elif name not in _WITHOUT_EFFECT:
             raise ValueError(
                 f"{file} has an unknown setting {name!r}: known are {list(Batching.__dataclass_fields__)}."
             )
+    if limit is not None:
+        values["max_batch_size"] = min(values.get("max_batch_size", Batching.max_batch_size), limit)
     return Batching(**values)  # type: ignore[arg-type]

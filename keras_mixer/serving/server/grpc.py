@@ -132,14 +132,17 @@ def _predict(service: PredictService, loop, request, context):
 
 
 def _wait(call, loop, context):
-    """Runs a coroutine on the event loop and returns its result, unless the request's deadline comes first."""
+    """Runs a coroutine on the event loop and returns its result, unless the call ends before, as by its deadline."""
     future = asyncio.run_coroutine_threadsafe(call, loop)
+    context.add_callback(future.cancel)
     left = context.time_remaining()  # without a deadline: None or centuries, depending on the release of gRPC
     try:
         return future.result(None if left is None or left > threading.TIMEOUT_MAX else left)
     except concurrent.futures.TimeoutError:
         future.cancel()
         raise RequestError("DEADLINE_EXCEEDED", "The request's deadline has passed.") from None
+    except concurrent.futures.CancelledError:
+        raise RequestError("CANCELLED", "The caller has gone.") from None
 
 
 def _filtered(names, outputs) -> list[str]:

@@ -207,6 +207,14 @@ def _stamp_of(folder: Path) -> frozenset:
 def _wanted_of(config: ModelConfig, found: dict[int, Path]) -> list[int]:
     """Returns the versions that the policy serves and those that have a label, the highest first."""
     numbers = sorted(found, reverse=True)
-    policies: dict = {"latest": numbers[:1], "all": numbers}
-    served = {*policies.get(config.versions, config.versions), *config.labels.values()}
+    match config.versions:
+        case "latest":
+            by_policy = numbers[:1]
+        case "all":
+            by_policy = numbers
+        case int(count):
+            by_policy = numbers[:count]
+        case chosen:
+            by_policy = list(chosen)
+    served = {*by_policy, *config.labels.values()}
     return [number for number in numbers if number in served]

@@ -152,6 +152,7 @@ class Server:
                     rest,
                     keepalive_timeout=limits.idle_timeout,
                     lingering_time=5.0,
+                    handler_cancellation=True,  # what nobody waits for is not computed
                     access_log=None,
                     logger=_http_log,
                 )

@@ -12,6 +12,8 @@ import numpy as np
 from keras_mixer.models.catalogue import architectures
 from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays
 
+# Of Flax (a state of variables, an optimizer's target), and of DataParallel, torch.compile and Lightning.
+_WRAPPERS = ("params/", "opt/target/", "target/", "module.", "_orig_mod.", "model.")
 _LEAVES = {"gamma": "scale", "beta": "bias"}  # Keras's names -> the official ones
 
 
@@ -66,7 +68,16 @@ def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
         yield Checkpoint(Path(path), _officially_named(arrays))
 
 
+def _unwrapped(arrays: Arrays) -> Arrays:
+    """Removes the name of what held the model from every key, such as "module." of PyTorch's DataParallel."""
+    for wrapper in _WRAPPERS:
+        if arrays and all(key.startswith(wrapper) for key in arrays):
+            return _unwrapped({key.removeprefix(wrapper): array for key, array in arrays.items()})
+    return arrays
+
+
 def _officially_named(arrays: Arrays) -> Arrays:
+    arrays = _unwrapped(arrays)
     layouts = [layout for architecture in architectures() for layout in architecture.layouts]
     layout = next((one for one in layouts if any(re.fullmatch(one.signature, key) for key in arrays)), None)
     if layout is None:

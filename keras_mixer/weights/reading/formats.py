@@ -123,7 +123,9 @@ def _npy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:
             raise ValueError(f"{entry.filename} should hold {size} bytes of values")
         return np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
 
-    return StoredArray(shape, dtype.name, read, entry.compress_size)
+    array = StoredArray(shape, dtype.name, read, entry.compress_size)
+    # NumPy saves bfloat16 as raw bytes.
+    return _as_bfloat16(array) if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None else array
 
 
 def _npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -222,11 +224,15 @@ def _dataset(dataset, key: str) -> StoredArray:
     # Keras saves bfloat16 as raw bytes and names the true dtype in an attribute.
     dtype = str(dataset.attrs.get("dtype", dataset.dtype.name))
     array = StoredArray(dataset.shape, dtype, lambda: dataset[()], size)
-    if dtype == "bfloat16":
-        import ml_dtypes
+    return _as_bfloat16(array) if dtype == "bfloat16" else array
 
-        return array.changed(dataset.shape, lambda values: values.view(ml_dtypes.bfloat16))
-    return array
+
+def _as_bfloat16(array: StoredArray) -> StoredArray:
+    """Returns an array of raw bytes as the bfloat16 values that they are."""
+    import ml_dtypes
+
+    whole = array.changed(array.shape, lambda values: values.view(ml_dtypes.bfloat16))
+    return dataclasses.replace(whole, dtype="bfloat16")
 
 
 _READERS: dict[str, Callable] = {
@@ -256,4 +262,5 @@ def _reader_of(path: Path) -> Callable:
             "such a key, then `safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, "
             f'"{path.stem}.safetensors")`.'
         )
-    raise ValueError(f"{path} is not a checkpoint: its name should end in one of {', '.join(_READERS)}.")
+    hint = " Keras loads a checkpoint in shards: `model.load_weights`." if path.name.endswith(".weights.json") else ""
+    raise ValueError(f"{path} is not a checkpoint: its name should end in one of {', '.join(_READERS)}.{hint}")

@@ -42,6 +42,7 @@ async def answer(
     service: PredictService, method: str, path: str, headers: Mapping[str, str], body: bytes
 ) -> web.Response:
     """Answers a request to an address of the protocol."""
+    method = "GET" if method == "HEAD" else method  # aiohttp leaves out the body
     match = _MODEL.fullmatch(path)
     action = match["action"] if match else None
     if method == "POST" and match and action == "infer":
