@@ -168,13 +168,12 @@ def orientation(data: bytes) -> int:
         ImportError: If Pillow is not installed, or pillow-heif for a HEIC file.
     """
     image = _opened(data)
-    if image.format == "PNG":
-        with contextlib.suppress(Exception):  # the EXIF data may follow the pixels
-            image.load()
     if image.format == "TIFF":
-        value = image.tag_v2.get(_ORIENTATION, 1)
-        return value if value in range(1, 9) else 1
-    return _exif_orientation(image)
+        return _turn(image.tag_v2)
+    if image.format == "PNG":  # its EXIF data may follow the pixels, which need not be decoded
+        exif = [data[start + 8 : end - 4] for name, start, end in _chunks(data) if name == b"eXIf"]
+        return _exif_orientation(exif[-1] if exif else b"")
+    return _exif_orientation(image.info.get("exif"))
 
 
 def as_png(pixels: np.ndarray) -> bytes:
@@ -208,17 +207,38 @@ def _opened(data: bytes):
         require("pillow_heif", extra="heif", purpose="Reading HEIC images")
     require("PIL", command="pip install pillow", purpose="Reading images")
     module, _, name = _PLUGINS[kind].rpartition(".")
+    if kind == "PNG":
+        data = _without_profiles(data)
     try:
         plugin = getattr(importlib.import_module(module), name)
         with _without_warnings():
             if kind == "GIF":
                 plugin(io.BytesIO(data[:_GIF_HEADER]))
             image = plugin(io.BytesIO(data))
+            kind_of_subfile = image.tag_v2.get(_SUBFILE_TYPE) if kind == "TIFF" else None
     except Exception as error:
         raise ValueError(f"its header cannot be read: {error}") from error
-    if kind == "TIFF" and (_DNG_VERSION in image.tag_v2 or image.tag_v2.get(_SUBFILE_TYPE, 0) & 1):
+    reduced = isinstance(kind_of_subfile, int) and kind_of_subfile & 1
+    if kind == "TIFF" and (_DNG_VERSION in image.tag_v2 or reduced):
         raise ValueError("it is the raw file of a camera, such as DNG, which is not read: convert it to JPEG or PNG")
     return image
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields the name of each chunk of a PNG, and where it starts and ends."""
+    end = len(PNG_START)
+    name = b""
+    while name != b"IEND" and end + 8 <= len(data):
+        start, name = end, data[end + 4 : end + 8]
+        end += 12 + int.from_bytes(data[start : start + 4], "big")
+        yield name, start, end
+
+
+def _without_profiles(data: bytes) -> bytes:
+    """Leaves out colour profiles and texts of a PNG, which are not used. Pillow refuses them above 1 MB."""
+    unused = [(start, end) for name, start, end in _chunks(data) if name in (b"iCCP", b"tEXt", b"zTXt", b"iTXt")]
+    starts, ends = [0, *(end for _, end in unused)], [*(start for start, _ in unused), len(data)]
+    return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True)) if unused else data
 
 
 @contextlib.contextmanager
@@ -237,13 +257,14 @@ def upright(image, mode: str):
         image.draft("L", None)  # reads the stored luma, as TensorFlow does
     box = image.tile[0][1] if image.format == "GIF" and image.tile else None  # gone after loading
     image.load()  # the EXIF data of a PNG may follow the pixels; a TIFF is turned here
-    orientation = _exif_orientation(image)
+    orientation = _exif_orientation(image.info.get("exif"))
     if box is not None:
         image = Image.fromarray(_first_frame(np.asarray(image.convert("RGBA")), box))
     elif image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError("its values have 32 bits, and nothing says which of them is white")
+    image.info.pop("transparency", None)  # of a palette, Pillow would warn of it
     image = image.convert(mode)
     turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's transposition
     return image.transpose(Image.Transpose(turns[orientation])) if orientation in turns else image
@@ -258,14 +279,23 @@ def _first_frame(canvas: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarr
     return frame
 
 
-def _exif_orientation(image) -> int:
+def _exif_orientation(data: bytes | None) -> int:
     from PIL import Image
 
     exif = Image.Exif()
     try:
         with _without_warnings():
-            exif.load(image.info.get("exif") or b"")
-            value = exif.get(_ORIENTATION, 1)
+            exif.load(data or b"")
     except Exception:  # unreadable EXIF data counts as upright
+        return 1
+    return _turn(exif)
+
+
+def _turn(tags) -> int:
+    """Returns the orientation in EXIF data or in the tags of a TIFF; 1 if it is missing, damaged or out of range."""
+    try:
+        with _without_warnings():  # values are read when they are asked for
+            value = tags.get(_ORIENTATION, 1)
+    except Exception:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from keras_mixer.images import GRAPH_FORMATS, as_png, declared_size, image_format, problem
+from keras_mixer.images import GRAPH_FORMATS, as_png, declared_size, decode, image_format, orientation, problem
 
 KINDS = GRAPH_FORMATS
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -55,6 +55,46 @@ def test_a_camera_s_raw_file_is_no_photograph(monkeypatch):
         tags = Image.Exif()
         tags[tag] = value
         assert "the raw file of a camera" in problem(encoded("TIFF", exif=tags))
+
+
+@pytest.mark.parametrize(("tag", "value"), [(254, "abc"), (254, 1.5), (274, "abc")])
+def test_a_tiff_with_tags_of_other_types_is_an_image(tag, value, recwarn):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[tag] = 2 if isinstance(value, str) else 11
+    tags[tag] = value
+    data = encoded("TIFF", tiffinfo=tags)
+    assert orientation(data) == 1
+    np.testing.assert_array_equal(decode(data), PIXELS)
+    assert not recwarn.list
+
+
+def test_profiles_and_texts_of_any_size_do_not_matter_in_a_png():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", "x" * 2**21, zip=True)
+    texts.add_text("Comment", "y" * 2**21, zip=True)
+    tags = Image.Exif()
+    tags[274] = 6
+    data = encoded("PNG", icc_profile=np.random.default_rng(0).bytes(2**21), pnginfo=texts, exif=tags)
+    assert orientation(data) == 6
+    np.testing.assert_array_equal(decode(data), np.rot90(PIXELS, -1))
+
+
+def test_the_orientation_of_a_png_is_found_without_its_pixels():
+    """A small file may declare gigabytes of pixels."""
+    tags = Image.Exif()
+    tags[274] = 8
+    data = encoded("PNG", exif=tags)
+    damaged = data.replace(data[data.index(b"IDAT") + 4 :][:20], bytes(20))
+    assert orientation(damaged) == 8
+    assert "damaged" in problem(damaged)
+
+
+def test_a_palette_with_transparency_warns_of_nothing(recwarn):
+    file = io.BytesIO()
+    image = Image.fromarray(PIXELS).quantize(16)
+    image.save(file, "PNG", transparency=bytes(16))
+    np.testing.assert_array_equal(decode(file.getvalue()), image.convert("RGB"))
+    assert not recwarn.list
 
 
 def test_heic_without_its_package_names_the_extra(monkeypatch):

@@ -82,17 +82,17 @@ def _problems(report, roles: dict[str, str]) -> list[str]:
     if report.unreadable:
         count = len(report.unreadable)
         problems.append(f"{count:,} image{'s' if count > 1 else ''} cannot be read: training stops there.")
-    leaking = []
-    for group in report.duplicates:
-        apart = {roles[place]: place for place in group.places if place in roles}
-        if group.exact and len(apart if roles else group.splits) > 1:
-            leaking.append((apart or group.splits, [*apart.values()] or group.places[:2]))
+    uses_of: dict[bytes, dict[str, str]] = {}  # of equal files: an image of each use
+    for image in report.images:
+        use = roles.get(image.place) if roles else image.split
+        if use is not None and image.problem is None:
+            uses_of.setdefault(image.digest, {}).setdefault(use, image.place)
+    leaking = [uses for uses in uses_of.values() if len(uses) > 1]
     if leaking:
-        uses, places = leaking[0]
         held_out = " --prepare keeps them together." if len({image.split for image in report.images}) == 1 else ""
         problems.append(
-            f"{len(leaking):,} image{'s are' if len(leaking) > 1 else ' is'} in {' and '.join(uses)} at once, so "
-            f"that evaluation sees training images, such as {' and '.join(places)}.{held_out}"
+            f"{len(leaking):,} image{'s are' if len(leaking) > 1 else ' is'} in {' and '.join(leaking[0])} at once, so "
+            f"that evaluation sees training images, such as {' and '.join(leaking[0].values())}.{held_out}"
         )
     return problems
 

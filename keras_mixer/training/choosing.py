@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from keras_mixer.data.sources import Source, split_sizes
-from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, role, scan
+from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, is_called_by_role, role, scan
 from keras_mixer.training.recipe import AUTO, DataSpec, Recipe
 
 # Percentages of the training images to hold out. The first that holds out an image of every class is chosen.
@@ -167,6 +167,8 @@ def check_classes(source: Source) -> None:
             f"hold the same class folders. Expected {layout.root}/{source.class_names[-1]}/CLASS/IMAGE.jpg. If they "
             f"are classes, move them into a folder {TRAIN}. {layout.left_out()}".rstrip()
         )
+    if not layout.divided:
+        _check_inner_folders(layout.root, layout.inner_folders())
     seen = {source.class_names[label] for label in set(source.labels.tolist())}
     missing = sorted({*source.class_names, *layout.empty} - seen)
     if missing:
@@ -176,4 +178,23 @@ def check_classes(source: Source) -> None:
             f"These classes have no image in the training split {source.spec.split} of {layout.root}: "
             f"{', '.join(named)}{', ...' if len(missing) > 5 else ''}. Add images, or remove the folders. "
             f"{layout.left_out()}".rstrip()
+        )
+
+
+def _check_inner_folders(root: str, inner: dict[str, set[str]]) -> None:
+    """Raises ValueError if the folders that count as classes look like splits, or each of them holds splits."""
+    for train in [name for name in inner if role(name) == TRAIN and is_called_by_role(name)]:
+        for other in inner.keys() - {train}:
+            if len(shared := sorted(inner[train] & inner[other])) > 1:
+                raise ValueError(
+                    f"{root} has no classes: {train} and {other} look like splits, because both hold {shared[0]} and "
+                    f"{shared[1]}. Rename {other} to val or test. If they are classes, move them into a folder {TRAIN}."
+                )
+    roles = [{role(name) for name in names} - {None} for names in inner.values()]
+    if all(TRAIN in found and len(found) > 1 for found in roles):
+        name = min(inner)
+        splits = " and ".join(f"{name}/{split}" for split in sorted(inner[name]))
+        raise ValueError(
+            f"{root} has splits inside its classes, such as {splits}, but a split holds classes: expected "
+            f"{root}/{TRAIN}/{name}/IMAGE.jpg."
         )

@@ -28,6 +28,7 @@ def write(root: pathlib.Path, *folders: str, count: int = 2, suffix: str = "jpg"
         (CATS_AND_DOGS, {"train": 4, "test": 4}, "cat dog"),
         (("Train/cat", "Train/dog", "VALID/cat", "Testing/dog"), {"Train": 4, "VALID": 2, "Testing": 2}, "cat dog"),
         (("train/cat", "train/dog", "dev/cat"), {"train": 4, "dev": 2}, "cat dog"),
+        (("train/cat", "train/dog", "eval/cat", "holdout/dog"), {"train": 4, "eval": 2, "holdout": 2}, "cat dog"),
         (("test/dog",), {"test": 2}, "dog"),
         (("cat", "dog"), {"train": 4}, "cat dog"),
         (("cat/2024/may", "cat", "dog/indoor"), {"train": 6}, "cat dog"),

@@ -115,6 +115,14 @@ def test_a_test_split_is_read_once_at_the_end_and_the_first_lines_say_so(finishe
         ({"all/cat": 0, "all/dog": 1}, "has one: all. If its folders are the classes, name .*/images/all"),
         ({**CATS_AND_DOGS, "test/bird": 2}, r"no image in the training split train .*: bird \(only in test\)"),
         ({"train": 0, "test1": 1}, "has no classes: test1 and train are names of splits, .*/images/train/CLASS/IMAGE"),
+        (
+            {"train/cat": 0, "train/dog": 1, "extra/cat": 0, "extra/dog": 1},
+            "has no classes: train and extra look like splits, because both hold cat and dog. Rename extra to val",
+        ),
+        (
+            {"cat/train": 0, "cat/test": 0, "dog/train": 1, "dog/test": 1},
+            "has splits inside its classes, such as cat/test and cat/train, .* expected .*/images/train/cat/IMAGE",
+        ),
         ({"test/cat": 0, "test/dog": 1}, "no split to train on, only test: set data.train_split"),
     ],
 )

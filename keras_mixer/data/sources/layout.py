@@ -22,7 +22,8 @@ FILES_FILE = "files.json.gz"  # file in a run folder that lists the images that 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ROLES = {
     **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("validation", "val", "valid", "dev"), VALIDATION),
+    **dict.fromkeys(("validation", "validate", "val", "valid", "dev"), VALIDATION),
+    **dict.fromkeys(("evaluation", "eval", "holdout"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -41,7 +42,7 @@ def role(split: str) -> str | None:
 def in_role(splits: Iterable[str], wanted: str) -> list[str]:
     """Returns the splits that have the role `wanted`, without those of longer names if one is called by its role."""
     found = [split for split in splits if role(split) == wanted]
-    return [split for split in found if _is_called_by_role(split)] or found
+    return [split for split in found if is_called_by_role(split)] or found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,14 @@ class Layout:
             sizes[split] = sizes.get(split, 0) + len(paths)
         return sizes
 
+    def inner_folders(self) -> dict[str, set[str]]:
+        """Returns the names of the folders in each class's folder, for a folder without splits."""
+        inner: dict[str, set[str]] = {}
+        for (_, name), paths in self.images.items():
+            parts = [os.path.relpath(path, self.root).split(os.sep) for path in paths]
+            inner[name] = {part[1] for part in parts if len(part) > 2}
+        return inner
+
     def files(self, split: str) -> list[tuple[int, str]]:
         """Returns label and path of every image of a split, with each class spread evenly."""
         labels = {name: label for label, name in enumerate(self.class_names)}
@@ -105,7 +114,7 @@ class Layout:
 
         def folder(match: re.Match) -> str:
             name = match[1]
-            known = name in self.sizes or not _is_called_by_role(name)
+            known = name in self.sizes or not is_called_by_role(name)
             found = [name] if known else in_role(self.sizes, str(role(name)))
             if len(found) > 1:
                 raise ValueError(f"The split {name!r} of {self.root} could be {' or '.join(found)}: name one of them.")
@@ -230,14 +239,15 @@ def load_listing(folder: str | os.PathLike) -> dict | None:
         raise ValueError(f"{path}, the list of a run's images, is damaged: {error}.") from error
 
 
-def _is_called_by_role(split: str) -> bool:
+def is_called_by_role(split: str) -> bool:
+    """Returns whether a name is itself that of a role, such as "train" or "Val", and not a longer one."""
     return split.casefold() in _ROLES
 
 
 def _are_splits(tops: Mapping[str, Folder]) -> bool:
     tops = {name: folder.unpacked(name) for name, folder in tops.items() if folder.count}
     classes = _classes_of_training(tops)
-    if all(map(_is_called_by_role, tops)):
+    if all(map(is_called_by_role, tops)):
         training = any(role(name) == TRAIN for name in tops)
         return bool(classes) if training else any(folder.holding() for folder in tops.values())
     # Other names are those of splits if one for training and one for another use have the same classes.
