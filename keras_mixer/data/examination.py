@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -229,23 +229,11 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def find_duplicates(images: Sequence[Examined]) -> list[Duplicates]:
-    """Groups readable images whose bytes are equal, or whose hashes and thumbnails are nearly equal."""
-    leader = list(range(len(images)))
-
-    def lead(place: int) -> int:
-        while leader[place] != place:
-            leader[place] = place = leader[leader[place]]
-        return place
-
-    readable = [place for place, image in enumerate(images) if image.thumbnail is not None]
-    first: dict[bytes, int] = {}
-    for place in readable:  # empty files are equal too, but show nothing
-        leader[lead(place)] = lead(first.setdefault(images[place].digest, place))
-    for one, other in _near_pairs(np.array([images[place].thumbnail for place in readable])):
-        leader[lead(readable[one])] = lead(readable[other])
+    """Groups readable images whose hashes and thumbnails are nearly equal, as are those of equal files."""
+    readable = [(image, image.thumbnail) for image in images if image.thumbnail is not None]
     groups: dict[int, list[Examined]] = {}
-    for place, image in enumerate(images):
-        groups.setdefault(lead(place), []).append(image)
+    for (image, _), number in zip(readable, _near_groups([thumbnail for _, thumbnail in readable]), strict=True):
+        groups.setdefault(int(number), []).append(image)
     return [
         Duplicates(
             len({image.digest for image in group}) == 1,
@@ -258,10 +246,12 @@ def find_duplicates(images: Sequence[Examined]) -> list[Duplicates]:
     ]
 
 
-def _near_pairs(thumbnails: np.ndarray) -> Iterable[tuple[int, int]]:
-    """Yields pairs of images whose difference hashes and thumbnails `(n, 16, 18, 3)` are nearly equal."""
-    if not len(thumbnails):
-        return
+def _near_groups(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns a number for each thumbnail `(16, 18, 3)`, the same for those that chains of near duplicates connect."""
+    groups = np.arange(len(images))
+    if not images:
+        return groups
+    thumbnails = np.stack(images)
     grey = thumbnails.reshape(-1, _HASHED[0], 2, _HASHED[1], 2, 3).mean(axis=(2, 4, 5), dtype=np.float32)
     bits = np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(-1, 64), axis=1)  # (n, 8)
     for part in range(_BITS + 1):
@@ -270,10 +260,12 @@ def _near_pairs(thumbnails: np.ndarray) -> Iterable[tuple[int, int]]:
         for same in np.split(order, np.flatnonzero(np.diff(quarter[order])) + 1):
             for place, one in enumerate(same[:-1]):
                 others = same[place + 1 :]
-                apart = np.unpackbits(bits[others] ^ bits[one], axis=1).sum(axis=1)
-                others = others[apart <= _BITS]
+                others = others[groups[others] != groups[one]]
+                others = others[np.unpackbits(bits[others] ^ bits[one], axis=1).sum(axis=1) <= _BITS]
                 levels = np.abs(thumbnails[others].astype(np.float32) - thumbnails[one]).mean(axis=(1, 2, 3))
-                yield from ((int(one), int(other)) for other in others[levels <= _LEVELS])
+                joined = groups[others[levels <= _LEVELS]]
+                groups[np.isin(groups, joined)] = groups[one]
+    return groups
 
 
 def save_contact_sheet(report: DatasetReport, path: str | os.PathLike) -> pathlib.Path:

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.sparse
 from photographs import encoded
 
-from keras_mixer.data import examine
+from keras_mixer.data import examination, examine
 from keras_mixer.data.examination import headers, save_contact_sheet
 from keras_mixer.data.sources.layout import scan
 
@@ -89,6 +90,22 @@ def test_different_photographs_of_a_class_are_not_duplicates(tmp_path):
     for name in "ab":
         (tmp_path / name / "empty.png").touch()  # equal, but neither is a picture
     assert examine(str(tmp_path)).duplicates == ()
+
+
+def test_groups_of_near_duplicates_are_those_of_all_pairs():
+    rng = np.random.default_rng(0)
+    originals = rng.integers(0, 256, (8, 16, 18, 3))
+    noise = rng.integers(-6, 7, (80, 16, 18, 3))  # three levels on average, so that some pairs are only in a chain
+    thumbnails = np.clip(originals[np.arange(80) % 8] + noise * rng.integers(0, 4, (80, 1, 1, 1)), 0, 255)
+    thumbnails = thumbnails.astype(np.uint8)
+    grey = thumbnails.reshape(80, 8, 2, 9, 2, 3).mean(axis=(2, 4, 5))
+    bits = (grey[:, :, 1:] > grey[:, :, :-1]).reshape(80, 64)
+    apart = (bits[:, None] != bits).sum(axis=2)
+    levels = np.abs(thumbnails[:, None].astype(float) - thumbnails).mean(axis=(2, 3, 4))
+    _, expected = scipy.sparse.csgraph.connected_components((apart <= 3) & (levels <= 8))
+    found = examination._near_groups(list(thumbnails))
+    np.testing.assert_array_equal(found[:, None] == found, expected[:, None] == expected)
+    assert 8 < len(set(expected)) < 80
 
 
 def test_a_tfds_dataset_is_examined_like_a_folder():
