@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 from photographs import encoded
 
-from keras_mixer.data import examine
+from keras_mixer.data import examine, prepare
 from keras_mixer.data.examination import headers, save_contact_sheet
 from keras_mixer.data.sources.layout import scan
 
@@ -91,11 +91,13 @@ def test_different_photographs_of_a_class_are_not_duplicates(tmp_path):
     assert examine(str(tmp_path)).duplicates == ()
 
 
-def test_a_tfds_dataset_is_examined_like_a_folder():
+def test_a_tfds_dataset_is_examined_like_a_folder(tmp_path):
     report = examine("digits")
     assert (len(report.images), report.formats()) == (1797, {"PNG": 1797})
     assert sum(report.counts()["3"].values()) == 183  # scikit-learn's count
     assert report.images[0].place == "example 0 of digits, split train"
+    with pytest.raises(ValueError, match="digits is not a folder of images"):
+        prepare(report, tmp_path / "clean")
 
 
 def test_headers_are_read_for_the_first_lines_of_a_run(photos):
