@@ -14,6 +14,13 @@ from keras_mixer.cli.output import json_option, show, start_keras
 @click.option("--test-split", help="Split to measure on; by default the card's, or test.")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure only on the first N test images.")
+@click.option(
+    "--corrupt-limit",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Leave out up to N images of each split that cannot be read, and name them.",
+)
 @repeated("--shots", type=click.IntRange(min=1), default=(1, 5, 10, 25), help="Images per class")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of random choices of images.")
 @click.option("--penalty", type=PositiveNumber(), default=2.0**10)
@@ -21,15 +28,31 @@ from keras_mixer.cli.output import json_option, show, start_keras
 @click.option("--batch-size", type=click.IntRange(min=1), default=64)
 @json_option
 def command(
-    model, weights, dataset, train_split, test_split, data_dir, limit, shots, seeds, penalty, sweep, batch_size, as_json
+    model,
+    weights,
+    dataset,
+    train_split,
+    test_split,
+    data_dir,
+    limit,
+    corrupt_limit,
+    shots,
+    seeds,
+    penalty,
+    sweep,
+    batch_size,
+    as_json,
 ):
     """Fit closed-form ridge regressions on the features of a few images per class, and measure them.
 
     This is the protocol of the paper: features are pre-logits, targets are 1 and -1, the penalty is 2^10.
     """
     start_keras()
+    import numpy as np
+
     from keras_mixer import data
-    from keras_mixer.evaluation import extract_features, feature_model, few_shot_probe, fewshot, labelled_batches
+    from keras_mixer.evaluation import choose_shots, extract_features, feature_model, few_shot_probe, fewshot
+    from keras_mixer.evaluation.split import labelled_batches, numbered_batches
 
     classifier, card = open_model(model, weights)
     name = dataset or (card.dataset.name if card.dataset else "digits")
@@ -38,11 +61,17 @@ def command(
     train = data.load(spec, split=train_split, data_dir=data_dir)
     test = data.load(spec, split=test_split, data_dir=data_dir)
     classes = len(test.class_names)
-    chosen, choices = _chosen(train, classes, max(shots), range(seeds))
-    features = feature_model(classifier)
+    # The additional images replace those that cannot be read.
+    choices = choose_shots(train.labels, classes, max(shots) + corrupt_limit, range(seeds))
+    wanted = np.unique(np.concatenate([indices for choice in choices for indices in choice]))
+    features, reading = feature_model(classifier), {"batch_size": batch_size, "corrupt_limit": corrupt_limit}
+    numbered = numbered_batches(train.chosen(wanted), card.preprocessing, **reading)
+    of_train, kept = extract_features(features, ((images, positions) for images, _, positions in numbered))
+    read = wanted[kept]
+    choices = [[np.searchsorted(read, indices[np.isin(indices, read)]) for indices in choice] for choice in choices]
     results = few_shot_probe(
-        extract_features(features, labelled_batches(chosen, card.preprocessing, batch_size)),
-        extract_features(features, labelled_batches(test, card.preprocessing, batch_size, limit=limit)),
+        (of_train, train.labels[read]),
+        extract_features(features, labelled_batches(test, card.preprocessing, limit=limit, **reading)),
         classes,
         shots=shots,
         penalties=fewshot.PENALTY_SWEEP if sweep else [penalty],
@@ -55,15 +84,3 @@ def command(
     if as_json:
         rows = [{**row, "accuracies": list(r.accuracies)} for row, r in zip(rows, results, strict=True)]
     show(rows, title=f"{card.name} on {name}, split {test.spec.split}", as_json=as_json)
-
-
-def _chosen(source, classes: int, shots: int, seeds):
-    """Returns a source of all the chosen images, and for each seed the positions of its images in that source."""
-    import numpy as np
-
-    from keras_mixer.evaluation import choose_shots
-
-    choices = choose_shots(source.labels, classes, shots, seeds)
-    wanted = np.unique(np.concatenate([indices for choice in choices for indices in choice]))
-    places = [[np.searchsorted(wanted, indices) for indices in choice] for choice in choices]
-    return source.chosen(wanted), places

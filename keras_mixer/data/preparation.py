@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from keras_mixer.data.examination import DatasetReport, Examined
 from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, in_role, role
+from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import require
 from keras_mixer.images import decode
 
@@ -31,8 +32,8 @@ def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) 
         Number of images of each split.
 
     Raises:
-        ValueError: If the output is not empty or is inside the folder, or a class has fewer than three different
-            images.
+        ValueError: If the report is not of a folder, the output is not empty or is inside the folder, or a class has
+            fewer than three different images.
         ImportError: If Pillow is not installed.
 
     Example:
@@ -41,6 +42,8 @@ def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) 
         {'train': 240, 'validation': 30, 'test': 30}
     """
     require("PIL", extra="pipelines", purpose="Writing images")
+    if not DatasetSpec(report.name).is_folder:
+        raise ValueError(f"{report.name} is not a folder of images: only such a folder can be prepared.")
     folder, source = pathlib.Path(output).expanduser(), pathlib.Path(report.name).expanduser()
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose a new folder.")

@@ -48,21 +48,37 @@ def labelled_batches(
     Raises:
         ValueError: If more than `corrupt_limit` images cannot be read; the message names them.
     """
+    for images, labels, _ in numbered_batches(
+        source, preprocessing, batch_size, limit=limit, corrupt_limit=corrupt_limit, max_pixels=max_pixels
+    ):
+        yield images, labels
+
+
+def numbered_batches(
+    source: "Source",
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    limit: int | None = None,
+    corrupt_limit: int = 0,
+    max_pixels: int = MAX_PIXELS,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields what `labelled_batches` yields, and the positions of the images in the source `(n,)`."""
     from keras_mixer.data import CorruptImages, CorruptImagesError, evaluation_batches
     from keras_mixer.data.batches import naming_all
     from keras_mixer.data.sources.base import warn_once
 
-    left = source.num_examples if limit is None else limit
+    if limit is not None and limit < source.num_examples:
+        source = source.chosen(np.arange(limit))
+    start = 0
     corrupt = CorruptImages(corrupt_limit, max_pixels)
     try:
         with corrupt.explained():
             for images, labels, weights in evaluation_batches(source, preprocessing, batch_size, corrupt=corrupt):
-                readable = np.flatnonzero(np.asarray(weights)[:left])
+                readable = np.flatnonzero(np.asarray(weights))
                 if len(readable):
-                    yield np.asarray(images)[readable], np.asarray(labels)[readable]
-                left -= len(labels)
-                if left <= 0:
-                    break
+                    yield np.asarray(images)[readable], np.asarray(labels)[readable], start + readable
+                start += len(labels)
     except CorruptImagesError as error:
         raise naming_all(error, corrupt, [source], preprocessing, "--corrupt-limit ") from error
     if corrupt.count:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from keras_mixer.extras import require
 from keras_mixer.files import PARTIAL
-from keras_mixer.listing import is_side, read_folder
+from keras_mixer.listing import is_side, printable, read_folder
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -26,18 +26,10 @@ class Location:
     Args:
         filesystem: A file system of fsspec.
         path: The path in this file system: absolute on this machine, bucket and key in an object store.
-
-    Raises:
-        ValueError: If the path is not UTF-8.
     """
 
     filesystem: "AbstractFileSystem"
     path: str
-
-    def __post_init__(self):
-        if re.search("[\ud800-\udfff]", self.path):
-            name = self.path.encode(errors="backslashreplace").decode()
-            raise ValueError(f"The name of {name} is not UTF-8, so a table cannot hold it: rename it.")
 
     @property
     def is_local(self) -> bool:
@@ -46,14 +38,20 @@ class Location:
 
     @property
     def name(self) -> str:
-        """The path on this machine, or a URI."""
-        return self.path if self.is_local else self.filesystem.unstrip_protocol(self.path)
+        """The path on this machine, or a URI. Bytes that are not UTF-8 are escaped."""
+        return printable(self.path if self.is_local else self.filesystem.unstrip_protocol(self.path))
+
+    def check(self) -> None:
+        """Raises OSError if the path is not UTF-8, because a table cannot hold it."""
+        if printable(self.path) != self.path:
+            raise OSError(f"The name of {self.name} is not UTF-8, so a table cannot hold it: rename it.")
 
     def __truediv__(self, name: str) -> "Location":
         return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}")
 
     def read(self) -> bytes:
-        """Reads all bytes of a file."""
+        """Reads all bytes of a file. Raises OSError if that fails, or if the path is not UTF-8."""
+        self.check()
         if self.is_local:  # fsspec does not read pipes
             with open(self.path, "rb") as file:
                 return file.read()
@@ -87,9 +85,16 @@ def locate(name: str | os.PathLike) -> Location:
     """Finds the file system of a path or a URI, such as `s3://`, `gs://`, `abfs://`, `hdfs://` or `file://`.
 
     Raises:
-        ValueError: If fsspec does not know the kind of URI, or the path is not UTF-8.
+        ValueError: If fsspec does not know the kind of URI.
+        OSError: If the path is not UTF-8.
         ImportError: If fsspec, or the package that it needs for this store, is not installed.
     """
+    place = _located(name)
+    place.check()
+    return place
+
+
+def _located(name: str | os.PathLike) -> Location:
     require("fsspec", "pyarrow", extra="pipelines", purpose="Reading images and writing predictions")
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
@@ -110,7 +115,7 @@ def expand(pattern: str) -> list[tuple[Location, bool]]:
     Raises:
         ValueError: If nothing matches.
     """
-    place = locate(pattern)
+    place = _located(pattern)
     filesystem, path = place.filesystem, place.path
     matches: dict[str, bool] = {}
     if place.is_local:

@@ -98,6 +98,7 @@ def _opened(table: Location) -> Iterator["ParquetFile"]:
     from pyarrow.parquet import ParquetFile
 
     try:
+        table.check()
         with ParquetFile(table.path, filesystem=table.filesystem) as parquet:
             yield parquet
     except (OSError, pa.ArrowInvalid) as error:
@@ -159,8 +160,8 @@ def find_images(
             out.
 
     Returns:
-        Shards that contain each image once. A file's name is its absolute path or URI. A warning counts files in
-        folders that have other suffixes, by kind.
+        Shards that contain each image once. A file's name is its absolute path or URI. If that is not UTF-8, reading
+        the image raises OSError. A warning counts files in folders that have other suffixes, by kind.
 
     Raises:
         ValueError: If a folder or glob holds no image, a file that is named does not exist, or a parquet file lacks the
@@ -170,8 +171,8 @@ def find_images(
     Example:
         >>> shards = keras_mixer.prediction.find_images(["photographs", "s3://bucket/*.jpg"])
     """
-    files: dict[str, Location] = {}
-    tables: dict[str, Location] = {}
+    files: dict[Location, None] = {}  # not by name, which two files may share if one has escaped bytes
+    tables: dict[Location, None] = {}
     suffixes = (*IMAGE_SUFFIXES, PARQUET_SUFFIX)
     outside = () if leave_out is None else (leave_out.name.rstrip("/") + "/", leave_out.name + ".")
     itself = None if leave_out is None else leave_out.name
@@ -195,9 +196,9 @@ def find_images(
         if others:
             _log.warning("%s: %s.", pattern, left_out.strip().removesuffix("."))
         for file in found:
-            (tables if file.path.lower().endswith(PARQUET_SUFFIX) else files)[file.name] = file
-    shards: list[Shard] = [FileShard(tuple(files.values()), tuple(files))] if files else []
-    for table in tables.values():
+            (tables if file.path.lower().endswith(PARQUET_SUFFIX) else files)[file] = None
+    shards: list[Shard] = [FileShard(tuple(files), tuple(file.name for file in files))] if files else []
+    for table in tables:
         shards += _row_groups(table, image_column, id_column)
     counts = collections.Counter(name for shard in shards for name in shard.names)
     repeated = [name for name, count in counts.items() if count > 1]

@@ -146,7 +146,7 @@ class PredictionStore:
         paths = [prediction.path for prediction in predictions]
         nothing = dict.fromkeys(("classes", "labels", "scores"))
         rows = [vars(prediction) | (nothing if prediction.error else {}) for prediction in predictions]
-        digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:20]
+        digest = hashlib.sha256(json.dumps(paths).encode()).hexdigest()[:20]
         self._write_table(self.location / f"{_PART}{digest}{_SUFFIX}", pa.Table.from_pylist(rows, _schema()))
 
     def read(self, columns: list[str] | None = None) -> "pa.Table":

@@ -6,14 +6,18 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 from keras_mixer.files import written_whole
 from keras_mixer.prediction.locations import Location, locate
 from keras_mixer.prediction.store import TABLES, Prediction, check_made_by, new_tables
 
 CSV, JSON_LINES = (".csv",), (".jsonl", ".ndjson")
-_OTHER_TABLES = (".tsv", ".txt", ".xls", ".xlsx", ".html")
+_OTHER_FILES = (
+    *(".json", ".tsv", ".txt", ".xls", ".xlsx", ".ods", ".html", ".xml"),
+    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz"),
+)
 _MANIFEST = ".manifest.json"  # appended to the name of the file
 
 
@@ -21,13 +25,14 @@ def is_table(output: str | os.PathLike) -> bool:
     """Returns whether the suffix of an output means one file of rows.
 
     Raises:
-        ValueError: If the suffix is `.json`, because rows cannot be appended to JSON, or that of another table.
+        ValueError: If the output is `-`, or has the suffix of a file that cannot be written or continued.
     """
     suffix = pathlib.PurePath(output).suffix.lower()
-    if suffix == ".json":
-        raise ValueError(f"{output} would be JSON, which cannot be continued: end it in {JSON_LINES[0]} or {CSV[0]}.")
-    if suffix in _OTHER_TABLES:
-        raise ValueError(f"{output} would be a folder of parquet files: end it in {CSV[0]} or {JSON_LINES[0]}.")
+    if suffix in _OTHER_FILES or os.fspath(output) == "-":
+        raise ValueError(
+            f"{output} would be a folder of parquet files: end it in {CSV[0]} or {JSON_LINES[0]} for a file of rows, "
+            f"or choose another name for a folder."
+        )
     return suffix in CSV + JSON_LINES
 
 
@@ -66,11 +71,12 @@ class PredictionTable:
             before = self._read_manifest()
             before.pop(TABLES, None)
             check_made_by(str(self.path), before, made_by)
-            self._cut()
+            if self.path.exists():
+                self._cut()
         if restart or not self.path.exists():
             self._write_manifest(made_by)
             with written_whole(self.path) as partial:
-                partial.write_text(self._header(made_by["top"]), encoding="utf-8")
+                partial.write_bytes(self._header(made_by["top"]).encode())
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
         """Records the parquet files of a run, as `PredictionStore.admit` does."""
@@ -82,10 +88,10 @@ class PredictionTable:
     def done(self, *, retry_errors: bool = False) -> set[str]:
         """Returns the names of the images that have a row, after deleting rows with errors if `retry_errors`."""
         if retry_errors and self.counts()[1]:
-            good = [line for line, (_, _, error) in zip(self._lines(), self._rows(), strict=True) if error is None]
+            good = [self._text(record) for record in self._records() if self._row(record)[2] is None]
             header = self._header(self._read_manifest()["top"])
             with written_whole(self.path) as partial:
-                partial.write_text(header + "".join(good), encoding="utf-8")
+                partial.write_bytes((header + "".join(good)).encode())
         return {path for path, _, _ in self._rows()}
 
     def counts(self) -> tuple[int, int]:
@@ -115,41 +121,74 @@ class PredictionTable:
         if not self._as_csv:
             return ""
         columns = [f"{name}_{rank}" for rank in range(1, top + 1) for name in ("label", "score")]
-        return _csv_line(["path", *columns, "error"])
+        return self._text(["path", *columns, "error"])
 
     def _line(self, prediction: Prediction, top: int) -> str:
         if not self._as_csv:
-            return json.dumps(vars(prediction), ensure_ascii=False) + "\n"
+            return self._text(vars(prediction))
         pairs = zip(prediction.labels, prediction.scores, strict=True)
         cells = [cell for label, score in pairs for cell in (label, f"{score:.6g}")]
-        return _csv_line([prediction.path, *cells, *[""] * (2 * top - len(cells)), prediction.error or ""])
+        return self._text([prediction.path, *cells, *[""] * (2 * top - len(cells)), prediction.error or ""])
+
+    def _text(self, record: Any) -> str:
+        """Returns the text of a record: a list of cells for CSV, or a dictionary for JSON lines."""
+        if not self._as_csv:
+            return json.dumps(record, ensure_ascii=False) + "\n"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\r\n").writerow(record)  # quotes cells with either of these
+        return text.getvalue().removesuffix("\r\n") + "\n"
+
+    def _row(self, record: Any) -> tuple[str, str | None, str | None]:
+        """Returns path, best label and error of a record."""
+        if self._as_csv:
+            return record[0], record[1] or None, record[-1] or None
+        return record["path"], next(iter(record["labels"]), None), record["error"]
 
     def _rows(self) -> Iterator[tuple[str, str | None, str | None]]:
-        """Yields path, best label and error of each row."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            if self._as_csv:
-                for row in csv.DictReader(file):
-                    yield row["path"], row["label_1"] or None, row["error"] or None
-            else:
-                for line in file:
-                    row = json.loads(line)
-                    yield row["path"], next(iter(row["labels"]), None), row["error"]
+        return map(self._row, self._records())
 
-    def _lines(self) -> Iterator[str]:
-        """Yields each row as text."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            if not self._as_csv:
-                yield from file
-                return
-            for row in list(csv.reader(file))[1:]:
-                yield _csv_line(row)
+    def _records(self, file: BinaryIO | None = None) -> Iterator[Any]:
+        """Yields the records of the table, or of `file`. Other programs may add a byte order mark and blank lines."""
+        with io.TextIOWrapper(file or self.path.open("rb"), "utf-8-sig", newline="") as lines:
+            try:
+                yield from self._checked(lines)
+            except (ValueError, csv.Error) as error:
+                raise ValueError(
+                    f"{self.path} was changed by another program ({error}): restore it, pass --restart, or choose "
+                    f"another name."
+                ) from error
+
+    def _checked(self, lines: Iterable[str]) -> Iterator[Any]:
+        if not self._as_csv:
+            expected = vars(Prediction("")).keys()
+            for line in filter(str.strip, lines):
+                record = json.loads(line)
+                if not isinstance(record, dict) or record.keys() != expected:
+                    raise ValueError(f"a line holds {line.strip()[:80]}")
+                yield record
+            return
+        header = self._header(self._read_manifest()["top"])
+        records = filter(any, csv.reader(lines))
+        first = next(records, [])
+        if self._text(first) != header:
+            raise ValueError(f"it begins with {','.join(first)[:80]!r}, not with {header.strip()}")
+        for record in records:
+            if len(record) != len(first):
+                raise ValueError(f"the row of {record[0]} has {len(record)} cells, not {len(first)}")
+            yield record
 
     def _cut(self) -> None:
-        """Removes a row that a killed process did not finish. The row may contain line breaks in a quoted name."""
-        content = self.path.read_bytes() if self.path.exists() else b""
+        """Removes a row that a killed process did not finish. The row may contain line breaks in a quoted name.
+
+        Raises:
+            ValueError: If the other rows are not as they were written. Nothing is removed then.
+        """
+        content = self.path.read_bytes()
         end = content.rfind(b"\n") + 1
         while self._as_csv and content.count(b'"', 0, end) % 2:
             end = content.rfind(b"\n", 0, end - 1) + 1
+        for _ in self._records(io.BytesIO(content[:end])):
+            pass
         if end < len(content):
             os.truncate(self.path, end)
 
@@ -162,9 +201,3 @@ class PredictionTable:
     def _write_manifest(self, values: dict) -> None:
         with written_whole(self.manifest) as partial:
             partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _csv_line(cells: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()

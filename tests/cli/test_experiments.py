@@ -70,6 +70,22 @@ def test_fewshot_looks_at_the_chosen_images_alone_and_finds_what_all_would_give(
     assert len(of_test) == 100
 
 
+def test_fewshot_leaves_out_unreadable_images(run, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for split, label, number in itertools.product(("train", "test"), "0123456789", range(4)):
+        (tmp_path / split / label).mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / split / label / f"{number}.png")
+    command = ("fewshot", run, "--dataset", tmp_path, "--shots", 4, "--seeds", 1, "--json")
+    _, expected, _ = call(capsys, *command)
+    for split, label in itertools.product(("train", "test"), "38"):
+        (tmp_path / split / label / "1a.png").write_bytes(b"no image")
+    status, _, err = call(capsys, *command)
+    assert status == 2
+    assert "--corrupt-limit 2" in err
+    assert call(capsys, *command, "--corrupt-limit", 2)[:2] == (0, expected)
+
+
 def test_fewshot_sweeps_penalties(run, capsys):
     _, out, _ = call(capsys, "fewshot", run, "--shots", 2, "--seeds", 1, "--sweep", "--json")
     assert [row["penalty"] for row in json.loads(out)] == [2.0**exponent for exponent in range(-10, 20)]

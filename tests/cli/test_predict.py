@@ -46,15 +46,21 @@ def test_lists_the_best_classes_of_each_image(run, images, capsys):
 
 
 def test_bad_files_are_one_line_each_and_the_good_ones_are_predicted(run, images, capsys):
-    empty = images / "empty"
+    empty, folder = images / "empty", images / "folder"
     empty.mkdir()
-    assert status("predict", "--model", run, images / "bad.png", images / "a.png", images / "missing.png", empty) == 2
+    folder.mkdir()
+    for name in ("good.png", "caf\udce9.png"):
+        (folder / name).write_bytes((images / "a.png").read_bytes())
+    named = [images / name for name in ("bad.png", "a.png", "missing.png")]
+    assert status("predict", "--model", run, *named, empty, folder) == 2
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 3
+    assert len(errors) == 4
     assert "bad.png cannot be read: it is not an image" in errors[0]
     assert "missing.png" in errors[1]
-    assert "a.png" in captured.out.replace("\n", "")
+    assert f"The name of {folder}/caf\\xe9.png is not UTF-8" in errors[3]
+    for name in ("a.png", "good.png"):
+        assert name in captured.out.replace("\n", "")
     assert "Traceback" not in captured.err
 
 
@@ -167,7 +173,7 @@ def test_an_output_named_as_a_file_is_one(run, images, capsys, name):
     ("output", "options", "message"),
     [
         ("mine.csv", [], "is a file that this command did not write"),
-        ("mine.json", [], "end it in .jsonl or .csv"),
+        ("mine.json", [], "end it in .csv or .jsonl"),
         ("new.csv", ["--engine", "ray"], "--run-on ray writes a folder of parquet files"),
         ("memory://bucket/new.csv", [], "is not on this machine"),
     ],

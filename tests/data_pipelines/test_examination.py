@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 from photographs import encoded
 
-from keras_mixer.data import examination, examine
+from keras_mixer.data import examination, examine, prepare
 from keras_mixer.data.examination import headers, save_contact_sheet
 from keras_mixer.data.sources.layout import scan
 
@@ -108,11 +108,13 @@ def test_groups_of_near_duplicates_are_those_of_all_pairs():
     assert 8 < len(set(expected)) < 80
 
 
-def test_a_tfds_dataset_is_examined_like_a_folder():
+def test_a_tfds_dataset_is_examined_like_a_folder(tmp_path):
     report = examine("digits")
     assert (len(report.images), report.formats()) == (1797, {"PNG": 1797})
     assert sum(report.counts()["3"].values()) == 183  # scikit-learn's count
     assert report.images[0].place == "example 0 of digits, split train"
+    with pytest.raises(ValueError, match="digits is not a folder of images"):
+        prepare(report, tmp_path / "clean")
 
 
 def test_headers_are_read_for_the_first_lines_of_a_run(photos):

@@ -83,6 +83,18 @@ def test_an_unreadable_image_is_named(tmp_path):
         list(labelled_batches(load(str(tmp_path), "test"), digit_models.PREPROCESSING, 1))
 
 
+def test_images_beyond_the_limit_are_not_read(tmp_path):
+    for number in range(10):
+        (tmp_path / "test" / "ant").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / "test" / "ant" / f"{number}.png")
+    (tmp_path / "test" / "ant" / "9.png").write_bytes(b"no image")
+    spec = DatasetSpec(str(tmp_path), "test")
+    split = EvaluationSplit(ModelCard("one", ("ant",), digit_models.PREPROCESSING, spec), limit=9)
+    assert labels(split).tolist() == [0] * 9
+    with pytest.raises(ValueError, match=r"1 image could not be read: .*9\.png"):
+        labels(EvaluationSplit(ModelCard("one", ("ant",), digit_models.PREPROCESSING, spec)))
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_so_many_unreadable_images_are_left_out_and_named(tmp_path, caplog, batch_size):
     for label, name in (("ant", "8_sample1.png"), ("bee", "8_sample3.png")):

@@ -120,11 +120,19 @@ def test_what_is_not_there_is_named(images, missing):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
-def test_a_name_that_is_not_utf8_is_named(images):
-    os.rename(images / "a.png", os.fsencode(images) + b"/a\xff.png")
+def test_a_name_that_is_not_utf8_is_escaped_and_its_file_is_not_read(images):
+    os.rename(images / "a.png", images / "a\udcff.png")
     for pattern in (images, images / "*.png", images / "a\udcff.png", images.as_uri()):
-        with pytest.raises(ValueError, match=r"images/a\\(xff|udcff)\.png is not UTF-8.*rename it"):
-            find_images([str(pattern)])
+        (shard,) = find_images([str(pattern)])
+        reading = dict(zip(shard.names, shard.readings(), strict=True))[f"{images}/a\\xff.png"]
+        with pytest.raises(OSError, match=r"images/a\\xff\.png is not UTF-8.*rename it"):
+            reading()
+    (images / "a\\xff.png").touch()
+    with pytest.raises(ValueError, match="Two images are called"):
+        find_images([str(images)])
+    os.rename(images / "a\udcff.png", images / "a\udcff.parquet")
+    with pytest.raises(OSError, match=r"images/a\\xff\.parquet is not UTF-8.*rename it"):
+        find_images([str(images)])
 
 
 BYTES = [b"one", b"two", None, b"four", b"five"]
