@@ -2,7 +2,15 @@
 
 import click
 
-from keras_mixer.cli.options import PositiveNumber, data_dir_option, model_help, open_model, repeated, weights_option
+from keras_mixer.cli.options import (
+    PositiveNumber,
+    corrupt_limit_option,
+    data_dir_option,
+    model_help,
+    open_model,
+    repeated,
+    weights_option,
+)
 from keras_mixer.cli.output import json_option, show, start_keras
 
 
@@ -14,13 +22,7 @@ from keras_mixer.cli.output import json_option, show, start_keras
 @click.option("--test-split", help="Split to measure on; by default the card's, or test.")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure only on the first N test images.")
-@click.option(
-    "--corrupt-limit",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Leave out up to N images of each split that cannot be read, and name them.",
-)
+@corrupt_limit_option("images of each split")
 @repeated("--shots", type=click.IntRange(min=1), default=(1, 5, 10, 25), help="Images per class")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of random choices of images.")
 @click.option("--penalty", type=PositiveNumber(), default=2.0**10)

@@ -4,7 +4,7 @@ import dataclasses
 
 import click
 
-from keras_mixer.cli.options import PictureFile, PositiveNumber, data_dir_option, repeated
+from keras_mixer.cli.options import PictureFile, PositiveNumber, corrupt_limit_option, data_dir_option, repeated
 from keras_mixer.cli.output import json_option, show, start
 from keras_mixer.extras import require
 
@@ -20,6 +20,7 @@ BATCH_NORM_MOMENTUM = 0.9
 @click.option("--test-split", default="test")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N images of each split.")
+@corrupt_limit_option("images of each split")
 @click.option("--image-size", "side", type=click.IntRange(min=1), default=8, help="Side, pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1")
 @click.option("--patch-size", type=click.IntRange(min=1), default=2, help="Side, pixels.")
@@ -31,7 +32,19 @@ BATCH_NORM_MOMENTUM = 0.9
 @click.option("--output", type=PictureFile(".png", ".svg"), help="Also draw the curves, to this .png or .svg file.")
 @json_option
 def command(
-    dataset, train_split, test_split, data_dir, limit, side, channels, patch_size, models, output, as_json, **settings
+    dataset,
+    train_split,
+    test_split,
+    data_dir,
+    limit,
+    corrupt_limit,
+    side,
+    channels,
+    patch_size,
+    models,
+    output,
+    as_json,
+    **settings,
 ):
     """Train architectures from scratch on original images, on shuffled patches and pixels, and on shuffled images.
 
@@ -45,7 +58,7 @@ def command(
 
     preprocessing = data.Preprocessing(image_size=(side, side), channels=int(channels), resize="direct")
     sources = [data.load(dataset, split=split, data_dir=data_dir) for split in (train_split, test_split)]
-    train, test = (_arrays(source, preprocessing, limit) for source in sources)
+    train, test = (_arrays(source, preprocessing, limit, corrupt_limit) for source in sources)
     classes = len(sources[0].class_names)
     curves = evaluation.invariance_experiment(
         builders(models, preprocessing.input_shape, patch_size, classes),
@@ -65,13 +78,14 @@ def command(
         save_figure(draw_invariance(curves), output)
 
 
-def _arrays(source, preprocessing, limit: int | None):
-    """Reads all images and labels of a source into memory."""
+def _arrays(source, preprocessing, limit: int | None, corrupt_limit: int):
+    """Reads images and labels of a source into memory."""
     import numpy as np
 
     from keras_mixer.evaluation import labelled_batches
 
-    images, labels = zip(*labelled_batches(source, preprocessing, 256, limit=limit), strict=True)
+    batches = labelled_batches(source, preprocessing, 256, limit=limit, corrupt_limit=corrupt_limit)
+    images, labels = zip(*batches, strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 

@@ -126,6 +126,17 @@ class PictureFile(click.Path):
         return path
 
 
+def corrupt_limit_option(images: str = "images"):
+    """Adds `--corrupt-limit`, the number of unreadable images that a command leaves out."""
+    return click.option(
+        "--corrupt-limit",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help=f"Leave out up to N {images} that cannot be read, and name them.",
+    )
+
+
 def dataset_options(function):
     """Adds `--dataset`, `--split`, `--data-dir`, `--limit`, `--corrupt-limit` and `--max-megapixels` to a command."""
     options = (
@@ -137,13 +148,7 @@ def dataset_options(function):
         ),
         data_dir_option,
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read only the first N images."),
-        click.option(
-            "--corrupt-limit",
-            type=click.IntRange(min=0),
-            default=0,
-            metavar="N",
-            help="Leave out up to N images that cannot be read, and name them.",
-        ),
+        corrupt_limit_option(),
         max_megapixels_option(),
     )
     for option in reversed(options):

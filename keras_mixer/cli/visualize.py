@@ -107,7 +107,8 @@ def _photos(card, paths):
         return np.empty((0, *card.preprocessing.input_shape), "float32")
     from keras_mixer import data, evaluation
 
-    batches = evaluation.labelled_batches(data.load(card.dataset), card.preprocessing, EXAMPLES)
+    source = data.load(card.dataset)
+    batches = evaluation.labelled_batches(source, card.preprocessing, EXAMPLES, corrupt_limit=source.num_examples)
     return next(batches)[0]
 
 
