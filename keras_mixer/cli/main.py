@@ -49,8 +49,8 @@ def keras_mixer_command():
 
     Exit status: 0 success, 2 bad usage or bad input, 1 a fault. Set KERAS_MIXER_TRACEBACK=1 to see a fault's traceback.
     """
-    # TensorFlow's start-up notices do not help a user of the command line.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow's notices do not help a user of the command line, and its errors come as exceptions too.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A filter instead of a level, because TensorFlow's converters reset the level.
     logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.ERROR)
 
