@@ -184,7 +184,7 @@ def check_classes(source: Source) -> None:
 def _check_inner_folders(root: str, inner: dict[str, set[str]]) -> None:
     """Raises ValueError if the folders that count as classes look like splits, or each of them holds splits."""
     for train in [name for name in inner if role(name) == TRAIN and is_called_by_role(name)]:
-        for other in inner.keys() - {train}:
+        for other in sorted(inner.keys() - {train}):
             if len(shared := sorted(inner[train] & inner[other])) > 1:
                 raise ValueError(
                     f"{root} has no classes: {train} and {other} look like splits, because both hold {shared[0]} and "

@@ -43,8 +43,8 @@ def write_serving_bundle(base: str | os.PathLike, bundle: str | os.PathLike) -> 
         `bundle`.
 
     Raises:
-        ValueError: If `base` holds no version, its name cannot be a model's, or a label of the bundle names a version
-            that does not exist. Also if a version of `bundle` is another model than that of `base` with this number.
+        ValueError: If `base` holds no version, its name cannot be a model's, a label of the bundle names a version that
+            does not exist, or a version in the bundle is another model than the version of this number in `base`.
 
     Example:
         >>> keras_mixer.export.write_serving_bundle("saved_models/digits", "saved_models/digits-serving")

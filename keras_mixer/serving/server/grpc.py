@@ -132,7 +132,7 @@ def _predict(service: PredictService, loop, request, context):
 
 
 def _wait(call, loop, context):
-    """Runs a coroutine on the event loop and returns its result, unless the call ends before, as by its deadline."""
+    """Runs a coroutine on the event loop and returns its result, unless the call ends first, as by its deadline."""
     future = asyncio.run_coroutine_threadsafe(call, loop)
     context.add_callback(future.cancel)
     left = context.time_remaining()  # without a deadline: None or centuries, depending on the release of gRPC
