@@ -51,6 +51,20 @@ try:
 except ValueError as error:
     sys.exit(7 if str(error) == "mine" else 8)
 """
+# The reader hears only half a second later that process 1 is gone; by then process 0 has failed for the same reason.
+LATE = """
+import socket, sys, time
+from keras_mixer.training.devices import processes
+
+received = processes._received
+processes._received = lambda *arguments: time.sleep(0.5) or received(*arguments)
+watch = processes._Watch(0, 2)
+watch._links[1], other = socket.socketpair()
+watch._reader.start()
+other.close()
+watch.leave(processes._FAILED)
+sys.exit(7)
+"""
 SETTINGS = [f"{name}={value}" for name, value in LONG.items()]
 LINE = "Process {} of 2 has ended, so process {} ends too. Run the same command again"
 
@@ -112,6 +126,13 @@ def test_processes_that_fail_alone_end_with_a_status_of_their_own(started, tmp_p
     assert [process.returncode for process in processes] == [7 if i in failing else 1 for i in range(count)], printed
     for index in set(range(count)) - set(failing):
         assert re.search(rf"Process [{names}] of {count} has failed, so process {index} ends too", printed[index])
+
+
+def test_a_process_that_fails_because_another_is_gone_says_so(started):
+    [process] = started([sys.executable, "-c", LATE], 1)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert printed.splitlines()[-1].startswith(LINE.format(1, 0))
 
 
 def await_step(store: CheckpointStore, step: int, processes: list[subprocess.Popen]) -> None:

@@ -19,6 +19,7 @@ COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES"
 KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 SHUTDOWN = 24 * 3600  # a process that has nothing left to do waits for one that still exports or evaluates
 CONNECT = 30
+NOTICE = 2  # after an error in this process, time to hear that another one is gone
 GRACE = 10  # after an error in another process, time for this one to report the same error itself
 # What a process says when it leaves, and what the first process says of another one that has ended or failed.
 _DONE, _FAILED, _GONE, _AT_FAULT = b".", b"!", b"#", b"?"
@@ -245,10 +246,18 @@ class _Watch:
         self._reader.start()
 
     def leave(self, word: bytes) -> None:
-        """Tells the others whether this process is done or has failed."""
+        """Tells the others whether this process is done or has failed.
+
+        A process fails too when another one is gone. JAX may notice that before the reader, so the reader gets `NOTICE`
+        seconds to end this process with the right line.
+        """
         self._failed = word == _FAILED
-        self._left.set()
-        self._say(word)
+        try:
+            if self._failed:
+                self._reader.join(NOTICE)
+        finally:
+            self._left.set()
+            self._say(word)
 
     def end(self) -> None:
         """Lets a process that failed end with the status of its own error, after the others have ended or failed too.
