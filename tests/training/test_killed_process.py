@@ -51,18 +51,18 @@ try:
 except ValueError as error:
     sys.exit(7 if str(error) == "mine" else 8)
 """
-# The reader hears only half a second later that process 1 is gone; by then process 0 has failed for the same reason.
+# The reader hears half a second too late that process 1 is gone: process 0 has failed or aborts for the same reason.
 LATE = """
-import socket, sys, time
+import os, socket, sys, time
 from keras_mixer.training.devices import processes
 
 received = processes._received
 processes._received = lambda *arguments: time.sleep(0.5) or received(*arguments)
 watch = processes._Watch(0, 2)
-watch._links[1], other = socket.socketpair()
-watch._reader.start()
+link, other = socket.socketpair()
+watch.read({1: link})
 other.close()
-watch.leave(processes._FAILED)
+os.abort() if sys.argv[1] == "aborts" else watch.leave(processes._FAILED)
 sys.exit(7)
 """
 SETTINGS = [f"{name}={value}" for name, value in LONG.items()]
@@ -128,8 +128,9 @@ def test_processes_that_fail_alone_end_with_a_status_of_their_own(started, tmp_p
         assert re.search(rf"Process [{names}] of {count} has failed, so process {index} ends too", printed[index])
 
 
-def test_a_process_that_fails_because_another_is_gone_says_so(started):
-    [process] = started([sys.executable, "-c", LATE], 1)
+@pytest.mark.parametrize("how", ["fails", "aborts"])
+def test_a_process_that_ends_because_another_is_gone_says_so(started, how):
+    [process] = started([sys.executable, "-c", LATE, how], 1)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 1
     assert printed.splitlines()[-1].startswith(LINE.format(1, 0))

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import os
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -235,15 +236,24 @@ class _Watch:
 
     def __init__(self, index: int, count: int):
         self._index, self._count = index, count
-        self._links: dict[int, socket.socket] = {}  # by index
+        self._links: dict[int, socket.socket] = {}
         self._left = threading.Event()  # set when this process no longer needs the others
         self._failed = True
         self._all_arrive = False  # whether all others, with an error or without one, go as far as JAX's shutdown
         self._reader = threading.Thread(target=self._read, daemon=True, name="watch")
+        # JAX and Gloo abort this process when another one is gone. A handler written in C runs in the thread that
+        # aborts, and the process is aborted when it returns, unless the reader ends the process before.
+        self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: self._reader.join(GRACE))
 
     def connect(self) -> None:
-        self._links = _accepted(self._count) if self._index == 0 else _connected(self._index)
+        self.read(_accepted(self._count) if self._index == 0 else _connected(self._index))
+
+    def read(self, links: dict[int, socket.socket]) -> None:
+        """Starts to read from connections by index."""
+        self._links = links
         self._reader.start()
+        if os.name == "posix":
+            ctypes.CDLL(None).signal(signal.SIGABRT, self._on_abort)
 
     def leave(self, word: bytes) -> None:
         """Tells the others whether this process is done or has failed.
