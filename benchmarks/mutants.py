@@ -5,8 +5,9 @@
 
 A mutant is one changed operator, comparison, number or condition. The sample is drawn with a seed and spread evenly
 over the parts of `TARGETS`. One warm process imports the frameworks and forks for each mutant, so that a mutant costs
-the time of its tests alone. The fastest tests run first, and the first failure ends the run. An interrupted run goes
-on where it stopped, and `--again` tries the survivors once more, after tests were added.
+the time of its tests alone. The tests of the file's own test file run first, then the fastest, and the first failure
+ends the run. An interrupted run goes on where it stopped, and `--again` tries the survivors once more, after tests were
+added.
 """
 
 import ast
@@ -151,13 +152,17 @@ class Coverage:
         self._known: dict[str, dict[int, list[str]]] = {}
 
     def tests(self, mutant: Mutant) -> set[str]:
-        """Returns the tests that execute a mutant's lines; for lines that run at import, those that use the file."""
+        """Returns the tests that execute a mutant's lines.
+
+        For lines that run at import, these are the tests that use the file and those of the file's own test file.
+        """
         path = str(ROOT / mutant.path)
         lines = self._known.setdefault(mutant.path, self._data.contexts_by_lineno(path))
         first, last = mutant.lines
         contexts = {context for line in range(first, last + 1) for context in lines.get(line, ())}
         if contexts == {""}:
             contexts = {context for line in lines.values() for context in line}
+            contexts |= {context for context in self._data.measured_contexts() if _of_own_file(context, mutant)}
         return {context.rpartition("|")[0] for context in contexts if "|" in context}
 
 
@@ -305,10 +310,15 @@ def _append(path: pathlib.Path, *rows) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def chosen(executing: set[str], passing: dict[str, float], seconds: float) -> list[str]:
-    """Returns the fastest of the tests that execute a mutant, of so many seconds together."""
+def _of_own_file(test: str, mutant: Mutant) -> bool:
+    """Returns whether a test is in the test file that is named after the mutant's file."""
+    return test.partition("::")[0].endswith(f"/test_{pathlib.Path(mutant.path).name}")
+
+
+def chosen(mutant: Mutant, executing: set[str], passing: dict[str, float], seconds: float) -> list[str]:
+    """Returns tests of so many seconds that execute a mutant: those of its own test file, then the fastest."""
     spent, tests = 0.0, []
-    for test in sorted(executing & passing.keys(), key=passing.__getitem__):
+    for test in sorted(executing & passing.keys(), key=lambda test: (not _of_own_file(test, mutant), passing[test])):
         spent += passing[test]
         if spent > seconds:
             break
@@ -340,7 +350,7 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
     runs = []
     for mutant, executing in tests.items():
         outcome, number = earlier.get(mutant.key, ("", 0))
-        selected = chosen(executing, passing, seconds)
+        selected = chosen(mutant, executing, passing, seconds)
         if (outcome and not (again and outcome == "survived")) or not selected:
             outcomes[mutant] = outcome or "survived", number
         else:
@@ -361,7 +371,8 @@ def report(outcomes: dict[Mutant, tuple[str, int]], command: str) -> str:
         "# Mutants",
         "",
         f"Made by `{command}`. A mutant is one changed place.",
-        "The fastest tests that execute this place are run, of so many seconds together.",
+        "Tests that execute this place are run, of so many seconds together: those of the file's own test file first, "
+        "then the fastest.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",

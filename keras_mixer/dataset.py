@@ -11,7 +11,7 @@ class DatasetSpec:
     Args:
         name: A TFDS name ("cifar10", "imagenet2012", "cifar10_corrupted/fog_3"), the embedded "digits", or a folder
             in the layout `folder/split/class/image.jpg` or `folder/class/image.jpg`. The name of a folder must contain
-            a path separator: "./flowers", "/data/flowers".
+            a path separator ("./flowers", "/data/flowers") or be a `pathlib.Path`.
         split: A TFDS split expression: "train", "train[:90%]", "train[10%:]+validation". It works for folders too.
             There "validation" also finds `val`, `valid` and `dev`, and a folder without splits is all "train".
         data_dir: Where TFDS datasets are stored; None for TFDS's own default. Folders ignore it.
@@ -27,6 +27,8 @@ class DatasetSpec:
     label_key: str | None = None
 
     def __post_init__(self):
+        if isinstance(self.name, os.PathLike):
+            object.__setattr__(self, "name", os.path.join(os.curdir, os.path.expanduser(self.name)))
         for field in ("name", "split"):
             if not isinstance(getattr(self, field), str) or not getattr(self, field):
                 raise ValueError(f"`{field}` of a dataset must be a non-empty string, not {getattr(self, field)!r}.")

@@ -7,7 +7,7 @@ import os
 import pathlib
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,15 +85,27 @@ def _embedded_card(path: pathlib.Path) -> str | None:
     return session.get_modelmeta().custom_metadata_map.get(CARD_FILE)
 
 
-def export_checked(model: "keras.Model", path: pathlib.Path, kind: str, open_: Open) -> None:
-    """Writes a file of Keras's format `kind`. Raises ValueError unless the file opens and gives the model's scores."""
+def export_checked(
+    model: "keras.Model",
+    path: pathlib.Path,
+    kind: str,
+    open_: Open,
+    write: Callable[["keras.Model", pathlib.Path], object] | None = None,
+) -> None:
+    """Writes a file of Keras's format `kind`. Raises ValueError unless the file opens and gives the model's scores.
+
+    `write` writes it, by default `keras.Model.export`.
+    """
     images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
     model = in_float32(on_one_tensor(model))
     expected = np.asarray(model(images, training=False))  # Keras exports only a model that has been called
     with warnings.catch_warnings(), _prompt_garbage_collection():
         # Keras's patch of tf2onnx for NumPy 2 uses names that NumPy has removed.
         warnings.filterwarnings("ignore", message="In the future `np.object`", category=FutureWarning)
-        model.export(str(path), format=kind, verbose=False)
+        if write is None:
+            model.export(str(path), format=kind, verbose=False)
+        else:
+            write(model, path)
     try:
         scores = open_(path, None)
     except Exception as error:  # the errors of runtimes share no public base class

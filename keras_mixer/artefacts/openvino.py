@@ -52,12 +52,14 @@ def export_openvino(
         ValueError: If OpenVINO cannot load the file, or its scores differ from the model's. The file is then deleted.
         ImportError: If openvino is not installed, or nncf for int8.
     """
+    import keras
+
     path = pathlib.Path(path)
     check_suffix(path, ".xml")
     (OPENVINO if samples is None else OPENVINO_INT8).check_installed(to_write=True)
     with scratch_folder(path.parent) as scratch:
         complete = scratch / path.name
-        export_checked(model, complete, "openvino", _open)
+        export_checked(model, complete, "openvino", _open, None if keras.backend.backend() == "torch" else _convert)
         if samples is not None:
             complete = _quantized(complete, scratch / "quantized" / path.name, samples)
         if card is not None:
@@ -68,6 +70,15 @@ def export_openvino(
         complete.with_suffix(".bin").replace(path.with_suffix(".bin"))
         complete.replace(path)
     return path
+
+
+def _convert(model: "keras.Model", path: pathlib.Path) -> None:
+    """Converts a SavedModel. Keras converts a function in memory, which OpenVINO cannot on Python 3.13."""
+    import openvino
+
+    folder = path.with_suffix("")
+    model.export(folder, verbose=False)
+    openvino.serialize(openvino.convert_model(folder), path)
 
 
 def _quantized(path: pathlib.Path, quantized: pathlib.Path, samples: Iterable[np.ndarray]) -> pathlib.Path:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mixer.data import Augmentation, Preprocessing, pixels
-from keras_mixer.data.augmentation import steps
+from keras_mixer.data.augmentation import crop, steps
 
 SMALL = Preprocessing(image_size=16)
 
@@ -46,6 +46,29 @@ def test_inception_crops_cover_the_stated_boxes(encoded):
     assert centers.min(axis=0).max() < 70
     assert centers.max(axis=0)[0] > 130
     assert centers.max(axis=0)[1] > 180
+
+
+def test_boxes_have_the_stated_area_and_ratio():
+    augmentation = Augmentation(crop_area=(0.3, 0.6), crop_ratio=(0.5, 2.0))
+    draws = np.random.default_rng(0).random((500, crop.ATTEMPTS, 4), np.float32)
+    boxes = np.array([crop.random_box(one, 200, 150, augmentation) for one in draws])
+    top, left, height, width = boxes.T
+    assert (boxes >= 0).all()
+    assert (top + height <= 200).all()
+    assert (left + width <= 150).all()
+    areas, ratios = height * width / (200 * 150), width / height
+    assert areas.min() >= 0.3
+    assert areas.max() <= 0.6
+    assert ratios.min() > 0.49
+    assert ratios.max() < 2.02
+    free = np.array([200, 150]) - boxes[:, 2:]
+    down, right = (boxes[:, axis][free[:, axis] > 30] / free[:, axis][free[:, axis] > 30] for axis in (0, 1))
+    for values, start, stop in ((areas, 0.3, 0.6), (down, 0, 1), (right, 0, 1)):
+        assert values.min() < start + 0.05 * (stop - start)
+        assert values.max() > stop - 0.05 * (stop - start)
+    # No box of this ratio covers so much.
+    never = Augmentation(crop_area=(0.9, 1.0), crop_ratio=(4.0, 5.0))
+    np.testing.assert_array_equal(crop.random_box(draws[0], 200, 150, never), (0, 0, 200, 150))
 
 
 def test_fused_decoding_gives_the_crop_of_the_decoded_image(encoded, photograph):

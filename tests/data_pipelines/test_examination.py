@@ -117,6 +117,13 @@ def test_a_tfds_dataset_is_examined_like_a_folder(tmp_path):
         prepare(report, tmp_path / "clean")
 
 
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_splits_that_hold_images_out_are_kept(tmp_path, held_out):
+    for place, folder in enumerate(("train/cat", "train/dog", f"{held_out}/cat", f"{held_out}/dog")):
+        write(tmp_path / "photos" / folder / "one.jpg", picture(60 + place))
+    assert prepare(examine(tmp_path / "photos"), tmp_path / "clean") == {"train": 2, held_out: 2}
+
+
 def test_headers_are_read_for_the_first_lines_of_a_run(photos):
     assert headers(scan(photos)) == (
         "20 of 20 headers read: 18 JPEG, 1 unknown, 1 PNG, 48 x 36 to 120 x 90 pixels, 1 stored turned."

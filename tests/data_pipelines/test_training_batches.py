@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_mixer import data
-from keras_mixer.data import pixels
+from keras_mixer.data import pixels, stream
 from keras_mixer.data.storage import random_access
 
 DIGITS = data.Preprocessing(image_size=8, channels=1, resize="direct")
@@ -128,6 +128,20 @@ def test_sources_that_are_read_in_order_or_kept(tmp_path, name):
         tf.random.set_seed(99)
         same(take(3, source, SMALL, augmentation, 8, start_step=5), whole[5:])  # 40 examples on, in the third epoch
         assert set(keys(whole)).isdisjoint(keys(take(1, source, SMALL, augmentation, 8, seed=7)))
+
+
+def test_examples_in_order_are_the_same_from_any_start(data_dir):
+    source = data.load(data.DatasetSpec("digits", "train[:7]", data_dir))
+
+    def images(start, count):
+        examples = stream.read_in_order(source, 3, start).take(count)
+        return [example["image"] for example in examples.as_numpy_iterator()]
+
+    whole = images(0, 25)
+    assert set(whole[:7]) == set(whole[7:14]) == set(whole[14:21])
+    assert whole[:7] != whole[7:14]
+    for start in (3, 7, 17):
+        assert images(start, 25 - start) == whole[start:]
 
 
 def test_a_source_read_in_order_gives_every_example_once_per_epoch(tmp_path):

@@ -93,6 +93,8 @@ def test_every_channel_is_read_at_its_offset(axis, reach):
     kernel, bias = layer.get_weights()
     expected = np.stack([by_pixel(image, kernel, bias, axis, reach) for image in images])
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    for shift in (layer._selected, layer._interleaved):  # those of other backends
+        np.testing.assert_array_equal(shift(images), layer._convolved(images))
 
 
 def test_maps_smaller_than_the_reach():

@@ -7,9 +7,10 @@ import pytest
 
 import keras_mixer
 from keras_mixer import weights
-from keras_mixer.data import load_model
+from keras_mixer.data import ModelCard, Preprocessing, load_model, save_model
 from keras_mixer.export import export
 from keras_mixer.training import initial_network, recipes, train
+from keras_mixer.training.network import freeze_body
 
 SIZES = {"num_blocks": 2, "patch_size": 4, "hidden_dim": 8, "tokens_mlp_dim": 6, "channels_mlp_dim": 10}
 BASE = recipes.get("digits").override(
@@ -144,3 +145,23 @@ def test_the_appendix_trains_and_exports(name, tmp_path):
 def test_what_does_not_go_together_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         initial_network(changed(changes), classes=3)
+
+
+def test_a_trained_model_gets_the_rates_of_a_new_one(tmp_path):
+    card = ModelCard("digits", [str(label) for label in range(10)], Preprocessing(8, channels=1))
+    arguments = dict(SIZES, num_blocks=3, input_shape=(8, 8, 1), classes=10)
+    save_model(keras_mixer.Mixer(**arguments), card, tmp_path)
+    rates = {"model.stochastic_depth": "0.5", "model.weights": str(tmp_path)}
+    recipe = recipes.get("digits").override({f"model.{name}": "null" for name in SIZES} | rates)
+    found, expected = initial_network(recipe, 10), keras_mixer.Mixer(**arguments, stochastic_depth=0.5)
+    for number in range(3):
+        block = f"MixerBlock_{number}"
+        assert found.get_layer(block).stochastic_depth == expected.get_layer(block).stochastic_depth
+
+
+def test_a_frozen_body_leaves_the_head():
+    network = initial_network(BASE, classes=3)
+    freeze_body(network)
+    assert {layer.name for layer in network.layers if layer.trainable and layer.weights} == {"head"}
+    freeze_body(network, frozen=False)
+    assert all(layer.trainable for layer in network.layers)

@@ -49,7 +49,13 @@ def test_adam_moves_by_the_rate_first(network):
 
 def test_adamw_moves_as_that_of_keras(network):
     rng = np.random.default_rng(0)
-    gradients = [[rng.normal(size=w.shape).astype("float32") for w in network.trainable_variables] for _ in range(3)]
+    gradients = [
+        [
+            keras.ops.convert_to_tensor(rng.normal(size=weight.shape), "float32")
+            for weight in network.trainable_variables
+        ]
+        for _ in range(3)
+    ]
     start = [np.array(weight) for weight in network.trainable_variables]
     moved = []
     for optimizer in (AdamW(0.01, weight_decay=0.1), keras.optimizers.AdamW(0.01, weight_decay=0.1)):
@@ -60,7 +66,8 @@ def test_adamw_moves_as_that_of_keras(network):
             optimizer.apply(step, network.trainable_variables)
         moved.append([np.array(variable) for variable in (*network.trainable_variables, *optimizer.variables)])
     for ours, keras_own in zip(*moved, strict=True):
-        np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-7)
+        # In float32, 1 - 0.999 is known to 6e-5 of its value, and so is each move of 0.01.
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-6)
 
 
 def test_sgd_step_is_clipped_to_the_global_norm(network):

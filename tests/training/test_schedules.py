@@ -4,6 +4,8 @@ import keras
 import pytest
 
 from keras_mixer.training import WarmupDecay
+from keras_mixer.training.loop.data import Datasets
+from keras_mixer.training.recipe import ScheduleSpec
 
 
 def rates(decay, warmup=4, total=24, peak=0.5):
@@ -67,3 +69,9 @@ def test_config_round_trip():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         WarmupDecay(1.0, **arguments)
+
+
+def test_the_cooldown_begins_so_many_updates_before_the_end():
+    datasets = object.__new__(Datasets)
+    assert datasets.cooldown_start(ScheduleSpec(steps=24, decay="constant", cooldown_steps=5)) == 19
+    assert datasets.cooldown_start(ScheduleSpec(steps=24)) is None
