@@ -75,7 +75,8 @@ def test_an_unfinished_run_goes_on_to_the_same_weights(tmp_path, rewritten_graph
     for ours, theirs in zip(
         load_model(run)[0].get_weights(), load_model(DATA / "finished")[0].get_weights(), strict=True
     ):
-        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+        # A hundredth of one update. Another processor rounds differently, and Adam divides by small numbers.
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
 def test_training_starts_from_a_finished_run(tmp_path):
