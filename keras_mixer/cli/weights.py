@@ -1,9 +1,11 @@
 """`keras-mixer weights`: lists, downloads, checks and publishes weights."""
 
 import dataclasses
+import pathlib
 
 import click
 
+from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.cli.options import dataset_options, open_model, specification
 from keras_mixer.cli.output import json_option, show
 
@@ -87,14 +89,26 @@ def save(variant, name, folder, dataset, split):
     from keras_mixer.weights.published.class_names import names_of
 
     names = names_of(find(variant, name))  # an error for unknown classes comes before the download
+    title = f"{variant}-{name.removeprefix('hf://').replace('/', '-')}"
+    _refuse_another_model(pathlib.Path(folder), title)
     model, card = open_model(variant, name)
     from keras_mixer.data import DatasetSpec, save_model
 
     spec = DatasetSpec(dataset, split) if dataset else None
-    label = name.removeprefix("hf://").replace("/", "-")
-    card = dataclasses.replace(card, name=f"{variant}-{label}", class_names=names, dataset=spec)
+    card = dataclasses.replace(card, name=title, class_names=names, dataset=spec)
     save_model(model, card, folder)
     click.echo(f"Written to {folder}.")
+
+
+def _refuse_another_model(folder: pathlib.Path, title: str) -> None:
+    """Raises ValueError if a folder holds a model that this command did not write there under this title."""
+    try:
+        same = ModelCard.load(folder / CARD_FILE).name == title
+    except (OSError, ValueError):
+        same = False
+    found = [path.name for path in (folder / "model.keras", folder / CARD_FILE) if path.exists()]
+    if found and not same:
+        raise ValueError(f"{folder} holds the {', '.join(found)} of another model: choose another folder.")
 
 
 @command.command()

@@ -15,7 +15,7 @@ from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation import EvaluationSplit
 from keras_mixer.evaluation.samples import RandomImages, calibration_images
-from keras_mixer.export.report import BY_DEFAULT, Report, measured
+from keras_mixer.export.report import BY_DEFAULT, REPORT_FILE, Report, measured
 from keras_mixer.files import scratch_folder
 from keras_mixer.images import MAX_PIXELS
 
@@ -49,7 +49,8 @@ def export(
     `folder` is a model base path as TF Serving reads it. A SavedModel becomes the next numbered version in it. Other
     files, such as `model.tflite` and `model.onnx`, are written beside the versions and replace those of an earlier
     export. `model.json` is the card of all these files. If it changes, files of an earlier export that are not replaced
-    are removed, because their classes may differ. `report.json` holds the report.
+    are removed, because their classes may differ. `report.json` holds the report. Without it, `folder` must not hold a
+    file of the same name as one that is written, because no export wrote that file.
 
     Everything is measured before it appears in `folder`. If a SavedModel loses more accuracy than its format allows, or
     returns scores that are not finite, it goes to `withheld`, where servers do not load it.
@@ -75,7 +76,8 @@ def export(
         The report. `report.breaches` lists the artefacts that lose more accuracy than their format allows.
 
     Raises:
-        ValueError: If a format is unknown, the card does not fit, or the split cannot be read. No file is written.
+        ValueError: If a format is unknown, the card does not fit, the split cannot be read, or `folder` holds files
+            that no export wrote. No file is written.
         ImportError: If a format's packages are not installed. The message names the command. No file is written.
         OSError: If LiteRT.js is not in the cache and cannot be downloaded. No file is written.
 
@@ -85,12 +87,13 @@ def export(
         >>> report.breaches
         []
     """
-    folder = pathlib.Path(os.path.abspath(folder))  # "." has a name only as an absolute path
+    folder = pathlib.Path(os.path.abspath(os.path.expanduser(folder)))  # "." has a name only as an absolute path
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"The formats are {', '.join(FORMATS)}, but got {', '.join(unknown) or 'none'}.")
     for name in formats:
         FORMATS[name].check_installed(to_write=True)
+    _refuse_foreign_files(folder, formats)
     check_card(on_one_tensor(model), card)
     labelled = dataset or card.dataset
     split: EvaluationSplit | RandomImages = RandomImages(card, limit)
@@ -115,7 +118,9 @@ def export(
 
 def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, folder: pathlib.Path) -> Report:
     """Moves measured artefacts into place. A file is never beside the card of another model."""
-    _make_way(card, folder)
+    if (folder / REPORT_FILE).exists():
+        _make_way(card, folder)
+    report.save(folder)  # first, so that what an interruption leaves is known as an export's
     rows = list(report.rows)
     for place, row in enumerate(rows):
         if row.artefact not in paths or row.note == BY_DEFAULT:  # the Keras model, or a file that another row moves
@@ -135,6 +140,21 @@ def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, 
     report.save(folder)
     card.save(folder / CARD_FILE)
     return report
+
+
+def _refuse_foreign_files(folder: pathlib.Path, formats: Sequence[str]) -> None:
+    """Raises ValueError if an export to a folder without a report would replace files."""
+    if (folder / REPORT_FILE).exists():
+        return
+    forms = [FORMATS[name] for name in formats if FORMATS[name].file]
+    targets = [folder / CARD_FILE, folder / WITHHELD]
+    targets += [part for form in forms for part in form.parts(folder / form.file)]
+    found = [path.name for path in targets if path.exists()]
+    if found:
+        raise ValueError(
+            f"{folder} holds {', '.join(found)} but no {REPORT_FILE}, so no export wrote that, and this one would "
+            f"replace it: choose another folder (--output, --name)."
+        )
 
 
 def _make_way(card: ModelCard, folder: pathlib.Path) -> None:

@@ -79,6 +79,17 @@ def test_classes_without_names_are_refused_before_anything_is_fetched(server, ca
     assert not (tmp_path / "out").exists()
 
 
+def test_a_saved_set_replaces_itself_and_no_other_model(capsys, tmp_path):
+    command = ("save", "mixer_nano", "cifar10", str(tmp_path))
+    assert run(capsys, *command)[0] == run(capsys, *command)[0] == 0
+    before = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "model.json").write_text((tmp_path / "model.json").read_text().replace("mixer_nano-cifar10", "flowers"))
+    status, _, err = run(capsys, *command)
+    assert status == 2
+    assert "model.keras, model.json of another model" in err
+    assert (tmp_path / "model.keras").read_bytes() == before
+
+
 def test_download_fetches_into_the_cache(server, content, capsys, tmp_path):
     server.files[PATH] = content
     status, out, err = run(capsys, "download", "mixer_s32", "gsam", "--json")

@@ -138,6 +138,19 @@ def test_no_file_stays_beside_the_card_of_another_model(model, card, earlier):
     assert ModelCard.load(earlier / "model.json") == other
 
 
+@pytest.mark.parametrize("name", ["model.tflite", "model.json", "withheld/mine.txt"])
+def test_files_that_no_export_wrote_are_not_replaced(model, card, tmp_path, name):
+    for file in (name, "web/mine.html"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("mine")
+    with pytest.raises(ValueError, match=f"holds {name.partition('/')[0]} but no report.json"):
+        export(model, card, tmp_path, ["litert"], limit=10)
+    (tmp_path / name).unlink()
+    shutil.rmtree(tmp_path / "withheld", ignore_errors=True)
+    export(model, card, tmp_path, ["litert"], limit=10)
+    assert (tmp_path / "web/mine.html").read_text() == "mine"
+
+
 def test_an_export_that_fails_leaves_the_earlier_one(model, card, earlier, monkeypatch):
     before = {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()}
 

@@ -143,12 +143,14 @@ def test_another_recipe_is_refused(recipe, finished):
     assert Recipe.from_json((folder / "recipe.json").read_text()) == recipe.override({"execution.pipeline": "host"})
 
 
-def test_a_restart_that_is_cut_short_leaves_no_checkpoint_under_the_new_recipe(recipe, finished, tmp_path):
+def test_a_restart_that_is_cut_short_leaves_no_checkpoint_under_the_new_recipe(recipe, finished, tmp_path, monkeypatch):
     folder, other = tmp_path / "run", dataclasses.replace(recipe, seed=1)
     shutil.copytree(finished.folder, folder)
-    shutil.move(folder / "logs", tmp_path / "logs")
-    (folder / "logs").symlink_to(tmp_path / "logs")  # which is not deleted: an error in the middle
-    with pytest.raises(OSError, match="symbolic link"):
+    remove = shutil.rmtree
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda path: os.listdir(path / "gone") if path.name == "logs" else remove(path)
+    )
+    with pytest.raises(FileNotFoundError, match="gone"):
         claim(folder, other, restart=True)
     assert not (folder / "checkpoints").exists()
     assert Recipe.from_json((folder / "recipe.json").read_text()) == recipe.override({"execution.pipeline": "host"})
@@ -176,13 +178,35 @@ def test_local_paths_are_kept_absolute_and_compared_by_where_they_lead(recipe, t
     assert with_absolute_paths(named) == named
 
 
-def test_a_model_that_no_run_left_is_not_replaced(recipe, finished, tmp_path):
-    for name in ("model.keras", "model.json"):
-        shutil.copy(finished.folder / name, tmp_path)
-    before = (tmp_path / "model.keras").read_bytes()
-    with pytest.raises(ValueError, match=r"holds a model.keras but no recipe.json.*--restart"):
-        train(recipe, tmp_path)
-    assert (tmp_path / "model.keras").read_bytes() == before
+def test_a_restart_removes_a_link_and_leaves_where_it_leads(recipe, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    shutil.move(folder / "logs", tmp_path / "logs")
+    (folder / "logs").symlink_to(tmp_path / "logs")
+    claim(folder, recipe, restart=True)
+    assert [path.name for path in folder.iterdir()] == ["recipe.json"]
+    assert list((tmp_path / "logs").iterdir())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("name", ["model.keras", "history.csv", "logs/mine.txt", "checkpoints/mine.txt"])
+def test_files_that_no_run_left_are_not_replaced(recipe, tmp_path, name, restart):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=rf"holds {name.partition('/')[0]} but no recipe.json"):
+        train(recipe, tmp_path, restart=restart)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+@pytest.mark.parametrize("field", ["model.weights", "distillation.teacher"])
+@pytest.mark.parametrize("start", ["", "model.keras"])
+def test_a_run_does_not_replace_what_it_starts_from(recipe, finished, field, start):
+    sizes = ("num_blocks", "patch_size", "hidden_dim", "tokens_mlp_dim", "channels_mlp_dim")
+    changes = {f"model.{size}": "null" for size in sizes} if field == "model.weights" else {}
+    other = recipe.override({**changes, field: str(finished.folder / start)})
+    with pytest.raises(ValueError, match="would replace it"):
+        train(other, finished.folder, restart=True)
+    assert (finished.folder / "model.keras").exists()
 
 
 def test_a_callback_that_stops_the_training_ends_the_run(recipe, tmp_path):

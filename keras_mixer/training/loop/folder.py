@@ -18,6 +18,8 @@ from keras_mixer.weights.published.cache import is_path
 RECIPE_FILE, TEST_FILE = "recipe.json", "test.json"
 HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
 BEST = "best"
+# In the order in which `--restart` deletes them.
+_PARTS = (CHECKPOINTS, BEST, LOGS, HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, FILES_FILE, RECIPE_FILE)
 COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 
 
@@ -58,7 +60,11 @@ def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
 
 
 def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
-    """Raises ValueError if the folder lies in the dataset, or holds another recipe's run or a model without a run."""
+    """Raises ValueError if the run may not write to the folder, or may not delete what is there.
+
+    The folder may not lie in the dataset. It may not hold another recipe's run, the model that this run starts from, or
+    files that are called like those of a run but belong to none.
+    """
     stored = folder / RECIPE_FILE
     images = pathlib.Path(recipe.data.name)
     if not stored.exists() and recipe.data.of(TRAIN).is_folder and folder.resolve().is_relative_to(images.resolve()):
@@ -66,15 +72,28 @@ def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
             f"The output folder {folder} lies in the folder of images {images}, where its pictures would become images "
             f"of a class. Choose an output folder outside of it."
         )
-    if restart:
-        return
+    for start in filter(None, (recipe.model.weights, recipe.distillation.teacher)):
+        if (is_path(start) or is_trained_model(start)) and _is_of_run(pathlib.Path(start), folder):
+            raise ValueError(
+                f"This run starts from {start} and would replace it, because its output folder is {folder}. Choose "
+                f"another output folder."
+            )
     if stored.exists():
-        refuse_another(folder, stored.read_text(encoding="utf-8"), recipe)
-    elif (folder / MODEL_FILE).exists():
+        if not restart:
+            refuse_another(folder, stored.read_text(encoding="utf-8"), recipe)
+        return
+    found = [name for name in _PARTS if (folder / name).exists()]
+    if found and not list((folder / CHECKPOINTS).glob("*.safetensors")):  # a checkpoint holds the recipe too
         raise ValueError(
-            f"{folder} holds a {MODEL_FILE} but no {RECIPE_FILE}, so no run made it, and this run would replace it. "
-            f"Choose another output folder, or delete what is there with restart (--restart)."
+            f"{folder} holds {', '.join(found)} but no {RECIPE_FILE}, so no run made that, and this run would replace "
+            f"it. Choose another output folder."
         )
+
+
+def _is_of_run(path: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Returns whether a path is the run folder or a part of the run."""
+    path, folder = path.resolve(), folder.resolve()
+    return path == folder or any(path.is_relative_to(folder / name) for name in _PARTS)
 
 
 def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
@@ -105,12 +124,12 @@ def claim(folder: pathlib.Path, recipe: Recipe, restart: bool, listing: dict | N
     """Writes the recipe and the list of images to the folder, and removes half-written files of a killed process."""
     remove_partial_files(folder)
     if restart:
-        # The old recipe is removed last. After an interruption, the remaining files still belong to it.
-        for name in (CHECKPOINTS, BEST, LOGS):
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)
-        for name in (HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, FILES_FILE, RECIPE_FILE):
-            (folder / name).unlink(missing_ok=True)
+        # After an interruption, the remaining files still belong to the old recipe.
+        for path in (folder / name for name in _PARTS):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     if listing is not None:
         save_listing(listing, folder)
     with written_whole(folder / RECIPE_FILE) as partial:
