@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from keras_mixer.dataset import DatasetSpec
+from keras_mixer.dataset import FILES_FILE, DatasetSpec
 from keras_mixer.fields import JsonRecord
 from keras_mixer.files import written_whole
 from keras_mixer.preprocessing import Preprocessing
@@ -42,13 +42,17 @@ class ModelCard(JsonRecord):
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ModelCard":
-        """Reads a card file.
+        """Reads a card file. Its dataset names the list of images beside the card, wherever the run folder is now.
 
         Raises:
             ValueError: If the file is not a card; the message names the file.
             OSError: If the file cannot be read.
         """
         try:
-            return cls.from_json(pathlib.Path(path).read_text(encoding="utf-8"))
+            card = cls.from_json(pathlib.Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is not a model card: {error}") from error
+        folder = pathlib.Path(os.path.abspath(path)).parent
+        if card.dataset is None or not (folder / FILES_FILE).is_file():
+            return card
+        return dataclasses.replace(card, dataset=dataclasses.replace(card.dataset, files=str(folder)))

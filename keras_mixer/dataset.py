@@ -3,6 +3,8 @@
 import dataclasses
 import os
 
+FILES_FILE = "files.json.gz"  # file in a run folder that lists the images that the run began with
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
@@ -16,6 +18,8 @@ class DatasetSpec:
             There "validation" also finds `val`, `valid` and `dev`, and a folder without splits is all "train".
         data_dir: Where TFDS datasets are stored; None for TFDS's own default. Folders ignore it.
         label_key: The feature that holds the label, if a TFDS dataset has several; None for the usual one.
+        files: For a folder, the run folder whose list of images the split is taken of. Images that were added later
+            would shift the border of a slice such as "train[90%:]", so that it held training images.
 
     Raises:
         ValueError: If the name or the split is empty or not a string.
@@ -25,6 +29,7 @@ class DatasetSpec:
     split: str = "train"
     data_dir: str | None = None
     label_key: str | None = None
+    files: str | None = None
 
     def __post_init__(self):
         if isinstance(self.name, os.PathLike):

@@ -64,7 +64,6 @@ def command(
     """
     start_keras()
     from keras_mixer import evaluation
-    from keras_mixer.data.sources.layout import load_listing
 
     if real and (dataset or split):
         raise ValueError("--real names its own dataset and split: leave out --dataset and --split.")
@@ -80,7 +79,6 @@ def command(
             raise ValueError(f"{model} has other classes or preprocessing than {models[0]}: evaluate it on its own.")
     spec = evaluation.real_dataset(data_dir) if real else specification(cards[0], dataset, split, data_dir)
     among = True if among_dataset_classes else None
-    listing = None if dataset or real else load_listing(models[0])
     images = evaluation.EvaluationSplit(
         cards[0],
         spec,
@@ -89,7 +87,6 @@ def command(
         corrupt_limit=corrupt_limit,
         max_pixels=max_pixels,
         subset=among,
-        listing=listing,
     )
     predictors = {model: predictor for model, (predictor, _) in opened.items()}
     if images.classes is not None:

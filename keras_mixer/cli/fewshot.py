@@ -62,6 +62,7 @@ def command(
     spec = own or data.DatasetSpec(name, split="test")
     train = data.load(spec, split=train_split, data_dir=data_dir)
     test = data.load(spec, split=test_split, data_dir=data_dir)
+    train = _without(train, test)
     classes = len(test.class_names)
     # The additional images replace those that cannot be read.
     choices = choose_shots(train.labels, classes, max(shots) + corrupt_limit, range(seeds))
@@ -86,3 +87,17 @@ def command(
     if as_json:
         rows = [{**row, "accuracies": list(r.accuracies)} for row, r in zip(rows, results, strict=True)]
     show(rows, title=f"{card.name} on {name}, split {test.spec.split}", as_json=as_json)
+
+
+def _without(train, test):
+    """Returns the training source without the images that are in the test source too."""
+    import numpy as np
+
+    tested = {test.location(index) for index in range(test.num_examples)}
+    kept = [index for index in range(train.num_examples) if train.location(index) not in tested]
+    if not kept:
+        raise ValueError(
+            f"All images of {train.spec.split} are in {test.spec.split} too: name other splits with --train-split and "
+            f"--test-split."
+        )
+    return train if len(kept) == train.num_examples else train.chosen(np.array(kept))

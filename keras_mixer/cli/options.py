@@ -1,6 +1,7 @@
 """Options and arguments that several sub-commands take: numbers, pictures, settings, a dataset, a model."""
 
 import dataclasses
+import logging
 import math
 import os
 import pathlib
@@ -14,6 +15,8 @@ from keras_mixer.images import MAX_PIXELS
 if TYPE_CHECKING:
     from keras_mixer.artefacts import Predictor
     from keras_mixer.card import ModelCard
+
+_log = logging.getLogger(__name__)
 
 
 def repeated(*names: str, help: str, **settings):
@@ -160,13 +163,38 @@ def specification(card, dataset: str | None, split: str | None, data_dir: str | 
     """Returns the card's dataset, with any given settings replaced; None if no dataset is named."""
     from keras_mixer.dataset import DatasetSpec
 
-    default = {} if dataset is None else {"split": _evaluation_split(DatasetSpec(dataset)) if split is None else split}
-    given = default | {key: value for key, value in {"split": split, "data_dir": data_dir}.items() if value is not None}
+    given = {key: value for key, value in {"split": split, "data_dir": data_dir}.items() if value is not None}
     if dataset is not None:
-        return DatasetSpec(dataset, **given)
+        spec = DatasetSpec(dataset)
+        own = _seen_in_training(card, spec)
+        default = {"split": _evaluation_split(spec)} if own is None else {"split": own.split, "files": own.files}
+        return dataclasses.replace(spec, **default | given)
     if card.dataset is None and given:
         raise ValueError(f"The card of {card.name!r} names no dataset: give --dataset too.")
     return card.dataset and dataclasses.replace(card.dataset, **given)
+
+
+def _seen_in_training(card, spec):
+    """Returns the card's dataset if `spec` is the same folder, or one that holds all images of the run's list."""
+    from keras_mixer.data.sources.layout import load_listing, scan
+
+    own = card.dataset
+    listing = load_listing(own.files) if own is not None and own.files is not None and spec.is_folder else None
+    if listing is None:
+        return None
+    kept = scan(spec.name).kept(listing)
+    images = sum(map(len, kept.images.values()))
+    if not kept.gone or os.path.realpath(os.path.expanduser(spec.name)) == os.path.realpath(own.name):
+        return own
+    if len(kept.gone) < images:
+        _log.warning(
+            "%s holds %d of the %d images of the run %s. They count too, though it may have trained on them.",
+            spec.name,
+            images - len(kept.gone),
+            images,
+            own.files,
+        )
+    return None
 
 
 def _evaluation_split(spec) -> str:

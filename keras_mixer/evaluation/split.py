@@ -104,9 +104,6 @@ class EvaluationSplit:
         corrupt_limit: Number of images that may be unreadable. They are left out.
         subset: Whether scores are restricted to the classes of the source. None does this only for an ImageNet dataset
             of 1,000 classes and a model of more, such as one for ImageNet-21k.
-        listing: The images that the model's training run began with, from
-            `keras_mixer.data.sources.layout.load_listing`. Later images are not read, because they would shift the
-            border of a slice such as "train[90%:]".
         max_pixels: Largest number of pixels (height x width) of an image. Larger images count as unreadable.
 
     Raises:
@@ -128,16 +125,13 @@ class EvaluationSplit:
         corrupt_limit: int = 0,
         subset: bool | None = False,
         max_pixels: int = MAX_PIXELS,
-        listing: dict | None = None,
     ):
-        from keras_mixer.data.sources import opened
-        from keras_mixer.data.sources.layout import scan
+        from keras_mixer.data import load
 
         spec = dataset or card.dataset
         if spec is None:
             raise ValueError(f"The card of {card.name!r} names no dataset to evaluate on: name one.")
-        kept = scan(spec.name).kept(listing) if listing and spec.is_folder else None
-        self.source: Source = opened(spec, kept)
+        self.source: Source = load(spec)
         names, known = (
             tuple(unicodedata.normalize("NFC", name) for name in classes)
             for classes in (self.source.class_names, card.class_names)

@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix
 from keras_mixer.cli.main import main
 from keras_mixer.data import DatasetSpec, evaluation_batches, load, load_model
 from keras_mixer.data.sources.layout import save_listing, scan
+from keras_mixer.export import export
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +97,8 @@ def misfiled(folder, run, label: int) -> int:
     return len(others)
 
 
-def test_images_that_came_after_the_run_do_not_move_the_held_out_ones(run, tmp_path, capsys):
-    """Else the slice of the card would reach images that the run was trained on."""
+def test_images_that_came_after_the_run_do_not_move_the_held_out_ones(run, tmp_path, capsys, caplog, monkeypatch):
+    """Else the slice of the card would reach images that the run was trained on, however the run is named."""
     for label, name in (("3", "a"), ("5", "b")):
         (tmp_path / "images" / label).mkdir(parents=True)
         for number in range(10):
@@ -111,8 +112,22 @@ def test_images_that_came_after_the_run_do_not_move_the_held_out_ones(run, tmp_p
     for number in range(20):
         Image.new("L", (8, 8)).save(tmp_path / "images" / "3" / f"new{number}.png")
     (tmp_path / "images" / "5" / "b9.png").unlink()
-    assert status("evaluate", tmp_path / "run", "--json") == 0
-    assert json.loads(capsys.readouterr().out)[0]["examples"] == 1  # of the two that were held out
+    monkeypatch.setenv("HOME", str(tmp_path))
+    moved = ("--dataset", tmp_path / "moved")
+    for name in (tmp_path / "run", tmp_path / "run" / "model.keras", "~/run"):
+        assert status("evaluate", name, "--json") == 0
+        assert json.loads(capsys.readouterr().out)[0]["examples"] == 1  # of the two that were held out
+    assert status("evaluate", tmp_path / "run", "--dataset", tmp_path / "images", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 1
+    model, card = load_model(tmp_path / "run")
+    assert export(model, card, tmp_path / "exported", ["litert"]).examples == 1
+    (tmp_path / "images").rename(tmp_path / "moved")
+    assert status("evaluate", tmp_path / "run", *moved, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 39
+    assert "holds 19 of the 20 images of the run" in caplog.text
+    Image.new("L", (8, 8), 180).save(tmp_path / "moved" / "5" / "b9.png")
+    assert status("evaluate", tmp_path / "run", *moved, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 2
 
 
 @pytest.mark.parametrize("layout", ["test/3", "3"])

@@ -86,6 +86,25 @@ def test_fewshot_leaves_out_unreadable_images(run, tmp_path, capsys):
     assert call(capsys, *command, "--corrupt-limit", 2)[:2] == (0, expected)
 
 
+def test_fewshot_takes_no_shot_of_the_test_images(run, tmp_path, capsys, monkeypatch):
+    for label, number in itertools.product("0123456789", range(5)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 50 * number).save(tmp_path / label / f"{number}.png")
+    command = ("fewshot", run, "--dataset", tmp_path, "--seeds", 1, "--json")
+    counts, choose = [], evaluation.choose_shots
+
+    def watched(labels, *arguments):
+        counts.append(np.bincount(labels).tolist())
+        return choose(labels, *arguments)
+
+    monkeypatch.setattr(evaluation, "choose_shots", watched)
+    assert call(capsys, *command, "--train-split", "train", "--test-split", "train[80%:]", "--shots", 1)[0] == 0
+    assert counts == [[4] * 10]
+    status, _, err = call(capsys, *command, "--train-split", "train", "--test-split", "train", "--shots", 1)
+    assert status == 2
+    assert "name other splits" in err
+
+
 def test_fewshot_sweeps_penalties(run, capsys):
     _, out, _ = call(capsys, "fewshot", run, "--shots", 2, "--seeds", 1, "--sweep", "--json")
     assert [row["penalty"] for row in json.loads(out)] == [2.0**exponent for exponent in range(-10, 20)]

@@ -5,8 +5,8 @@ import os
 
 from keras_mixer.data.sources.base import Source
 from keras_mixer.data.sources.embedded import EmbeddedDigits, embedded_digits
-from keras_mixer.data.sources.folder import FolderSource
-from keras_mixer.data.sources.layout import Layout, not_a_folder, scan
+from keras_mixer.data.sources.folder import FolderSource, layout_of
+from keras_mixer.data.sources.layout import Layout, not_a_folder
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import installed, require
 
@@ -62,7 +62,7 @@ def opened(
 def split_sizes(spec: DatasetSpec) -> dict[str, int]:
     """Returns the number of images of every split of a dataset. The split of `spec` is ignored."""
     if spec.is_folder:
-        return scan(spec.name).sizes
+        return layout_of(spec).sizes
     if spec.name == DIGITS:
         return {name: len(numbers) for name, numbers in embedded_digits()[2].items()}
     _require(spec)

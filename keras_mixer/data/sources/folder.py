@@ -8,10 +8,30 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_mixer.data.sources.base import Source, no_split, warn_once
-from keras_mixer.data.sources.layout import Layout, scan
+from keras_mixer.data.sources.layout import Layout, load_listing, scan
 from keras_mixer.data.sources.splits import parts
-from keras_mixer.dataset import DatasetSpec
+from keras_mixer.dataset import FILES_FILE, DatasetSpec
 from keras_mixer.listing import printable
+
+
+def layout_of(spec: DatasetSpec) -> Layout:
+    """Scans the folder of a dataset, and keeps the list of images that the dataset names.
+
+    Raises:
+        ValueError: As `scan`, or if the list is damaged.
+        OSError: As `scan`.
+    """
+    layout = scan(spec.name)
+    if spec.files is None:
+        return layout
+    listing = load_listing(spec.files)
+    if listing is None:
+        warn_once(
+            f"{spec.files} holds no {FILES_FILE} any more, so images that were added since the training move the split "
+            f"{spec.split}, which may then hold training images."
+        )
+        return layout
+    return layout.kept(listing)
 
 
 class FolderSource(Source):
@@ -23,7 +43,7 @@ class FolderSource(Source):
 
     Args:
         spec: The folder and the split.
-        layout: What `scan` returned for the folder; None scans it.
+        layout: The layout of the folder; None is that of `layout_of`.
         replace_gone: Whether a file of the layout that no longer exists is replaced by the next file of its class, so
             that the order does not change. Otherwise it is left out.
         in_numpy: Whether the images are read without TensorFlow.
@@ -33,7 +53,7 @@ class FolderSource(Source):
         self, spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False, in_numpy: bool = False
     ):
         self.in_numpy = in_numpy
-        layout = scan(spec.name) if layout is None else layout
+        layout = layout_of(spec) if layout is None else layout
         if left_out := layout.left_out():
             warn_once(left_out)
         super().__init__(spec, layout.class_names, image_shape=None)

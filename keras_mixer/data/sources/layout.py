@@ -15,10 +15,10 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping
 
+from keras_mixer.dataset import FILES_FILE
 from keras_mixer.files import written_whole
 from keras_mixer.listing import Folder, counted, is_picture, printable, read_folder
 
-FILES_FILE = "files.json.gz"  # file in a run folder that lists the images that the run began with
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ROLES = {
     **dict.fromkeys(("train", "training"), TRAIN),
@@ -229,7 +229,7 @@ def load_listing(folder: str | os.PathLike) -> dict | None:
     Raises:
         ValueError: If the list is damaged.
     """
-    given = pathlib.Path(folder)
+    given = pathlib.Path(folder).expanduser()
     path = (given.parent if given.is_file() else given) / FILES_FILE
     if not path.is_file():
         return None

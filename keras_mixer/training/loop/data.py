@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -143,9 +144,11 @@ class Datasets:
         """Returns as JSON what must stay the same so that the run can be resumed."""
         return {"examples": self.train_source.num_examples, "classes": list(self.class_names)}
 
-    def card(self, name: str) -> ModelCard:
-        """Returns the card of a model trained on this data."""
-        return ModelCard(name, self.class_names, self.preprocessing, (self.test_source or self.eval_source).spec)
+    def card(self, name: str, folder: str | os.PathLike) -> ModelCard:
+        """Returns the card of a model trained on this data, in a run folder that holds the list of its images."""
+        spec = (self.test_source or self.eval_source).spec
+        files = None if self.listing is None else os.path.abspath(folder)
+        return ModelCard(name, self.class_names, self.preprocessing, dataclasses.replace(spec, files=files))
 
     @functools.cached_property
     def device_stream(self) -> "DeviceStream | None":

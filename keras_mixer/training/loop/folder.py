@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Sequence
 
 from keras_mixer.card import CARD_FILE
-from keras_mixer.data.sources.layout import FILES_FILE, TRAIN, load_listing, save_listing
+from keras_mixer.data.sources.layout import TRAIN, load_listing, save_listing
 from keras_mixer.data.trained_model import MODEL_FILE
+from keras_mixer.dataset import FILES_FILE
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.recipe import Recipe, is_trained_model

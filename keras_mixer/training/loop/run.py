@@ -163,7 +163,7 @@ def _train(
         if finished is not None:
             if recipe.model.frozen:
                 freeze_body(finished, frozen=False)
-            save_model(finished, datasets.card(recipe.name), folder)
+            save_model(finished, datasets.card(recipe.name, folder), folder)
             if installed("matplotlib"):
                 run_folder.draw_curves(rows, folder / run_folder.CURVES_FILE, recipe.name)
             if test is not None:
