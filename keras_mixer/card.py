@@ -9,7 +9,7 @@ from keras_mixer.fields import JsonRecord
 from keras_mixer.files import written_whole
 from keras_mixer.preprocessing import Preprocessing
 
-CARD_FILE = "model.json"
+CARD_FILE, RECIPE_FILE = "model.json", "recipe.json"  # of a run folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,3 +56,12 @@ class ModelCard(JsonRecord):
         if card.dataset is None or not (folder / FILES_FILE).is_file():
             return card
         return dataclasses.replace(card, dataset=dataclasses.replace(card.dataset, files=str(folder)))
+
+
+def check_ended(folder: pathlib.Path) -> None:
+    """Raises ValueError if a folder is that of a run. Call it where the folder has no model."""
+    if (folder / RECIPE_FILE).is_file():
+        raise ValueError(
+            f"The run in {folder} has not ended, so it has no model yet: run its train command again, and it goes on "
+            f"from the last checkpoint."
+        )

@@ -17,7 +17,7 @@ from keras_mixer.artefacts.predictor import Predictor, Scores, keras_predictor
 from keras_mixer.artefacts.record import Format, files_in
 from keras_mixer.artefacts.saved_model import SAVED_MODEL
 from keras_mixer.artefacts.web import WEB
-from keras_mixer.card import CARD_FILE, ModelCard
+from keras_mixer.card import CARD_FILE, ModelCard, check_ended
 
 
 def _write_keras(model, path: pathlib.Path, card, _samples) -> pathlib.Path:
@@ -121,7 +121,7 @@ def find(path: str | os.PathLike) -> tuple[Format, pathlib.Path]:
     Raises:
         ValueError: If there is no model at `path`.
     """
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.path.expanduser(path))
     forms = {form.suffix: form for form in reversed([KERAS_FILE, *FORMATS.values()])}  # of one suffix, the first wins
     expected = f"a run folder, a SavedModel folder or a file in {', '.join(sorted(filter(None, forms)))}"
     if not path.exists():
@@ -132,6 +132,7 @@ def find(path: str | os.PathLike) -> tuple[Format, pathlib.Path]:
         return forms[path.suffix], path
     if path.is_file():
         raise ValueError(f"{path} is not a model: expected {expected}.")
+    check_ended(path)
     return SAVED_MODEL, newest_version(path)
 
 

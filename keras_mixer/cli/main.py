@@ -1,6 +1,8 @@
 """The command `keras-mixer`. It runs a sub-command and turns errors into one line and an exit status."""
 
+import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -24,6 +26,7 @@ COMMANDS = {
 }
 
 BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
+NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class _LazyGroup(click.Group):
@@ -53,6 +56,9 @@ def keras_mixer_command():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A filter instead of a level, because TensorFlow's converters reset the level.
     logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show loses no result
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,7 +81,7 @@ def _run(arguments: list[str] | None) -> int:
     except Exception as error:
         if os.environ.get("KERAS_MIXER_TRACEBACK") == "1":
             raise
-        bad_input = isinstance(error, (ValueError, OSError, ImportError))
+        bad_input = isinstance(error, (ValueError, OSError, ImportError)) or NO_SPACE in str(error)
         kind = "Error" if bad_input else f"Fault ({type(error).__name__})"
         click.echo(f"{kind}: {_one_line(error)}", err=True)
         return BAD_INPUT if bad_input else FAULT
@@ -83,8 +89,10 @@ def _run(arguments: list[str] | None) -> int:
 
 def _one_line(error: Exception) -> str:
     text = str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+    if isinstance(error, OSError) and error.strerror:
         # Python's own text begins with the error number.
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
-        text = f"{' -> '.join(names)}: {error.strerror}."
+        text = f"{' -> '.join(names)}: {error.strerror}." if names else f"{error.strerror}."
+    elif not isinstance(error, OSError) and NO_SPACE in text:  # TensorFlow has its own class for it, and a long text
+        text = f"{NO_SPACE}."
     return " ".join(text.split()) or type(error).__name__

@@ -16,9 +16,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = False) -> None:
-    """Prints rows with the same keys as a table, or as a JSON list with unformatted values.
+    """Prints rows as a table, or as a JSON list with unformatted values.
 
-    Cells are never wrapped or truncated, so that names can be copied. A table may be wider than the terminal.
+    The table has a column for each key of any row. Cells are never wrapped or truncated, so that names can be copied.
+    A table may be wider than the terminal.
     """
     if as_json:
         click.echo(json.dumps(list(rows), indent=2, default=str))
@@ -29,11 +30,12 @@ def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = Fals
 
     # `Text`, because Rich could take parts of file and class names for markup or an emoji.
     table = Table()
-    for column in rows[0] if rows else ():
-        numeric = all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
+    columns = dict.fromkeys(key for row in rows for key in row)
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     console = Console()
     needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, needed)

@@ -1,6 +1,7 @@
 """`keras-mixer train`: trains or fine-tunes a model by a recipe."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import click
@@ -48,7 +49,7 @@ def command(
         from keras_mixer.training.network import find_builder
 
         find_builder(recipe.model)  # reports a wrong argument, as training does
-        if Path(recipe.data.name).expanduser().is_dir():
+        if Path(os.path.expanduser(recipe.data.name)).is_dir():
             recipe = dataclasses.replace(recipe, data=choose_splits(recipe.data))
         click.echo(recipe.to_json(), nl=False)
         return

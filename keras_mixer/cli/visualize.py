@@ -108,7 +108,7 @@ def _photos(card, paths):
     from keras_mixer import data, evaluation
 
     source = data.load(card.dataset)
-    batches = evaluation.labelled_batches(source, card.preprocessing, EXAMPLES, corrupt_limit=source.num_examples)
+    batches = evaluation.labelled_batches(source, card.preprocessing, EXAMPLES, corrupt_limit=source.num_examples - 1)
     return next(batches)[0]
 
 

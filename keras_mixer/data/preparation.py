@@ -44,7 +44,7 @@ def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) 
     require("PIL", extra="pipelines", purpose="Writing images")
     if not DatasetSpec(report.name).is_folder:
         raise ValueError(f"{report.name} is not a folder of images: only such a folder can be prepared.")
-    folder, source = pathlib.Path(output).expanduser(), pathlib.Path(report.name).expanduser()
+    folder, source = pathlib.Path(os.path.expanduser(output)), pathlib.Path(os.path.expanduser(report.name))
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose a new folder.")
     if folder.resolve().is_relative_to(source.resolve()):

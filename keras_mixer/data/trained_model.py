@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from keras_mixer.card import CARD_FILE, ModelCard
+from keras_mixer.card import CARD_FILE, ModelCard, check_ended
 from keras_mixer.files import written_whole
 
 MODEL_FILE = "model.keras"
@@ -55,7 +55,7 @@ def load_card(path: str | os.PathLike) -> ModelCard:
 
 def _files(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
     """Returns the files of a trained model and of its card."""
-    given = pathlib.Path(path).expanduser()
+    given = pathlib.Path(os.path.expanduser(path))
     model_path = given / MODEL_FILE if given.is_dir() else given
     if model_path.suffix != ".keras":
         raise ValueError(
@@ -63,6 +63,8 @@ def _files(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
             f"{'' if given.exists() else ', which does not exist'}."
         )
     card_path = model_path.with_suffix(".json")
+    if given.is_dir() and not model_path.exists():
+        check_ended(given)
     for expected in (model_path, card_path):
         if not expected.is_file():
             raise ValueError(f"{expected} does not exist. A model is a .keras file with its card (.json) beside it.")

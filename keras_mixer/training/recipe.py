@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import operator
-import pathlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -367,7 +367,7 @@ def is_trained_model(weights: str | None) -> bool:
     """Returns whether `weights` names a run folder or a `.keras` file. These define their own architecture."""
     if weights is None or is_address(weights):
         return False
-    return weights.endswith(".keras") or pathlib.Path(weights, "model.keras").expanduser().is_file()
+    return weights.endswith(".keras") or os.path.isfile(os.path.join(os.path.expanduser(weights), "model.keras"))
 
 
 def _present_name(name: str) -> str:

@@ -13,6 +13,7 @@ from keras_mixer.artefacts import (
     open_classifier,
     packed,
 )
+from keras_mixer.data import load_model
 
 
 @pytest.mark.parametrize("artefact", ["exports/digits", "exports/digits/1", "exports/digits/model.tflite"])
@@ -69,6 +70,13 @@ def test_what_is_no_model_is_an_error(tmp_path, name, content, message):
 def test_a_folder_without_a_version_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="holds no SavedModel"):
         open_artefact(tmp_path)
+
+
+@pytest.mark.parametrize("opens", [open_artefact, open_classifier, load_model])
+def test_a_run_that_has_not_ended_is_an_error_that_says_so(tmp_path, opens):
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"has not ended, .* run its train command again"):
+        opens(tmp_path)
 
 
 @pytest.mark.parametrize(

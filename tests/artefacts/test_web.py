@@ -87,6 +87,7 @@ def test_an_export_says_that_it_was_not_run_and_replaces_the_folder(model, card,
     (tmp_path / "digits" / "web").mkdir(parents=True)
     (tmp_path / "digits" / "web" / "old.js").touch()
     card.save(tmp_path / "digits" / "model.json")
+    (tmp_path / "digits" / "report.json").touch()  # so an export made the folder
     report = export(model, card, tmp_path / "digits", ["web"], limit=1, runtime=installed)
     (row,) = report.rows[1:]
     assert (row.artefact, row.file, row.note) == ("web", "web", "not run here")

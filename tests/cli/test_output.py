@@ -22,6 +22,14 @@ def test_numbers_are_to_the_right_and_nothing_is_a_dash(capsys):
     assert ["│", "b", "│", "-", "│", "-", "│"] in rows
 
 
+def test_a_table_has_the_columns_of_all_rows(capsys):
+    show([{"name": "a"}, {"name": "b", "note": "late"}])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["┃", "name", "┃", "note", "┃"] in rows
+    assert ["│", "a", "│", "-", "│"] in rows
+    assert ["│", "b", "│", "late", "│"] in rows
+
+
 def test_json_leaves_values_untouched(capsys):
     rows = [{"name": name, "score": 1 / 3} for name in NAMES]
     show(rows, as_json=True)

@@ -174,6 +174,9 @@ def test_local_paths_are_kept_absolute_and_compared_by_where_they_lead(recipe, t
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"differs in model.weights, data.name, data.data_dir\."):
         refuse_another(tmp_path, absolute.to_json(), with_absolute_paths(relative))
+    moved = absolute.override({"data.dataset": "/elsewhere/flowers"})
+    with pytest.raises(ValueError, match=rf"differs in data.name\..* put a link to them at {here}/flowers\."):
+        refuse_another(tmp_path, absolute.to_json(), moved)
     named = recipe.override({"data.data_dir": "gs://bucket/tfds", "model.weights": "imagenet21k"})
     assert with_absolute_paths(named) == named
 

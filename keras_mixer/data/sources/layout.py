@@ -166,7 +166,7 @@ def scan(folder: str | os.PathLike) -> Layout:
         ValueError: If there is no such folder, or no image in it has a class.
         OSError: If a folder in it cannot be read.
     """
-    root = str(pathlib.Path(folder).expanduser())
+    root = str(pathlib.Path(os.path.expanduser(folder)))
     if not os.path.isdir(root):
         raise not_a_folder(root) if os.path.exists(root) else ValueError(f"There is no folder {root}.")
     tree = read_folder(root)
@@ -229,7 +229,7 @@ def load_listing(folder: str | os.PathLike) -> dict | None:
     Raises:
         ValueError: If the list is damaged.
     """
-    given = pathlib.Path(folder).expanduser()
+    given = pathlib.Path(os.path.expanduser(folder))
     path = (given.parent if given.is_file() else given) / FILES_FILE
     if not path.is_file():
         return None

@@ -60,8 +60,8 @@ class CheckpointStore:
                 partial.write_bytes(data)
         except OSError as error:
             raise OSError(
-                f"The checkpoint of step {step} could not be written to {self.folder}: {error}. Earlier checkpoints "
-                f"are untouched; make room and run the same command again."
+                f"The checkpoint of step {step} could not be written to {self.folder}: {error.strerror or error}. "
+                f"Earlier checkpoints are untouched; make room and run the same command again."
             ) from error
         steps = self.steps()
         later = [other for other in steps if other > step]  # of a run that was longer, or unreadable

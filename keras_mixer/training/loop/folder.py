@@ -7,7 +7,7 @@ import pathlib
 import shutil
 from collections.abc import Sequence
 
-from keras_mixer.card import CARD_FILE
+from keras_mixer.card import CARD_FILE, RECIPE_FILE
 from keras_mixer.data.sources.layout import TRAIN, load_listing, save_listing
 from keras_mixer.data.trained_model import MODEL_FILE
 from keras_mixer.dataset import FILES_FILE
@@ -16,9 +16,8 @@ from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.training.recipe import Recipe, is_trained_model
 from keras_mixer.weights.published.cache import is_path
 
-RECIPE_FILE, TEST_FILE = "recipe.json", "test.json"
-HISTORY_FILE, CURVES_FILE, LOGS, CHECKPOINTS = "history.csv", "curves.png", "logs", "checkpoints"
-BEST = "best"
+TEST_FILE, HISTORY_FILE, CURVES_FILE = "test.json", "history.csv", "curves.png"
+LOGS, CHECKPOINTS, BEST = "logs", "checkpoints", "best"
 # In the order in which `--restart` deletes them.
 _PARTS = (CHECKPOINTS, BEST, LOGS, HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, FILES_FILE, RECIPE_FILE)
 COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
@@ -51,12 +50,14 @@ def _absolute(path: str) -> str:
 
 def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
     """Raises ValueError if `stored`, the JSON in a run folder or checkpoint, differs from this run's recipe."""
-    differing = recipe.differences(Recipe.from_json(stored))
+    earlier = Recipe.from_json(stored)
+    differing = recipe.differences(earlier)
     if differing:
+        moved = f" If its images were moved, put a link to them at {earlier.data.name}." * (differing == ["data.name"])
         raise ValueError(
             f"{holder} has another recipe, which differs in {', '.join(differing)}. Choose another output folder, or "
             f"delete the earlier run with restart (--restart). To train a finished run longer, start from its model: "
-            f"--weights RUN --output NEW."
+            f"--weights RUN --output NEW.{moved}"
         )
 
 

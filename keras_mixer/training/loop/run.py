@@ -106,7 +106,7 @@ def train(
         >>> keras_mixer.training.train(recipe, "runs/digits").accuracy > 0.97
         True
     """
-    folder = pathlib.Path(output).expanduser()
+    folder = pathlib.Path(os.path.expanduser(output))
     find_builder(recipe.model)  # reports a wrong argument before data is read
     distribution = choose(recipe.execution.strategy)
     with distribution.watched():

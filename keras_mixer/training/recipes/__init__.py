@@ -38,7 +38,7 @@ def read(name: str) -> Recipe:
     if not (name.endswith(".json") or os.sep in name):
         return get(name)
     try:
-        return Recipe.from_json(pathlib.Path(name).expanduser().read_text(encoding="utf-8"))
+        return Recipe.from_json(pathlib.Path(os.path.expanduser(name)).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{name} is not a recipe: {error}") from error
 
