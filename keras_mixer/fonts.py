@@ -9,14 +9,14 @@ _log = logging.getLogger(__name__)
 
 
 def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Finds fonts for texts.
+    """Finds fonts for texts, and lets Matplotlib take them literally: it reads what is between two `$` as mathematics.
 
     Args:
         texts: Texts with any characters.
 
     Returns:
-        The texts, and the font families that together draw them, for Matplotlib's `family`. Characters that no
-        installed font draws are replaced by "?", and a warning names them.
+        The texts as Matplotlib takes them, and the font families that together draw them, for its `family`.
+        Characters that no installed font draws are replaced by "?", and a warning names them.
 
     Raises:
         ImportError: If Matplotlib is not installed.
@@ -41,4 +41,4 @@ def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
             missing -= drawn
     if missing:
         _log.warning("No font here draws %s, so the picture has ? for them.", " ".join(map(chr, sorted(missing)[:10])))
-    return [text.translate(dict.fromkeys(missing, "?")) for text in texts], families
+    return [text.translate({**dict.fromkeys(missing, "?"), ord("$"): r"\$"}) for text in texts], families

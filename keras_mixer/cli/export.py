@@ -8,6 +8,7 @@ import click
 
 from keras_mixer.artefacts import FORMATS
 from keras_mixer.artefacts.predictor import require_tensorflow_backend
+from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.cli.options import dataset_options, repeated, specification
 from keras_mixer.cli.output import json_option, show, start
 
@@ -37,6 +38,15 @@ class _SeveralFormats(click.Command):
                 spread += ["--formats"] * in_formats
             spread.append(argument)
         return super().parse_args(ctx, spread)
+
+
+def _refuse_another_model(folder: pathlib.Path, card: ModelCard) -> None:
+    """Raises ValueError if `folder` has a model of other classes. A server would go from that model to this one."""
+    if (folder / CARD_FILE).is_file() and ModelCard.load(folder / CARD_FILE).class_names != card.class_names:
+        raise ValueError(
+            f"{folder} has a model of other classes than this one, whose card is named {card.name} too. Choose a name "
+            f"with --name; --name {card.name} makes this model the next version of that one."
+        )
 
 
 @click.command(cls=_SeveralFormats)
@@ -114,6 +124,8 @@ def command(
     if serving and "saved_model" not in formats:
         raise ValueError("--serving needs the SavedModel: add saved_model to --formats.")
     model, card = load_model(run)
+    if name is None:
+        _refuse_another_model(pathlib.Path(output) / card.name, card)
     name = check_model_name(name or card.name)
     folder = pathlib.Path(output) / name
     report = export(

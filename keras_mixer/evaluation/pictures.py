@@ -24,7 +24,8 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = 
     figure, (axes,) = _axes(1, size, height=size)
     shown = axes.imshow(100 * shares, cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
     figure.colorbar(shown, ax=axes, label="images of the class (%)", shrink=0.8)
-    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+    _set_title(axes, title)
+    axes.set(xlabel="predicted class", ylabel="true class")
     if len(class_names) <= NAMED_CLASSES:
         places = range(len(class_names))
         names, families = drawable(class_names)
@@ -49,7 +50,8 @@ def draw_invariance(curves: Sequence[Curve]):
                 style = dict(zip(ORDERS, ("-", "--", ":"), strict=True))[curve.order]
                 epochs = range(1, len(curve.accuracy) + 1)
                 axes.plot(epochs, [100 * value for value in curve.accuracy], style, marker=".", label=curve.order)
-        axes.set(title=model, xlabel="epoch")
+        _set_title(axes, model)
+        axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("test accuracy (%)")
@@ -140,6 +142,11 @@ def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, f
         if min(len(wrong), len(right)) >= places // 2:
             break
     return (wrong[: places // 2] + right)[:places]
+
+
+def _set_title(axes, title: str) -> None:
+    (text,), families = drawable([title])
+    axes.set_title(text, family=families)
 
 
 def _axes(columns: int, width: float, height: float = 3.4, **options):

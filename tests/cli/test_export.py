@@ -96,6 +96,18 @@ def test_a_model_without_a_dataset_is_exported_without_an_accuracy(run, tmp_path
     assert "int8 needs images to calibrate on" in capsys.readouterr().err
 
 
+def test_another_model_of_the_same_recipe_needs_a_name_of_its_own(run, tmp_path, capsys):
+    other = json.loads((run / "model.json").read_text()) | {"class_names": [f"class {label}" for label in range(10)]}
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "model.json").write_text(json.dumps(other))
+    (tmp_path / "digits" / "report.json").touch()
+    arguments = ("export", run, "--formats", "litert", "--output", tmp_path, "--limit", 20)
+    assert status(*arguments) == 2
+    assert "has a model of other classes than this one" in error_line(capsys.readouterr().err)
+    assert json.loads((tmp_path / "digits" / "model.json").read_text()) == other
+    assert status(*arguments, "--name", "digits") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

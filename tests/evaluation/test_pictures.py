@@ -1,3 +1,7 @@
+import io
+import re
+
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +29,14 @@ def test_a_thousand_classes_are_drawn_without_names():
     assert axes.images[0].get_array().shape == (1000, 1000)
     assert not axes.texts
     assert not any("class" in label.get_text() for label in axes.get_yticklabels())
+
+
+def test_dollar_signs_are_drawn_as_they_are():
+    figure = draw_confusion(np.eye(2, dtype=int), ["$5^$", "$2_ or $3"], title="$ and $^")
+    drawn = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(drawn, format="svg")
+    assert {"$5^$", "$2_ or $3", "$ and $^"} <= set(re.findall(">([^<>]*)</text>", drawn.getvalue()))
 
 
 def test_names_that_no_font_draws_are_told_in_one_line(caplog):

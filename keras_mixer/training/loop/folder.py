@@ -13,6 +13,7 @@ from keras_mixer.data.trained_model import MODEL_FILE
 from keras_mixer.dataset import FILES_FILE
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
+from keras_mixer.fonts import drawable
 from keras_mixer.training.recipe import Recipe, is_trained_model
 from keras_mixer.weights.published.cache import is_path
 
@@ -161,5 +162,6 @@ def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str) -> No
         axes.set(xlabel="Epoch", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle(title)
+    (text,), families = drawable([title])
+    figure.suptitle(text, family=families)
     figure.savefig(path, dpi=120)
