@@ -176,15 +176,15 @@ def specification(card, dataset: str | None, split: str | None, data_dir: str | 
 
 def _seen_in_training(card, spec):
     """Returns the card's dataset if `spec` is the same folder, or one that holds all images of the run's list."""
-    from keras_mixer.data.sources.layout import load_listing, scan
+    from keras_mixer.data.sources.folder import images_of_run, is_folder_of_run
+    from keras_mixer.data.sources.layout import scan
 
     own = card.dataset
-    listing = load_listing(own.files) if own is not None and own.files is not None and spec.is_folder else None
-    if listing is None:
+    kept = images_of_run(own, scan(spec.name)) if spec.is_folder else None
+    if kept is None:
         return None
-    kept = scan(spec.name).kept(listing)
     images = sum(map(len, kept.images.values()))
-    if not kept.gone or os.path.realpath(os.path.expanduser(spec.name)) == os.path.realpath(own.name):
+    if is_folder_of_run(own, kept):
         return own
     if len(kept.gone) < images:
         _log.warning(

@@ -191,6 +191,30 @@ def test_the_order_stays_when_an_image_goes(tmp_path):
     assert "2 images that are new since the run began are not used. To train on them: --weights RUN" in grown.plan()
 
 
+def test_what_a_run_held_out_stays_held_out_when_its_model_goes_on_with_more_images(tmp_path, caplog):
+    images = folder(tmp_path / "images", {"cat": 0, "dog": 1}, count=15)
+    train(recipe_on(images), tmp_path / "run")
+    before = open_datasets(recipe_on(images), Distribution("default"))
+    for number in range(40):  # sorted before, among and after the run's images
+        photograph(seed=number + 99).save(images / "cat" / f"{number - 10:04}{'.5' * (number % 2)}.jpg")
+    folder(images, {"bird": 2}, count=20)
+    caplog.clear()
+
+    def sources(**changes):
+        start = {"model.weights": str(tmp_path / "run"), "model.variant": "null", **changes}
+        return open_datasets(recipe_on(images, **start), Distribution("default"))
+
+    after = sources()
+    trained, held = (set(source.paths) for source in (before.train_source, before.eval_source))
+    assert len(after.eval_source.paths) > len(held)
+    assert held <= set(after.eval_source.paths)
+    assert not trained & set(after.eval_source.paths)
+    assert not caplog.records
+    sources(**{"data.train_split": "train[50%:]", "data.eval_split": "train[:50%]"})
+    (record,) = caplog.records
+    assert f"{tmp_path / 'run'} trained on " in record.getMessage()
+
+
 def test_a_folder_that_another_run_writes_to_is_refused_and_stays_as_it_is(finished, monkeypatch):
     images, result = finished
     monkeypatch.setenv("HOME", str(result.folder.parent))

@@ -34,6 +34,26 @@ def layout_of(spec: DatasetSpec) -> Layout:
     return layout.kept(listing)
 
 
+def images_of_run(own: DatasetSpec | None, layout: Layout) -> Layout | None:
+    """Returns the images that a run's list names in a folder; None if its card's dataset `own` names no list."""
+    listing = None if own is None or own.files is None else load_listing(own.files)
+    return None if listing is None else layout.kept(listing)
+
+
+def is_folder_of_run(own: DatasetSpec, images: Layout) -> bool:
+    """Returns whether the folder of `images_of_run` is that of the run, or has all of its images."""
+    return not images.gone or os.path.realpath(images.root) == os.path.realpath(os.path.expanduser(own.name))
+
+
+def paths_of(split: str, layout: Layout) -> list[str]:
+    """Returns the paths of a split of a folder in their order.
+
+    Raises:
+        ValueError: If the folder does not have the split.
+    """
+    return [path for _, path in _files(DatasetSpec(layout.root, split), layout)]
+
+
 class FolderSource(Source):
     """A split of a folder of images.
 
@@ -58,7 +78,7 @@ class FolderSource(Source):
             warn_once(left_out)
         super().__init__(spec, layout.class_names, image_shape=None)
         self.layout = layout
-        files = [file for name, part in _parts(spec, layout) for file in layout.files(name)[part]]
+        files = _files(spec, layout)
         if not files:
             raise ValueError(f"The split {spec.split!r} of {layout.root} is empty.")
         self.labels = np.array([label for label, _ in files], np.int64)
@@ -114,10 +134,10 @@ class FolderSource(Source):
         return printable(str(self.paths[index]))
 
 
-def _parts(spec: DatasetSpec, layout: Layout) -> list[tuple[str, slice]]:
-    """Resolves a split expression to names of splits, each with a slice of its files."""
+def _files(spec: DatasetSpec, layout: Layout) -> list[tuple[int, str]]:
+    """Returns label and path of every image of a split expression."""
     named = layout.resolve(spec.split)
     try:
-        return parts(named, layout.sizes)
+        return [file for name, part in parts(named, layout.sizes) for file in layout.files(name)[part]]
     except (KeyError, ValueError) as error:
         raise no_split(spec, layout.sizes, layout.left_out()) from error

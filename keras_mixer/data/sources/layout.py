@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from keras_mixer.dataset import FILES_FILE
 from keras_mixer.files import written_whole
@@ -157,6 +157,14 @@ class Layout:
         return dataclasses.replace(
             self, images=images, divided=listing["divided"], gone=frozenset(listed - here), added=len(here - listed)
         )
+
+    def arranged(self, first: Set[str], last: Set[str]) -> "Layout":
+        """Returns the layout with some paths first in their class and some last, so that a last slice has the last."""
+        ranked = {
+            part: sorted(paths, key=lambda path: (path in last) - (path in first))
+            for part, paths in self.images.items()
+        }
+        return dataclasses.replace(self, images=ranked)
 
 
 def scan(folder: str | os.PathLike) -> Layout:

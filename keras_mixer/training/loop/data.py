@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 import keras
@@ -16,18 +17,21 @@ from keras_mixer.data.arrays import MEMORY_LIMIT
 from keras_mixer.data.batches import local_batch, naming_all
 from keras_mixer.data.examination import headers
 from keras_mixer.data.sources import opened
-from keras_mixer.data.sources.layout import TRAIN, scan
+from keras_mixer.data.sources.folder import paths_of
+from keras_mixer.data.sources.layout import TRAIN, Layout, scan
 from keras_mixer.extras import installed, require
 from keras_mixer.listing import printable
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.choosing import check_classes, check_length, choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
+from keras_mixer.training.loop.folder import images_of_start
 from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import PIPELINES, Recipe, ScheduleSpec
 
 if TYPE_CHECKING:
     from keras_mixer.data.device import DeviceStream
 
+_log = logging.getLogger(__name__)
 NAMED = 50  # classes listed in a message
 
 
@@ -217,9 +221,11 @@ def open_datasets(
         ImportError: If the pipeline or the dataset needs TensorFlow, and it is not installed.
     """
     layout = None
+    trained: Set[str] = frozenset()
     if recipe.data.of(TRAIN).is_folder:
         layout = scan(recipe.data.name)
-        layout = layout.kept(listing) if listing else layout
+        trained, held = images_of_start(recipe.model.weights, layout)
+        layout = layout.kept(listing) if listing else layout.arranged(trained, held)
     data = choose_splits(recipe.data, layout)
 
     def source(split: str, *, replace_gone: bool = False, in_numpy: bool | None = None) -> Source:
@@ -257,7 +263,7 @@ def open_datasets(
     train_source = source(data.train_split, replace_gone=True)
     multiple = distribution.replicas * recipe.execution.micro_batches
     recipe, chosen = suit(dataclasses.replace(recipe, data=data), train_source.num_examples, multiple)
-    return Datasets(
+    datasets = Datasets(
         recipe,
         distribution,
         preprocessing=input_preprocessing(recipe),
@@ -267,6 +273,21 @@ def open_datasets(
         corrupt=CorruptImages(data.corrupt_limit, data.max_pixels),
         chosen=chosen,
     )
+    if layout is not None:
+        _warn_of_trained(datasets, layout, trained)
+    return datasets
+
+
+def _warn_of_trained(datasets: Datasets, layout: Layout, trained: Set[str]) -> None:
+    for source in datasets.sources[1:]:
+        if seen := len(trained & set(paths_of(source.spec.split, layout))):
+            _log.warning(
+                "%s trained on %d of the %d images of the split %s, so the accuracy on it will be too high.",
+                datasets.recipe.model.weights,
+                seen,
+                source.num_examples,
+                source.spec.split,
+            )
 
 
 def _usual_pipeline(distribution: Distribution, fits: Callable[[], bool]) -> str:

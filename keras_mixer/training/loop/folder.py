@@ -5,11 +5,12 @@ import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from keras_mixer.card import CARD_FILE, RECIPE_FILE
-from keras_mixer.data.sources.layout import TRAIN, load_listing, save_listing
-from keras_mixer.data.trained_model import MODEL_FILE
+from keras_mixer.data.sources.folder import images_of_run, is_folder_of_run, paths_of
+from keras_mixer.data.sources.layout import TRAIN, Layout, load_listing, save_listing
+from keras_mixer.data.trained_model import MODEL_FILE, load_card
 from keras_mixer.dataset import FILES_FILE
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
@@ -105,6 +106,16 @@ def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
     if not stored.exists() or _recipe_in(stored).data.name != recipe.data.name:
         return None
     return load_listing(folder)
+
+
+def images_of_start(weights: str | None, layout: Layout) -> tuple[Set[str], Set[str]]:
+    """Returns the images of a folder that the run behind `weights` trained on, and its other ones."""
+    own = load_card(weights).dataset if weights is not None and is_trained_model(weights) else None
+    images = images_of_run(own, layout)
+    if own is None or own.files is None or images is None or not is_folder_of_run(own, images):
+        return frozenset(), frozenset()
+    trained = frozenset(paths_of(_recipe_in(pathlib.Path(own.files, RECIPE_FILE)).data.train_split, images))
+    return trained, {path for paths in images.images.values() for path in paths} - trained
 
 
 def _recipe_in(file: pathlib.Path) -> Recipe:
