@@ -19,7 +19,7 @@ KERAS_BACKEND=jax keras-mixer train --recipe imagenet_b16 --output /shared/runs/
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--recipe", "recipe_name", required=True, help="Name of a recipe, or the recipe.json of a run.")
+@click.option("--recipe", "recipe_name", required=True, help="Name of a recipe, a recipe.json, or the folder of a run.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
 @click.option("--dataset", help="TFDS name, or a folder such as ./flowers, with CLASS/IMAGE or train/CLASS/IMAGE.")
 @data_dir_option

@@ -207,3 +207,11 @@ def test_differences_ignore_how_devices_run_it_and_what_stops_or_names_it():
     assert recipe.differences(dataclasses.replace(recipe, schedule=ScheduleSpec(steps=5))) == [
         *("schedule.epochs", "schedule.steps", "schedule.warmup_steps", "schedule.decay")
     ]
+
+
+@pytest.mark.parametrize("given", ["run/", "run/recipe.json", "./run"])
+def test_the_recipe_of_a_run_is_read_from_its_folder_or_its_file(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text(recipes.get("imagenet_b16").to_json())
+    assert recipes.read(given) == recipes.get("imagenet_b16")

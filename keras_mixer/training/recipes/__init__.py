@@ -4,6 +4,7 @@ import os
 import pathlib
 import tomllib
 
+from keras_mixer.card import RECIPE_FILE
 from keras_mixer.fields import read as read_fields
 from keras_mixer.training.recipe import Recipe
 
@@ -29,7 +30,7 @@ def get(name: str) -> Recipe:
 
 
 def read(name: str) -> Recipe:
-    """Returns the recipe called `name`, or the one in the file `name`, such as "runs/digits/recipe.json".
+    """Returns the recipe called `name`, or that of the run folder or file `name`, such as "runs/digits/recipe.json".
 
     Raises:
         ValueError: If there is no such recipe, or the file is not a recipe.
@@ -37,8 +38,9 @@ def read(name: str) -> Recipe:
     """
     if not (name.endswith(".json") or os.sep in name):
         return get(name)
+    path = pathlib.Path(os.path.expanduser(name))
     try:
-        return Recipe.from_json(pathlib.Path(os.path.expanduser(name)).read_text(encoding="utf-8"))
+        return Recipe.from_json((path / RECIPE_FILE if path.is_dir() else path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{name} is not a recipe: {error}") from error
 
