@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CARD = ["keras_mixer", "card"]  # its place in `rt_info`
+
+
+@functools.cache
+def _core():
+    """Returns the one `openvino.Core` of this process, which never ends.
+
+    Each core sets the stack on which signals are handled, and frees it at its end. If cores end in another order than
+    the reverse of their beginning, that leaves a freed stack, and Ctrl-C then ends the process with a segmentation
+    fault (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def export_openvino(
@@ -95,7 +109,7 @@ def _quantized(path: pathlib.Path, quantized: pathlib.Path, samples: Iterable[np
     overflow = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars
         model = nncf.quantize(
-            openvino.Core().read_model(path),
+            _core().read_model(path),
             nncf.Dataset(images),
             subset_size=len(images),
             advanced_parameters=overflow,
@@ -109,7 +123,7 @@ def _describe(path: pathlib.Path, described: pathlib.Path, card: ModelCard) -> N
     """Copies a model and adds its card, and the names of its input and output."""
     import openvino
 
-    model, preprocessing = openvino.Core().read_model(path), card.preprocessing
+    model, preprocessing = _core().read_model(path), card.preprocessing
     model.inputs[0].tensor.set_names({wire.IMAGES})
     model.outputs[0].tensor.set_names({wire.SCORES})
     facts = {
@@ -129,9 +143,7 @@ def _on_255(value: float | tuple[float, ...], channels: int) -> str:
 
 
 def _embedded_card(path: pathlib.Path) -> str | None:
-    import openvino
-
-    model = openvino.Core().read_model(path)
+    model = _core().read_model(path)
     return model.get_rt_info(_CARD).astype(str) if model.has_rt_info(_CARD) else None
 
 
@@ -142,19 +154,15 @@ def _open(path: pathlib.Path, threads: int | None) -> Scores:
 
 def open_in_bfloat16(path: pathlib.Path, threads: int | None) -> Scores:
     """Opens a file, or an ONNX file, to compute in bfloat16. On CPUs that cannot, logs a warning and takes float32."""
-    import openvino
-
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         _log.warning("This CPU lacks bfloat16, so OpenVINO computes in float32.")
     return _open_by_default(path, threads, INFERENCE_PRECISION_HINT="bf16")
 
 
 def _open_by_default(path: pathlib.Path, threads: int | None, **settings) -> Scores:
-    import openvino
-
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    compiled = _core().compile_model(str(path), "CPU", settings)
     return lambda images: compiled([images])[0]
 
 
