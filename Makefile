@@ -10,8 +10,9 @@ BIN := $(VENV)/bin
 # The suite runs on this many processes: one more than two cores, for many tests wait for a process or a server.
 JOBS ?= 3
 # Files stay whole, and the longest come first, by `tests/conftest.py`. A worker that steals tests would split a file
-# and set up again what its tests share: of `test_equality.py` alone that is minutes.
-DIST := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# and set up again what its tests share: of `test_equality.py` alone that is minutes. A worker that crashes ends the
+# run; pytest-xdist may wait for ever if it starts another one.
+DIST := -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 # The quick test files of `make check`.
 QUICK := tests/layers tests/models tests/weights tests/visualization \
