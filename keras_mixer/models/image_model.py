@@ -1,20 +1,47 @@
 """The class of this package's models, and a function that exposes their inner features."""
 
+import json
+
 import keras
 
+from keras_mixer import fields
 from keras_mixer.layers.patches import ImageReader
 from keras_mixer.preprocessing import Preprocessing
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ImageModel(keras.Model):
-    """A functional model of images with an attribute `preprocessing`, which copies and saved files keep."""
+    """A functional model of images with an attribute `preprocessing`, which copies and saved files keep.
+
+    `keras.models.clone_model` keeps it only if the first layer is one of this package's, such as `PatchEmbedding`. The
+    model has the dtype policy of its first layer with weights, so that `compile` scales the loss of float16 models.
+    """
 
     _preprocessing: Preprocessing | None = None
 
+    def __init__(self, inputs, outputs, name=None, **kwargs):  # the arguments of functional models, which Keras checks
+        preprocessing = kwargs.pop("preprocessing", None)
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        if preprocessing is not None:
+            self._preprocessing = fields.read(Preprocessing, preprocessing)
+        policies = [layer.dtype_policy for layer in self.layers if layer.weights]
+        if policies and policies[0].quantization_mode is None:
+            self.dtype_policy = policies[0]
+
     def _keeper(self) -> keras.layers.Layer:
-        """Returns the layer that holds the preprocessing, or else the model itself, whose copies lose it."""
-        return next((layer for layer in self.layers if isinstance(layer, ImageReader)), self)
+        """Returns the layer that holds the preprocessing, or else the model itself."""
+        for layer in self.layers:
+            if isinstance(layer, ImageReader):
+                return layer
+            if isinstance(layer, ImageModel):
+                return layer._keeper()
+        return self
+
+    def get_config(self):
+        config = super().get_config()
+        if self._preprocessing is not None:
+            config["preprocessing"] = json.loads(self._preprocessing.to_json())
+        return config
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -63,4 +90,7 @@ def feature_model(model: keras.Model, name: str) -> ImageModel:
         if part not in inside:
             raise ValueError(f"{layer.name!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}.")
         layer = inside[part]
-    return ImageModel(model.input, layer.output, name=f"{model.name}_features")
+    features = ImageModel(model.input, layer.output, name=f"{model.name}_features")
+    if features.preprocessing is None:
+        features.preprocessing = getattr(model, "preprocessing", None)
+    return features
