@@ -1,9 +1,12 @@
+import dataclasses
+import zipfile
+
 import keras
 import numpy as np
 import pytest
 
 import keras_mixer
-from keras_mixer import weights
+from keras_mixer import models, weights
 
 PIXELS = np.array([[0, 51, 127.5, 255]])
 
@@ -52,3 +55,40 @@ def test_it_is_a_part_of_a_functional_model():
     images = keras.Input((4,))
     model = keras.Model(images, keras_mixer.preprocess_input(images))
     np.testing.assert_allclose(model.predict(PIXELS, verbose=0), PIXELS / 127.5 - 1, atol=1e-6)
+
+
+@pytest.mark.backends
+def test_loaded_weights_bring_their_preprocessing(tmp_path):
+    model = models.build("mixer_nano", classes=10)
+    assert model.preprocessing is None
+    weights.load(model, "cifar10")
+    assert model.preprocessing == weights.find("mixer_nano", "cifar10").preprocessing
+    own = weights.InputPreprocessing((32, 32), resize="squash", mean=0.0, std=1.0)
+    model.preprocessing = own
+    model.save(tmp_path / "model.keras")
+    weights.save_npz(model, tmp_path / "model.npz")
+    # A .keras file records it; a .npz file does not, and the model then keeps what it had.
+    assert keras_mixer.MixerNano(weights=tmp_path / "model.keras").preprocessing == own
+    wide = keras_mixer.MixerNano(weights=tmp_path / "model.keras", input_shape=(32, 64, 1))
+    assert wide.preprocessing == dataclasses.replace(own, image_size=(32, 64), channels=1)
+    for file, expected in (("model.npz", None), ("model.keras", own)):
+        twin = models.build("mixer_nano", classes=10)
+        weights.load(twin, tmp_path / file)
+        assert twin.preprocessing == expected
+
+
+@pytest.mark.parametrize("config", [b"{", b"[1]", b'{"preprocessing": {"mean": "dark"}}', None])
+def test_weights_load_from_a_keras_file_whose_configuration_cannot_be_read(config, tmp_path):
+    model = models.build("mixer_nano", classes=10)
+    model.save(tmp_path / "model.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "model.keras") as whole,
+        zipfile.ZipFile(tmp_path / "other.keras", "w") as other,
+    ):
+        for name in whole.namelist():
+            if name != "config.json":
+                other.writestr(name, whole.read(name))
+            elif config is not None:
+                other.writestr(name, config)
+    weights.load(model, tmp_path / "other.keras")
+    assert model.preprocessing is None
