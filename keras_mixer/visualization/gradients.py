@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_mixer.layers import PatchEmbedding
+from keras_mixer.layers.base import layers_on_path, replaced
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
 from keras_mixer.visualization.parts import checked_class, mid_grey, one_image
@@ -87,7 +88,7 @@ def grad_cam(
                 seen.append(call(*arguments, **options))
                 return seen[-1]
 
-            with _replaced(chosen, "call", seeing):
+            with replaced(chosen, "call", seeing):
                 scores(images)
             if len(seen) != 1 or _grid(model, getattr(seen[0], "shape", ())) is None:
                 raise ValueError(f"The layer {chosen.name!r} does not output tokens or a feature map of the patches.")
@@ -101,7 +102,7 @@ def grad_cam(
                 output = call(*arguments, **options)
                 return output + ops.cast(offset, output.dtype)
 
-            with _replaced(chosen, "call", with_offset):
+            with replaced(chosen, "call", with_offset):
                 return scores(one[None])[:, target]
 
         derivative = gradient_of(shifted)(np.zeros_like(values))
@@ -194,33 +195,16 @@ def _before_activation(model: keras.Model) -> Iterator[Callable]:
         last = getattr(last, "operations", last.layers)[-1]
     with contextlib.ExitStack() as stack:
         if hasattr(last, "activation"):
-            stack.enter_context(_replaced(last, "activation", keras.activations.linear))
+            stack.enter_context(replaced(last, "activation", keras.activations.linear))
         elif type(last).__name__ in ("Softmax", "Sigmoid"):
-            stack.enter_context(_replaced(last, "call", lambda inputs, *_, **__: inputs))
+            stack.enter_context(replaced(last, "call", lambda inputs, *_, **__: inputs))
         yield lambda images: ops.cast(model(images, training=False), "float32")
-
-
-@contextlib.contextmanager
-def _replaced(holder, name: str, value) -> Iterator[None]:
-    """Replaces an attribute by another value while the context lasts."""
-    own, before = name in vars(holder), getattr(holder, name)
-    setattr(holder, name, value)
-    try:
-        yield
-    finally:
-        setattr(holder, name, before) if own else delattr(holder, name)
 
 
 def _layer(model: keras.Model, layer: str | keras.layers.Layer) -> keras.layers.Layer:
     if not isinstance(layer, str):
         return layer
-    found: keras.layers.Layer = model
-    for part in layer.split("/"):
-        inside = {one.name: one for one in found._flatten_layers(include_self=False, recursive=False)}
-        if part not in inside:
-            raise ValueError(f"{found.name!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}.")
-        found = inside[part]
-    return found
+    return layers_on_path(model, layer)[-1]
 
 
 def _last_map(model: keras.Model) -> keras.layers.Layer:

@@ -166,8 +166,57 @@ def test_a_missing_layer_is_named():
     with pytest.raises(ValueError, match=r"'MixerBlock_0' has no layer 'tokens'; it has token_mixing, shortcut"):
         keras_mixer.feature_model(model, "MixerBlock_0/tokens")
     outer = keras.Sequential([keras.Input((32, 32, 3)), model])
-    with pytest.raises(ValueError, match=r"'mixer' is a model itself: call `feature_model` on it"):
-        keras_mixer.feature_model(outer, "mixer/MixerBlock_0")
+    with pytest.raises(ValueError, match=r"'mixer' has no layer 'nope'; it has images, stem"):
+        keras_mixer.feature_model(outer, "mixer/nope")
+    for name in (None, 3, model.layers[1]):
+        with pytest.raises(ValueError, match="Expected a Keras model and the name of a layer"):
+            keras_mixer.feature_model(model, name)
+    with pytest.raises(ValueError, match=r"'unbuilt' has no inputs: give a Sequential a `keras\.Input` first"):
+        keras_mixer.feature_model(keras.Sequential([model], name="unbuilt"), "mixer")
+
+
+def in_sequential(model):
+    layers = [keras.layers.Rescaling(0.5), model, keras.layers.GlobalAveragePooling1D(name="pool")]
+    return keras.Sequential([keras.Input((32, 32, 3)), *layers], name="outer")
+
+
+def in_functional(model):
+    images = keras.Input((32, 32, 3))
+    tokens = model(keras.layers.Rescaling(0.5)(images))
+    return keras.Model(images, keras.layers.GlobalAveragePooling1D(name="pool")(tokens), name="outer")
+
+
+@pytest.mark.parametrize("wrap", [in_sequential, in_functional])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_the_features_of_a_model_in_a_model(wrap, levels, tmp_path):
+    model = family.randomised(family.tiny("mixer", include_top=False))
+    model.preprocessing = Preprocessing((32, 32), mean=0.0, std=1.0)
+    outer, prefix = wrap(model), ""
+    if levels == 2:
+        outer, prefix = keras.Sequential([keras.Input((32, 32, 3)), outer]), "outer/"
+    for name in ("stem", "MixerBlock_1", "MixerBlock_1/token_mixing", "MixerBlock_0/channel_mixing/Dense_0"):
+        expected = goldens.outputs(keras_mixer.feature_model(model, name), IMAGES / 2)
+        features = keras_mixer.feature_model(outer, f"{prefix}mixer/{name}")
+        np.testing.assert_allclose(goldens.outputs(features, IMAGES), expected, rtol=1e-5, atol=1e-6)
+    assert features.preprocessing == model.preprocessing
+    whole = keras_mixer.feature_model(outer, f"{prefix}mixer")
+    np.testing.assert_allclose(goldens.outputs(whole, IMAGES), goldens.outputs(model, IMAGES / 2), rtol=1e-5, atol=1e-6)
+    last = keras_mixer.feature_model(outer, f"{prefix}pool")
+    np.testing.assert_allclose(goldens.outputs(last, IMAGES), goldens.outputs(outer, IMAGES), rtol=1e-5, atol=1e-6)
+    whole.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(goldens.outputs(loaded, IMAGES), goldens.outputs(whole, IMAGES))
+    outer.save(tmp_path / "outer.keras")  # which stays as it was
+    again = keras.models.load_model(tmp_path / "outer.keras")
+    np.testing.assert_array_equal(goldens.outputs(again, IMAGES), goldens.outputs(outer, IMAGES))
+
+
+def test_a_layer_that_is_called_twice_has_no_one_output():
+    model = family.tiny("mixer", include_top=False)
+    images = keras.Input((32, 32, 3))
+    twice = keras.Model(images, keras.layers.Add()([model(images), model(keras.layers.Rescaling(2.0)(images))]))
+    with pytest.raises(ValueError, match="calls its layer 'mixer' 2 times instead of once"):
+        keras_mixer.feature_model(twice, "mixer/MixerBlock_0")
 
 
 def test_preprocessing_in_a_pipeline_of_tensorflow():
