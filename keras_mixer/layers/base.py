@@ -2,9 +2,9 @@
 
 import contextlib
 import inspect
+import threading
 import types
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -92,15 +92,27 @@ def layers_on_path(model: keras.Model, name: str) -> list[keras.layers.Layer]:
     return path[1:]
 
 
+_replacing = threading.RLock()
+
+
 @contextlib.contextmanager
-def replaced(holder, name: str, value) -> Iterator[Any]:
-    """Replaces an attribute of an object while the context lasts; yields the attribute that it had."""
-    own, before = name in vars(holder), getattr(holder, name)
-    setattr(holder, name, value)
-    try:
-        yield before
-    finally:
-        setattr(holder, name, before) if own else delattr(holder, name)
+def replaced(holder, name: str, function: Callable) -> Iterator[Callable]:
+    """Replaces a function of an object while the context lasts; yields the function that it had.
+
+    Other threads keep the old function, and wait if they want to replace one as well.
+    """
+    thread = threading.get_ident()
+
+    def ours_or_theirs(*arguments, **options):
+        return (function if threading.get_ident() == thread else before)(*arguments, **options)
+
+    with _replacing:
+        own, before = name in vars(holder), getattr(holder, name)
+        setattr(holder, name, ours_or_theirs)
+        try:
+            yield before
+        finally:
+            setattr(holder, name, before) if own else delattr(holder, name)
 
 
 def _unshared(config):

@@ -82,7 +82,9 @@ LABELS = np.arange(60) % 3
 def sheet(path, right: bool):
     answers = LABELS if right else (LABELS + 1) % 3
     predictor = Predictor("fixed", lambda images: np.eye(3)[answers])
-    return np.asarray(Image.open(save_prediction_sheet(predictor, [(IMAGES, LABELS)], tuple("abc"), path)).convert("RGB"))
+    return np.asarray(
+        Image.open(save_prediction_sheet(predictor, [(IMAGES, LABELS)], tuple("abc"), path)).convert("RGB")
+    )
 
 
 def red_above_the_first_image(picture: np.ndarray) -> bool:
