@@ -10,9 +10,20 @@ import importlib
 import lazy_loader
 import wrapt
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_imported, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 # `from keras_mixer import *` imports only what does not need TensorFlow.
 __all__ = [name for name in __all__ if name not in ("data", "engines", "evaluation", "export", "prediction")]
+
+
+def __getattr__(name: str):
+    if name != "__version__":
+        return _imported(name)
+    from importlib import metadata
+
+    try:
+        return metadata.version(__name__)
+    except metadata.PackageNotFoundError as error:
+        raise AttributeError(f"{__name__} has no version, because it is not installed: run `pip install`.") from error
 
 
 @wrapt.when_imported("keras")

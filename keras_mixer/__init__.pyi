@@ -51,3 +51,5 @@ from .siblings import VisionPermutatorMedium7 as VisionPermutatorMedium7
 from .siblings import VisionPermutatorSmall14 as VisionPermutatorSmall14
 from .siblings import VisionPermutatorSmall7 as VisionPermutatorSmall7
 from .weights.published.class_names import decode_predictions as decode_predictions
+
+__version__: str

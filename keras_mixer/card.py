@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 
+from keras_mixer.classes import checked_names
 from keras_mixer.dataset import FILES_FILE, DatasetSpec
 from keras_mixer.fields import JsonRecord
 from keras_mixer.files import written_whole
@@ -18,15 +19,21 @@ class ModelCard(JsonRecord):
 
     Args:
         name: Name of the model.
-        class_names: Names of the classes, in the order of the outputs.
+        class_names: Names of the classes, in the order of the outputs. A list or a NumPy array becomes a tuple.
         preprocessing: How an image becomes an input.
         dataset: The split that the model is evaluated on; None if there is none.
+
+    Raises:
+        ValueError: If `class_names` is not a sequence of texts.
     """
 
     name: str
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     dataset: DatasetSpec | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "class_names", checked_names(self.class_names))
 
     def for_others(self) -> "ModelCard":
         """Returns the card without paths of this machine."""

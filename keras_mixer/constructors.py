@@ -107,11 +107,13 @@ def _constructor(variant: str) -> Constructor:
         preprocessing = preprocessing_of(variant, default_shape)
         entry = set_of(variant, weights)
         path = weights if entry is None else file_of(entry)
-        with dtype_policy(dtype), contextlib.nullcontext() if path is None else open_checkpoint(path) as checkpoint:
+        stated = None if entry is None else entry.preprocessing
+        opened = contextlib.nullcontext() if path is None else open_checkpoint(path, stated)
+        with dtype_policy(dtype), opened as checkpoint:
             arguments: dict = dict(sizes)
             resize: bool | tuple[int, int] = True
-            if entry:
-                preprocessing = entry.preprocessing
+            if checkpoint and checkpoint.preprocessing:
+                preprocessing = checkpoint.preprocessing
             known = default_shape[:2] if entry is None or None in default_shape else preprocessing.image_size
             default = (*known, (checkpoint and checkpoint.image_channels) or default_shape[2])
             if checkpoint and architecture.token_kernel:

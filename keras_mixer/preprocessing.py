@@ -1,8 +1,11 @@
 """How an image becomes the input of a model: one record for published weights, model cards and recipes."""
 
 import dataclasses
+import math
 import sys
-from numbers import Integral
+import warnings
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +17,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos
 LONGEST = 4
 # Pixels that the widest kernel, lanczos5, reads on each side, counted in the coarser of the two images.
 REACH = 5
+# How far interpolation may lead pixels beyond [0, 255].
+OVERSHOOT = 128
 # Number of values in a half-resized image beyond which the width is resized first.
 UNFINISHED_LIMIT = 2**24
 
@@ -54,11 +59,12 @@ class Preprocessing(JsonRecord):
     crop_share: float = 224 / 256
 
     def __post_init__(self):
-        size = (self.image_size,) * 2 if isinstance(self.image_size, Integral) else tuple(self.image_size)
-        if len(size) != 2 or not all(isinstance(side, Integral) and side >= 1 for side in size):
+        given: Any = self.image_size
+        size = tuple(given) if np.iterable(given) else (given, given)
+        if len(size) != 2 or not all(_is(Integral, side) and side >= 1 for side in size):
             raise ValueError(f"`image_size` is a pair of pixels (height, width), but got {self.image_size!r}.")
         object.__setattr__(self, "image_size", tuple(map(int, size)))
-        if not isinstance(self.channels, Integral) or self.channels < 1:
+        if not _is(Integral, self.channels) or self.channels < 1:
             raise ValueError(f"`channels` is a number of at least 1, but got {self.channels!r}.")
         object.__setattr__(self, "channels", int(self.channels))
         if self.resize not in RESIZE_MODES:
@@ -67,14 +73,16 @@ class Preprocessing(JsonRecord):
             raise ValueError(f"`interpolation` is one of {', '.join(INTERPOLATIONS)}, but got {self.interpolation!r}.")
         for name in ("mean", "std"):
             value = getattr(self, name)
-            value = tuple(map(float, value)) if np.ndim(value) else float(value)  # NumPy's cannot be written as JSON
-            object.__setattr__(self, name, value)
-            if isinstance(value, tuple) and len(value) != self.channels:
+            values = tuple(value) if np.iterable(value) else (value,)
+            if len(values) not in (self.channels, 1 - np.ndim(value)) or not all(map(_is_finite, values)):
                 raise ValueError(f"`{name}` is one number or one per channel ({self.channels}), but got {value!r}.")
+            numbers = tuple(map(float, values))  # NumPy's cannot be written as JSON
+            object.__setattr__(self, name, numbers if np.iterable(value) else numbers[0])
         if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
             raise ValueError(f"`std` divides the pixels and must be positive, but got {self.std!r}.")
-        if not 0.0 < self.crop_share <= 1.0:
+        if not _is_finite(self.crop_share) or not 0.0 < self.crop_share <= 1.0:
             raise ValueError(f"`crop_share` is a share, 0 < crop_share <= 1, but got {self.crop_share!r}.")
+        object.__setattr__(self, "crop_share", float(self.crop_share))
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -95,12 +103,20 @@ class Preprocessing(JsonRecord):
         return pixels.preprocess(encoded, self)
 
 
+def _is(kind: type, value) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_finite(value) -> bool:
+    return _is(Real, value) and math.isfinite(value)
+
+
 def preprocess_input(images, preprocessing: Preprocessing | None = None):
     """Scales pixels from [0, 255] to the range that the weights were trained on.
 
     Args:
         images: Array or tensor of any shape, integer or floating, with values in [0, 255]. If `preprocessing` has one
-            mean per channel, the last axis holds the channels.
+            mean or std per channel, the last axis holds the channels, whatever `keras.config.image_data_format` says.
         preprocessing: The preprocessing of the weights, such as `model.preprocessing`. None scales to [-1, 1].
 
     Returns:
@@ -108,19 +124,71 @@ def preprocess_input(images, preprocessing: Preprocessing | None = None):
         TensorFlow tensors, so that the function works in `tf.data.Dataset.map` on every backend. Other tensors become
         tensors of the backend.
 
+    Raises:
+        ValueError: If `images` are not numbers, or have another number of channels than `preprocessing`. Also if they
+            are an array with values that are not finite or far outside [0, 255]. An array of images that are already
+            scaled gives a warning. The values of tensors are not checked.
+
     Example:
         >>> keras_mixer.preprocess_input(np.array([0, 255]))
         array([-1.,  1.], dtype=float32)
     """
-    preprocessing = preprocessing or Preprocessing()
+    preprocessing = Preprocessing() if preprocessing is None else preprocessing
+    if not isinstance(preprocessing, Preprocessing):
+        raise ValueError(
+            "`preprocessing` must be a `keras_mixer.data.Preprocessing`, such as `model.preprocessing`, or None, but "
+            f"got {preprocessing!r}."
+        )
     mean, std = (np.asarray(value, "float32") for value in (preprocessing.mean, preprocessing.std))
-    if isinstance(images, (np.ndarray, np.generic, list, tuple, int, float)):
-        scaled = np.asarray(images, "float32") / np.float32(255.0)
+    if isinstance(images, np.ndarray | np.generic) or not hasattr(images, "dtype"):
+        array = _pixel_array(images)
+        _check_channels(array.shape, array.dtype.name, mean, std)
+        scaled = array.astype("float32") / np.float32(255.0)
     elif type(images).__module__.startswith("tensorflow."):
+        _check_channels(images.shape, images.dtype.name, mean, std)
         scaled = sys.modules["tensorflow"].cast(images, "float32") / 255.0
     else:
-        from keras import ops
+        from keras import backend, ops
 
+        _check_channels(images.shape, backend.standardize_dtype(images.dtype), mean, std)
         mean, std = ops.convert_to_tensor(mean), ops.convert_to_tensor(std)
         scaled = ops.cast(images, "float32") / 255.0
     return (scaled - mean) / std
+
+
+def _pixel_array(images) -> np.ndarray:
+    """Returns images as an array; raises ValueError if values are not finite or far outside [0, 255]."""
+    try:
+        array = np.asarray(images)
+    except ValueError as error:
+        raise ValueError(f"`images` must have one shape, to be an array of numbers: {error}") from error
+    if array.size and array.dtype.kind in "iuf":
+        low, high = float(array.min()), float(array.max())
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise ValueError("`images` hold values that are not finite.")
+        if low < -OVERSHOOT or high > 255 + OVERSHOOT:
+            raise ValueError(
+                f"`images` must hold values in [0, 255], but they go from {low:g} to {high:g}: divide 16-bit images by "
+                "257."
+            )
+        if array.ndim > 2 and array.dtype.kind == "f" and 0 < max(-low, high) <= 1:
+            warnings.warn(
+                f"`images` must hold values in [0, 255], but they go from {low:g} to {high:g}, which is almost black: "
+                "pass images that are not scaled yet.",
+                stacklevel=3,
+            )
+    return array
+
+
+def _check_channels(shape, dtype: str, mean: np.ndarray, std: np.ndarray) -> None:
+    """Raises ValueError unless images of this shape and dtype hold numbers for each mean and std."""
+    if not dtype.startswith(("int", "uint", "float", "bfloat")):
+        raise ValueError(f"`images` must hold integers or floating-point numbers, but got the dtype {dtype}.")
+    channels = max(mean.size, std.size)
+    if (mean.ndim or std.ndim) and getattr(shape, "rank", 0) is not None:
+        sides = tuple(shape)
+        if not sides or sides[-1] not in (None, channels):
+            raise ValueError(
+                f"`images` must have {channels} channels on their last axis, because `preprocessing` has a mean or std "
+                f"for each, but got the shape {sides}."
+            )

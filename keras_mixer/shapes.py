@@ -30,7 +30,7 @@ def positive_integer(name: str, value: int) -> int:
 
 def pair_of_positive_integers(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """Returns `value` as a pair (height, width); one integer stands for both."""
-    pair = tuple(value) if isinstance(value, Iterable) else (value, value)
+    pair = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"`{name}` must be an integer or a pair (height, width), but got {value!r}.")
     return positive_integer(name, pair[0]), positive_integer(name, pair[1])

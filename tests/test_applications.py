@@ -260,3 +260,11 @@ def test_a_checkpoint_is_opened_once(monkeypatch):
 def test_a_constructor_can_be_pickled(name):
     constructor = getattr(keras_mixer, name)
     assert pickle.loads(pickle.dumps(constructor)) is constructor
+
+
+def test_the_version_is_that_of_the_installed_package():
+    from importlib import metadata
+
+    assert keras_mixer.__version__ == metadata.version("keras_mixer")
+    with pytest.raises(AttributeError, match="__versions__"):
+        keras_mixer.__versions__  # noqa: B018

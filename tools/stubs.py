@@ -147,7 +147,8 @@ def _public(path: Path) -> list[str]:
 def _lines(names: dict, subpackages=()) -> str:
     lines = [f"from . import {name} as {name}" for name in subpackages]
     lines += sorted(f"from .{module} import {name} as {name}" for module, group in names.items() for name in group)
-    return "\n".join(["# Written by tools/stubs.py.", *lines]) + "\n"
+    version = ["", "__version__: str"] if subpackages else []
+    return "\n".join(["# Written by tools/stubs.py.", *lines, *version]) + "\n"
 
 
 if __name__ == "__main__":

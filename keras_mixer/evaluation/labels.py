@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_mixer.artefacts import Predictor
+from keras_mixer.classes import checked_names
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation.confidence import are_probabilities
 from keras_mixer.extras import require
@@ -23,9 +24,10 @@ def class_subset(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
         Indices `(wanted,)`: `scores[:, indices]` are the scores of the wanted classes.
 
     Raises:
-        ValueError: If a wanted class is not among the model's.
+        ValueError: If a wanted class is not among the model's, or an argument is not a sequence of texts.
     """
-    places = {name: index for index, name in enumerate(names)}
+    wanted = checked_names(wanted, argument="wanted")
+    places = {name: index for index, name in enumerate(checked_names(names, argument="names"))}
     missing = [name for name in wanted if name not in places]
     if missing:
         raise ValueError(f"{len(missing)} of {len(wanted)} classes are not among the model's, such as {missing[0]!r}.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from keras_mixer.artefacts import Predictor
+from keras_mixer.classes import best_classes, checked_names
 from keras_mixer.evaluation.invariance import ORDERS, Curve
 from keras_mixer.evaluation.throughput import growth_exponent
 from keras_mixer.extras import require
@@ -26,12 +27,13 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str = 
     figure.colorbar(shown, ax=axes, label="images of the class (%)", shrink=0.8)
     _set_title(axes, title)
     axes.set(xlabel="predicted class", ylabel="true class")
-    if len(class_names) <= NAMED_CLASSES:
-        places = range(len(class_names))
-        names, families = drawable(class_names)
-        rotation = 90 if max(map(len, names)) > 2 else 0
-        axes.set_xticks(places, names, rotation=rotation, family=families)
-        axes.set_yticks(places, names, family=families)
+    names = checked_names(class_names, len(counts))
+    if len(names) <= NAMED_CLASSES:
+        places = range(len(names))
+        texts, families = drawable(names)
+        rotation = 90 if max(map(len, texts)) > 2 else 0
+        axes.set_xticks(places, texts, rotation=rotation, family=families)
+        axes.set_yticks(places, texts, family=families)
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "black" if shares[row, column] > 0.6 else "white"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=7)
@@ -97,7 +99,8 @@ def save_prediction_sheet(
         The path.
 
     Raises:
-        ValueError: If Matplotlib does not know the suffix, or there are no images.
+        ValueError: If Matplotlib does not know the suffix, there are no images, or `class_names` does not hold one text
+            for each score.
         ImportError: If Matplotlib is not installed.
 
     Example:
@@ -108,8 +111,8 @@ def save_prediction_sheet(
     require("matplotlib", extra="pipelines", purpose="Drawing")
     from matplotlib.figure import Figure
 
-    path = pathlib.Path(path)
-    chosen = _choose(predictor, batches)
+    path, class_names = pathlib.Path(path), checked_names(class_names)
+    chosen = _choose(predictor, batches, len(class_names))
     if not chosen:
         raise ValueError("There is nothing to draw: the split holds no images.")
     names, families = drawable(class_names)
@@ -127,15 +130,17 @@ def save_prediction_sheet(
     return path
 
 
-def _choose(predictor: Predictor, batches) -> list[tuple[np.ndarray, int, int, float]]:
+def _choose(predictor: Predictor, batches, classes: int) -> list[tuple[np.ndarray, int, int, float]]:
     """Chooses wrong predictions for up to half of the sheet, then correct ones. Reads no more batches than needed."""
     places = SHEET_COLUMNS * SHEET_ROWS
     wrong: list[tuple[np.ndarray, int, int, float]] = []
     right: list[tuple[np.ndarray, int, int, float]] = []
     for images, labels in batches:
         scores = predictor.scores(np.asarray(images, np.float32))
+        if scores.shape[-1] != classes:
+            raise ValueError(f"The model scores {scores.shape[-1]} classes, but `class_names` holds {classes} names.")
         for image, label, row in zip(np.asarray(images), np.asarray(labels), scores, strict=True):
-            best = int(row.argmax())
+            best = int(best_classes(row, 1)[0])
             pile = right if best == label else wrong
             if len(pile) < places:
                 pile.append((image, int(label), best, float(row[best])))

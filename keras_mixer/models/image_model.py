@@ -1,20 +1,49 @@
 """The class of this package's models, and a function that exposes their inner features."""
 
+import itertools
+import json
+
 import keras
 
+from keras_mixer import fields
+from keras_mixer.layers.base import layers_on_path, replaced
 from keras_mixer.layers.patches import ImageReader
 from keras_mixer.preprocessing import Preprocessing
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ImageModel(keras.Model):
-    """A functional model of images with an attribute `preprocessing`, which copies and saved files keep."""
+    """A functional model of images with an attribute `preprocessing`, which copies and saved files keep.
+
+    `keras.models.clone_model` keeps it only if the first layer is one of this package's, such as `PatchEmbedding`. The
+    model has the dtype policy of its first layer with weights, so that `compile` scales the loss of float16 models.
+    """
 
     _preprocessing: Preprocessing | None = None
 
+    def __init__(self, inputs, outputs, name=None, **kwargs):  # the arguments of functional models, which Keras checks
+        preprocessing = kwargs.pop("preprocessing", None)
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        if preprocessing is not None:
+            self._preprocessing = fields.read(Preprocessing, preprocessing)
+        policies = [layer.dtype_policy for layer in self.layers if layer.weights]
+        if policies and policies[0].quantization_mode is None:
+            self.dtype_policy = policies[0]
+
     def _keeper(self) -> keras.layers.Layer:
-        """Returns the layer that holds the preprocessing, or else the model itself, whose copies lose it."""
-        return next((layer for layer in self.layers if isinstance(layer, ImageReader)), self)
+        """Returns the layer that holds the preprocessing, or else the model itself."""
+        for layer in self.layers:
+            if isinstance(layer, ImageReader):
+                return layer
+            if isinstance(layer, ImageModel):
+                return layer._keeper()
+        return self
+
+    def get_config(self):
+        config = super().get_config()
+        if self._preprocessing is not None:
+            config["preprocessing"] = json.loads(self._preprocessing.to_json())
+        return config
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -33,34 +62,55 @@ keras.saving.get_custom_objects()["ImageModel"] = ImageModel
 
 
 def feature_model(model: keras.Model, name: str) -> ImageModel:
-    """Returns a model that outputs the features of one layer, which may lie inside another layer.
+    """Returns a model that outputs the features of one layer, which may lie inside another layer or model.
 
     Args:
-        model: A functional model.
-        name: Name of the layer. Slashes separate a layer from the layers inside it: "MixerBlock_3/token_mixing" is the
-            output of token mixing before it is added to the block's input.
+        model: A functional model, or a `keras.Sequential` that is built.
+        name: Name of the layer. Slashes separate a layer or model from the layers inside it. For example,
+            "MixerBlock_3/token_mixing" is the output of token mixing before it is added to the block's input, and
+            "mixer_b16/MixerBlock_3" is a block of a Mixer in a larger model.
 
     Returns:
         A functional model that shares its layers with `model`.
 
     Raises:
-        ValueError: If there is no such layer, or it is inside another model.
+        ValueError: If there is no such layer, `model` calls it several times, or `model` has no inputs yet.
 
     Example:
         >>> keras_mixer.feature_model(keras_mixer.MixerB16(), "MixerBlock_3/token_mixing").output_shape
         (None, 196, 768)
     """
-    layer, layers = model, model.layers
-    for part in name.split("/"):
-        if layer is not model:
-            if isinstance(layer, keras.Model):
-                raise ValueError(
-                    f"{layer.name!r} is a model itself: call `feature_model` on it, with the rest of the name."
-                )
-            layer.call(layer.input)  # on symbolic tensors, so that the layers inside have outputs
-            layers = layer._flatten_layers(include_self=False, recursive=False)
-        inside = {one.name: one for one in layers}
-        if part not in inside:
-            raise ValueError(f"{layer.name!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}.")
-        layer = inside[part]
-    return ImageModel(model.input, layer.output, name=f"{model.name}_features")
+    path = layers_on_path(model, name)
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            f"Expected a functional model or a built `keras.Sequential`, but {model.name!r} has no inputs: give a "
+            "Sequential a `keras.Input` first."
+        )
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    output, arguments = inputs, (inputs,)
+    options: dict = {}
+    for outer, layer in itertools.pairwise([model, *path]):
+        if isinstance(layer, keras.layers.InputLayer):
+            output = layer.output
+        else:
+            output, arguments, options = _call_of(layer, outer, arguments, options)
+    features = ImageModel(inputs, output, name=f"{model.name}_features")
+    if features.preprocessing is None:
+        features.preprocessing = getattr(model, "preprocessing", None)
+    return features
+
+
+def _call_of(layer: keras.layers.Layer, outer: keras.layers.Layer, arguments: tuple, options: dict):
+    """Calls `outer` on symbolic tensors; returns the output of `layer` inside it and the arguments of its call."""
+    calls = []
+
+    def recording(*arguments, **options):
+        calls.append((spec(*arguments, **options), arguments, options))
+        return calls[-1][0]
+
+    # A layer's own output may belong to another model. Keras asks for the output of every symbolic call here.
+    with replaced(layer, "compute_output_spec", recording) as spec:
+        outer.call(*arguments, **options)
+    if len(calls) != 1:
+        raise ValueError(f"{outer.name!r} calls its layer {layer.name!r} {len(calls)} times instead of once.")
+    return calls[0]

@@ -24,7 +24,10 @@ def dtype_policy(policy) -> Iterator[None]:
     import keras
 
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(keras.dtype_policies.get(policy))  # get(None) is Keras's own
+    wanted = keras.dtype_policies.get(policy)  # get(None) is Keras's own
+    if not keras.backend.is_float_dtype(wanted.compute_dtype):
+        raise ValueError(f"`dtype` must be a policy of floating-point numbers, such as 'float32', but got {policy!r}.")
+    keras.config.set_dtype_policy(wanted)
     try:
         yield
     finally:

@@ -12,11 +12,13 @@ import numpy as np
 
 from keras_mixer.artefacts import Predictor
 from keras_mixer.card import ModelCard
+from keras_mixer.classes import best_classes
 from keras_mixer.data.arrays import in_order, preprocess, reader
 from keras_mixer.images import MAX_PIXELS, problem
 from keras_mixer.prediction.shards import Shard
 from keras_mixer.prediction.store import Prediction, PredictionStore
 from keras_mixer.prediction.table import PredictionTable
+from keras_mixer.shapes import positive_integer
 
 _READERS = 16  # files read at a time, because an object store takes tens of milliseconds to answer
 
@@ -46,17 +48,18 @@ def classify(
 
     Raises:
         OSError: If a parquet file can no longer be read.
-        ValueError: If a parquet file is damaged.
+        ValueError: If a parquet file is damaged, or `top` is not a positive integer.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("saved_models/digits")
         >>> shards = keras_mixer.prediction.find_images(["photographs"])
         >>> [prediction.labels[:1] for prediction in keras_mixer.prediction.classify(predictor, card, shards)]
     """
+    top = min(positive_integer("top", top), len(card.class_names))
     names = itertools.chain.from_iterable(shard.names for shard in shards)
     batch_size = min(batch_size, sum(len(shard.names) for shard in shards))
     for images, readable, unread, errors in _batches(card, shards, batch_size, max_pixels):
-        classes, scores = _best(predictor, images, readable, batch_size, min(top, len(card.class_names)))
+        classes, scores = _best(predictor, images, readable, batch_size, top)
         for index in range(len(images)):
             name = next(names)
             if errors[index]:
@@ -140,13 +143,13 @@ def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Se
 
 
 def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_size: int, top: int):
-    """Returns indices and scores `(n, top)` of the best classes. Among equal scores, the lower index comes first."""
+    """Returns indices and scores `(n, top)` of the best classes, see `best_classes`."""
     if not readable.any():
         return np.zeros((len(images), top), np.int32), np.zeros((len(images), top), np.float32)
     # Batches are padded, because another batch size would make the model compile again.
     filled = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.float32)])
     scores = np.asarray(predictor.scores(filled))[: len(images)]
-    classes = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    classes = best_classes(scores, top)
     return classes, np.take_along_axis(scores, classes, axis=1)
 
 

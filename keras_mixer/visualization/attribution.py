@@ -8,9 +8,17 @@ import numpy as np
 from keras import ops
 
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.shapes import pair_of_positive_integers
+from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 from keras_mixer.visualization.gradients import gradient_of
-from keras_mixer.visualization.parts import block_of, checked_class, grid_of, mid_grey, one_image
+from keras_mixer.visualization.parts import (
+    block_of,
+    checked_class,
+    checked_index,
+    finite,
+    grid_of,
+    mid_grey,
+    one_image,
+)
 
 AT_ONCE = 16  # tokens differentiated together; each needs a table of tokens by channels
 
@@ -49,7 +57,7 @@ def influence_maps(
         >>> maps = keras_mixer.visualization.influence_maps(model, image, block=0, tokens=[0])
         >>> maps[0].argmax()  # the patch that influences the first token most
     """
-    layer = block_of(model, block)
+    layer, probes = block_of(model, block), positive_integer("probes", probes)
     image = one_image(model, image)
     # A direct call, because `predict` would compile for longer than one image takes.
     before = keras.Model(model.inputs[0], layer.input)
@@ -57,9 +65,11 @@ def influence_maps(
     table = ops.convert_to_numpy(ops.cast(table, "float32"))  # (1, tokens, channels)
     grid = grid_of(model, table.shape[1])
     tokens_out, channels = layer.output.shape[1:]
-    asked = list(range(tokens_out)) if tokens is None else list(tokens)
-    if any(not 0 <= token < tokens_out for token in asked):
-        raise ValueError(f"Block {block} outputs tokens 0 to {tokens_out - 1}; got {asked}.")
+    if tokens is not None and np.ndim(tokens) != 1:
+        raise ValueError(f"`tokens` must be a sequence of integers, but got {tokens!r}.")
+    chosen = range(tokens_out) if tokens is None else tokens
+    message = f"Block {block} outputs tokens 0 to {tokens_out - 1}; got {list(chosen)}."
+    asked = [checked_index(token, tokens_out, message) for token in chosen]
 
     rng = np.random.default_rng(seed)
     squares = np.zeros((len(asked), table.shape[1]))
@@ -120,17 +130,23 @@ def occlusion_saliency(
     """
     image = one_image(model, image)
     height, width, channels = image.shape
-    cover = mid_grey(channels, preprocessing, model) if fill is None else fill
-    window_height, window_width = pair_of_positive_integers(
-        "window", window or (max(1, height // 8), max(1, width // 8))
-    )
+    batch_size = positive_integer("batch_size", batch_size)
+    cover = mid_grey(channels, preprocessing, model) if fill is None else finite("`fill`", fill)
+    if np.shape(cover) not in ((), (channels,)):
+        raise ValueError(f"`fill` must be one number or one per channel ({channels}), but got {fill!r}.")
+    if window is None:
+        window = max(1, height // 8), max(1, width // 8)
+    window_height, window_width = pair_of_positive_integers("window", window)
     if window_height > height or window_width > width:
         raise ValueError(f"A window of {window_height} x {window_width} is larger than the image.")
-    steps = pair_of_positive_integers("stride", stride or (max(1, window_height // 2), max(1, window_width // 2)))
+    if stride is None:
+        stride = max(1, window_height // 2), max(1, window_width // 2)
+    steps = pair_of_positive_integers("stride", stride)
     tops, lefts = _places(height, window_height, steps[0]), _places(width, window_width, steps[1])
     places = list(itertools.product(tops, lefts))
-    whole = model.predict_on_batch(image[None])[0]
-    target = checked_class(whole, class_index)
+    outputs = model.predict_on_batch(image[None])
+    whole = outputs[0] if isinstance(outputs, np.ndarray) else outputs
+    target = checked_class(model, whole, class_index)
 
     fall, covered = np.zeros((height, width)), np.zeros((height, width))
     for start in range(0, len(places), batch_size):

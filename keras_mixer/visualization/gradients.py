@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 
 from keras_mixer.layers import PatchEmbedding
+from keras_mixer.layers.base import layers_on_path, replaced
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
-from keras_mixer.visualization.parts import checked_class, mid_grey, one_image
+from keras_mixer.visualization.parts import checked_class, finite, mid_grey, several_images
 
 
 def gradient_of(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
@@ -54,7 +55,8 @@ def grad_cam(
 ) -> np.ndarray:
     """Maps which tokens raise the score of a class, by Grad-CAM (Selvaraju et al., 2017, arXiv 1610.02391).
 
-    The score is the logit, before the activation of the last layer.
+    The score is the logit, before the activation of the last layer. The function changes single layers while it runs,
+    but only for its own thread. Other threads can use the model, but must not save it, meanwhile.
 
     Args:
         model: A classifier of one image input, which may contain other models.
@@ -75,6 +77,7 @@ def grad_cam(
         >>> heat = keras_mixer.visualization.grad_cam(model, image)
         >>> np.unravel_index(heat.argmax(), heat.shape)  # row and column of the patch that supports the class most
     """
+    _images(model, image)  # a wrong model or image is told first
     chosen = _last_map(model) if layer is None else _layer(model, layer)
 
     def heat(scores, one, target):
@@ -87,7 +90,7 @@ def grad_cam(
                 seen.append(call(*arguments, **options))
                 return seen[-1]
 
-            with _replaced(chosen, "call", seeing):
+            with replaced(chosen, "call", seeing):
                 scores(images)
             if len(seen) != 1 or _grid(model, getattr(seen[0], "shape", ())) is None:
                 raise ValueError(f"The layer {chosen.name!r} does not output tokens or a feature map of the patches.")
@@ -101,7 +104,7 @@ def grad_cam(
                 output = call(*arguments, **options)
                 return output + ops.cast(offset, output.dtype)
 
-            with _replaced(chosen, "call", with_offset):
+            with replaced(chosen, "call", with_offset):
                 return scores(one[None])[:, target]
 
         derivative = gradient_of(shifted)(np.zeros_like(values))
@@ -125,7 +128,8 @@ def integrated_gradients(
     """Divides the score of a class among the pixels (Sundararajan et al., 2017, arXiv 1703.01365).
 
     The attributions sum to the score of the image minus the score of the baseline. More steps make the sum more exact.
-    The score is the logit, before the activation of the last layer.
+    The score is the logit, before the activation of the last layer. Other threads can use the model meanwhile, as with
+    `grad_cam`.
 
     Args:
         model: A classifier of one image input, which may contain other models.
@@ -149,12 +153,14 @@ def integrated_gradients(
         True
     """
     steps, batch_size = positive_integer("steps", steps), positive_integer("batch_size", batch_size)
-    images = np.asarray(image, "float32")
-    start = mid_grey(images.shape[-1], preprocessing, model) if baseline is None else np.asarray(baseline)
+    images = _images(model, image)
+    start = mid_grey(images.shape[-1], preprocessing, model) if baseline is None else finite("The baseline", baseline)
     try:
         starts = np.broadcast_to(start, images.shape)
     except ValueError as error:
-        raise ValueError(f"The baseline of shape {start.shape} does not fit images of shape {images.shape}.") from error
+        raise ValueError(
+            f"The baseline of shape {start.shape} does not fit images of shape {np.shape(image)}."
+        ) from error
     remaining = iter(starts.reshape(-1, *images.shape[-3:]))
 
     def attributions(scores, one, target):
@@ -165,62 +171,49 @@ def integrated_gradients(
             total += derivative(points).sum(axis=0)
         return ((one - start) * total / steps).astype("float32")
 
-    return _for_each_image(model, images, class_index, attributions)
+    return _for_each_image(model, image, class_index, attributions)
 
 
 def _for_each_image(model, image, class_index, attribution: Callable) -> np.ndarray:
     """Calls `attribution(scores, image, class)` for each image, where `scores` maps images to logits."""
-    single = np.ndim(image) == 3
-    images = [one_image(model, one) for one in ([image] if single else image)]
+    single, images = np.ndim(image) == 3, _images(model, image)
     with _before_activation(model) as scores:
         results = []
         for index, one in enumerate(images):
-            values = ops.convert_to_numpy(scores(one[None]))
-            if values.ndim != 2:
-                raise ValueError(f"Expected a model that scores classes, but {model.name!r} outputs {values.shape}.")
+            values = ops.convert_to_numpy(scores(one[None]))[0]
             asked = class_index if class_index is None or np.ndim(class_index) == 0 else list(class_index)
             if isinstance(asked, list) and len(asked) != len(images):
                 raise ValueError(f"Expected one class or one for each of {len(images)} images, but got {asked}.")
-            target = checked_class(values[0], asked[index] if isinstance(asked, list) else asked)
+            target = checked_class(model, values, asked[index] if isinstance(asked, list) else asked)
             results.append(attribution(scores, one, target))
     return results[0] if single else np.stack(results)
+
+
+def _images(model, image) -> np.ndarray:
+    """Returns one image, or several, as `(n, height, width, channels)`."""
+    return several_images(model, [image] if np.ndim(image) == 3 else image)
 
 
 @contextlib.contextmanager
 def _before_activation(model: keras.Model) -> Iterator[Callable]:
     """Yields a function from images to float32 scores before the activation of the last layer."""
     last = model
+    if len(model.outputs) != 1:
+        raise ValueError(f"Expected a model that scores classes, but {model.name!r} has {len(model.outputs)} outputs.")
     while isinstance(last, keras.Model) and last.layers:
         last = getattr(last, "operations", last.layers)[-1]
     with contextlib.ExitStack() as stack:
-        if hasattr(last, "activation"):
-            stack.enter_context(_replaced(last, "activation", keras.activations.linear))
+        if callable(getattr(last, "activation", None)):
+            stack.enter_context(replaced(last, "activation", keras.activations.linear))
         elif type(last).__name__ in ("Softmax", "Sigmoid"):
-            stack.enter_context(_replaced(last, "call", lambda inputs, *_, **__: inputs))
+            stack.enter_context(replaced(last, "call", lambda inputs, *_, **__: inputs))
         yield lambda images: ops.cast(model(images, training=False), "float32")
 
 
-@contextlib.contextmanager
-def _replaced(holder, name: str, value) -> Iterator[None]:
-    """Replaces an attribute by another value while the context lasts."""
-    own, before = name in vars(holder), getattr(holder, name)
-    setattr(holder, name, value)
-    try:
-        yield
-    finally:
-        setattr(holder, name, before) if own else delattr(holder, name)
-
-
 def _layer(model: keras.Model, layer: str | keras.layers.Layer) -> keras.layers.Layer:
-    if not isinstance(layer, str):
+    if isinstance(layer, keras.layers.Layer):
         return layer
-    found: keras.layers.Layer = model
-    for part in layer.split("/"):
-        inside = {one.name: one for one in found._flatten_layers(include_self=False, recursive=False)}
-        if part not in inside:
-            raise ValueError(f"{found.name!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}.")
-        found = inside[part]
-    return found
+    return layers_on_path(model, layer)[-1]
 
 
 def _last_map(model: keras.Model) -> keras.layers.Layer:

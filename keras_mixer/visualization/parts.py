@@ -9,18 +9,23 @@ from keras_mixer.preprocessing import Preprocessing
 
 def stem_of(model: keras.Model) -> PatchEmbedding:
     """Returns the layer that cuts the images into patches; raises ValueError if the model has none."""
-    for layer in model.layers:
+    for layer in _layers(model):
         if isinstance(layer, PatchEmbedding):
             return layer
-    raise ValueError(f"The model {model.name!r} does not cut images into patches: it has no PatchEmbedding layer.")
+    raise ValueError(
+        f"The model {model.name!r} does not cut images into patches: it has no PatchEmbedding layer.{_inner(model)}"
+    )
 
 
 def block_of(model: keras.Model, index: int) -> MixerBlock:
     """Returns a Mixer block by its index, where -1 is the last; raises ValueError if it does not exist."""
     blocks = _blocks(model)
-    if not -len(blocks) <= index < len(blocks):
-        raise ValueError(f"The model {model.name!r} has {len(blocks)} Mixer blocks, counted from 0; got block {index}.")
-    return blocks[index]
+    if not _is_integer(index) or not -len(blocks) <= index < len(blocks):
+        raise ValueError(
+            f"The model {model.name!r} has {len(blocks)} Mixer blocks, counted from 0; got block {index!r}."
+            f"{_inner(model) if not blocks else ''}"
+        )
+    return blocks[int(index)]
 
 
 def blocks_on_patches(model: keras.Model) -> list[int]:
@@ -31,7 +36,30 @@ def blocks_on_patches(model: keras.Model) -> list[int]:
 
 
 def _blocks(model: keras.Model) -> list[MixerBlock]:
-    return [layer for layer in model.layers if isinstance(layer, MixerBlock)]
+    return [layer for layer in _layers(model) if isinstance(layer, MixerBlock)]
+
+
+def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Expected a Keras model, but got {model!r}.")
+    return model.layers
+
+
+def _inner(model: keras.Model) -> str:
+    """Returns a hint if a model inside another one may be meant."""
+    names = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    return f" Pass the model inside it: `model.get_layer({names[0]!r})`." if names else ""
+
+
+def _is_integer(value) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool) and np.ndim(value) == 0
+
+
+def checked_index(value, count: int, message: str) -> int:
+    """Returns an index as an int; raises ValueError with the message unless it is an integer from 0 to `count - 1`."""
+    if not _is_integer(value) or not 0 <= value < count:
+        raise ValueError(message)
+    return int(value)
 
 
 def keeps_tokens(model: keras.Model, index: int) -> bool:
@@ -53,18 +81,47 @@ def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
 
 def one_image(model: keras.Model, image) -> np.ndarray:
     """Returns an image as float32; raises ValueError if it is not one image of the model's shape."""
-    shape, expected = np.shape(image), tuple(model.input_shape[1:])
+    _layers(model)
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1:
+        raise ValueError(
+            f"Expected a model that is built for one input of images, but {model.name!r} has {len(inputs)}."
+        )
+    shape, expected = np.shape(image), tuple(inputs[0].shape[1:])
     if len(shape) != len(expected) or any(side not in (None, got) for side, got in zip(expected, shape, strict=True)):
         raise ValueError(f"Expected one image of shape {expected}, but got {shape}.")
-    return np.asarray(image, "float32")
+    return finite("The image", image)
 
 
-def checked_class(scores: np.ndarray, class_index: int | None) -> int:
-    """Returns `class_index` after checking it; None stands for the class with the highest score."""
-    target = int(scores.argmax()) if class_index is None else class_index
-    if not 0 <= target < len(scores):
-        raise ValueError(f"The model scores {len(scores)} classes; got class {target}.")
-    return target
+def several_images(model: keras.Model, images) -> np.ndarray:
+    """Returns images as float32; raises ValueError unless they are one or more images of the model's shape."""
+    if np.ndim(images) == 0 or not len(images):
+        raise ValueError(f"Expected images (n, height, width, channels), but got {images!r}.")
+    return np.stack([one_image(model, image) for image in images])
+
+
+def finite(what: str, values) -> np.ndarray:
+    """Returns values as float32; raises ValueError unless they are finite numbers."""
+    try:
+        array = np.asarray(values, "float32")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must hold numbers, but got {values!r}.") from error
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} holds values that are not finite.")
+    return array
+
+
+def checked_class(model: keras.Model, scores, class_index: int | None) -> int:
+    """Returns `class_index` after checking it and the scores of an image; None means the class with the best score."""
+    if isinstance(scores, (list, tuple, dict)) or np.ndim(scores) != 1:
+        shape = (
+            "several outputs" if isinstance(scores, (list, tuple, dict)) else f"an output of shape {np.shape(scores)}"
+        )
+        raise ValueError(f"Expected a model that scores classes, but {model.name!r} has {shape} for an image.")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"The scores that {model.name!r} gives the image are not finite.")
+    message = f"The model scores {len(scores)} classes; got class {class_index!r}. Classes are counted from 0."
+    return int(np.argmax(scores)) if class_index is None else checked_index(class_index, len(scores), message)
 
 
 def displayable(images: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
@@ -80,6 +137,10 @@ def mid_grey(channels: int, preprocessing: Preprocessing | None, model: keras.Mo
 
 
 def _mean_and_std(channels: int, preprocessing: Preprocessing | None) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(preprocessing, Preprocessing | None):
+        raise ValueError(
+            f"`preprocessing` must be a `keras_mixer.data.Preprocessing` or None, but got {preprocessing!r}."
+        )
     mean, std = (preprocessing.mean, preprocessing.std) if preprocessing else (0.5, 0.5)
     values = np.asarray(mean, "float64"), np.asarray(std, "float64")
     if any(value.shape not in ((), (channels,)) for value in values):

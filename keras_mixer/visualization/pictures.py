@@ -72,6 +72,7 @@ def draw_influence(
     """
     from matplotlib.patches import Rectangle
 
+    _check_pairs(tokens, maps, "tokens and maps")
     figure, axes = _grid_of_axes(2, len(tokens), image.shape[1] / image.shape[0], title)
     rows, columns = maps.shape[1:]
     photo = _photo(image, preprocessing)
@@ -98,6 +99,7 @@ def draw_feature_pca(  # noqa: D417
     Returns:
         A `matplotlib.figure.Figure`. Each colour goes from the 1st to the 99th percentile of its component.
     """
+    _check_pairs(images, pca.maps, "images and maps")
     maps = pca.maps[..., :3]
     low, high = np.percentile(maps, [1, 99], axis=(0, 1, 2))
     colours = np.clip((maps - low) / np.where(high > low, high - low, 1.0), 0, 1)
@@ -146,7 +148,11 @@ def draw_attribution(  # noqa: D417
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    values = attribution.sum(axis=-1) if attribution.ndim == 3 else attribution
+    values = attribution.sum(axis=-1) if np.ndim(attribution) == 3 else np.asarray(attribution)
+    if values.ndim != 2:
+        raise ValueError(
+            f"Expected an attribution (rows, columns) or (height, width, channels), but got the shape {values.shape}."
+        )
     figure, axes = _grid_of_axes(1, 2, image.shape[1] / image.shape[0], title)
     axes[0][0].imshow(**_photo(image, preprocessing))
     limit = max(float(np.abs(values).max()), 1e-12)
@@ -189,6 +195,12 @@ def mosaic(tiles: np.ndarray, columns: int, paired: bool = False) -> np.ndarray:
         top, left = tops[index // columns], lefts[index % columns]
         picture[top : top + height, left : left + width] = tile
     return picture
+
+
+def _check_pairs(images, others, what: str) -> None:
+    """Raises ValueError unless there is at least one picture to draw, and as many of the one as of the other."""
+    if not len(images) or len(images) != len(others):
+        raise ValueError(f"Expected one or more {what}, as many of both, but got {len(images)} and {len(others)}.")
 
 
 def _evenly(count: int, most: int) -> np.ndarray:

@@ -1,11 +1,13 @@
 """The units of token mixing (figure 5 of the paper) and of the stem (figure 7), and the features of tokens."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
 
-from keras_mixer.visualization.parts import block_of, grid_of, stem_of
+from keras_mixer.shapes import positive_integer
+from keras_mixer.visualization.parts import block_of, checked_index, grid_of, several_images, stem_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +49,8 @@ def token_mixing_units(model: keras.Model, block: int, channel: int = 0) -> np.n
     mixing = block_of(model, block).token_mixing
     kernel = keras.ops.convert_to_numpy(mixing.dense_0.kernel).astype("float32")
     if kernel.ndim > 2:
-        if not 0 <= channel < kernel.shape[0]:
-            raise ValueError(f"Block {block} has {kernel.shape[0]} token-mixing kernels; got channel {channel}.")
-        kernel = kernel[channel]
+        message = f"Block {block} has {len(kernel)} token-mixing kernels; got channel {channel!r}."
+        kernel = kernel[checked_index(channel, len(kernel), message)]
     rows, columns = grid_of(model, kernel.shape[0])
     return kernel.T.reshape(-1, rows, columns)
 
@@ -62,7 +63,13 @@ def spatial_frequency(maps: np.ndarray) -> np.ndarray:
 
     Returns:
         Frequencies `(n,)`; 0 for a map of zeros.
+
+    Raises:
+        ValueError: If `maps` does not have three axes.
     """
+    maps = np.asarray(maps)
+    if maps.ndim != 3:
+        raise ValueError(f"Expected maps of shape (n, rows, columns), but got {maps.shape}.")
     _, rows, columns = maps.shape
     power = np.abs(np.fft.fft2(maps)) ** 2
     cycles = np.hypot(np.fft.fftfreq(rows, 1 / rows)[:, None], np.fft.fftfreq(columns, 1 / columns))
@@ -90,7 +97,7 @@ def pair_units(maps: np.ndarray) -> UnitPairs:
     if maps.ndim != 3:
         raise ValueError(f"Expected maps of shape (units, rows, columns), but got {maps.shape}.")
     count = len(maps)
-    flat = maps.reshape(count, -1)
+    flat = maps.reshape(count, math.prod(maps.shape[1:]))
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
     flat = flat / np.where(norms > 0, norms, 1.0)
     first, second = np.triu_indices(count, k=1)
@@ -166,17 +173,18 @@ def feature_pca(model: keras.Model, images: np.ndarray, block: int, components: 
         The components. The sign of each makes its largest loading positive.
 
     Raises:
-        ValueError: If the block does not exist, or there are fewer tokens or channels than components.
+        ValueError: If the block does not exist, the images do not fit the model, or there are fewer tokens or channels
+            than components.
 
     Example:
         >>> keras_mixer.visualization.feature_pca(model, images, block=-1).maps.shape
         (8, 14, 14, 3)
     """
-    layer = block_of(model, block)
-    tables = keras.Model(model.inputs, layer.output).predict(np.asarray(images, "float32"), verbose=0)
+    layer, components = block_of(model, block), positive_integer("components", components)
+    tables = keras.Model(model.inputs, layer.output).predict(several_images(model, images), verbose=0)
     rows, columns = grid_of(model, tables.shape[1])
     tokens = tables.reshape(-1, tables.shape[-1]).astype("float64")
-    if not 1 <= components <= min(tokens.shape):
+    if components > min(tokens.shape):
         raise ValueError(f"{tokens.shape[0]} tokens of {tokens.shape[1]} channels do not have {components} components.")
     tokens -= tokens.mean(axis=0)
     # Eigenvectors of the covariance are cheaper than an SVD, because there are fewer channels than tokens.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from keras_mixer.files import written_whole
-from keras_mixer.hub import HubAddress, is_address
-from keras_mixer.models.catalogue import ARCHITECTURES, build
-from keras_mixer.weights.published.cache import available, file_of, find, from_hub, is_path
+from keras_mixer.hub import is_address
+from keras_mixer.models.catalogue import ARCHITECTURES, at_shape, build
+from keras_mixer.weights.published.cache import available, file_of, find, is_path
 from keras_mixer.weights.reading.checkpoint import (
     Checkpoint,
     assign_weights,
@@ -40,6 +40,9 @@ def load(
     """Loads weights into `model`. If anything does not fit, the model is not changed.
 
     If the model was built on an `input_tensor`, layers before the stem keep their weights unless the file holds them.
+    What a training run saves beside the weights, such as the state of an optimizer or a moving average, is left out.
+    The model gets the `preprocessing` of the weights if it is known: that of a published set, or what a `.keras` file
+    records.
 
     Args:
         model: A built Keras model whose weights have the official names, as `keras_mixer.Mixer` makes them.
@@ -80,6 +83,8 @@ def load(
         _check_names_and_shapes(path, model, weights, arrays)
         values = {name: _values(path, name, arrays[name], variable) for name, variable in weights.items()}
     assign_weights(model, values)
+    if checkpoint.preprocessing is not None and hasattr(model, "preprocessing"):
+        model.preprocessing = at_shape(checkpoint.preprocessing, model.inputs[0].shape[1:])
 
 
 def load_with_fresh_head(  # noqa: D417
@@ -111,9 +116,9 @@ def _opened(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractConte
         return contextlib.nullcontext(source)
     if is_path(source):
         return open_checkpoint(source)
-    if is_address(source):  # the variant does not matter
-        return open_checkpoint(from_hub(HubAddress.parse(str(source))))
-    return open_checkpoint(file_of(find(_variant_of(model, str(source), skip), str(source))))
+    variant = model.name if is_address(source) else _variant_of(model, str(source), skip)
+    entry = find(variant, str(source))
+    return open_checkpoint(file_of(entry), entry.preprocessing)
 
 
 def _variant_of(model, source: str, skip: Sequence[str]) -> str:
@@ -230,7 +235,7 @@ def save_npz(model, path: str | os.PathLike) -> None:
         >>> keras_mixer.weights.save_npz(model, "mixer.npz")
         >>> keras_mixer.weights.load(model, "mixer.npz")
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix != ".npz":
         raise ValueError(f"`path` must end in .npz, but got {str(path)!r}.")
     arrays: dict[str, Any] = {

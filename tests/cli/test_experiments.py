@@ -203,10 +203,12 @@ def test_a_damaged_model_is_named(command, run, tmp_path, capsys):
 def test_a_model_of_other_layers_is_named(run, tmp_path, capsys):
     images = keras.Input((8, 8, 1))
     features = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(images))  # the head's weights belong to one size
-    other = copy_of(run, tmp_path / "other", keras.Model(images, keras.layers.Dense(10)(features), name="other"))
+    other = copy_of(
+        run, tmp_path / "other", keras.Model(images, keras.layers.Dense(10, name="dense")(features), name="other")
+    )
     status, _, err = call(capsys, "benchmark", other, "--growth", tmp_path / "growth.png")
     assert status == 2
-    assert "one layer that cuts images into patches" in err
+    assert "dense/kernel of 'other' has the shape (784, 10) at the new size" in err
 
 
 @pytest.mark.parametrize("command", ["benchmark", "export"])

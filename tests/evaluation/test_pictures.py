@@ -94,7 +94,9 @@ LABELS = np.arange(60) % 3
 def sheet(path, right: bool):
     answers = LABELS if right else (LABELS + 1) % 3
     predictor = Predictor("fixed", lambda images: np.eye(3)[answers])
-    return np.asarray(Image.open(save_prediction_sheet(predictor, [(IMAGES, LABELS)], "abc", path)).convert("RGB"))
+    return np.asarray(
+        Image.open(save_prediction_sheet(predictor, [(IMAGES, LABELS)], tuple("abc"), path)).convert("RGB")
+    )
 
 
 def red_above_the_first_image(picture: np.ndarray) -> bool:
@@ -114,9 +116,9 @@ def test_reads_no_further_once_wrong_and_right_fill_the_sheet(tmp_path):
         yield IMAGES, LABELS
         raise AssertionError("30 wrong and 30 right predictions are there")
 
-    assert save_prediction_sheet(half_right, batches(), "abc", tmp_path / "sheet.png").stat().st_size
+    assert save_prediction_sheet(half_right, batches(), tuple("abc"), tmp_path / "sheet.png").stat().st_size
 
 
 def test_an_empty_split_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no images"):
-        save_prediction_sheet(Predictor("fixed", lambda images: images), [], "abc", tmp_path / "sheet.png")
+        save_prediction_sheet(Predictor("fixed", lambda images: images), [], tuple("abc"), tmp_path / "sheet.png")

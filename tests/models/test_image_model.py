@@ -11,6 +11,7 @@ import pytest
 
 import keras_mixer
 from keras_mixer.data import Preprocessing
+from keras_mixer.models import ImageModel
 
 pytestmark = pytest.mark.backends
 IMAGES = np.random.default_rng(0).random((2, 32, 32, 3)).astype("float32")
@@ -60,7 +61,7 @@ def test_a_dtype_policy_for_all_layers(architecture, dtype):
     model = family.tiny(architecture, dtype=dtype)
     policy = keras.dtype_policies.get(dtype)
     policies = {layer.dtype_policy.name for layer in model._flatten_layers() if layer.weights and layer.name != "head"}
-    assert policies - {keras.config.dtype_policy().name} <= {policy.name}  # the model itself has Keras's own
+    assert policies == {policy.name}
     assert model.get_layer("stem").compute_dtype == policy.compute_dtype
     assert model.get_layer("head").compute_dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"  # Keras's own stays
@@ -77,9 +78,48 @@ def test_every_constructor_takes_a_dtype_and_numpy_sizes(architecture, shapes_on
     assert model.output_shape == (None, 3)
 
 
-def test_an_unknown_dtype_leaves_keras_as_it_was():
-    with pytest.raises(ValueError, match="float31"):
-        family.tiny("mixer", dtype="float31")
+def test_every_copy_scales_the_loss_of_float16(tmp_path):
+    model = family.tiny("mixer", dtype="mixed_float16")
+    model.compile("sgd", "mse")
+    model.train_on_batch(IMAGES, np.zeros((2, model.output_shape[-1]), "float32"))
+    model.save(tmp_path / "model.keras")
+    copies = {
+        "clone": keras.models.clone_model(model),
+        "json": keras.models.model_from_json(model.to_json()),
+        "another resolution": keras_mixer.weights.change_resolution(model, 64),
+        "inner features": keras_mixer.feature_model(model, "pre_logits"),
+    }
+    for twin in copies.values():
+        twin.compile("sgd", "mse")
+    for way, twin in {**copies, "saved": keras.models.load_model(tmp_path / "model.keras")}.items():
+        assert twin.dtype_policy.name == "mixed_float16", way
+        assert isinstance(twin.optimizer, keras.optimizers.LossScaleOptimizer), way
+
+
+def test_a_model_with_another_stem_keeps_its_preprocessing_and_its_policy(tmp_path):
+    images = keras.Input((8, 8, 3))
+    stem = keras.layers.Conv2D(4, 4, strides=4, dtype="mixed_bfloat16")
+    model = ImageModel(images, keras.layers.GlobalAveragePooling2D()(stem(images)))
+    model.preprocessing = Preprocessing((8, 8), mean=0.0, std=1.0)
+    model.save(tmp_path / "model.keras")
+    outer = ImageModel(images, model(images))
+    copies = {
+        "saved": keras.models.load_model(tmp_path / "model.keras"),
+        "json": keras.models.model_from_json(model.to_json()),
+        "pickled": pickle.loads(pickle.dumps(model)),
+        "inner features": keras_mixer.feature_model(model, stem.name),
+        "outer model": outer,
+        "outer model, copied": ImageModel.from_config(outer.get_config()),
+    }
+    for way, twin in copies.items():
+        assert twin.preprocessing == model.preprocessing, way
+        assert twin.dtype_policy.name == "mixed_bfloat16", way
+
+
+@pytest.mark.parametrize("dtype", ["float31", "int32", "bool"])
+def test_an_unknown_dtype_leaves_keras_as_it_was(dtype):
+    with pytest.raises(ValueError, match=f"policy.*{dtype}|{dtype}.*Policy"):
+        family.tiny("mixer", dtype=dtype)
     assert keras.config.dtype_policy().name == "float32"
 
 
@@ -126,8 +166,57 @@ def test_a_missing_layer_is_named():
     with pytest.raises(ValueError, match=r"'MixerBlock_0' has no layer 'tokens'; it has token_mixing, shortcut"):
         keras_mixer.feature_model(model, "MixerBlock_0/tokens")
     outer = keras.Sequential([keras.Input((32, 32, 3)), model])
-    with pytest.raises(ValueError, match=r"'mixer' is a model itself: call `feature_model` on it"):
-        keras_mixer.feature_model(outer, "mixer/MixerBlock_0")
+    with pytest.raises(ValueError, match=r"'mixer' has no layer 'nope'; it has images, stem"):
+        keras_mixer.feature_model(outer, "mixer/nope")
+    for name in (None, 3, model.layers[1]):
+        with pytest.raises(ValueError, match="Expected a Keras model and the name of a layer"):
+            keras_mixer.feature_model(model, name)
+    with pytest.raises(ValueError, match=r"'unbuilt' has no inputs: give a Sequential a `keras\.Input` first"):
+        keras_mixer.feature_model(keras.Sequential([model], name="unbuilt"), "mixer")
+
+
+def in_sequential(model):
+    layers = [keras.layers.Rescaling(0.5), model, keras.layers.GlobalAveragePooling1D(name="pool")]
+    return keras.Sequential([keras.Input((32, 32, 3)), *layers], name="outer")
+
+
+def in_functional(model):
+    images = keras.Input((32, 32, 3))
+    tokens = model(keras.layers.Rescaling(0.5)(images))
+    return keras.Model(images, keras.layers.GlobalAveragePooling1D(name="pool")(tokens), name="outer")
+
+
+@pytest.mark.parametrize("wrap", [in_sequential, in_functional])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_the_features_of_a_model_in_a_model(wrap, levels, tmp_path):
+    model = family.randomised(family.tiny("mixer", include_top=False))
+    model.preprocessing = Preprocessing((32, 32), mean=0.0, std=1.0)
+    outer, prefix = wrap(model), ""
+    if levels == 2:
+        outer, prefix = keras.Sequential([keras.Input((32, 32, 3)), outer]), "outer/"
+    for name in ("stem", "MixerBlock_1", "MixerBlock_1/token_mixing", "MixerBlock_0/channel_mixing/Dense_0"):
+        expected = goldens.outputs(keras_mixer.feature_model(model, name), IMAGES / 2)
+        features = keras_mixer.feature_model(outer, f"{prefix}mixer/{name}")
+        np.testing.assert_allclose(goldens.outputs(features, IMAGES), expected, rtol=1e-5, atol=1e-6)
+    assert features.preprocessing == model.preprocessing
+    whole = keras_mixer.feature_model(outer, f"{prefix}mixer")
+    np.testing.assert_allclose(goldens.outputs(whole, IMAGES), goldens.outputs(model, IMAGES / 2), rtol=1e-5, atol=1e-6)
+    last = keras_mixer.feature_model(outer, f"{prefix}pool")
+    np.testing.assert_allclose(goldens.outputs(last, IMAGES), goldens.outputs(outer, IMAGES), rtol=1e-5, atol=1e-6)
+    whole.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(goldens.outputs(loaded, IMAGES), goldens.outputs(whole, IMAGES))
+    outer.save(tmp_path / "outer.keras")  # which stays as it was
+    again = keras.models.load_model(tmp_path / "outer.keras")
+    np.testing.assert_array_equal(goldens.outputs(again, IMAGES), goldens.outputs(outer, IMAGES))
+
+
+def test_a_layer_that_is_called_twice_has_no_one_output():
+    model = family.tiny("mixer", include_top=False)
+    images = keras.Input((32, 32, 3))
+    twice = keras.Model(images, keras.layers.Add()([model(images), model(keras.layers.Rescaling(2.0)(images))]))
+    with pytest.raises(ValueError, match="calls its layer 'mixer' 2 times instead of once"):
+        keras_mixer.feature_model(twice, "mixer/MixerBlock_0")
 
 
 def test_preprocessing_in_a_pipeline_of_tensorflow():

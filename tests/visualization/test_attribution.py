@@ -94,6 +94,14 @@ def test_bad_arguments_are_named(image):
         visualization.influence_maps(model, image, block=0, tokens=[6])
     with pytest.raises(ValueError, match="Expected one image of shape"):
         visualization.influence_maps(model, image[None], block=0)
+    for tokens in ([-1], [0.0], ["0"]):
+        with pytest.raises(ValueError, match="tokens 0 to 5; got"):
+            visualization.influence_maps(model, image, block=0, tokens=tokens)
+    for tokens in (0, "0"):
+        with pytest.raises(ValueError, match="`tokens` must be a sequence of integers"):
+            visualization.influence_maps(model, image, block=0, tokens=tokens)
+    with pytest.raises(ValueError, match="`probes` must be a positive integer"):
+        visualization.influence_maps(model, image, block=0, probes=0)
 
 
 @pytest.fixture
@@ -148,7 +156,13 @@ def test_pixels_are_covered_with_the_mid_grey_of_the_models_scale():
     [
         (dict(window=9), "larger than the image"),
         (dict(window=-1), "`window` must be a positive integer"),
-        (dict(class_index=2), "scores 2 classes; got class 2"),
+        (dict(window=0), "`window` must be a positive integer"),
+        (dict(stride=0), "`stride` must be a positive integer"),
+        (dict(batch_size=-1), "`batch_size` must be a positive integer"),
+        (dict(fill=[0, 0]), "`fill` must be one number or one per channel"),
+        (dict(fill="grey"), "`fill` must hold numbers"),
+        (dict(fill=np.nan), "`fill` holds values that are not finite"),
+        *((dict(class_index=wrong), "scores 2 classes; got class") for wrong in (2, -1, 0.5, "0", [0])),
     ],
 )
 def test_bad_arguments_of_the_window_are_named(sum_of_a_corner, arguments, message):

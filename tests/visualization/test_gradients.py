@@ -1,5 +1,6 @@
 """Grad-CAM against its closed form under a linear head, and integrated gradients against the scores they divide."""
 
+import concurrent.futures
 import pathlib
 
 import family
@@ -122,7 +123,8 @@ def test_a_backbone_in_a_larger_model_is_seen_through(architecture, pooling, end
 
 def test_the_model_stays_as_it_was():
     model = family.randomised(family.tiny("gmlp"))
-    before, scores = [dict(vars(layer)) for layer in model._flatten_layers()], goldens.outputs(model, IMAGES)
+    scores = goldens.outputs(model, IMAGES)
+    before = [dict(vars(layer)) for layer in model._flatten_layers()]
     visualization.grad_cam(model, IMAGES)
     visualization.integrated_gradients(model, IMAGES, steps=1)
     with pytest.raises(ValueError, match="does not output tokens"):
@@ -130,6 +132,22 @@ def test_the_model_stays_as_it_was():
     after = [dict(vars(layer)) for layer in model._flatten_layers()]
     assert [sorted(names) for names in before] == [sorted(names) for names in after]
     np.testing.assert_array_equal(goldens.outputs(model, IMAGES), scores)
+
+
+def test_other_threads_do_not_notice():
+    model = family.randomised(family.tiny("mixer", dropout=0.5))
+    images = np.concatenate([IMAGES, -IMAGES])
+    scores = [keras.ops.convert_to_numpy(model(image[None], training=False)) for image in images]
+    maps = visualization.grad_cam(model, images, CLASS)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        drawn = [pool.submit(visualization.grad_cam, model, images, CLASS) for _ in range(3)]
+        seen = []
+        while not seen or not all(future.done() for future in drawn):
+            seen.append([keras.ops.convert_to_numpy(model(image[None], training=False)) for image in images])
+    for others in seen:
+        np.testing.assert_allclose(others, scores, rtol=1e-5, atol=1e-6)
+    for future in drawn:
+        np.testing.assert_allclose(future.result(), maps, rtol=1e-4, atol=1e-6)
 
 
 def test_inner_layers_are_chosen_by_name_or_as_a_layer():
@@ -180,6 +198,12 @@ def test_half_precision_agrees(architecture):
         (dict(class_index=99), "scores 16 classes; got class 99"),
         (dict(image=IMAGES, class_index=[1]), r"one for each of 2 images, but got \[1\]"),
         (dict(steps=0), "`steps` must be a positive integer"),
+        *((dict(class_index=wrong), "scores 16 classes; got class") for wrong in (-1, 1.5, "1", True)),
+        *((dict(image=wrong), "Expected images|one image") for wrong in (None, "photo.png", IMAGES[:0], IMAGES[None])),
+        (dict(image=np.full((32, 32, 3), np.nan)), "holds values that are not finite"),
+        (dict(baseline=np.nan), "baseline holds values that are not finite"),
+        (dict(baseline="black"), "baseline must hold numbers"),
+        (dict(preprocessing="imagenet"), r"`preprocessing` must be a `keras_mixer\.data\.Preprocessing` or None"),
         (dict(baseline=np.zeros(5)), r"baseline of shape \(5,\) does not fit images of shape \(32, 32, 3\)"),
     ],
 )
@@ -195,3 +219,33 @@ def test_a_model_without_scores_is_named():
     flat = keras.Model(images, layers.Dense(2)(layers.Flatten()(images)))
     with pytest.raises(ValueError, match="no layer of tokens or feature maps"):
         visualization.grad_cam(flat, np.zeros((4, 4, 1)))
+
+
+MAPS = {
+    "grad_cam": visualization.grad_cam,
+    "integrated_gradients": visualization.integrated_gradients,
+    "occlusion_saliency": visualization.occlusion_saliency,
+}
+
+
+@pytest.mark.parametrize("attribution", MAPS.values(), ids=MAPS)
+def test_other_models_than_classifiers_of_images_are_named(attribution):
+    model = family.tiny("mixer")
+    numbers = keras.Input((4,))
+    several = keras.Model(model.input, [model.output, model.get_layer("stem").output], name="several")
+    broken = family.tiny("mixer", name="broken")
+    broken.get_layer("head").bias.assign(np.full(broken.output_shape[-1], np.nan))
+    wrong = {
+        "that scores classes, but 'tokens' has an output of shape": family.tiny(
+            "mixer", name="tokens", include_top=False
+        ),
+        "that scores classes, but 'several' has": several,
+        "one input of images, but 'pair' has 2": keras.Model([model.input, numbers], model.output, name="pair"),
+        "one input of images, but 'unbuilt' has 0": keras.Sequential([layers.Dense(2)], name="unbuilt"),
+        "a Keras model, but got 'mixer_b16'": "mixer_b16",
+        "a Keras model, but got <Dense": layers.Dense(2),
+        "scores that 'broken' gives the image are not finite": broken,
+    }
+    for message, other in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            attribution(other, IMAGES[0])

@@ -98,3 +98,15 @@ def test_a_unit_and_its_inverse_are_drawn_in_opposite_colours(tmp_path):
 def test_other_formats_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"\.png or \.svg, but got .*units\.bmp"):
         visualization.save_figure(visualization.draw_token_units({"": units()}), tmp_path / "units.bmp")
+
+
+def test_pictures_of_unequal_numbers_are_named():
+    image = np.zeros((4, 4, 3))
+    for tokens, maps in (([0], np.zeros((2, 2, 2))), ([], np.zeros((0, 2, 2)))):
+        with pytest.raises(ValueError, match="one or more tokens and maps, as many of both"):
+            visualization.draw_influence(image, maps, tokens)
+    pca = visualization.FeaturePCA(np.zeros((2, 2, 2, 3)), np.ones(3) / 3)
+    with pytest.raises(ValueError, match="one or more images and maps, as many of both, but got 1 and 2"):
+        visualization.draw_feature_pca(image[None], pca)
+    with pytest.raises(ValueError, match=r"got the shape \(1, 2, 2, 3\)"):
+        visualization.draw_attribution(image, np.zeros((1, 2, 2, 3)))

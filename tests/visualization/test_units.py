@@ -126,6 +126,15 @@ def test_tokens_of_a_pyramid_have_no_place_in_the_image():
 
 
 def test_a_block_that_is_not_there():
+    for wrong in (-3, 0.0, "0", None, True):
+        with pytest.raises(ValueError, match="has 2 Mixer blocks, counted from 0; got block"):
+            visualization.token_mixing_units(mixer(), block=wrong)
+    outer = keras.Sequential([keras.Input((8, 9, 3)), mixer()])
+    for picture in (lambda: visualization.token_mixing_units(outer, 0), lambda: visualization.stem_units(outer)):
+        with pytest.raises(ValueError, match=r"Pass the model inside it: `model\.get_layer\('mixer'\)`"):
+            picture()
+    with pytest.raises(ValueError, match="a Keras model, but got 'mixer_b16'"):
+        visualization.stem_units("mixer_b16")
     with pytest.raises(ValueError, match="has 2 Mixer blocks, counted from 0; got block 2"):
         visualization.token_mixing_units(mixer(), block=2)
 
@@ -198,5 +207,12 @@ def test_is_the_pca_of_the_tokens(model):
 
 
 def test_too_many_components_are_named(model):
+    images = np.zeros((2, *model.input_shape[1:]))
+    for wrong in (0, 2.0, "3"):
+        with pytest.raises(ValueError, match="`components` must be a positive integer"):
+            visualization.feature_pca(model, images, block=0, components=wrong)
+    for wrong, message in ((images[:0], "Expected images"), (images[0], "one image"), (images + np.nan, "not finite")):
+        with pytest.raises(ValueError, match=message):
+            visualization.feature_pca(model, wrong, block=0)
     with pytest.raises(ValueError, match="do not have 9 components"):
         visualization.feature_pca(model, np.zeros((5, 6, 4, 3)), block=0, components=9)

@@ -17,7 +17,7 @@ import pytest
 import toy_architecture
 from safetensors.numpy import load_file, save_file
 
-from keras_mixer import models, weights
+from keras_mixer import layers, models, weights
 from keras_mixer.weights.reading import formats
 from keras_mixer.weights.reading.checkpoint import open_checkpoint
 
@@ -243,21 +243,70 @@ def test_safetensors_of_half_precision_and_of_integers(tmp_path):
     ("layout", "wrapper"),
     [
         *(("timm", "module."), ("timm", "_orig_mod."), ("timm", "module._orig_mod."), ("timm", "model.")),
-        *(("official", "params/"), ("official", "opt/target/")),
+        *(("timm", "state_dict.module."), ("timm", "model_state_dict."), ("timm", "params."), ("timm", "")),
+        *(("official", "params/"), ("official", "opt/target/"), ("official", "state/params/"), ("official", "")),
     ],
 )
-def test_the_name_of_what_held_the_model_is_left_out(layout, wrapper, tmp_path):
+@pytest.mark.parametrize("accompanied", [False, True])
+def test_the_name_of_what_held_the_model_is_left_out(layout, wrapper, accompanied, tmp_path):
+    arrays = load_file(goldens.LAYOUTS["timm"]) if layout == "timm" else official_arrays()
+    wrapped = {wrapper + name: array for name, array in arrays.items()}
+    if accompanied:  # by what training runs save beside the weights
+        mark = "." if layout == "timm" else "/"
+        average = {f"model_ema{mark}{name}": array + 1 for name, array in arrays.items()} if wrapper else {}
+        names = ["optimizer.state.0.exp_avg", "lr_scheduler.last_epoch", "rng_state", "epoch", "args", "opt_state.0.mu"]
+        state = {name.replace(".", mark): np.zeros(3, "int64") for name in names}
+        wrapped = {**average, **state, **wrapped, f"opt_state{mark}1{mark}{next(iter(arrays))}": np.zeros(2)}
     if layout == "timm":
         path = tmp_path / "wrapped.safetensors"
-        save_file({wrapper + name: array for name, array in load_file(goldens.LAYOUTS["timm"]).items()}, path)
+        save_file(wrapped, path)
     else:
-        path = write(tmp_path / "wrapped.npz", {wrapper + name: array for name, array in official_arrays().items()})
+        path = write(tmp_path / "wrapped.npz", wrapped)
     model = goldens.mixer()
     weights.load(model, path)
     expected = goldens.mixer()
     weights.load(expected, goldens.TINY)
     for weight, other in zip(model.weights, expected.weights, strict=True):
         np.testing.assert_allclose(weight, other, rtol=1e-6)
+
+
+def test_a_moving_average_alone_is_the_model(tmp_path):
+    arrays = {f"state_dict_ema.{name}": array for name, array in load_file(goldens.LAYOUTS["timm"]).items()}
+    save_file({**arrays, "epoch": np.array(3)}, tmp_path / "average.safetensors")
+    model, expected = goldens.mixer(), goldens.mixer()
+    weights.load(model, tmp_path / "average.safetensors")
+    weights.load(expected, goldens.LAYOUTS["timm"])
+    for value, other in zip(goldens.snapshot(model), goldens.snapshot(expected), strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_other_weights_beside_a_wrapped_model_are_unexpected(tmp_path, untouched):
+    arrays = {f"model.{name}": array for name, array in load_file(goldens.LAYOUTS["timm"]).items()}
+    save_file({**arrays, "epoch": np.array(3), "probe.weight": np.zeros((5, 8), "float32")}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"does not fit the model 'mixer': unexpected: probe\.weight\.$"):
+        weights.load(untouched[0], tmp_path / "a.safetensors")
+
+
+def test_a_layer_with_the_name_of_a_companion_is_loaded(tmp_path):
+    images = keras.Input((8, 8, 3))
+    tokens = keras.layers.Flatten()(layers.PatchEmbedding(4, 4, name="stem")(images))
+    model, twin = (keras.Model(images, keras.layers.Dense(2, name="scaler")(tokens)) for _ in range(2))
+    weights.save_npz(model, tmp_path / "model.npz")
+    weights.load(twin, tmp_path / "model.npz")
+    np.testing.assert_array_equal(twin.get_layer("scaler").kernel, model.get_layer("scaler").kernel)
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_a_path_may_start_in_the_home_folder(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = goldens.mixer()
+    weights.load(model, goldens.TINY)
+    weights.save_npz(model, kind("~/model.npz"))
+    assert (tmp_path / "model.npz").is_file()
+    twin = goldens.mixer()
+    weights.load(twin, kind("~/model.npz"))
+    for value, other in zip(goldens.snapshot(twin), goldens.snapshot(model), strict=True):
+        np.testing.assert_array_equal(value, other)
 
 
 def test_bfloat16_in_a_npz_file_is_read(tmp_path):

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 import numpy as np
 
 from keras_mixer import wire
+from keras_mixer.classes import best_classes, checked_names
 from keras_mixer.images import as_png, as_upright_png, image_format, orientation, read_by_graphs
 from keras_mixer.images import upright as turned_upright
 from keras_mixer.serving.errors import ServingError, about_image
+from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -99,7 +101,7 @@ class Client:
         self._batch_size, self._max_bytes = batch_size, max_request_bytes
         self._timeout, self._retries = timeout, retries
         self._upright = upright
-        self._labels = None if labels is None else list(labels)
+        self._labels = None if labels is None else checked_names(labels, argument="labels")
 
     def predict(self, images: "Image | Sequence[Image]", top: int = 5) -> list[Prediction]:
         """Classifies images.
@@ -115,16 +117,17 @@ class Client:
             A list of (label, score) pairs for each image, the highest score first.
 
         Raises:
-            ValueError: If an image cannot be sent.
+            ValueError: If an image cannot be sent, `top` is not a positive integer, or the client has another number of
+                `labels` than the model has classes.
             ImportError: If Pillow is not installed, or pillow-heif for HEIC files.
         """
-        if top < 1:
-            raise ValueError(f"top must be 1 or more, but got {top}.")
+        top = positive_integer("top", top)
         several = _as_list(images)
         if _are_floats(several):
             scores = self._floats(several, wire.DEFAULT_SIGNATURE, wire.SCORES)
-            order = np.argsort(-scores, axis=-1, kind="stable")[:, :top]
-            return [[(self._label(k), float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)]
+            names = self._names(scores.shape[-1])
+            order = best_classes(scores, top)
+            return [[(names[k], float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)]
 
         predictions = []
         encoded = (_encoded(image, self._upright) for image in several)
@@ -228,8 +231,10 @@ class Client:
                 yield outputs
                 return
 
-    def _label(self, index: int) -> str:
-        return str(index) if self._labels is None or index >= len(self._labels) else self._labels[index]
+    def _names(self, classes: int) -> Sequence[str]:
+        return (
+            list(map(str, range(classes))) if self._labels is None else checked_names(self._labels, classes, "labels")
+        )
 
 
 def _as_list(images) -> list:

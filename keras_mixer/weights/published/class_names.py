@@ -3,8 +3,7 @@
 import json
 from collections.abc import Sequence
 
-import numpy as np
-
+from keras_mixer.classes import best_classes, checked_names
 from keras_mixer.download import cached_file
 from keras_mixer.models.record import WeightSet
 
@@ -24,15 +23,16 @@ def decode_predictions(
     Args:
         probabilities: Scores of shape `(batch, classes)`, with 1,000 or 21,843 classes unless `class_names` is given.
         top: Number of classes for each prediction. None means five, or all if there are fewer than five.
-        class_names: Names of the classes, in the order of the scores, as from `keras_mixer.weights.names_of`. None
-            means the classes of ImageNet.
+        class_names: Names of the classes, in the order of the scores, as from `keras_mixer.weights.names_of`: a list, a
+            tuple or a NumPy array of strings or UTF-8 bytes. None means the classes of ImageNet.
 
     Returns:
         For each prediction, `top` triples (WordNet id, name, score), best first. With `class_names`, the name is also
-        the id.
+        the id. Equal scores are in the order of the classes, and scores that are not a number come last.
 
     Raises:
-        ValueError: If the scores have another shape, `top` is out of range, or the file of names is damaged.
+        ValueError: If the scores have another shape, `top` is out of range, `class_names` does not hold one text for
+            each class, or the file of names is damaged.
         OSError: If the names are not in the cache and cannot be fetched.
 
     Example:
@@ -45,7 +45,8 @@ def decode_predictions(
     from keras import ops
 
     scores = ops.convert_to_numpy(probabilities)
-    sizes = tuple(_READERS) if class_names is None else (len(class_names),)
+    given = None if class_names is None else checked_names(class_names)
+    sizes = tuple(_READERS) if given is None else (len(given),)
     if scores.ndim != 2 or scores.shape[1] not in sizes:
         raise ValueError(
             f"Expected scores of shape {' or '.join(f'(batch, {size})' for size in sizes)}, but got {scores.shape}. "
@@ -55,9 +56,8 @@ def decode_predictions(
         top = min(5, scores.shape[1])
     if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
         raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
-    names = _READERS[scores.shape[1]]() if class_names is None else [(name, name) for name in class_names]
-    # A stable sort puts the lower class number first if scores are equal.
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    names = _READERS[scores.shape[1]]() if given is None else [(name, name) for name in given]
+    best = best_classes(scores, top)
     return [[(*names[index], float(row[index])) for index in order] for row, order in zip(scores, best, strict=True)]
 
 

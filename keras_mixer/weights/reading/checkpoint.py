@@ -10,10 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from keras_mixer.models.catalogue import architectures
-from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays
+from keras_mixer.models.record import Layout
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays, recorded_preprocessing
 
-# Of Flax (a state of variables, an optimizer's target), and of DataParallel, torch.compile and Lightning.
-_WRAPPERS = ("params/", "opt/target/", "target/", "module.", "_orig_mod.", "model.")
+# What holds the model in a checkpoint of a training run. A file may also hold a moving average, which comes last.
+_HOLDERS = (
+    *("params", "opt/target", "target", "state"),  # Flax
+    *("module", "_orig_mod", "model", "state_dict", "model_state_dict"),  # PyTorch, torch.compile and Lightning
+    *("ema", "model_ema", "ema_model", "ema_params", "params_ema", "state_dict_ema", "ema_state_dict"),
+)
+_WRAPPERS = tuple(holder + separator for holder in _HOLDERS for separator in "/.")
+# What a training run saves beside the weights.
+_COMPANIONS = re.compile(
+    r"(opt|optim|optimizer|optimizers|opt_state|optimizer_states?|optimizer_state_dict|scheduler|lr_schedulers?|"
+    r"scheduler_state_dict|scaler|amp|amp_scaler|loss_scaler|grad_scaler|epoch|step|global_step|iter|iteration|"
+    r"args|config|hparams|hyper_parameters|callbacks|loops|lr|loss|metrics?|best_\w+|rng|rngs|rng_states?|random_state|"
+    r"seed|torch_rng_state|cuda_rng_state|version)([./].*)?"
+)
 _LEAVES = {"gamma": "scale", "beta": "bias"}  # Keras's names -> the official ones
 
 
@@ -23,6 +37,7 @@ class Checkpoint:
 
     path: Path
     arrays: Arrays  # by official name; Keras's files number a layer's weights instead, such as `stem/0`
+    preprocessing: Preprocessing | None = None  # that the weights expect, as far as the file or the registry says
 
     @property
     def classes(self) -> int | None:
@@ -47,8 +62,10 @@ class Checkpoint:
     def named_for(self, weights: Iterable[str]) -> Arrays:
         """Returns the arrays with official names in place of numbers: `layer/0` becomes the layer's first weight.
 
-        `weights` are official names in the order of the model. An array without a matching weight keeps its name.
+        `weights` are official names in the order of the model. An array without a matching weight keeps its name, or is
+        left out if its name says that it belongs to the training, such as the state of an optimizer.
         """
+        weights = list(weights)
         members: dict[str, list[str]] = {}
         for name in weights:
             members.setdefault(name.rpartition("/")[0], []).append(name)
@@ -58,28 +75,52 @@ class Checkpoint:
             names = members.get(owner, [])
             known = number.isascii() and number.isdigit() and int(number) < len(names)
             renamed[names[int(number)] if known else key] = array
-        return renamed
+        known_names = set(weights)
+        return {n: array for n, array in renamed.items() if n in known_names or not _COMPANIONS.fullmatch(n)}
 
 
 @contextlib.contextmanager
-def open_checkpoint(path: str | os.PathLike) -> Iterator[Checkpoint]:
-    """Opens a file in any known layout. Its arrays can be read inside the `with` block."""
-    with open_arrays(Path(path)) as arrays:
-        yield Checkpoint(Path(path), _officially_named(arrays))
+def open_checkpoint(path: str | os.PathLike, preprocessing: Preprocessing | None = None) -> Iterator[Checkpoint]:
+    """Opens a file in any known layout. Its arrays can be read inside the `with` block.
+
+    `preprocessing` is what the weights expect; None takes it from a `.keras` file that records it.
+    """
+    path = Path(path).expanduser()
+    with open_arrays(path) as arrays:
+        yield Checkpoint(path, _officially_named(arrays), preprocessing or recorded_preprocessing(path))
 
 
-def _unwrapped(arrays: Arrays) -> Arrays:
-    """Removes the name of what held the model from every key, such as "module." of PyTorch's DataParallel."""
+def _unwrapped(arrays: Arrays, depth: int = 8) -> Arrays:
+    """Removes the name of what held the model from the keys, such as "module." of PyTorch's DataParallel.
+
+    If the file holds several models, such as a moving average beside the weights, the first in `_WRAPPERS` remains.
+    """
+    if not depth or _holds_model(arrays):
+        return arrays
     for wrapper in _WRAPPERS:
-        if arrays and all(key.startswith(wrapper) for key in arrays):
-            return _unwrapped({key.removeprefix(wrapper): array for key, array in arrays.items()})
+        inside = {key.removeprefix(wrapper): array for key, array in arrays.items() if key.startswith(wrapper)}
+        if not inside:
+            continue
+        others = {key: array for key, array in arrays.items() if not key.startswith(_WRAPPERS)}
+        alone = len(inside) == len(arrays)
+        inside = _unwrapped(inside, depth - 1)
+        if alone or _holds_model(inside):
+            return {**others, **inside}
     return arrays
+
+
+def _holds_model(arrays: Arrays) -> bool:
+    return "stem/kernel" in arrays or _layout_of(arrays) is not None
+
+
+def _layout_of(arrays: Arrays) -> Layout | None:
+    layouts = [layout for architecture in architectures() for layout in architecture.layouts]
+    return next((one for one in layouts if any(re.fullmatch(one.signature, key) for key in arrays)), None)
 
 
 def _officially_named(arrays: Arrays) -> Arrays:
     arrays = _unwrapped(arrays)
-    layouts = [layout for architecture in architectures() for layout in architecture.layouts]
-    layout = next((one for one in layouts if any(re.fullmatch(one.signature, key) for key in arrays)), None)
+    layout = _layout_of(arrays)
     if layout is None:
         return arrays
     official: dict[str, StoredArray] = {}

@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import functools
 import io
+import json
 import math
 import os
 import re
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+
+from keras_mixer import fields
+from keras_mixer.preprocessing import Preprocessing
 
 _MAX_PACKING = 64  # largest ratio of an array's size to its bytes in the file; trained weights hardly compress
 _ANY_PACKING = 2**24  # bytes of an array that need no check: the zeros of a fresh head compress a thousandfold
@@ -172,7 +176,7 @@ def _weights_h5(file_or_path) -> Iterator[Arrays]:
 
 @contextlib.contextmanager
 def _keras(path: Path) -> Iterator[Arrays]:
-    """Yields the arrays of the weights in a `.keras` file. The configuration in it is not read."""
+    """Yields the arrays of the weights in a `.keras` file."""
     with zipfile.ZipFile(path) as archive:
         entry = archive.getinfo("model.weights.h5")
         if entry.compress_type != zipfile.ZIP_STORED:
@@ -180,6 +184,22 @@ def _keras(path: Path) -> Iterator[Arrays]:
         content = archive.read(entry)  # reading all of it verifies the checksum
     with _weights_h5(io.BytesIO(content)) as arrays:
         yield arrays
+
+
+def recorded_preprocessing(path: Path) -> Preprocessing | None:
+    """Returns the preprocessing in the configuration of a `.keras` file; None if there is none that can be read."""
+    if not path.name.endswith(".keras"):
+        return None
+    with contextlib.suppress(ValueError, LookupError, RecursionError), zipfile.ZipFile(path) as archive:
+        return _preprocessing_in(json.loads(archive.read("config.json")))
+    return None
+
+
+def _preprocessing_in(config) -> Preprocessing | None:
+    if isinstance(config, dict) and isinstance(config.get("preprocessing"), dict):
+        return fields.read(Preprocessing, config["preprocessing"])
+    inside = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    return next((found for one in inside if (found := _preprocessing_in(one))), None)
 
 
 def _collect(group, prefix: str, arrays: Arrays) -> None:

@@ -4,6 +4,9 @@ import dataclasses
 import functools
 import inspect
 import math
+import re
+import textwrap
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ from keras_mixer.weights.reading.formats import StoredArray
 from keras_mixer.weights.resolution.fit import fit_to_grid
 from keras_mixer.weights.resolution.grids import grid_of, line_axes, parts_between, stem_of, token_axes
 
+_PROBED = 7  # images in a trial without values
 _METHODS = ("auto", "block_diagonal", "resample")
 
 
@@ -39,12 +43,13 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             whole multiple of the old one along each axis, and "resample" otherwise.
 
     Returns:
-        A new model, not compiled, with the same names, head, dtype policies, `preprocessing` and other settings.
+        A new model, not compiled, with the same names, head, dtype policies, batch size of the input, `preprocessing`
+        and other settings.
 
     Raises:
         ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible. Also if the model
-            is not functional, holds another model, is quantised, has blocks that change the number of tokens, or has
-            other layers whose weights depend on the size.
+            is not functional, has several inputs, holds another model, is quantised, has blocks that change the number
+            of tokens, or has other layers of a fixed size or whose weights depend on it.
 
     Example:
         >>> model = keras_mixer.MixerB16(weights="imagenet21k")
@@ -62,12 +67,12 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             f"{'mixes along whole rows and columns' if lines else 'has no weights over tokens'}. "
             'Use `method="resample"`.'
         )
-    if not axes and not lines and [len(images.shape) for images in model.inputs] == [4]:
+    if not axes and not lines:
         _check_patches_fit(model, (height, width))
         changed = _rebuilt(model, (height, width), 1)
-        if [weight.shape for weight in changed.weights] == [weight.shape for weight in model.weights]:
-            assign_weights(changed, weight_values(model))
-            return changed
+        _check_shapes(model, changed, weight_values(model))
+        assign_weights(changed, weight_values(model))
+        return changed
     stem = stem_of(model)
     _check_one_grid(model, weights)
     old, new = stem.grid, grid_of(stem, (height, width))
@@ -78,34 +83,51 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
         )
     changed = _rebuilt(model, (height, width), math.prod(parts) if parts else 1)
-    targets = named_weights(changed)
+    if stem_of(changed).grid != new:
+        raise ValueError(
+            f"A layer before the stem of {model.name!r} gives images of {' x '.join(map(str, stem.input.shape[1:3]))} "
+            "pixels whatever their size, so that its resolution cannot be changed. Change it before you put that layer "
+            "in front."
+        )
     arrays = {
         name: StoredArray(
             array.shape, array.dtype.name, functools.partial(np.asarray, array), stored_bytes=8 * array.size
         )
         for name, array in weight_values(model).items()
     }
-    values = {}
-    for name, array in fit_to_grid(changed, arrays, old, parted=parts is not None).items():
-        if tuple(array.shape) != tuple(targets[name].shape):
-            raise ValueError(
-                f"{name} of {model.name!r} has the shape {tuple(targets[name].shape)} at the new size and "
-                f"{tuple(array.shape)} at the old one, but it is not a weight over tokens: pool the tokens before it, "
-                f"instead of flattening them."
-            )
-        values[name] = array.read()
-    assign_weights(changed, values)
+    arrays = fit_to_grid(changed, arrays, old, parted=parts is not None)
+    _check_shapes(model, changed, arrays)
+    assign_weights(changed, {name: array.read() for name, array in arrays.items()})
     return changed
 
 
+def _check_shapes(model, changed, arrays: Mapping) -> None:
+    """Raises ValueError unless the arrays of `model` have the shapes of the weights of `changed`."""
+    for name, weight in named_weights(changed).items():
+        if tuple(arrays[name].shape) != tuple(weight.shape):
+            raise ValueError(
+                f"{name} of {model.name!r} has the shape {tuple(weight.shape)} at the new size and "
+                f"{tuple(arrays[name].shape)} at the old one, but it is not a weight over tokens: pool the tokens "
+                "before it, instead of flattening them."
+            )
+
+
 def _check_functional(model) -> None:
-    """Raises ValueError unless `model` is functional and none of its layers is a model."""
+    """Raises ValueError unless `model` is functional, reads one batch of images, and none of its layers is a model."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Expected a functional model of layers, but got {model!r}.")
     inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     if inner or isinstance(model, keras.Sequential) or not getattr(model, "inputs", None):
         raise ValueError(
             f"Expected a functional model of layers, but {model.name!r} is of the class {type(model).__name__}"
             f"{f' and has the model {inner[0]!r} among its layers' if inner else ''}. Change the resolution of the "
             f"functional Mixer itself, and put the other layers around the new one."
+        )
+    shapes = [tuple(images.shape) for images in model.inputs]
+    if [len(shape) for shape in shapes] != [4]:
+        raise ValueError(
+            f"Expected a model with one input (batch, height, width, channels), but {model.name!r} has inputs of the "
+            f"shapes {', '.join(map(str, shapes))}."
         )
 
 
@@ -137,7 +159,8 @@ def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
 def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
     """Rebuilds `model` for another image size, with `growth` times as many hidden units in its token MLPs."""
     (images,) = model.inputs
-    inputs = keras.Input(shape=(*image_size, images.shape[-1]), name=images.name, dtype=images.dtype)
+    shape = (images.shape[0], *image_size, images.shape[-1])
+    inputs = keras.Input(batch_shape=shape, name=images.name, dtype=images.dtype)
     inputs = keras.tree.pack_sequence_as(model.input, [inputs])
 
     def renew(layer):
@@ -146,7 +169,23 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
             config[argument] *= growth
         return type(layer).from_config(config)
 
-    renewed = clone_uncompiled(model, input_tensors=inputs, clone_function=renew)
+    try:
+        renewed = clone_uncompiled(model, input_tensors=inputs, clone_function=renew)
+        probe = keras.KerasTensor((images.shape[0] or _PROBED, *shape[1:]), images.dtype)
+        outputs = keras.tree.flatten(renewed.compute_output_spec(keras.tree.pack_sequence_as(model.input, [probe])))
+    except Exception as error:  # whatever a user's layer raises
+        plain = re.sub(r"\x1b\[\d*m", "", str(error))  # Keras prints a part in bold
+        reason = textwrap.shorten(plain, 300, placeholder="...")
+        raise ValueError(
+            f"A layer of {model.name!r} does not take images of {image_size[0]} x {image_size[1]}: {reason}"
+        ) from error
+    expected = [output.shape[0] or _PROBED for output in model.outputs]
+    if [output.shape[0] for output in outputs] != expected:
+        raise ValueError(
+            f"A layer of {model.name!r} has a fixed number of tokens, and takes the others for more images: at "
+            f"{image_size[0]} x {image_size[1]} pixels, {probe.shape[0]} images give outputs of the shapes "
+            f"{', '.join(str(output.shape) for output in outputs)}. Use a layer that takes the number from its input."
+        )
     copy_settings(model, renewed)
     return renewed
 

@@ -240,5 +240,65 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="image_size"):
         weights.change_resolution(model, 0)
     numbers = keras.Input((4,))
-    with pytest.raises(ValueError, match="cuts images into patches"):
+    with pytest.raises(ValueError, match=r"one input \(batch, height, width, channels\).*\(None, 4\)"):
         weights.change_resolution(keras.Model(numbers, keras.layers.Dense(2)(numbers)), 64)
+    two = keras.Model([model.input, numbers], [model.output, keras.layers.Dense(2)(numbers)])
+    with pytest.raises(ValueError, match=r"one input.*|has the model"):
+        weights.change_resolution(two, 64)
+    with pytest.raises(ValueError, match="functional model of layers, but got <Dense"):
+        weights.change_resolution(keras.layers.Dense(2), 64)
+    with pytest.raises(ValueError, match="got '64'"):
+        weights.change_resolution(model, "64")
+
+
+@keras.saving.register_keras_serializable("test_change")
+class SixteenTokens(keras.layers.Layer):
+    def call(self, tokens):
+        return keras.ops.reshape(tokens, (-1, 16, tokens.shape[-1]))
+
+
+FIXED = {
+    "an operation": lambda tokens: keras.ops.reshape(tokens, (-1, 4, 4, 24)),
+    "a user's layer": lambda tokens: SixteenTokens()(tokens),
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("layer", FIXED)
+def test_tokens_that_become_a_longer_batch_are_refused(layer):
+    body = goldens.mixer(include_top=False)
+    model = keras.Model(body.input, FIXED[layer](body.output))
+    with pytest.raises(ValueError, match=r"fixed number of tokens.*7 images give outputs of the shapes \(28,"):
+        weights.change_resolution(model, 64)
+
+
+@pytest.mark.parametrize("target", [(4, 4, 24), (384,)])
+def test_a_layer_that_does_not_take_the_new_size_is_told_in_one_line(target):
+    body = goldens.mixer(include_top=False)
+    model = keras.Model(body.input, keras.layers.Reshape(target)(body.output), name="mine")
+    with pytest.raises(
+        ValueError, match=r"^A layer of 'mine' does not take images of 64 x 64: [^\n\x1b]*Reshape[^\n]*$"
+    ):
+        weights.change_resolution(model, 64)
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Resizing, keras.layers.CenterCrop, keras.layers.RandomCrop])
+def test_a_layer_that_brings_all_images_to_one_size_is_named_as_the_reason(layer):
+    model = goldens.mixer(input_shape=None, input_tensor=layer(32, 32)(keras.Input((40, 40, 3))))
+    with pytest.raises(ValueError, match="before the stem of 'mixer' gives images of 32 x 32 pixels"):
+        weights.change_resolution(model, 80)
+
+
+def test_a_convolutional_model_with_a_head_on_a_flattened_map_is_refused():
+    body = keras_mixer.ConvMixer(
+        hidden_dim=8, num_blocks=1, kernel_size=3, patch_size=4, input_shape=(8, 8, 3), include_top=False
+    )
+    model = keras.Model(body.input, keras.layers.Dense(3)(keras.layers.Flatten()(body.output)))
+    with pytest.raises(ValueError, match="pool the tokens before it, instead of flattening"):
+        weights.change_resolution(model, 16)
+
+
+def test_the_batch_size_of_the_input_stays():
+    model = goldens.mixer(input_shape=None, input_tensor=keras.Input(batch_shape=(2, 32, 32, 3)))
+    changed = weights.change_resolution(model, 64)
+    assert (changed.input_shape, changed.output_shape) == ((2, 64, 64, 3), model.output_shape)
