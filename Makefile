@@ -19,6 +19,9 @@ QUICK := tests/layers tests/models tests/weights tests/visualization \
 	$(addprefix tests/data_pipelines/test_,card.py image_ops.py preprocessing.py) \
 	$(addprefix tests/test_,applications.py cores.py files.py reported.py stubs.py)
 
+# The tests that also run on JAX and PyTorch are in these places.
+ON_BACKENDS := tests/layers tests/models tests/weights tests/visualization tests/test_applications.py
+
 .PHONY: demo docs stubs check test coverage lint test-tensorflow test-jax test-torch test-backends all-jax all-torch test-long test-environments environment-oldest environment-torch clean
 
 demo: $(VENV)/.demo
@@ -66,7 +69,7 @@ test-jax test-torch: test-%: $(VENV)/.test
 # All tests of models and weights on them; takes longer.
 test-backends: all-jax all-torch
 all-jax all-torch: all-%: $(VENV)/.test
-	KERAS_BACKEND=$* $(BIN)/pytest $(DIST) -m backends
+	KERAS_BACKEND=$* $(BIN)/pytest $(DIST) -m backends $(ON_BACKENDS)
 
 # The long tests, and the suite in each environment of the matrix. .github/workflows/tests.yml has the same rows.
 test-environments: test-long environment-oldest environment-python3.11 environment-python3.12 environment-python3.13 environment-torch
@@ -84,7 +87,8 @@ environment-python%:
 
 # PyTorch alone: without TensorFlow and JAX.
 environment-torch:
-	$(MAKE) all-torch VENV=.environments/torch PYTHON=python3.11 EXTRAS=pytest PINS="torch==2.13.0"
+	$(MAKE) all-torch VENV=.environments/torch PYTHON=python3.11 EXTRAS=pytest \
+		PINS="torch==2.13.0 matplotlib pillow scikit-learn trustme"
 
 $(VENV)/.demo: pyproject.toml | $(VENV)
 	$(BIN)/pip install --quiet --editable ".[$(TENSORFLOW)]"
