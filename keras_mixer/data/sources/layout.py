@@ -159,7 +159,10 @@ class Layout:
         )
 
     def arranged(self, first: Set[str], last: Set[str]) -> "Layout":
-        """Returns the layout with some paths first in their class and some last, so that a last slice has the last."""
+        """Returns the layout with paths moved to the beginning or the end of their class.
+
+        A slice such as `train[90%:]` takes the end of each class.
+        """
         ranked = {
             part: sorted(paths, key=lambda path: (path in last) - (path in first))
             for part, paths in self.images.items()

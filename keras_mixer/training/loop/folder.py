@@ -109,7 +109,7 @@ def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
 
 
 def images_of_start(weights: str | None, layout: Layout) -> tuple[Set[str], Set[str]]:
-    """Returns the images of a folder that the run behind `weights` trained on, and its other ones."""
+    """Returns which images of a folder the run that `weights` names trained on, and which it held out."""
     own = load_card(weights).dataset if weights is not None and is_trained_model(weights) else None
     images = images_of_run(own, layout)
     if own is None or own.files is None or images is None or not is_folder_of_run(own, images):
