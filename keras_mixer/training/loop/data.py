@@ -224,8 +224,11 @@ def open_datasets(
     trained: Set[str] = frozenset()
     if recipe.data.of(TRAIN).is_folder:
         layout = scan(recipe.data.name)
-        trained, held = images_of_start(recipe.model.weights, layout)
-        layout = layout.kept(listing) if listing else layout.arranged(trained, held)
+        if listing:
+            layout = layout.kept(listing)
+        else:
+            trained, held = images_of_start(recipe.model.weights, layout)
+            layout = layout.arranged(trained, held)
     data = choose_splits(recipe.data, layout)
 
     def source(split: str, *, replace_gone: bool = False, in_numpy: bool | None = None) -> Source:
