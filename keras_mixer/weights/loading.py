@@ -71,7 +71,7 @@ def load(
     weights = named_weights(model)
     with _opened(model, source, skip) as checkpoint:
         path, arrays = checkpoint.path, checkpoint.named_for(weights)
-        _check_skip(skip, [*weights, *arrays])
+        _check_skip(skip, [*weights, *arrays, *checkpoint.arrays])
         before = [layer for layer in layers_before_stem(model) if not any(_is_of(name, (layer,)) for name in arrays)]
         weights = {name: variable for name, variable in weights.items() if not _is_of(name, (*skip, *before))}
         arrays = {name: array for name, array in arrays.items() if not _is_of(name, skip)}
@@ -235,7 +235,7 @@ def save_npz(model, path: str | os.PathLike) -> None:
         >>> keras_mixer.weights.save_npz(model, "mixer.npz")
         >>> keras_mixer.weights.load(model, "mixer.npz")
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.suffix != ".npz":
         raise ValueError(f"`path` must end in .npz, but got {str(path)!r}.")
     arrays: dict[str, Any] = {

@@ -245,7 +245,7 @@ def test_safetensors_of_half_precision_and_of_integers(tmp_path):
     [
         *(("timm", "module."), ("timm", "_orig_mod."), ("timm", "module._orig_mod."), ("timm", "model.")),
         *(("timm", "state_dict.module."), ("timm", "model_state_dict."), ("timm", "params."), ("timm", "")),
-        *(("official", "params/"), ("official", "opt/target/"), ("official", "state/params/"), ("official", "")),
+        *(("official", "params/"), ("official", "opt/target/"), ("official", "target/"), ("official", "")),
     ],
 )
 @pytest.mark.parametrize("accompanied", [False, True])
@@ -254,7 +254,7 @@ def test_the_name_of_what_held_the_model_is_left_out(layout, wrapper, accompanie
     wrapped = {wrapper + name: array for name, array in arrays.items()}
     if accompanied:  # by what training runs save beside the weights
         mark = "." if layout == "timm" else "/"
-        average = {f"model_ema{mark}{name}": array + 1 for name, array in arrays.items()} if wrapper else {}
+        average = {f"model_ema{mark}{name}": array + 1 for name, array in arrays.items()}
         names = ["optimizer.state.0.exp_avg", "lr_scheduler.last_epoch", "rng_state", "epoch", "args", "opt_state.0.mu"]
         state = {name.replace(".", mark): np.zeros(3, "int64") for name in names}
         wrapped = {**average, **state, **wrapped, f"opt_state{mark}1{mark}{next(iter(arrays))}": np.zeros(2)}
@@ -286,6 +286,41 @@ def test_other_weights_beside_a_wrapped_model_are_unexpected(tmp_path, untouched
     save_file({**arrays, "epoch": np.array(3), "probe.weight": np.zeros((5, 8), "float32")}, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"does not fit the model 'mixer': unexpected: probe\.weight\.$"):
         weights.load(untouched[0], tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", ["model", "module", "state", "target", "ema"])
+def test_a_model_in_a_model_may_have_the_name_of_a_wrapper(name, tmp_path):
+
+    def outer():
+        body = goldens.mixer(include_top=False, pooling="avg", name=name)
+        return keras.Sequential([keras.Input(body.input_shape[1:]), body, keras.layers.Dense(2, name="probe")])
+
+    saved, twin = outer(), outer()
+    weights.save_npz(saved, tmp_path / "outer.npz")
+    weights.load(twin, tmp_path / "outer.npz")
+    for value, other in zip(goldens.snapshot(twin), goldens.snapshot(saved), strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_of_two_models_in_a_file_none_is_chosen(tmp_path, untouched):
+    arrays = load_file(goldens.LAYOUTS["timm"])
+    two = {f"{holder}.{name}": array for holder in ("module", "model") for name, array in arrays.items()}
+    save_file(two, tmp_path / "two.safetensors")
+    with pytest.raises(ValueError, match=r"missing: stem/kernel.*unexpected: model\.blocks"):
+        weights.load(untouched[0], tmp_path / "two.safetensors")
+
+
+@pytest.mark.parametrize("other", ["config/kernel", "best_head/bias", "optimizer/kernel", "scaler/0"])
+def test_what_may_be_a_layer_is_no_companion(other, tmp_path, untouched):
+    path = write(tmp_path / "more.npz", {**official_arrays(), other: np.zeros(3, "float32")})
+    with pytest.raises(ValueError, match=f"unexpected: {other}"):
+        weights.load(untouched[0], path)
+    weights.load(goldens.mixer(), path, skip=(other.partition("/")[0],))
+
+
+def test_companions_may_be_named_in_skip(tmp_path):
+    moments = {f"optimizer/mu/{name}": array for name, array in official_arrays().items()}
+    weights.load(goldens.mixer(), write(tmp_path / "run.npz", {**official_arrays(), **moments}), skip=("optimizer",))
 
 
 def test_a_layer_with_the_name_of_a_companion_is_loaded(tmp_path):

@@ -14,20 +14,19 @@ from keras_mixer.models.record import Layout
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays, recorded_preprocessing
 
-# What holds the model in a checkpoint of a training run. A file may also hold a moving average, which comes last.
-_HOLDERS = (
-    *("params", "opt/target", "target", "state"),  # Flax
-    *("module", "_orig_mod", "model", "state_dict", "model_state_dict"),  # PyTorch, torch.compile and Lightning
-    *("ema", "model_ema", "ema_model", "ema_params", "params_ema", "state_dict_ema", "ema_state_dict"),
+# Prefixes of a model in the checkpoint of a training run: of Flax, and of PyTorch, torch.compile and Lightning.
+_WRAPPERS = (
+    *("params/", "opt/target/", "target/"),
+    *("module.", "_orig_mod.", "model.", "state_dict.", "model_state_dict.", "params."),
 )
-_WRAPPERS = tuple(holder + separator for holder in _HOLDERS for separator in "/.")
-# What a training run saves beside the weights.
-_COMPANIONS = re.compile(
-    r"(opt|optim|optimizer|optimizers|opt_state|optimizer_states?|optimizer_state_dict|scheduler|lr_schedulers?|"
-    r"scheduler_state_dict|scaler|amp|amp_scaler|loss_scaler|grad_scaler|epoch|step|global_step|iter|iteration|"
-    r"args|config|hparams|hyper_parameters|callbacks|loops|lr|loss|metrics?|best_\w+|rng|rngs|rng_states?|random_state|"
-    r"seed|torch_rng_state|cuda_rng_state|version)([./].*)?"
+_AVERAGES = ("ema", "model_ema", "ema_model", "ema_params", "params_ema", "state_dict_ema", "ema_state_dict")
+_STATES = re.compile(rf"opt|opt_state|optim|optimizers?|optimizer_(states?|state_dict)|{'|'.join(_AVERAGES)}")
+_COUNTERS = re.compile(
+    r"(lr_|scheduler_|lr_scheduler_)?(scheduler|schedulers|state_dict)|(amp_|loss_|grad_)?scaler|amp|epoch|step|"
+    r"global_step|iter|iteration|args|config|hparams|hyper_parameters|callbacks|loops|lr|loss|metrics?|best_\w+|"
+    r"rngs?|(torch_|cuda_)?rng_states?|random_state|seed|version"
 )
+_OF_A_LAYER = re.compile(r"kernel|bias|scale|gamma|beta|weight|\d+")
 _LEAVES = {"gamma": "scale", "beta": "bias"}  # Keras's names -> the official ones
 
 
@@ -75,8 +74,8 @@ class Checkpoint:
             names = members.get(owner, [])
             known = number.isascii() and number.isdigit() and int(number) < len(names)
             renamed[names[int(number)] if known else key] = array
-        known_names = set(weights)
-        return {n: array for n, array in renamed.items() if n in known_names or not _COMPANIONS.fullmatch(n)}
+        expected = set(weights)
+        return {name: array for name, array in renamed.items() if name in expected or not _is_companion(name)}
 
 
 @contextlib.contextmanager
@@ -85,27 +84,40 @@ def open_checkpoint(path: str | os.PathLike, preprocessing: Preprocessing | None
 
     `preprocessing` is what the weights expect; None takes it from a `.keras` file that records it.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     with open_arrays(path) as arrays:
         yield Checkpoint(path, _officially_named(arrays), preprocessing or recorded_preprocessing(path))
 
 
-def _unwrapped(arrays: Arrays, depth: int = 8) -> Arrays:
-    """Removes the name of what held the model from the keys, such as "module." of PyTorch's DataParallel.
+def _is_companion(key: str) -> bool:
+    """Returns whether a key looks like what a training run saves beside the weights, and not like a layer's weight."""
+    first, *rest = re.split(r"[./]", key)
+    if _STATES.fullmatch(first) and len(rest) > 1:
+        return True
+    named = _STATES.fullmatch(first) or _COUNTERS.fullmatch(first)
+    return bool(named) and not (rest and _OF_A_LAYER.fullmatch(rest[-1]))
 
-    If the file holds several models, such as a moving average beside the weights, the first in `_WRAPPERS` remains.
+
+def _unwrapped(arrays: Arrays) -> Arrays:
+    """Removes the prefix of a wrapper from the keys, such as "module." of PyTorch's DataParallel.
+
+    Of a model and its moving average, the model remains. If several wrappers hold a model, nothing is removed. With a
+    slash, the prefix may be the name of a layer, so only companions may be beside it.
     """
-    if not depth or _holds_model(arrays):
+    if _holds_model(arrays):
         return arrays
-    for wrapper in _WRAPPERS:
-        inside = {key.removeprefix(wrapper): array for key, array in arrays.items() if key.startswith(wrapper)}
-        if not inside:
-            continue
-        others = {key: array for key, array in arrays.items() if not key.startswith(_WRAPPERS)}
-        alone = len(inside) == len(arrays)
-        inside = _unwrapped(inside, depth - 1)
-        if alone or _holds_model(inside):
-            return {**others, **inside}
+    for wrappers in (_WRAPPERS, [average + separator for average in _AVERAGES for separator in "/."]):
+        found = {}
+        for wrapper in wrappers:
+            inside = {key.removeprefix(wrapper): array for key, array in arrays.items() if key.startswith(wrapper)}
+            model = _unwrapped(inside) if inside else inside
+            if _holds_model(model) or 0 < len(inside) == len(arrays):
+                found[wrapper] = model
+        if len(found) == 1:
+            ((wrapper, model),) = found.items()
+            others = {key: array for key, array in arrays.items() if not key.startswith(wrapper)}
+            if wrapper.endswith(".") or all(map(_is_companion, others)):
+                return {**others, **model}
     return arrays
 
 
