@@ -24,7 +24,7 @@ class ModelCard(JsonRecord):
         dataset: The split that the model is evaluated on; None if there is none.
 
     Raises:
-        ValueError: If `class_names` is not a sequence of texts.
+        ValueError: If `class_names` is not a sequence of strings.
     """
 
     name: str

@@ -73,11 +73,10 @@ class Preprocessing(JsonRecord):
             raise ValueError(f"`interpolation` is one of {', '.join(INTERPOLATIONS)}, but got {self.interpolation!r}.")
         for name in ("mean", "std"):
             value = getattr(self, name)
-            values = tuple(value) if np.iterable(value) else (value,)
-            if len(values) not in (self.channels, 1 - np.ndim(value)) or not all(map(_is_finite, values)):
+            numbers = _numbers(value)
+            if numbers is None or (isinstance(numbers, tuple) and len(numbers) != self.channels):
                 raise ValueError(f"`{name}` is one number or one per channel ({self.channels}), but got {value!r}.")
-            numbers = tuple(map(float, values))  # NumPy's cannot be written as JSON
-            object.__setattr__(self, name, numbers if np.iterable(value) else numbers[0])
+            object.__setattr__(self, name, numbers)
         if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
             raise ValueError(f"`std` divides the pixels and must be positive, but got {self.std!r}.")
         if not _is_finite(self.crop_share) or not 0.0 < self.crop_share <= 1.0:
@@ -111,6 +110,17 @@ def _is_finite(value) -> bool:
     return _is(Real, value) and math.isfinite(value)
 
 
+def _numbers(value) -> float | tuple[float, ...] | None:
+    """Returns finite numbers as Python's own, which can be written as JSON; None for anything else."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return None
+    if array.ndim > 1 or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        return None
+    return tuple(map(float, array)) if array.ndim else float(array)
+
+
 def preprocess_input(images, preprocessing: Preprocessing | None = None):
     """Scales pixels from [0, 255] to the range that the weights were trained on.
 
@@ -142,15 +152,15 @@ def preprocess_input(images, preprocessing: Preprocessing | None = None):
     mean, std = (np.asarray(value, "float32") for value in (preprocessing.mean, preprocessing.std))
     if isinstance(images, np.ndarray | np.generic) or not hasattr(images, "dtype"):
         array = _pixel_array(images)
-        _check_channels(array.shape, array.dtype.name, mean, std)
+        _check_numbers(array.shape, array.dtype.name, mean, std)
         scaled = array.astype("float32") / np.float32(255.0)
     elif type(images).__module__.startswith("tensorflow."):
-        _check_channels(images.shape, images.dtype.name, mean, std)
+        _check_numbers(images.shape, images.dtype.name, mean, std)
         scaled = sys.modules["tensorflow"].cast(images, "float32") / 255.0
     else:
         from keras import backend, ops
 
-        _check_channels(images.shape, backend.standardize_dtype(images.dtype), mean, std)
+        _check_numbers(images.shape, backend.standardize_dtype(images.dtype), mean, std)
         mean, std = ops.convert_to_tensor(mean), ops.convert_to_tensor(std)
         scaled = ops.cast(images, "float32") / 255.0
     return (scaled - mean) / std
@@ -180,12 +190,12 @@ def _pixel_array(images) -> np.ndarray:
     return array
 
 
-def _check_channels(shape, dtype: str, mean: np.ndarray, std: np.ndarray) -> None:
+def _check_numbers(shape, dtype: str, mean: np.ndarray, std: np.ndarray) -> None:
     """Raises ValueError unless images of this shape and dtype hold numbers for each mean and std."""
     if not dtype.startswith(("int", "uint", "float", "bfloat")):
         raise ValueError(f"`images` must hold integers or floating-point numbers, but got the dtype {dtype}.")
     channels = max(mean.size, std.size)
-    if (mean.ndim or std.ndim) and getattr(shape, "rank", 0) is not None:
+    if channels > 1 and getattr(shape, "rank", 0) is not None:
         sides = tuple(shape)
         if not sides or sides[-1] not in (None, channels):
             raise ValueError(

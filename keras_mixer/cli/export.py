@@ -44,8 +44,8 @@ def _refuse_another_model(folder: pathlib.Path, card: ModelCard) -> None:
     """Raises ValueError if `folder` has a model of other classes. A server would go from that model to this one."""
     if (folder / CARD_FILE).is_file() and ModelCard.load(folder / CARD_FILE).class_names != card.class_names:
         raise ValueError(
-            f"{folder} has a model of other classes than this one, whose card is named {card.name} too. Choose a name "
-            f"with --name; --name {card.name} makes this model the next version of that one."
+            f"{folder} already has a model of that name, with other classes. Choose a name with --name; --name "
+            f"{card.name} makes this model the next version of that one."
         )
 
 

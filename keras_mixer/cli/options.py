@@ -184,7 +184,7 @@ def _seen_in_training(card, spec):
     if kept is None:
         return None
     images = sum(map(len, kept.images.values()))
-    if is_folder_of_run(own, kept):
+    if is_folder_of_run(own, spec.name, kept):
         return own
     if len(kept.gone) < images:
         _log.warning(

@@ -24,7 +24,7 @@ def class_subset(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
         Indices `(wanted,)`: `scores[:, indices]` are the scores of the wanted classes.
 
     Raises:
-        ValueError: If a wanted class is not among the model's, or an argument is not a sequence of texts.
+        ValueError: If a wanted class is not among the model's, or an argument is not a sequence of strings.
     """
     wanted = checked_names(wanted, argument="wanted")
     places = {name: index for index, name in enumerate(checked_names(names, argument="names"))}

@@ -99,8 +99,8 @@ def save_prediction_sheet(
         The path.
 
     Raises:
-        ValueError: If Matplotlib does not know the suffix, there are no images, or `class_names` does not hold one text
-            for each score.
+        ValueError: If Matplotlib does not know the suffix, there are no images, or `class_names` does not hold one
+            string for each score.
         ImportError: If Matplotlib is not installed.
 
     Example:

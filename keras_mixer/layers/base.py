@@ -1,10 +1,7 @@
 """The base classes of most layers. They derive a layer's configuration and output shape from its constructor."""
 
-import contextlib
 import inspect
-import threading
 import types
-from collections.abc import Callable, Iterator
 
 import keras
 
@@ -68,51 +65,6 @@ class CompositeLayer(PlainLayer):
                 sublayers[layer.name] = {name: value for name, value in settings.items() if value != expected.get(name)}
         sublayers = {name: settings for name, settings in sublayers.items() if settings}
         return {**config, "sublayers": sublayers} if sublayers else config
-
-
-def layers_on_path(model: keras.Model, name: str) -> list[keras.layers.Layer]:
-    """Finds a layer by a name with slashes, such as "MixerBlock_3/token_mixing".
-
-    Returns:
-        The layers along the name; the last is the one that it names.
-
-    Raises:
-        ValueError: If there is no such layer; the message lists those that exist.
-    """
-    if not isinstance(model, keras.Model) or not isinstance(name, str):
-        raise ValueError(f"Expected a Keras model and the name of a layer, but got {model!r} and {name!r}.")
-    path: list[keras.layers.Layer] = [model]
-    for part in name.split("/"):
-        # Keras lists the layers inside a layer that is not a model only here.
-        layers = getattr(path[-1], "layers", None) or path[-1]._flatten_layers(include_self=False, recursive=False)
-        inside = {one.name: one for one in layers}
-        if part not in inside:
-            raise ValueError(f"{path[-1].name!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}.")
-        path.append(inside[part])
-    return path[1:]
-
-
-_replacing = threading.RLock()
-
-
-@contextlib.contextmanager
-def replaced(holder, name: str, function: Callable) -> Iterator[Callable]:
-    """Replaces a function of an object while the context lasts; yields the function that it had.
-
-    Other threads keep the old function, and wait if they want to replace one as well.
-    """
-    thread = threading.get_ident()
-
-    def ours_or_theirs(*arguments, **options):
-        return (function if threading.get_ident() == thread else before)(*arguments, **options)
-
-    with _replacing:
-        own, before = name in vars(holder), getattr(holder, name)
-        setattr(holder, name, ours_or_theirs)
-        try:
-            yield before
-        finally:
-            setattr(holder, name, before) if own else delattr(holder, name)
 
 
 def _unshared(config):

@@ -6,7 +6,7 @@ import json
 import keras
 
 from keras_mixer import fields
-from keras_mixer.layers.base import layers_on_path, replaced
+from keras_mixer.layers.inner import layers_on_path, replaced
 from keras_mixer.layers.patches import ImageReader
 from keras_mixer.preprocessing import Preprocessing
 
@@ -15,8 +15,9 @@ from keras_mixer.preprocessing import Preprocessing
 class ImageModel(keras.Model):
     """A functional model of images with an attribute `preprocessing`, which copies and saved files keep.
 
-    `keras.models.clone_model` keeps it only if the first layer is one of this package's, such as `PatchEmbedding`. The
-    model has the dtype policy of its first layer with weights, so that `compile` scales the loss of float16 models.
+    `keras.models.clone_model` keeps it only if the layer that reads the images is one of this package's, such as
+    `PatchEmbedding`. The model has the dtype policy of its first layer with weights, or "mixed_float16" if any of them
+    has that, so that `compile` scales the loss.
     """
 
     _preprocessing: Preprocessing | None = None
@@ -27,17 +28,13 @@ class ImageModel(keras.Model):
         if preprocessing is not None:
             self._preprocessing = fields.read(Preprocessing, preprocessing)
         policies = [layer.dtype_policy for layer in self.layers if layer.weights]
-        if policies and policies[0].quantization_mode is None:
-            self.dtype_policy = policies[0]
+        policies = [policy for policy in policies if policy.quantization_mode is None]
+        if policies:
+            self.dtype_policy = max(policies, key=lambda policy: policy.name == "mixed_float16")  # the first of equals
 
     def _keeper(self) -> keras.layers.Layer:
         """Returns the layer that holds the preprocessing, or else the model itself."""
-        for layer in self.layers:
-            if isinstance(layer, ImageReader):
-                return layer
-            if isinstance(layer, ImageModel):
-                return layer._keeper()
-        return self
+        return next((layer for layer in self.layers if isinstance(layer, ImageReader)), self)
 
     def get_config(self):
         config = super().get_config()
@@ -61,7 +58,7 @@ class ImageModel(keras.Model):
 keras.saving.get_custom_objects()["ImageModel"] = ImageModel
 
 
-def feature_model(model: keras.Model, name: str) -> ImageModel:
+def feature_model(model: keras.Model, name: str) -> keras.Model:
     """Returns a model that outputs the features of one layer, which may lie inside another layer or model.
 
     Args:
@@ -71,7 +68,7 @@ def feature_model(model: keras.Model, name: str) -> ImageModel:
             "mixer_b16/MixerBlock_3" is a block of a Mixer in a larger model.
 
     Returns:
-        A functional model that shares its layers with `model`.
+        A functional model that shares its layers with `model`, and has its `preprocessing`.
 
     Raises:
         ValueError: If there is no such layer, `model` calls it several times, or `model` has no inputs yet.
@@ -94,9 +91,11 @@ def feature_model(model: keras.Model, name: str) -> ImageModel:
             output = layer.output
         else:
             output, arguments, options = _call_of(layer, outer, arguments, options)
-    features = ImageModel(inputs, output, name=f"{model.name}_features")
-    if features.preprocessing is None:
-        features.preprocessing = getattr(model, "preprocessing", None)
+    # Around another model, other layers may scale the images for it.
+    reads = isinstance(model, ImageModel) or any(isinstance(layer, ImageReader) for layer in model.layers)
+    features = (ImageModel if reads else keras.Model)(inputs, output, name=f"{model.name}_features")
+    if isinstance(model, ImageModel):
+        features.preprocessing = model.preprocessing
     return features
 
 

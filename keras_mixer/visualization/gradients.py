@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_mixer.layers import PatchEmbedding
-from keras_mixer.layers.base import layers_on_path, replaced
+from keras_mixer.layers.inner import layers_on_path, replaced
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
 from keras_mixer.visualization.parts import checked_class, finite, mid_grey, several_images
@@ -77,7 +77,7 @@ def grad_cam(
         >>> heat = keras_mixer.visualization.grad_cam(model, image)
         >>> np.unravel_index(heat.argmax(), heat.shape)  # row and column of the patch that supports the class most
     """
-    _images(model, image)  # a wrong model or image is told first
+    images = _images(model, image)
     chosen = _last_map(model) if layer is None else _layer(model, layer)
 
     def heat(scores, one, target):
@@ -112,7 +112,8 @@ def grad_cam(
         weighted = (values * derivative.mean(axis=places, keepdims=True)).sum(axis=-1)
         return np.maximum(weighted, 0.0).reshape(_grid(model, values.shape))
 
-    return _for_each_image(model, image, class_index, heat)
+    results = _for_each_image(model, images, class_index, heat)
+    return results[0] if np.ndim(image) == 3 else results
 
 
 def integrated_gradients(
@@ -171,12 +172,12 @@ def integrated_gradients(
             total += derivative(points).sum(axis=0)
         return ((one - start) * total / steps).astype("float32")
 
-    return _for_each_image(model, image, class_index, attributions)
+    results = _for_each_image(model, images, class_index, attributions)
+    return results[0] if np.ndim(image) == 3 else results
 
 
-def _for_each_image(model, image, class_index, attribution: Callable) -> np.ndarray:
+def _for_each_image(model, images: np.ndarray, class_index, attribution: Callable) -> np.ndarray:
     """Calls `attribution(scores, image, class)` for each image, where `scores` maps images to logits."""
-    single, images = np.ndim(image) == 3, _images(model, image)
     with _before_activation(model) as scores:
         results = []
         for index, one in enumerate(images):
@@ -186,7 +187,7 @@ def _for_each_image(model, image, class_index, attribution: Callable) -> np.ndar
                 raise ValueError(f"Expected one class or one for each of {len(images)} images, but got {asked}.")
             target = checked_class(model, values, asked[index] if isinstance(asked, list) else asked)
             results.append(attribution(scores, one, target))
-    return results[0] if single else np.stack(results)
+    return np.stack(results)
 
 
 def _images(model, image) -> np.ndarray:

@@ -113,11 +113,10 @@ def finite(what: str, values) -> np.ndarray:
 
 def checked_class(model: keras.Model, scores, class_index: int | None) -> int:
     """Returns `class_index` after checking it and the scores of an image; None means the class with the best score."""
-    if isinstance(scores, (list, tuple, dict)) or np.ndim(scores) != 1:
-        shape = (
-            "several outputs" if isinstance(scores, (list, tuple, dict)) else f"an output of shape {np.shape(scores)}"
-        )
-        raise ValueError(f"Expected a model that scores classes, but {model.name!r} has {shape} for an image.")
+    several = isinstance(scores, (list, tuple, dict))
+    if several or np.ndim(scores) != 1:
+        found = "several outputs" if several else f"an output of shape {np.shape(scores)}"
+        raise ValueError(f"Expected a model that scores classes, but {model.name!r} has {found} for an image.")
     if not np.isfinite(scores).all():
         raise ValueError(f"The scores that {model.name!r} gives the image are not finite.")
     message = f"The model scores {len(scores)} classes; got class {class_index!r}. Classes are counted from 0."

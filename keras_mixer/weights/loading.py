@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from keras_mixer.files import written_whole
-from keras_mixer.hub import is_address
+from keras_mixer.hub import HubAddress, is_address
+from keras_mixer.layers.patches import ImageReader
 from keras_mixer.models.catalogue import ARCHITECTURES, at_shape, build
-from keras_mixer.weights.published.cache import available, file_of, find, is_path
+from keras_mixer.models.image_model import ImageModel
+from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.weights.published.cache import available, file_of, find, from_hub, is_path
 from keras_mixer.weights.reading.checkpoint import (
     Checkpoint,
     assign_weights,
@@ -41,8 +44,8 @@ def load(
 
     If the model was built on an `input_tensor`, layers before the stem keep their weights unless the file holds them.
     What a training run saves beside the weights, such as the state of an optimizer or a moving average, is left out.
-    The model gets the `preprocessing` of the weights if it is known: that of a published set, or what a `.keras` file
-    records.
+    An `ImageModel` gets the `preprocessing` of the weights if it is known: that of a published set, or what a `.keras`
+    file records.
 
     Args:
         model: A built Keras model whose weights have the official names, as `keras_mixer.Mixer` makes them.
@@ -82,9 +85,10 @@ def load(
             arrays = fit_to_channels(model, arrays)
         _check_names_and_shapes(path, model, weights, arrays)
         values = {name: _values(path, name, arrays[name], variable) for name, variable in weights.items()}
+        preprocessing = _preprocessing_for(model, checkpoint)
     assign_weights(model, values)
-    if checkpoint.preprocessing is not None and hasattr(model, "preprocessing"):
-        model.preprocessing = at_shape(checkpoint.preprocessing, model.inputs[0].shape[1:])
+    if preprocessing is not None:
+        model.preprocessing = preprocessing
 
 
 def load_with_fresh_head(  # noqa: D417
@@ -111,13 +115,23 @@ def load_with_fresh_head(  # noqa: D417
         load(model, checkpoint, () if classes == stored else ("head",), resize, adapt_channels=True)
 
 
+def _preprocessing_for(model, checkpoint: Checkpoint) -> Preprocessing | None:
+    """Returns the preprocessing of a checkpoint for the images that the model reads; None if it is unknown."""
+    if checkpoint.preprocessing is None or not isinstance(model, ImageModel):
+        return None
+    readers = [layer for layer in model.layers if isinstance(layer, ImageReader)]
+    shape = (readers[0].input if readers else model.inputs[0]).shape[1:]
+    return at_shape(checkpoint.preprocessing, shape) if len(shape) == 3 else None
+
+
 def _opened(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractContextManager[Checkpoint]:
     if isinstance(source, Checkpoint):
         return contextlib.nullcontext(source)
     if is_path(source):
         return open_checkpoint(source)
-    variant = model.name if is_address(source) else _variant_of(model, str(source), skip)
-    entry = find(variant, str(source))
+    if is_address(source):  # the variant does not matter
+        return open_checkpoint(from_hub(HubAddress.parse(str(source))))
+    entry = find(_variant_of(model, str(source), skip), str(source))
     return open_checkpoint(file_of(entry), entry.preprocessing)
 
 

@@ -103,7 +103,7 @@ def test_another_model_of_the_same_recipe_needs_a_name_of_its_own(run, tmp_path,
     (tmp_path / "digits" / "report.json").touch()
     arguments = ("export", run, "--formats", "litert", "--output", tmp_path, "--limit", 20)
     assert status(*arguments) == 2
-    assert "has a model of other classes than this one" in error_line(capsys.readouterr().err)
+    assert "already has a model of that name, with other classes" in error_line(capsys.readouterr().err)
     assert json.loads((tmp_path / "digits" / "model.json").read_text()) == other
     assert status(*arguments, "--name", "digits") == 0
 

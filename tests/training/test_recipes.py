@@ -209,7 +209,7 @@ def test_differences_ignore_how_devices_run_it_and_what_stops_or_names_it():
     ]
 
 
-@pytest.mark.parametrize("given", ["run/", "run/recipe.json", "./run"])
+@pytest.mark.parametrize("given", ["run", "run/", "run/recipe.json", "./run"])
 def test_the_recipe_of_a_run_is_read_from_its_folder_or_its_file(tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()

@@ -34,15 +34,16 @@ def layout_of(spec: DatasetSpec) -> Layout:
     return layout.kept(listing)
 
 
-def images_of_run(own: DatasetSpec | None, layout: Layout) -> Layout | None:
-    """Returns the images that a run's list names in a folder; None if its card's dataset `own` names no list."""
-    listing = None if own is None or own.files is None else load_listing(own.files)
+def images_of_run(dataset: DatasetSpec | None, layout: Layout) -> Layout | None:
+    """Returns the images that a run's list names in a folder; None if the `dataset` of its card names no list."""
+    listing = None if dataset is None or dataset.files is None else load_listing(dataset.files)
     return None if listing is None else layout.kept(listing)
 
 
-def is_folder_of_run(own: DatasetSpec, images: Layout) -> bool:
-    """Returns whether the folder of `images_of_run` is that of the run, or has all of its images."""
-    return not images.gone or os.path.realpath(images.root) == os.path.realpath(os.path.expanduser(own.name))
+def is_folder_of_run(dataset: DatasetSpec, folder: str, layout: Layout) -> bool:
+    """Returns whether a folder is that of a run's `dataset`, or `layout`, its images of the run, lacks none."""
+    same = {os.path.realpath(os.path.expanduser(name)) for name in (dataset.name, folder)}
+    return not layout.gone or len(same) == 1
 
 
 def paths_of(split: str, layout: Layout) -> list[str]:

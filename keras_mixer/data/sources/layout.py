@@ -51,7 +51,7 @@ class Layout:
 
     Attributes:
         root: The folder.
-        images: Paths of the images of each (split, class), sorted.
+        images: Paths of the images of each (split, class), sorted unless they are `arranged`.
         divided: Whether the folder has splits. Otherwise all images are in the split `train`.
         empty: Class folders of the training split without images.
         unlabelled: Images outside class folders, which are left out.

@@ -227,7 +227,7 @@ def open_datasets(
         if listing:
             layout = layout.kept(listing)
         else:
-            trained, held = images_of_start(recipe.model.weights, layout)
+            trained, held = images_of_start(recipe, layout)
             layout = layout.arranged(trained, held)
     data = choose_splits(recipe.data, layout)
 

@@ -108,13 +108,17 @@ def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
     return load_listing(folder)
 
 
-def images_of_start(weights: str | None, layout: Layout) -> tuple[Set[str], Set[str]]:
-    """Returns which images of a folder the run that `weights` names trained on, and which it held out."""
-    own = load_card(weights).dataset if weights is not None and is_trained_model(weights) else None
-    images = images_of_run(own, layout)
-    if own is None or own.files is None or images is None or not is_folder_of_run(own, images):
+def images_of_start(recipe: Recipe, layout: Layout) -> tuple[Set[str], Set[str]]:
+    """Returns which images of a recipe's folder the run that it starts from trained on, and which that run held out."""
+    weights = recipe.model.weights
+    dataset = load_card(weights).dataset if weights is not None and is_trained_model(weights) else None
+    images = images_of_run(dataset, layout)
+    if dataset is None or dataset.files is None or images is None:
         return frozenset(), frozenset()
-    trained = frozenset(paths_of(_recipe_in(pathlib.Path(own.files, RECIPE_FILE)).data.train_split, images))
+    stored = pathlib.Path(dataset.files, RECIPE_FILE)
+    if not stored.is_file() or not is_folder_of_run(dataset, recipe.data.name, images):
+        return frozenset(), frozenset()
+    trained = frozenset(paths_of(_recipe_in(stored).data.train_split, images))
     return trained, {path for paths in images.images.values() for path in paths} - trained
 
 

@@ -24,7 +24,8 @@ def get(name: str) -> Recipe:
     """
     if name not in RECIPES:
         raise ValueError(
-            f"Unknown recipe {name!r}. Known recipes: {', '.join(RECIPES)}. A path to a recipe.json also works."
+            f"Unknown recipe {name!r}. Known recipes: {', '.join(RECIPES)}. The path of a recipe.json or of a run "
+            f"also works."
         )
     return RECIPES[name]
 
@@ -36,9 +37,9 @@ def read(name: str) -> Recipe:
         ValueError: If there is no such recipe, or the file is not a recipe.
         OSError: If the file cannot be read.
     """
-    if not (name.endswith(".json") or os.sep in name):
-        return get(name)
     path = pathlib.Path(os.path.expanduser(name))
+    if name in RECIPES or not (name.endswith(".json") or os.sep in name or (path / RECIPE_FILE).is_file()):
+        return get(name)
     try:
         return Recipe.from_json((path / RECIPE_FILE if path.is_dir() else path).read_text(encoding="utf-8"))
     except ValueError as error:

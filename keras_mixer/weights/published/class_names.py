@@ -31,8 +31,8 @@ def decode_predictions(
         the id. Equal scores are in the order of the classes, and scores that are not a number come last.
 
     Raises:
-        ValueError: If the scores have another shape, `top` is out of range, `class_names` does not hold one text for
-            each class, or the file of names is damaged.
+        ValueError: If the scores have another shape, `top` is out of range, `class_names` does not hold one string
+            for each class, or the file of names is damaged.
         OSError: If the names are not in the cache and cannot be fetched.
 
     Example:

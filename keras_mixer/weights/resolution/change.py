@@ -70,8 +70,9 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     if not axes and not lines:
         _check_patches_fit(model, (height, width))
         changed = _rebuilt(model, (height, width), 1)
-        _check_shapes(model, changed, weight_values(model))
-        assign_weights(changed, weight_values(model))
+        values = weight_values(model)
+        _check_shapes(model, changed, values)
+        assign_weights(changed, values)
         return changed
     stem = stem_of(model)
     _check_one_grid(model, weights)
@@ -85,9 +86,9 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
     changed = _rebuilt(model, (height, width), math.prod(parts) if parts else 1)
     if stem_of(changed).grid != new:
         raise ValueError(
-            f"A layer before the stem of {model.name!r} gives images of {' x '.join(map(str, stem.input.shape[1:3]))} "
-            "pixels whatever their size, so that its resolution cannot be changed. Change it before you put that layer "
-            "in front."
+            f"A layer before the stem of {model.name!r} changes the size of the images to "
+            f"{' x '.join(map(str, stem.input.shape[1:3]))} pixels, so that the model's resolution cannot be changed. "
+            "Change it before you put that layer in front."
         )
     arrays = {
         name: StoredArray(
@@ -179,12 +180,12 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
         raise ValueError(
             f"A layer of {model.name!r} does not take images of {image_size[0]} x {image_size[1]}: {reason}"
         ) from error
-    expected = [output.shape[0] or _PROBED for output in model.outputs]
-    if [output.shape[0] for output in outputs] != expected:
+    sizes = {output.shape[0] for output in outputs if output.shape} - {None, probe.shape[0]}
+    if sizes:
         raise ValueError(
-            f"A layer of {model.name!r} has a fixed number of tokens, and takes the others for more images: at "
-            f"{image_size[0]} x {image_size[1]} pixels, {probe.shape[0]} images give outputs of the shapes "
-            f"{', '.join(str(output.shape) for output in outputs)}. Use a layer that takes the number from its input."
+            f"A layer of {model.name!r} reshapes to a fixed number of tokens: at {image_size[0]} x {image_size[1]} "
+            f"pixels, a batch of {probe.shape[0]} images becomes one of {sizes.pop()}. Use a layer that takes the "
+            "number from its input."
         )
     copy_settings(model, renewed)
     return renewed

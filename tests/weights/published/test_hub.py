@@ -127,8 +127,8 @@ def test_the_cache_of_the_client_is_used_also_offline(timm, monkeypatch):
     model = goldens.mixer()
     weights.load(model, "hf://timm/tiny")
     fetched = [path for method, path in timm.requests if method == "GET"]
-    assert [path.rpartition("/")[0] for path in fetched] == ["/timm/tiny/resolve/main", "/lfs"]  # config.json, weights
-    assert model.preprocessing is not None
+    assert len(fetched) == 1
+    assert fetched[0].startswith("/lfs/")
     weights.load(model, "hf://timm/tiny")
     assert [path for method, path in timm.requests if method == "GET"] == fetched
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
