@@ -29,6 +29,7 @@ KINDS = [
     np.array([name.encode() for name in NAMES]),
     np.array(NAMES, object),
     iter(NAMES),
+    dict.fromkeys(NAMES).keys(),
 ]
 
 
@@ -50,7 +51,7 @@ TAKERS = {
 
 
 @pytest.mark.parametrize("names", KINDS, ids=lambda names: type(names).__name__)
-def test_sequences_and_arrays_of_texts_are_names(names, tmp_path):
+def test_sequences_and_arrays_of_strings_are_names(names, tmp_path):
     card = ModelCard("pets", names, Preprocessing())
     assert card.class_names == NAMES
     assert {type(name) for name in card.class_names} == {str}
@@ -69,8 +70,8 @@ def test_decoded_names_are_plain_strings(names):
 
 @pytest.mark.parametrize("names", NOT_NAMES, ids=lambda names: type(names).__name__)
 @pytest.mark.parametrize("taker", TAKERS)
-def test_every_function_refuses_what_is_not_a_sequence_of_texts(taker, names):
-    with pytest.raises(ValueError, match=r"must be a sequence of names|must hold texts"):
+def test_every_function_refuses_what_is_not_a_sequence_of_strings(taker, names):
+    with pytest.raises(ValueError, match=r"must be a sequence of names|must hold strings"):
         TAKERS[taker](names)
 
 

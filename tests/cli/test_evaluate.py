@@ -97,6 +97,23 @@ def misfiled(folder, run, label: int) -> int:
     return len(others)
 
 
+def test_the_folder_inside_an_unpacked_archive_is_that_of_the_run(run, tmp_path, capsys):
+    images = tmp_path / "archive" / "flowers"
+    for folder in ("train/3", "train/5", "val/3", "val/5"):
+        (images / folder).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), 20 * number).save(images / folder / f"{number}.png")
+    spec = DatasetSpec(str(tmp_path / "archive"), "train[90%:]")
+    layout = scan(spec.name)
+    assert layout.root == str(images)
+    shutil.copytree(run, tmp_path / "run")
+    dataclasses.replace(load_model(run)[1], dataset=spec).save(tmp_path / "run" / "model.json")
+    save_listing(layout.listing(), tmp_path / "run")
+    (images / "train" / "5" / "0.png").unlink()
+    assert status("evaluate", tmp_path / "run", "--dataset", spec.name, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["examples"] == 2
+
+
 def test_images_that_came_after_the_run_do_not_move_the_held_out_ones(run, tmp_path, capsys, caplog, monkeypatch):
     """Else the slice of the card would reach images that the run was trained on, however the run is named."""
     for label, name in (("3", "a"), ("5", "b")):

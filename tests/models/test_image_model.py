@@ -108,12 +108,11 @@ def test_a_model_with_another_stem_keeps_its_preprocessing_and_its_policy(tmp_pa
         "json": keras.models.model_from_json(model.to_json()),
         "pickled": pickle.loads(pickle.dumps(model)),
         "inner features": keras_mixer.feature_model(model, stem.name),
-        "outer model": outer,
-        "outer model, copied": ImageModel.from_config(outer.get_config()),
     }
     for way, twin in copies.items():
         assert twin.preprocessing == model.preprocessing, way
         assert twin.dtype_policy.name == "mixed_bfloat16", way
+    assert outer.dtype_policy.name == ImageModel.from_config(outer.get_config()).dtype_policy.name == "mixed_bfloat16"
 
 
 @pytest.mark.parametrize("dtype", ["float31", "int32", "bool"])
@@ -198,7 +197,7 @@ def test_the_features_of_a_model_in_a_model(wrap, levels, tmp_path):
         expected = goldens.outputs(keras_mixer.feature_model(model, name), IMAGES / 2)
         features = keras_mixer.feature_model(outer, f"{prefix}mixer/{name}")
         np.testing.assert_allclose(goldens.outputs(features, IMAGES), expected, rtol=1e-5, atol=1e-6)
-    assert features.preprocessing == model.preprocessing
+    assert not hasattr(features, "preprocessing")  # the layer before the model scales the images
     whole = keras_mixer.feature_model(outer, f"{prefix}mixer")
     np.testing.assert_allclose(goldens.outputs(whole, IMAGES), goldens.outputs(model, IMAGES / 2), rtol=1e-5, atol=1e-6)
     last = keras_mixer.feature_model(outer, f"{prefix}pool")
@@ -227,3 +226,21 @@ def test_preprocessing_in_a_pipeline_of_tensorflow():
     (image,) = images.as_numpy_iterator()
     assert image.dtype == "float32"
     np.testing.assert_allclose(image, keras_mixer.preprocess_input(pixels, wanted), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first", ["float32", "mixed_float16"])
+def test_the_loss_is_scaled_if_any_layer_computes_in_float16(first):
+    images = keras.Input((32, 32, 3))
+    model = family.tiny("mixer", dtype="mixed_float16", input_tensor=keras.layers.Conv2D(3, 1, dtype=first)(images))
+    model.compile("adam", "mse")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_a_model_around_a_model_has_its_own_preprocessing():
+    inner = family.tiny("mixer", include_top=False)
+    inner.preprocessing = Preprocessing((32, 32), mean=0.0, std=1.0)
+    images = keras.Input((32, 32, 3))
+    outer = ImageModel(images, inner(keras.layers.Rescaling(2.0)(images)))
+    assert outer.preprocessing is None
+    outer.preprocessing = Preprocessing((32, 32), std=0.25)
+    assert inner.preprocessing.std == 1.0

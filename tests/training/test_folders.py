@@ -213,6 +213,8 @@ def test_what_a_run_held_out_stays_held_out_when_its_model_goes_on_with_more_ima
     sources(**{"data.train_split": "train[50%:]", "data.eval_split": "train[:50%]"})
     (record,) = caplog.records
     assert f"{tmp_path / 'run'} trained on " in record.getMessage()
+    (tmp_path / "run" / "recipe.json").unlink()  # a model without its recipe says nothing of its images
+    assert sources().eval_source.num_examples
 
 
 def test_a_folder_that_another_run_writes_to_is_refused_and_stays_as_it_is(finished, monkeypatch):

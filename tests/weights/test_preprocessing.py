@@ -2,6 +2,7 @@ import dataclasses
 import pathlib
 import zipfile
 
+import family
 import keras
 import numpy as np
 import pytest
@@ -193,3 +194,33 @@ def test_numbers_of_numpy_are_fields_too():
         crop_share=np.float32(1),
     )
     assert weights.InputPreprocessing.from_json(record.to_json()) == record
+
+
+def test_grey_images_need_no_axis_of_channels():
+    one = weights.InputPreprocessing(28, 1, mean=(0.45,), std=(0.22,))
+    images = np.full((2, 28, 28), 51, "uint8")
+    np.testing.assert_allclose(keras_mixer.preprocess_input(images, one), (0.2 - 0.45) / 0.22, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, keras.ops.convert_to_tensor])
+def test_tensors_and_arrays_without_axes_are_numbers_too(kind):
+    record = weights.InputPreprocessing(mean=kind([0.25, 0.5, 0.75]), std=kind(0.5))
+    assert (record.mean, record.std) == ((0.25, 0.5, 0.75), 0.5)
+    assert {type(value) for value in (*record.mean, record.std)} == {float}
+
+
+def test_loading_leaves_an_attribute_of_the_user_alone(tmp_path):
+    model = family.tiny("mixer")
+    model.preprocessing = weights.InputPreprocessing((32, 32), mean=0.0, std=1.0)
+    model.save(tmp_path / "model.keras")
+
+    class Own(keras.Model):
+        preprocessing = "mine"
+
+    own = Own(model.inputs, model.outputs)
+    keras_mixer.weights.load(own, tmp_path / "model.keras")
+    assert own.preprocessing == "mine"
+    flat = keras.Input((32 * 32 * 3,))
+    reshaped = family.tiny("mixer", input_tensor=keras.layers.Reshape((32, 32, 3))(flat))
+    keras_mixer.weights.load(reshaped, tmp_path / "model.keras")
+    assert reshaped.preprocessing.input_shape == (32, 32, 3)
