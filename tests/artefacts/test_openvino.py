@@ -8,7 +8,7 @@ import openvino
 from openvino import opset13
 
 INTERRUPTED = """
-import gc, os, pathlib, signal, sys
+import gc, signal, sys
 import numpy as np
 from keras_mixer.artefacts import open_artefact
 
@@ -19,9 +19,9 @@ del first
 gc.collect()
 del second
 gc.collect()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background may ignore Ctrl-C
 try:
-    os.kill(os.getpid(), signal.SIGINT)
-    signal.pause()
+    signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt:
     print("interrupted")
 """
