@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from keras_mixer.training import recipes
+from keras_mixer.training import recipes, train
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop import folder
 from keras_mixer.training.loop.callbacks import Clock
@@ -28,6 +28,16 @@ def test_other_micro_batches_are_told_where_statistics_are_taken_over_them(layer
     assert find_start(model, store, open_datasets(whole, Distribution("default"))).step == 7
     told = f"The run in {tmp_path} was on 1 replicas with 4 micro-batches and goes on with 1 and 1: from here on, batch"
     assert [told in record.getMessage() for record in caplog.records] == [True] * warnings
+
+
+def test_a_run_of_the_device_is_not_sent_to_the_host(tmp_path):
+    """Because a run keeps its pipeline, the advice to change it would end in another error."""
+    recipe = recipes.get("digits").override({"execution.pipeline": "device"})
+    with pytest.raises(ValueError, match=r"set KERAS_BACKEND=jax, or execution\.pipeline=host"):
+        train(recipe, tmp_path)
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    with pytest.raises(ValueError, match=r"with which the run began, .* set KERAS_BACKEND=jax\.$"):
+        train(recipes.get("digits"), tmp_path)
 
 
 @pytest.mark.parametrize(("before", "asked"), [("host", "device"), ("device", "host"), ("auto", "device")])
