@@ -36,6 +36,8 @@ for name in COMMANDS:
 for call in (
     lambda: load("cifar10"),
     lambda: training_batches(load("digits"), Preprocessing(), Augmentation(), 2, seed=0),
+    lambda: Preprocessing()(bytes()),
+    lambda: Augmentation().augment(bytes(), Preprocessing(), (0, 0)),
     lambda: train(recipe.override({"data.name": "cifar10"}), sys.argv[1]),
     lambda: train(recipe.override({"execution.pipeline": "host"}), sys.argv[1]),
 ):
