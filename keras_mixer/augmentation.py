@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_mixer.extras import require
 from keras_mixer.images import MAX_PIXELS
 
 CROPS = ("inception", "pad", "none")
@@ -69,6 +70,7 @@ class Augmentation:
         Returns:
             A uint8 tensor `(*image_size, channels)`.
         """
-        from keras_mixer.data.augmentation import steps  # TensorFlow is imported here
+        require("tensorflow", extra="tensorflow", purpose="Augmentation.augment")
+        from keras_mixer.data.augmentation import steps
 
         return steps.augment(image, self, preprocessing, seed, max_pixels)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_mixer.extras import require
 from keras_mixer.fields import JsonRecord
 
 RESIZE_MODES = ("crop", "squash", "direct")
@@ -97,7 +98,8 @@ class Preprocessing(JsonRecord):
         Returns:
             A float32 tensor `(height, width, channels)`.
         """
-        from keras_mixer.data import pixels  # TensorFlow is imported here
+        require("tensorflow", extra="tensorflow", purpose="Preprocessing of image files")
+        from keras_mixer.data import pixels
 
         return pixels.preprocess(encoded, self)
 

@@ -4,6 +4,8 @@ import pathlib
 import re
 from collections.abc import Mapping
 
+from keras_mixer.extras import installed
+
 GRPC_PORT, REST_PORT = 8500, 8501
 MAX_BODY_BYTES = 32 * 2**20  # default limit of the embedded server
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -19,6 +21,11 @@ STABLE, CANARY = "stable", "canary"  # version labels
 
 # The package asks for the full `tensorflow`, which would replace `tensorflow-cpu`. Its stubs work with either.
 INSTALL_STUBS = "pip install --no-deps tensorflow-serving-api"
+
+
+def stubs_installed() -> bool:
+    """Returns whether the packages for serving gRPC are installed."""
+    return installed("grpc", "tensorflow_serving")
 
 
 def model_path(name: str) -> str:

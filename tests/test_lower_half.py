@@ -36,6 +36,8 @@ for name in COMMANDS:
 for call in (
     lambda: load("cifar10"),
     lambda: training_batches(load("digits"), Preprocessing(), Augmentation(), 2, seed=0),
+    lambda: Preprocessing()(bytes()),
+    lambda: Augmentation().augment(bytes(), Preprocessing(), (0, 0)),
     lambda: train(recipe.override({"data.name": "cifar10"}), sys.argv[1]),
     lambda: train(recipe.override({"execution.pipeline": "host"}), sys.argv[1]),
 ):
@@ -109,7 +111,7 @@ assert not [name for name in sys.modules if name.startswith(("tensorflow.", "ten
 """
 COMMAND = """
 import sys
-sys.modules["tensorflow"] = None
+sys.modules["tensorflow"] = sys.modules["aiohttp"] = sys.modules["prometheus_client"] = None
 from keras_mixer.cli import main
 main(sys.argv[1:])
 """
@@ -175,6 +177,7 @@ def test_only_named_modules_import_tensorflow(package):
         (["train", "--recipe", "digits", "--show-recipe"], 0, '"batch_size": 64'),
         (["train", "--recipe", "digits", "--dataset", "mnist", "--output", "run"], 2, "There is no folder mnist. Read"),
         (["export", "tests/data/v01/finished", "--formats", "saved_model"], 2, 'pip install "keras_mixer[tensorflow]"'),
+        (["serve", "tests/data/v01/saved_models/tiny"], 2, 'pip install "keras_mixer[tensorflow]"'),
     ],
 )
 def test_the_command_line_answers(arguments, status, text, tmp_path):

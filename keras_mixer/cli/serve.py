@@ -158,8 +158,7 @@ def _grpc_port(port: int | None, no_grpc: bool) -> int | None:
         if port is not None:
             raise click.UsageError("--port and --no-grpc cannot be used together.")
         return None
-    from keras_mixer.serving.server.grpc import stubs_installed
-    from keras_mixer.wire import INSTALL_STUBS
+    from keras_mixer.wire import INSTALL_STUBS, stubs_installed
 
     if port is None and not stubs_installed():
         click.echo(f"No gRPC: tensorflow-serving-api is not installed ({INSTALL_STUBS}).", err=True)

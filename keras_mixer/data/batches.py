@@ -74,7 +74,7 @@ def training_batches(
             raise ValueError(f"`{name}` is a number from 0 to 2**31 - 1, but got {value!r}.")
     corrupt = CorruptImages() if corrupt is None else corrupt
     local = local_batch(batch_size, num_shards, shard_index, augmentation)
-    require("tensorflow", extra="tensorflow", purpose="Training batches")
+    require("tensorflow", extra="tensorflow", purpose="Making training batches")
     import tensorflow as tf
 
     from keras_mixer.data import pixels, stream
@@ -184,7 +184,7 @@ def evaluation_batches(
         from keras_mixer.data.array_batches import EvaluationBatches
 
         return EvaluationBatches(source, preprocessing, batch_size, one_hot, pad, corrupt)
-    require("tensorflow", extra="tensorflow", purpose="Evaluation batches")
+    require("tensorflow", extra="tensorflow", purpose="Making evaluation batches")
     import tensorflow as tf
 
     from keras_mixer.data import stream

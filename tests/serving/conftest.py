@@ -10,7 +10,7 @@ import pytest
 import stand_in
 
 from keras_mixer import serving
-from keras_mixer.serving.server.grpc import stubs_installed
+from keras_mixer.wire import stubs_installed
 
 
 @pytest.fixture(autouse=True)

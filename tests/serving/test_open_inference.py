@@ -10,8 +10,8 @@ import requests
 import stand_in
 
 from keras_mixer.serving.errors import RequestError
-from keras_mixer.serving.server.grpc import stubs_installed
 from keras_mixer.serving.server.open_inference.protocol import InputTensor
+from keras_mixer.wire import stubs_installed
 
 http = pytest.importorskip("tritonclient.http", reason="pip install tritonclient[http]")
 triton_grpc = pytest.importorskip("tritonclient.grpc", reason="pip install tritonclient[grpc]")

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from keras_mixer.extras import installed
 from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.server.open_inference import grpc as open_inference
 from keras_mixer.serving.server.servable import Signature
@@ -22,11 +21,6 @@ from keras_mixer.serving.server.tensors import TensorSpec
 _THREADS = 64
 _LARGEST = 2**31 - 1  # gRPC counts the bytes of a message in a C int
 _log = logging.getLogger("keras_mixer.serving")
-
-
-def stubs_installed() -> bool:
-    """Returns whether the packages for serving gRPC are installed."""
-    return installed("grpc", "tensorflow_serving")
 
 
 def grpc_server(address: str, max_message_bytes: int):

@@ -250,12 +250,14 @@ def open_datasets(
     execution = recipe.execution
     if execution.pipeline == "auto":
         execution = dataclasses.replace(execution, pipeline=pipeline or _usual_pipeline(distribution, fits))
+    kept = execution.pipeline == pipeline
+    chosen_by = f"execution.pipeline={execution.pipeline}{', with which the run began,' * kept}"
     if execution.pipeline == "host":
-        require("tensorflow", extra="tensorflow", purpose="execution.pipeline=host")
+        require("tensorflow", extra="tensorflow", purpose=chosen_by)
     elif keras.backend.backend() != "jax":
         raise ValueError(
-            "execution.pipeline=device augments inside the compiled step of JAX: set KERAS_BACKEND=jax, or "
-            "execution.pipeline=host."
+            f"{chosen_by} augments inside the compiled step of JAX: set KERAS_BACKEND=jax"
+            f"{'' if kept else ', or execution.pipeline=host'}."
         )
     if len(set(distribution.of_each_process(PIPELINES.index(execution.pipeline)))) > 1:
         raise ValueError(
