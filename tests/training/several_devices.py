@@ -104,7 +104,7 @@ def jax_process(folder: pathlib.Path) -> dict:
 
 
 def _of_several(folder: pathlib.Path, name: str, strategy: str, first: bool) -> dict:
-    """What a process finds that stops at an interruption of another one, and then resumes without its folder."""
+    """What a process finds that stops at an interruption of another one, resumes without its folder, and differs."""
     from keras_mixer.training.devices.distribution import choose
 
     distribution, found = choose("auto"), {}
@@ -118,6 +118,10 @@ def _of_several(folder: pathlib.Path, name: str, strategy: str, first: bool) -> 
         _run(folder, strategy, run if first else "elsewhere")
     except ValueError as error:
         found[f"{name}/apart"] = str(error)
+    try:
+        _run(folder, strategy, "differing", **({} if first else {"seed": "5", "batch_size": "4"}))
+    except ValueError as error:
+        found[f"{name}/differing"] = str(error)
     return found
 
 

@@ -219,6 +219,13 @@ def test_a_cluster_that_would_go_on_from_different_steps_stops_before_a_folder_i
     assert not (folder / "elsewhere").exists()
 
 
+@pytest.mark.parametrize(("strategy", "processes"), CLUSTERS)
+def test_a_cluster_whose_processes_have_different_recipes_names_the_fields(elsewhere, folder, strategy, processes):
+    for process in processes:
+        assert "differ in batch_size, seed: give all of them the same command" in str(elsewhere[f"{process}/differing"])
+    assert not (folder / "differing").exists()
+
+
 def test_the_command_line_trains_on_four_devices_of_jax(elsewhere, folder):
     """The model is then read by this process's backend."""
     assert json.loads(elsewhere["printed"])[0]["steps"] == 16

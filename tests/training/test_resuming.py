@@ -1,5 +1,8 @@
 """What a run is told when it goes on in another way."""
 
+import concurrent.futures
+import threading
+
 import keras
 import pytest
 
@@ -9,7 +12,7 @@ from keras_mixer.training.loop import folder
 from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, gather
 from keras_mixer.training.loop.data import open_datasets
-from keras_mixer.training.loop.resuming import find_start
+from keras_mixer.training.loop.resuming import check_same_run, find_start
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,40 @@ def test_the_pipeline_of_a_run_is_kept(tmp_path, before, asked):
     with pytest.raises(ValueError, match=r"differs in execution\.pipeline"):
         folder.check(tmp_path, second, restart=False)
     folder.check(tmp_path, first, restart=False)
+
+
+def _compared(*recipes_of_processes):
+    """Lets each recipe be that of a process, which is a thread here, and returns what each process raises."""
+    count, lock = len(recipes_of_processes), threading.Barrier(len(recipes_of_processes), timeout=60)
+    numbers = [0] * count
+
+    class Threads(Distribution):
+        def of_each_process(self, number):
+            numbers[self.worker] = number
+            lock.wait()
+            found = list(numbers)
+            lock.wait()
+            return found
+
+    def check(worker):
+        recipe = recipes_of_processes[worker]
+        check_same_run(open_datasets(recipe, Threads("data_parallel", workers=count, worker=worker)))
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return [str(future.exception()) for future in [pool.submit(check, worker) for worker in range(count)]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ({"name": "other"}, None),
+        ({"optimizer.learning_rate": "0.5", "execution.micro_batches": "2"}, "optimizer, execution"),
+        ({"data.train_split": "train[:300]"}, "the images, data"),
+    ],
+)
+def test_processes_compare_recipe_and_images(changes, differing):
+    recipe = recipes.get("digits")
+    message = (
+        f"The processes of a cluster differ in {differing}: give all of them the same command and the same images."
+    )
+    assert _compared(recipe, recipe.override(changes)) == [str(differing and message)] * 2

@@ -1,7 +1,10 @@
 """How a run resumes: from its last checkpoint, if recipe and data are the same and all processes agree."""
 
+import dataclasses
+import json
 import logging
 import pathlib
+import zlib
 
 import keras
 import numpy as np
@@ -38,6 +41,30 @@ def check_same_step(distribution: Distribution, step: int) -> None:
             f"The processes of a cluster must go on from the same step, but they found checkpoints of the steps "
             f"{', '.join(map(str, steps))}: give all of them the same command with an output folder on storage that "
             f"they share."
+        )
+
+
+def check_same_run(datasets: Datasets) -> None:
+    """Raises ValueError unless all processes of a cluster have the same recipe, and as many images of the same classes.
+
+    The folder of the data may differ. Without this check, the processes would wait for each other at different places,
+    or fail inside a collective operation.
+    """
+    recipe, distribution = datasets.recipe, datasets.distribution
+    data = dataclasses.replace(recipe.data, name="", data_dir=None)
+    sizes = [source.num_examples for source in datasets.sources]
+    fields = dataclasses.asdict(dataclasses.replace(recipe, name="", data=data))
+    # Images first: some fields of the recipe are chosen by their number.
+    parts = {"the images": (datasets.class_names, sizes), **fields}
+
+    def differs(part) -> bool:
+        number = zlib.crc32(json.dumps(part, sort_keys=True).encode()) >> 1
+        return len(set(distribution.of_each_process(number))) > 1
+
+    if differs(parts):
+        raise ValueError(
+            f"The processes of a cluster differ in {', '.join(filter(lambda name: differs(parts[name]), parts))}: give "
+            f"all of them the same command and the same images."
         )
 
 

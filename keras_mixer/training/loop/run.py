@@ -29,7 +29,7 @@ from keras_mixer.training.loop.callbacks import (
 )
 from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets, open_datasets
-from keras_mixer.training.loop.resuming import check_same_step, find_start
+from keras_mixer.training.loop.resuming import check_same_run, check_same_step, find_start
 from keras_mixer.training.loop.step import averaged_weights, evaluate, training_model
 from keras_mixer.training.network import (
     classifier_of,
@@ -126,6 +126,7 @@ def _train(
     recipe = run_folder.with_absolute_paths(recipe)
     earlier = (None, None) if restart else (run_folder.read_listing(folder, recipe), run_folder.read_pipeline(folder))
     datasets = open_datasets(recipe, distribution, *earlier)
+    check_same_run(datasets)
     recipe, test = datasets.recipe, None
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     run_folder.check(folder, recipe, restart)
