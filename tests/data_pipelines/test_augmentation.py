@@ -71,6 +71,16 @@ def test_boxes_have_the_stated_area_and_ratio():
     np.testing.assert_array_equal(crop.random_box(draws[0], 200, 150, never), (0, 0, 200, 150))
 
 
+@pytest.mark.parametrize("ratio", [0.75, 0.9, 1.1, 4 / 3])
+def test_the_largest_box_is_as_tall_as_the_width_allows(ratio):
+    augmentation = Augmentation(crop_area=(0.001, 1.0), crop_ratio=(ratio, ratio))
+    largest = np.array([[0, 1 - 2**-24, 0, 0]], "float32")
+    for width in range(5, 60):
+        fitting = [tall for tall in range(1, 200) if round(tall * ratio) <= width]
+        box = crop.random_box(largest, 200, width, augmentation)
+        np.testing.assert_array_equal(box, (0, 0, fitting[-1], round(fitting[-1] * ratio)))
+
+
 def test_fused_decoding_gives_the_crop_of_the_decoded_image(encoded, photograph):
     content = encoded(photograph, "JPEG", quality=95, subsampling=0)
     decoded = np.asarray(PIL.Image.open(io.BytesIO(content)))
