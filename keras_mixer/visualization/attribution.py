@@ -65,10 +65,10 @@ def influence_maps(
     table = ops.convert_to_numpy(ops.cast(table, "float32"))  # (1, tokens, channels)
     grid = grid_of(model, table.shape[1])
     tokens_out, channels = layer.output.shape[1:]
-    if tokens is not None and not np.iterable(tokens):
+    if tokens is not None and (isinstance(tokens, str) or not np.iterable(tokens)):
         raise ValueError(f"`tokens` must be a sequence of integers, but got {tokens!r}.")
-    chosen = range(tokens_out) if tokens is None else tokens
-    message = f"Block {block} outputs tokens 0 to {tokens_out - 1}; got {list(chosen)}."
+    chosen = list(range(tokens_out) if tokens is None else tokens)
+    message = f"Block {block} outputs tokens 0 to {tokens_out - 1}; got {chosen}."
     asked = [checked_index(token, tokens_out, message) for token in chosen]
 
     rng = np.random.default_rng(seed)
