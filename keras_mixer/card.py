@@ -66,7 +66,7 @@ class ModelCard(JsonRecord):
 
 
 def check_ended(folder: pathlib.Path) -> None:
-    """Raises ValueError if a folder is that of a run. Call it where the folder has no model."""
+    """Raises ValueError if a folder without a model is that of a run, which then has not ended."""
     if (folder / RECIPE_FILE).is_file():
         raise ValueError(
             f"The run in {folder} has not ended, so it has no model yet: run its train command again, and it goes on "

@@ -198,7 +198,7 @@ def mosaic(tiles: np.ndarray, columns: int, paired: bool = False) -> np.ndarray:
 
 
 def _check_pairs(images, others, what: str) -> None:
-    """Raises ValueError unless there is at least one picture to draw, and as many of the one as of the other."""
+    """Raises ValueError unless there is something to draw, and `images` and `others` have the same length."""
     if not len(images) or len(images) != len(others):
         raise ValueError(f"Expected one or more {what}, as many of both, but got {len(images)} and {len(others)}.")
 

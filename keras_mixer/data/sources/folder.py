@@ -41,7 +41,10 @@ def images_of_run(dataset: DatasetSpec | None, layout: Layout) -> Layout | None:
 
 
 def is_folder_of_run(dataset: DatasetSpec, folder: str, layout: Layout) -> bool:
-    """Returns whether a folder is that of a run's `dataset`, or `layout`, its images of the run, lacks none."""
+    """Returns whether a folder is that of a run's `dataset`, or has all images of the run.
+
+    `layout` is what `images_of_run` returned for the folder.
+    """
     same = {os.path.realpath(os.path.expanduser(name)) for name in (dataset.name, folder)}
     return not layout.gone or len(same) == 1
 
