@@ -6,8 +6,8 @@
 A mutant is one changed operator, comparison, number or condition. The sample is drawn with a seed and spread evenly
 over the parts of `TARGETS`. One warm process imports the frameworks and forks for each mutant, so that a mutant costs
 the time of its tests alone. The tests of the file's own test file run first, then the fastest, and the first failure
-ends the run. An interrupted run goes on where it stopped, and `--again` tries the survivors once more, after tests were
-added.
+ends the run. An interrupted run goes on where it stopped, and tries survivors again if `--seconds` now allows more
+tests. `--again` tries them in any case, after tests were added.
 """
 
 import ast
@@ -344,14 +344,14 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
     covered = Coverage(recorded)
     tests = {mutant: covered.tests(mutant) for mutant in sample(count, seed)}
     passing = measured(set().union(*tests.values()), folder, jobs)
-    known = folder / f"outcomes_{seconds}.jsonl"
+    known = folder / "outcomes.jsonl"
     earlier = {tuple(key): (outcome, number) for key, outcome, number in _lines(known)}
     outcomes: dict[Mutant, tuple[str, int]] = {}
     runs = []
     for mutant, executing in tests.items():
         outcome, number = earlier.get(mutant.key, ("", 0))
         selected = chosen(mutant, executing, passing, seconds)
-        if (outcome and not (again and outcome == "survived")) or not selected:
+        if outcome not in ("", "survived") or not selected or (number >= len(selected) and not again):
             outcomes[mutant] = outcome or "survived", number
         else:
             runs.append(Run(selected, 4 * seconds, folder / f"run{len(runs)}", mutant))

@@ -141,6 +141,14 @@ def test_exif_data_means_what_it_means_to_pillow(order, mark, start, extra, entr
         assert int(orientation.of_jpeg(tf.constant(data))) == images.orientation(data) == expected
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_an_orientation_of_more_than_four_bytes_is_none(order):
+    entry = struct.pack(f"{order}HHHLL", 1, 0x0112, 4, 2, 6)  # two long integers, which lie elsewhere
+    content = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HL", 42, 8) + entry + b"\0" * 4
+    data = photographs.with_exif(PLAIN, content)
+    assert int(orientation.of_jpeg(tf.constant(data))) == images.orientation(data) == orientation_by_pillow(content) == 1
+
+
 def test_a_false_mark_turns_nothing():
     comment = photographs.segment(0xFE, b"Exif\0\0" + photographs.exif(6))
     jpeg = PLAIN[:2] + comment + PLAIN[2:]
@@ -157,12 +165,12 @@ def test_a_forged_file_of_tiny_parts_is_given_up():
 
 def test_a_box_of_a_turned_jpeg_is_the_box_of_the_upright_picture():
     def box(shape):
-        return tf.stack([shape[0] // 4, shape[1] // 3, 9, 17])
+        return tf.stack([shape[0] // 4, shape[1] // 8, 9, 17])
 
     for turn in photographs.ORIENTATIONS:
         data = photographs.encoded(PHOTOGRAPH, "JPEG", turn, subsampling=0)
         found = pixels.read_box(tf.constant(data), box, 3)
-        expected = pixels.decode(tf.constant(data))[8:17, 16:33]
+        expected = pixels.decode(tf.constant(data))[8:17, 6:23]
         assert found.shape == (9, 17, 3)
         assert np.abs(found.numpy().astype(int) - expected.numpy()).mean() < 4, turn  # a quicker inverse transform
 
@@ -191,9 +199,9 @@ def test_webp_is_read_by_a_graph_that_says_so():
         data = photographs.encoded(PHOTOGRAPH, "WEBP", **options)
         assert pixels.declared_size(tf.constant(data), webp=True).numpy().tolist() == [32, 48], name
         np.testing.assert_array_equal(pixels.decode(tf.constant(data), webp=True), images.decode(data))
-    np.testing.assert_array_equal(
-        pixels.decode(tf.constant(ZOO["clear.webp"]), webp=True), images.decode(ZOO["clear.webp"])
-    )
+    clear = ZOO["clear.webp"]
+    assert pixels.declared_size(tf.constant(clear), webp=True).numpy().tolist() == [32, 48]
+    np.testing.assert_array_equal(pixels.decode(tf.constant(clear), webp=True), images.decode(clear))
     with pytest.raises(tf.errors.InvalidArgumentError):  # an animation
         pixels.decode(tf.constant(ZOO["moving.webp"]), webp=True)
 

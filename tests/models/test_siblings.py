@@ -99,9 +99,10 @@ def test_the_framework_counts_the_same_products(sibling):
     assert counted == 2 * models.multiply_adds(model)
 
 
-def test_cost_needs_a_size():
+@pytest.mark.parametrize("size", [(None, None), (None, 32), (32, None)])
+def test_cost_needs_a_size(size):
     with pytest.raises(ValueError, match=r"size of its images, which is not fixed.*input_shape"):
-        models.multiply_adds(family.model("cyclemlp", input_shape=(None, None, 3)))
+        models.multiply_adds(family.model("cyclemlp", input_shape=(*size, 3)))
 
 
 @pytest.mark.backends

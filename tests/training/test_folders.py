@@ -113,7 +113,11 @@ def test_a_test_split_is_read_once_at_the_end_and_the_first_lines_say_so(finishe
     [
         ({"train/cat": 0, "test/cat": 0}, "A classifier needs two classes, but .* has one: cat"),
         ({"all/cat": 0, "all/dog": 1}, "has one: all. If its folders are the classes, name .*/images/all"),
-        ({**CATS_AND_DOGS, "test/bird": 2}, r"no image in the training split train .*: bird \(only in test\)"),
+        ({**CATS_AND_DOGS, "test/bird": 2}, r"no image in the training split train .*: bird \(only in test\)\. Add"),
+        (
+            {**CATS_AND_DOGS, **{f"val/{name}": 2 for name in "abcdef"}},
+            r": a \(only in val\), b .*, e \(only in val\), \.\.\.\. Add images, or remove the folders",
+        ),
         ({"train": 0, "test1": 1}, "has no classes: test1 and train are names of splits, .*/images/train/CLASS/IMAGE"),
         (
             {"train/cat": 0, "train/dog": 1, "extra/cat": 0, "extra/dog": 1},

@@ -42,7 +42,8 @@ def test_the_stem_is_adapted_as_timm_does(checkpoint, channels, caplog):
     with caplog.at_level(logging.WARNING):
         adapted = stem_of(name, path, channels)
     np.testing.assert_allclose(adapted, as_timm(kernel, channels), rtol=1e-5, atol=1e-6)
-    assert f"adapted weights for 3 image channels to {channels}" in caplog.text
+    how = "summed them" if channels == 1 else "repeated and scaled them"
+    assert f"adapted weights for 3 image channels to {channels}: {how}." in caplog.text
 
 
 def test_grey_images_give_what_their_copies_in_three_channels_gave(checkpoint):
