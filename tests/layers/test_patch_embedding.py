@@ -29,9 +29,10 @@ def test_tokens_come_in_raster_order():
     assert layer.grid == (rows, columns)
 
 
-def test_says_which_size_would_fit():
-    with pytest.raises(ValueError, match=r"30 x 32 pixels .* patches of 8 x 8.*32 x 32"):
-        PatchEmbedding(4, 8).build((None, 30, 32, 3))
+@pytest.mark.parametrize(("size", "fits"), [((30, 32), "32 x 32"), ((3, 17), "8 x 16")])
+def test_says_which_size_would_fit(size, fits):
+    with pytest.raises(ValueError, match=rf"{size[0]} x {size[1]} pixels .* patches of 8 x 8.*works is {fits}\."):
+        PatchEmbedding(4, 8).build((None, *size, 3))
 
 
 @pytest.mark.parametrize("shape", [(None, None, 32, 3), (None, 32, 32, None), (None, 32, 32)])

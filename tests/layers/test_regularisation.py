@@ -19,6 +19,17 @@ def test_drops_whole_samples_at_its_rate_and_rescales_the_rest():
     np.testing.assert_allclose(dropped_branch[~dropped], branch[~dropped] / 0.7, rtol=1e-6)
 
 
+def test_a_seed_decides_what_is_dropped():
+    def drawn(seed):
+        layer = StochasticDepth(0.5, seed=seed)
+        return [keras.ops.convert_to_numpy(layer(np.ones((64, 1), "float32"), training=True)).ravel() for _ in "ab"]
+
+    np.testing.assert_array_equal(drawn(3), drawn(3))
+    (first, second), (other, _) = drawn(3), drawn(4)
+    assert (first != second).any()
+    assert (first != other).any()
+
+
 def test_keeps_the_expected_value():
     outputs = StochasticDepth(0.4, seed=0)(np.ones((SAMPLES, 1), "float32"), training=True)
     assert float(keras.ops.mean(outputs)) == pytest.approx(1.0, abs=4 * np.sqrt(0.4 / 0.6 / SAMPLES))

@@ -152,6 +152,9 @@ def test_kernels_keep_the_scale_of_their_sums(layer):
         (dict(channel_groups=2, grouping="sum"), "`grouping` must be one of concat, project, but got 'sum'"),
         (dict(channel_groups=2, untied=True), "`untied` and `channel_groups` cannot be used together"),
         (dict(tokens=0), "`tokens` must be a positive integer, but got 0"),
+        (dict(stochastic_depth=0.1), "`stochastic_depth` of a block must be a pair of rates .* but got 0.1"),
+        (dict(stochastic_depth=(0.1,)), r"must be a pair of rates .* but got \(0.1,\)"),
+        (dict(stochastic_depth="01"), "must be a pair of rates .* but got '01'"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
