@@ -151,19 +151,26 @@ class Coverage:
         self._data.read()
         self._known: dict[str, dict[int, list[str]]] = {}
 
-    def tests(self, mutant: Mutant) -> set[str]:
-        """Returns the tests that execute a mutant's lines.
+    def tests(self, mutant: Mutant) -> dict[str, int]:
+        """Returns the tests that may notice a mutant with their ranks: tests of a lower rank run first.
 
-        For lines that run at import, these are the tests that use the file and those of the file's own test file.
+        These are the tests that execute the mutant's lines, and first those of the file's own test file. Any test may
+        use what a line that runs at import makes, and the tests that use the file run before the others.
         """
         path = str(ROOT / mutant.path)
         lines = self._known.setdefault(mutant.path, self._data.contexts_by_lineno(path))
         first, last = mutant.lines
         contexts = {context for line in range(first, last + 1) for context in lines.get(line, ())}
+        ranks = dict.fromkeys(contexts, 1)
         if contexts == {""}:
-            contexts = {context for line in lines.values() for context in line}
-            contexts |= {context for context in self._data.measured_contexts() if _of_own_file(context, mutant)}
-        return {context.rpartition("|")[0] for context in contexts if "|" in context}
+            ranks = dict.fromkeys(self._data.measured_contexts(), 2)
+            ranks |= dict.fromkeys((context for line in lines.values() for context in line), 1)
+        tests: dict[str, int] = {}
+        for context, rank in ranks.items():
+            test, _, _ = context.rpartition("|")  # behind it stands setup, run or teardown
+            if test:
+                tests[test] = 0 if _of_own_file(test, mutant) else min(rank, tests.get(test, rank))
+        return tests
 
 
 class _ChangedLoader(importlib.machinery.SourceFileLoader):
@@ -315,10 +322,10 @@ def _of_own_file(test: str, mutant: Mutant) -> bool:
     return test.partition("::")[0].endswith(f"/test_{pathlib.Path(mutant.path).name}")
 
 
-def chosen(mutant: Mutant, executing: set[str], passing: dict[str, float], seconds: float) -> list[str]:
-    """Returns tests of so many seconds that execute a mutant: those of its own test file, then the fastest."""
+def chosen(ranks: dict[str, int], passing: dict[str, float], seconds: float) -> list[str]:
+    """Returns tests of so many seconds together: those of the lowest rank first, and of one rank the fastest."""
     spent, tests = 0.0, []
-    for test in sorted(executing & passing.keys(), key=lambda test: (not _of_own_file(test, mutant), passing[test])):
+    for test in sorted(ranks.keys() & passing.keys(), key=lambda test: (ranks[test], passing[test])):
         spent += passing[test]
         if spent > seconds:
             break
@@ -348,9 +355,9 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
     earlier = {tuple(key): (outcome, number) for key, outcome, number in _lines(known)}
     outcomes: dict[Mutant, tuple[str, int]] = {}
     runs = []
-    for mutant, executing in tests.items():
+    for mutant, ranks in tests.items():
         outcome, number = earlier.get(mutant.key, ("", 0))
-        selected = chosen(mutant, executing, passing, seconds)
+        selected = chosen(ranks, passing, seconds)
         if outcome not in ("", "survived") or not selected or (number >= len(selected) and not again):
             outcomes[mutant] = outcome or "survived", number
         else:
@@ -372,7 +379,7 @@ def report(outcomes: dict[Mutant, tuple[str, int]], command: str) -> str:
         "",
         f"Made by `{command}`. A mutant is one changed place.",
         "Tests that execute this place are run, of so many seconds together: those of the file's own test file first, "
-        "then the fastest.",
+        "then the fastest. If the place runs at import, all other tests may follow these.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",
