@@ -83,6 +83,14 @@ def test_published_parameters_and_multiply_adds(variant, shapes_only):
         assert cost == pytest.approx(MULTIPLY_ADDS_WITHOUT_DEPTHWISE[variant], rel=0.02)
 
 
+def test_rates_rise_linearly_over_the_branches(sibling):
+    model = family.tiny(sibling, stochastic_depth=0.6)
+    branches = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Add)]
+    rates = [layer.rate for layer in model.layers if isinstance(layer, layers.StochasticDepth)]
+    assert rates == pytest.approx(np.linspace(0, 0.6, len(rates) + 1)[1:])  # the first branch is never dropped
+    assert len(branches) == len(rates) + 1
+
+
 @pytest.mark.filterwarnings("ignore:.*tensor_shape_from_node_def_name.*")
 def test_the_framework_counts_the_same_products(sibling):
     """TensorFlow's profiler over the operations that multiply and add; biases and norms it would count besides."""

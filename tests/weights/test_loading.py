@@ -521,6 +521,20 @@ def test_a_token_axis_that_unpacks_to_gigabytes_is_refused(tmp_path, untouched):
         weights.load(untouched[0], path, resize=True)
 
 
+def test_a_compressed_head_of_zeros_is_not_damage(tmp_path):
+    classes = 50_000  # 1.6 MB, in fewer than 2 KB of the file
+    arrays = official_arrays()
+    width = arrays["head/kernel"].shape[0]
+    arrays |= {"head/kernel": np.zeros((width, classes), "float32"), "head/bias": np.zeros(classes, "float32")}
+    np.savez_compressed(tmp_path / "fresh.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "fresh.npz") as archive:
+        stored = archive.getinfo("head/kernel.npy")
+        assert stored.file_size > 500 * stored.compress_size
+    model = goldens.mixer(classes=classes)
+    weights.load(model, tmp_path / "fresh.npz")
+    assert not keras.ops.convert_to_numpy(model.get_layer("head").kernel).any()
+
+
 def test_a_safetensors_header_that_lies(tmp_path, untouched):
     header = json.dumps({"stem.proj.bias": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
     path = tmp_path / "lie.safetensors"
