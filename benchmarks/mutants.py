@@ -1,13 +1,13 @@
-"""Does the suite notice? Changes one place of the numeric code at a time and runs the tests that execute that place.
+"""Does the suite notice? Changes one place of the numeric code at a time and runs the tests.
 
     make coverage                                  # records which test executes which line
     python -m benchmarks.mutants --count 400       # writes benchmarks/mutants.md
 
 A mutant is one changed operator, comparison, number or condition. The sample is drawn with a seed and spread evenly
 over the parts of `TARGETS`. One warm process imports the frameworks and forks for each mutant, so that a mutant costs
-the time of its tests alone. The tests of the file's own test file run first, then the fastest, and the first failure
-ends the run. An interrupted run goes on where it stopped, and tries survivors again if `--seconds` now allows more
-tests. `--again` tries them in any case, after tests were added.
+the time of its tests alone. The tests that execute the place run first, and the first failure ends the run. An
+interrupted run goes on where it stopped, and tries survivors again if `--seconds` now allows more tests. `--again`
+tries them in any case, after tests were added.
 """
 
 import ast
@@ -151,26 +151,35 @@ class Coverage:
         self._data.read()
         self._known: dict[str, dict[int, list[str]]] = {}
 
-    def tests(self, mutant: Mutant) -> dict[str, int]:
-        """Returns the tests that may notice a mutant with their ranks: tests of a lower rank run first.
+    def ranks(self, mutant: Mutant) -> dict[str, int]:
+        """Returns all tests, each with its rank for a mutant: tests of a lower rank run first.
 
-        These are the tests that execute the mutant's lines, and first those of the file's own test file. Any test may
-        use what a line that runs at import makes, and the tests that use the file run before the others.
+        First come the tests of the file's own test file that execute the mutant's lines, then the others that execute
+        them, then the tests beside these, and then the rest, because more tests depend on a line than execute it: a
+        graph is traced once, and what a line makes at import stays.
         """
         path = str(ROOT / mutant.path)
         lines = self._known.setdefault(mutant.path, self._data.contexts_by_lineno(path))
         first, last = mutant.lines
         contexts = {context for line in range(first, last + 1) for context in lines.get(line, ())}
-        ranks = dict.fromkeys(contexts, 1)
-        if contexts == {""}:
-            ranks = dict.fromkeys(self._data.measured_contexts(), 2)
-            ranks |= dict.fromkeys((context for line in lines.values() for context in line), 1)
-        tests: dict[str, int] = {}
-        for context, rank in ranks.items():
-            test, _, _ = context.rpartition("|")  # behind it stands setup, run or teardown
-            if test:
-                tests[test] = 0 if _of_own_file(test, mutant) else min(rank, tests.get(test, rank))
-        return tests
+        if contexts == {""}:  # it runs at import: the tests that use the file stand for those that execute the line
+            contexts = {context for line in lines.values() for context in line}
+        executing = {test_of(context) for context in contexts} - {""}
+        files = {file_of(test) for test in executing}
+        ranks = {}
+        for test in {test_of(context) for context in self._data.measured_contexts()} - {""}:
+            own = file_of(test).endswith(f"/test_{pathlib.Path(mutant.path).name}")
+            ranks[test] = int(not own) if test in executing else 2 if own or file_of(test) in files else 3
+        return ranks
+
+
+def test_of(context: str) -> str:
+    """Returns the test of a context of the coverage, or "" if there is none."""
+    return context.rpartition("|")[0]  # behind it stands setup, run or teardown
+
+
+def file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 class _ChangedLoader(importlib.machinery.SourceFileLoader):
@@ -299,12 +308,12 @@ def measured(tests: Iterable[str], folder: pathlib.Path, jobs: int) -> dict[str,
     known: dict[str, float | None] = dict(_lines(path))
     files = collections.defaultdict(list)
     for test in sorted(set(tests) - known.keys()):
-        files[test.partition("::")[0]].append(test)
+        files[file_of(test)].append(test)
     runs = (Run(names, 3600, folder / f"run{number}") for number, names in enumerate(files.values()))
     for number, (run, _) in enumerate(finished(runs, jobs), 1):
         _append(path, *run.passed().items())
         known.update(run.passed())
-        click.echo(f"{number}/{len(files)} files measured: {run.tests[0].partition('::')[0]}")
+        click.echo(f"{number}/{len(files)} files measured: {file_of(run.tests[0])}")
     return {test: seconds for test, seconds in known.items() if seconds is not None}
 
 
@@ -315,11 +324,6 @@ def _lines(path: pathlib.Path) -> list:
 def _append(path: pathlib.Path, *rows) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def _of_own_file(test: str, mutant: Mutant) -> bool:
-    """Returns whether a test is in the test file that is named after the mutant's file."""
-    return test.partition("::")[0].endswith(f"/test_{pathlib.Path(mutant.path).name}")
 
 
 def chosen(ranks: dict[str, int], passing: dict[str, float], seconds: float) -> list[str]:
@@ -349,15 +353,15 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
 
     folder.mkdir(parents=True, exist_ok=True)
     covered = Coverage(recorded)
-    tests = {mutant: covered.tests(mutant) for mutant in sample(count, seed)}
-    passing = measured(set().union(*tests.values()), folder, jobs)
+    ranks = {mutant: covered.ranks(mutant) for mutant in sample(count, seed)}
+    passing = measured(set().union(*ranks.values()), folder, jobs)
     known = folder / "outcomes.jsonl"
     earlier = {tuple(key): (outcome, number) for key, outcome, number in _lines(known)}
     outcomes: dict[Mutant, tuple[str, int]] = {}
     runs = []
-    for mutant, ranks in tests.items():
+    for mutant in ranks:
         outcome, number = earlier.get(mutant.key, ("", 0))
-        selected = chosen(ranks, passing, seconds)
+        selected = chosen(ranks[mutant], passing, seconds)
         if outcome not in ("", "survived") or not selected or (number >= len(selected) and not again):
             outcomes[mutant] = outcome or "survived", number
         else:
@@ -366,7 +370,7 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
         outcome, number = outcome_of(status), len(run.tests)
         outcomes[run.mutant] = outcome, number
         _append(known, [run.mutant.key, outcome, number])
-        click.echo(f"{len(outcomes)}/{len(tests)} {outcome}, {number} tests: {run.mutant}")
+        click.echo(f"{len(outcomes)}/{len(ranks)} {outcome}, {number} tests: {run.mutant}")
     command = f"python -m benchmarks.mutants --count {count} --seed {seed} --seconds {seconds}"
     output.write_text(report(outcomes, command), encoding="utf-8")
     click.echo(f"Written to {output}.")
@@ -378,8 +382,8 @@ def report(outcomes: dict[Mutant, tuple[str, int]], command: str) -> str:
         "# Mutants",
         "",
         f"Made by `{command}`. A mutant is one changed place.",
-        "Tests that execute this place are run, of so many seconds together: those of the file's own test file first, "
-        "then the fastest. If the place runs at import, all other tests may follow these.",
+        "Tests of so many seconds together are run: first those that execute this place, then those beside them, then "
+        "the others, and of each kind the fastest first.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",

@@ -25,6 +25,14 @@ def test_the_size_comes_from_the_header(kind):
     assert declared_size(encoded(kind)[:900]) == (30, 20)
 
 
+def test_the_size_of_a_jpeg_is_not_that_of_its_thumbnail():
+    thumbnail = io.BytesIO()
+    Image.fromarray(PIXELS[:5, :7]).save(thumbnail, "JPEG")
+    data = encoded("JPEG", exif=b"Exif\0\0" + bytes(40) + thumbnail.getvalue())
+    assert data.count(b"\xff\xc0") == 2
+    assert declared_size(data) == (30, 20)
+
+
 def test_a_png_comes_back_as_it_was():
     np.testing.assert_array_equal(Image.open(io.BytesIO(as_png(PIXELS))), PIXELS)
     np.testing.assert_array_equal(Image.open(io.BytesIO(as_png(PIXELS[..., :1]))), PIXELS[..., 0])

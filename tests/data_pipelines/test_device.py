@@ -54,6 +54,9 @@ def test_mixing_is_that_of_the_graph(chances):
         for our, their in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(our, their, rtol=0, atol=1e-4)
             assert len(np.unique(np.asarray(ours[1]))) > 1
+        if not chances["mixup"]:  # the label says how many pixels stayed
+            stayed = (np.asarray(ours[0]) == images).all(axis=-1).mean(axis=(1, 2))
+            np.testing.assert_allclose(np.diag(ours[1]), stayed, atol=1e-6)
 
 
 def test_mixing_draws_from_the_distributions_of_the_graph():
