@@ -188,6 +188,8 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
             "number from its input."
         )
     copy_settings(model, renewed)
+    if (preprocessing := getattr(renewed, "preprocessing", None)) is not None:
+        renewed.preprocessing = dataclasses.replace(preprocessing, image_size=image_size)
     return renewed
 
 
@@ -208,4 +210,4 @@ def copy_settings(model, to) -> None:
         new.trainable = old.trainable
     preprocessing = getattr(model, "preprocessing", None)
     if preprocessing is not None:
-        to.preprocessing = dataclasses.replace(preprocessing, image_size=tuple(to.inputs[0].shape[1:3]))
+        to.preprocessing = preprocessing
