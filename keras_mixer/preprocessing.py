@@ -4,13 +4,14 @@ import dataclasses
 import math
 import sys
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from keras_mixer.extras import require
 from keras_mixer.fields import JsonRecord
+from keras_mixer.shapes import integer
 
 RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
@@ -61,13 +62,14 @@ class Preprocessing(JsonRecord):
 
     def __post_init__(self):
         given: Any = self.image_size
-        size = tuple(given) if np.iterable(given) else (given, given)
-        if len(size) != 2 or not all(_is(Integral, side) and side >= 1 for side in size):
+        size = tuple(map(integer, given if np.iterable(given) else (given, given)))
+        if len(size) != 2 or not all(side and side >= 1 for side in size):
             raise ValueError(f"`image_size` is a pair of pixels (height, width), but got {self.image_size!r}.")
-        object.__setattr__(self, "image_size", tuple(map(int, size)))
-        if not _is(Integral, self.channels) or self.channels < 1:
+        object.__setattr__(self, "image_size", size)
+        channels = integer(self.channels)
+        if channels is None or channels < 1:
             raise ValueError(f"`channels` is a number of at least 1, but got {self.channels!r}.")
-        object.__setattr__(self, "channels", int(self.channels))
+        object.__setattr__(self, "channels", channels)
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"`resize` is one of {', '.join(RESIZE_MODES)}, but got {self.resize!r}.")
         if self.interpolation not in INTERPOLATIONS:
@@ -104,12 +106,8 @@ class Preprocessing(JsonRecord):
         return pixels.preprocess(encoded, self)
 
 
-def _is(kind: type, value) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
 def _is_finite(value) -> bool:
-    return _is(Real, value) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _numbers(value) -> float | tuple[float, ...] | None:

@@ -7,12 +7,11 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.record import Rule
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.shapes import positive_integer, rate_below_one
+from keras_mixer.shapes import integer, positive_integer, rate_below_one
 
 if TYPE_CHECKING:
     import keras
@@ -66,7 +65,7 @@ def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
         if input_shape is None:
             return None
         # NumPy's integers cannot be written as JSON. Keras refuses anything that is not an integer.
-        return tuple(int(side) if isinstance(side, Integral) else side for side in input_shape)
+        return tuple(side if integer(side) is None else integer(side) for side in input_shape)
     shape = tuple(input_tensor.shape[1:])
     if input_shape is not None and (
         len(input_shape) != len(shape)

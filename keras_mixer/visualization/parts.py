@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_mixer.layers import MixerBlock, PatchEmbedding
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import integer
 
 
 def stem_of(model: keras.Model) -> PatchEmbedding:
@@ -19,13 +20,13 @@ def stem_of(model: keras.Model) -> PatchEmbedding:
 
 def block_of(model: keras.Model, index: int) -> MixerBlock:
     """Returns a Mixer block by its index, where -1 is the last; raises ValueError if it does not exist."""
-    blocks = _blocks(model)
-    if not _is_integer(index) or not -len(blocks) <= index < len(blocks):
+    blocks, place = _blocks(model), integer(index)
+    if place is None or not -len(blocks) <= place < len(blocks):
         raise ValueError(
             f"The model {model.name!r} has {len(blocks)} Mixer blocks, counted from 0; got block {index!r}."
             f"{_inner(model) if not blocks else ''}"
         )
-    return blocks[int(index)]
+    return blocks[place]
 
 
 def blocks_on_patches(model: keras.Model) -> list[int]:
@@ -51,15 +52,12 @@ def _inner(model: keras.Model) -> str:
     return f" Pass the model inside it: `model.get_layer({names[0]!r})`." if names else ""
 
 
-def _is_integer(value) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool) and np.ndim(value) == 0
-
-
 def checked_index(value, count: int, message: str) -> int:
     """Returns an index as an int; raises ValueError with the message unless it is an integer from 0 to `count - 1`."""
-    if not _is_integer(value) or not 0 <= value < count:
+    index = integer(value)
+    if index is None or not 0 <= index < count:
         raise ValueError(message)
-    return int(value)
+    return index
 
 
 def keeps_tokens(model: keras.Model, index: int) -> bool:
