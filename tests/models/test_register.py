@@ -1,5 +1,7 @@
 """The architecture of `toy_architecture.py`, added by `keras_mixer.models.register`."""
 
+from unittest import mock
+
 import goldens
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ from safetensors.numpy import save_file
 from toy_architecture import ARCHITECTURE, Toy, ToyVariant, registered
 
 from keras_mixer import applications, models, siblings, weights
+from keras_mixer.models import catalogue
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,3 +96,12 @@ def test_a_name_in_use_is_refused(clash):
     with pytest.raises(ValueError, match=f"already has {clash}:"):
         models.register(other)
     assert "other_s" not in models.ARCHITECTURES
+
+
+def test_the_table_of_variants_follows_the_catalogue():
+    assert models.ARCHITECTURES["toy_s"] == (Toy, ToyVariant(8, 4))
+    assert list(models.ARCHITECTURES)[-1] == "toy_s"
+    with mock.patch.object(catalogue, "_registered", [ARCHITECTURE]):
+        assert dict(models.ARCHITECTURES) == {"toy_s": (Toy, ToyVariant(8, 4))}
+    with pytest.raises(TypeError, match="item assignment"):
+        models.ARCHITECTURES["own"] = (Toy, ToyVariant(8, 4))
