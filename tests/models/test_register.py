@@ -38,7 +38,8 @@ def test_is_built_by_name():
 
 
 def test_has_a_constructor_and_preprocessing():
-    assert applications.CONSTRUCTORS["toy_s"] is siblings.CONSTRUCTORS["toy_s"] is applications.ToyS
+    assert applications.CONSTRUCTORS["toy_s"] is siblings.ToyS is applications.ToyS
+    assert siblings.CONSTRUCTORS is applications.CONSTRUCTORS
     assert "Toy-S" in applications.ToyS.__doc__
     model = applications.ToyS(classes=3, input_shape=(24, 16, 3))
     assert model.preprocessing == siblings.preprocessing_of("toy_s", (24, 16, 3))
