@@ -38,7 +38,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     Args:
         model: A functional model of images.
-        image_size: Pixels (height, width), or one integer for both; multiples of the patch size.
+        image_size: Pixels (height, width), or one integer for both; multiples of the patch size if the model needs them,
+            as all do but ConvMixer and CycleMLP.
         method: "block_diagonal", "resample" or "auto". "auto" means "block_diagonal" if the new grid of patches is a
             whole multiple of the old one along each axis, and "resample" otherwise.
 
@@ -47,7 +48,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         and other settings.
 
     Raises:
-        ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible. Also if the model
+        ValueError: If a layer does not take that `image_size`, or `method` is unknown or impossible. Also if the model
             is not functional, has several inputs, holds another model, is quantised, has blocks that change the number
             of tokens, or has other layers of a fixed size or whose weights depend on it.
 
@@ -68,7 +69,6 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             'Use `method="resample"`.'
         )
     if not axes and not lines:
-        _check_patches_fit(model, (height, width))
         changed = _rebuilt(model, (height, width), 1)
         values = weight_values(model)
         _check_shapes(model, changed, values)
@@ -142,19 +142,6 @@ def _check_one_grid(model, weights: dict) -> None:
                     f"{name} is a weight over {length} tokens, not over the {grid[0]} x {grid[1]} patches of an image: "
                     "the resolution of a model whose blocks change the number of tokens cannot be changed."
                 )
-
-
-def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
-    """Raises ValueError if the first convolution cuts images into patches that do not divide `image_size`."""
-    stem = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
-    if stem is None or stem.kernel_size != stem.strides:
-        return
-    (height, width), (patch_height, patch_width) = image_size, stem.strides
-    if height % patch_height or width % patch_width:
-        raise ValueError(
-            f"The image size must be a multiple of the patch size, but {height} x {width} pixels cannot be divided "
-            f"into patches of {patch_height} x {patch_width}."
-        )
 
 
 def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
