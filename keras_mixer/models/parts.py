@@ -131,7 +131,7 @@ def classifier(
 
     from keras_mixer.models.image_model import ImageModel
 
-    check_head(include_top, classes, classifier_activation, pooling)
+    check_head(include_top, classes, classifier_activation, pooling)  # a user's own builder may lack `with_dtype`
     if not include_top and pooling is None:
         return ImageModel(inputs, tokens, name=name)
     kind = "Max" if pooling == "max" and not include_top else "Average"
@@ -183,7 +183,7 @@ def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout:
         for block in range(stage.blocks):
             name = f"stage_{number}_block_{block}"
             features = _pyramid_block(features, stage, (next(rates), next(rates)), dropout, name)
-        if number < len(stages) - 1 and stage.downsampling is not None:
+        if stage.downsampling is not None:
             maps.append(features)
             features = stage.downsampling(features)
     return [*maps, features]

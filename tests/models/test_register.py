@@ -47,6 +47,8 @@ def test_has_a_constructor_and_preprocessing():
     assert model.preprocessing.image_size == (24, 16)
     with pytest.raises(ValueError, match=r"Toy-S.*'imagenet'.*path"):
         applications.ToyS(weights="imagenet")
+    with pytest.raises(ValueError, match="`pooling` must be None, 'avg' or 'max', but got 'mean'"):
+        applications.ToyS(include_top=False, pooling="mean")
 
 
 def test_has_a_cost():

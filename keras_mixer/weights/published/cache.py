@@ -63,9 +63,8 @@ def find(variant: str, name: str) -> WeightSet:
     if known := ", ".join(entry.name for entry in available(variant)):
         raise ValueError(f"No set of weights {name!r} of {title} was published. Published sets: {known}.")
     variants = ", ".join(sorted({entry.variant for entry in available()}))
-    asked = "" if name is None else f", but {name!r} was asked for"
     raise ValueError(
-        f"No weights of {title} were published{asked}: pass the path of a checkpoint. "
+        f"No weights of {title} were published, but {name!r} was asked for: pass the path of a checkpoint. "
         f"Variants with published weights: {variants}."
     )
 
