@@ -38,8 +38,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     Args:
         model: A functional model of images.
-        image_size: Pixels (height, width), or one integer for both. All models but ConvMixer and CycleMLP need multiples
-            of the patch size.
+        image_size: Pixels (height, width), or one integer for both. All models except ConvMixer and CycleMLP need
+            multiples of the patch size.
         method: "block_diagonal", "resample" or "auto". "auto" means "block_diagonal" if the new grid of patches is a
             whole multiple of the old one along each axis, and "resample" otherwise.
 
