@@ -1,5 +1,7 @@
 """Finds the parts of a model that the pictures show, and converts between pixels and model inputs."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 
@@ -10,7 +12,7 @@ from keras_mixer.shapes import integer
 
 def stem_of(model: keras.Model) -> PatchEmbedding:
     """Returns the layer that cuts the images into patches; raises ValueError if the model has none."""
-    for layer in _layers(model):
+    for layer in _checked(model).layers:
         if isinstance(layer, PatchEmbedding):
             return layer
     raise ValueError(
@@ -37,13 +39,26 @@ def blocks_on_patches(model: keras.Model) -> list[int]:
 
 
 def _blocks(model: keras.Model) -> list[MixerBlock]:
-    return [layer for layer in _layers(model) if isinstance(layer, MixerBlock)]
+    return [layer for layer in _checked(model).layers if isinstance(layer, MixerBlock)]
 
 
-def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+def _checked(model: keras.Model) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a Keras model, but got {model!r}.")
-    return model.layers
+    return model
+
+
+def all_parts(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a model, and before each model among them the layers of that model."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from all_parts(layer)
+        yield layer
+
+
+def patch_grid(model: keras.Model) -> tuple[int, int] | None:
+    """Returns the rows and columns of patches, also of a model inside the model; None if there are no patches."""
+    return next((layer.grid for layer in all_parts(model) if isinstance(layer, PatchEmbedding)), None)
 
 
 def _inner(model: keras.Model) -> str:
@@ -79,8 +94,7 @@ def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
 
 def one_image(model: keras.Model, image) -> np.ndarray:
     """Returns an image as float32; raises ValueError if it is not one image of the model's shape."""
-    _layers(model)
-    inputs = getattr(model, "inputs", None) or []
+    inputs = getattr(_checked(model), "inputs", None) or []
     if len(inputs) != 1:
         raise ValueError(
             f"Expected a model that is built for one input of images, but {model.name!r} has {len(inputs)}."

@@ -15,7 +15,7 @@ from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
 from keras_mixer.weights.reading.checkpoint import assign_weights, named_weights, weight_values
 from keras_mixer.weights.reading.formats import StoredArray
 from keras_mixer.weights.resolution.fit import fit_to_grid
-from keras_mixer.weights.resolution.grids import grid_of, line_axes, parts_between, stem_of, token_axes
+from keras_mixer.weights.resolution.grids import grid_at, line_axes, parts_between, patch_layer, token_axes
 
 _PROBED = 7  # images in a trial without values
 _METHODS = ("auto", "block_diagonal", "resample")
@@ -74,9 +74,9 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         _check_shapes(model, changed, values)
         assign_weights(changed, values)
         return changed
-    stem = stem_of(model)
+    stem = patch_layer(model)
     _check_one_grid(model, weights)
-    old, new = stem.grid, grid_of(stem, (height, width))
+    old, new = stem.grid, grid_at(stem, (height, width))
     parts = None if method == "resample" else parts_between(old, new)
     if method == "block_diagonal" and parts is None:
         raise ValueError(
@@ -84,7 +84,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
         )
     changed = _rebuilt(model, (height, width), math.prod(parts) if parts else 1)
-    if stem_of(changed).grid != new:
+    if patch_layer(changed).grid != new:
         raise ValueError(
             f"A layer before the stem of {model.name!r} changes the size of the images to "
             f"{' x '.join(map(str, stem.input.shape[1:3]))} pixels, so that the model's resolution cannot be changed. "
@@ -134,7 +134,7 @@ def _check_functional(model) -> None:
 
 def _check_one_grid(model, weights: dict) -> None:
     """Raises ValueError unless every axis over tokens of `weights` has the grid of the model's patches."""
-    grid = stem_of(model).grid
+    grid = patch_layer(model).grid
     for name, roles in token_axes(model).items():
         for role, length in zip(roles, weights[name].shape, strict=True):
             if role in (TOKENS_IN, TOKENS_OUT) and length != math.prod(grid):

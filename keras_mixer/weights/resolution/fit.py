@@ -15,10 +15,10 @@ from keras_mixer.weights.resolution.grids import (
     block_diagonal,
     line_axes,
     parts_between,
+    patch_layer,
     resample,
     resample_line,
     square_grid,
-    stem_of,
     token_axes,
 )
 
@@ -48,7 +48,7 @@ def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = T
     if len(lengths) != 1:
         return arrays
     (tokens,) = lengths
-    new = stem_of(model).grid
+    new = patch_layer(model).grid
     if old is None and tokens == math.prod(new):
         return arrays
     old = old or square_grid(tokens)
