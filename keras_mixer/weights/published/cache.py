@@ -74,7 +74,7 @@ def _set_on_hub(variant: str, name: str) -> WeightSet:
     config = address.config()
     usual = preprocessing_of(variant, (None, None, 3)) if variant in ARCHITECTURES else Preprocessing()
     try:
-        stated = hub.preprocessing_of(config, usual)
+        stated = hub.preprocessing_in(config, usual)
         classes, names = int(config.get("num_classes") or 0), tuple(map(str, config.get("label_names") or ()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{hub.CONFIG} of hf://{address.repository} cannot be used: {error}") from error
