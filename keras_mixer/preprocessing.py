@@ -4,14 +4,13 @@ import dataclasses
 import math
 import sys
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from keras_mixer.extras import require
 from keras_mixer.fields import JsonRecord
-from keras_mixer.shapes import integer
+from keras_mixer.shapes import integer, is_finite
 
 RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
@@ -82,7 +81,7 @@ class Preprocessing(JsonRecord):
             object.__setattr__(self, name, numbers)
         if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
             raise ValueError(f"`std` divides the pixels and must be positive, but got {self.std!r}.")
-        if not _is_finite(self.crop_share) or not 0.0 < self.crop_share <= 1.0:
+        if not is_finite(self.crop_share) or not 0.0 < self.crop_share <= 1.0:
             raise ValueError(f"`crop_share` is a share, 0 < crop_share <= 1, but got {self.crop_share!r}.")
         object.__setattr__(self, "crop_share", float(self.crop_share))
 
@@ -104,10 +103,6 @@ class Preprocessing(JsonRecord):
         from keras_mixer.data import pixels
 
         return pixels.preprocess(encoded, self)
-
-
-def _is_finite(value) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _numbers(value) -> float | tuple[float, ...] | None:

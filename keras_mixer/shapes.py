@@ -9,6 +9,7 @@
   position. Each axis of the weight holds the channels of one position after those of another.
 """
 
+import math
 import numbers
 import operator
 
@@ -31,6 +32,11 @@ def integer(value) -> int | None:
         return operator.index(value)
     except (TypeError, AttributeError):  # TensorFlow raises the latter for a tensor that is not of integers
         return None
+
+
+def is_finite(value) -> bool:
+    """Returns whether `value` is a finite real number of Python or NumPy; True and False are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def positive_integer(name: str, value: int) -> int:

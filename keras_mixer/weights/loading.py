@@ -59,8 +59,8 @@ def load(
             become block-diagonal if the model has enough hidden units; otherwise they are resampled. True assumes that
             the weights are for square images. For others, pass the image size (height, width) in pixels.
         adapt_channels: Whether to convert the stem to the model's number of image channels. A single channel gets the
-            sum over the file's channels. Several channels get the file's channels cyclically, scaled. A warning is
-            logged.
+            sum over the file's channels. Several channels get the file's channels cyclically, scaled so that an image
+            of equal channels gives the same tokens as before. A warning is logged.
 
     Raises:
         ValueError: If the file is damaged or does not fit, or the model is quantised. The message lists all weights
