@@ -1,8 +1,6 @@
 """Constructors of all variants, such as `MixerB16(...)`, with random, published or your own weights."""
 
-from keras_mixer.constructors import Constructor, Constructors
-
-CONSTRUCTORS = Constructors(lambda architecture: True)
+from keras_mixer.constructors import CONSTRUCTORS, Constructor
 
 
 def __getattr__(name: str) -> Constructor:

@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import numpy as np
+
 from keras_mixer.extras import require
 from keras_mixer.images import MAX_PIXELS
+from keras_mixer.shapes import integer, is_finite
 
 CROPS = ("inception", "pad", "none")
 
@@ -48,15 +51,20 @@ class Augmentation:
         if self.crop not in CROPS:
             raise ValueError(f"`crop` is one of {', '.join(CROPS)}, but got {self.crop!r}.")
         for name, greatest in (("crop_area", 1.0), ("crop_ratio", float("inf"))):
-            bounds = tuple(getattr(self, name))
-            if len(bounds) != 2 or not 0.0 < bounds[0] <= bounds[1] <= greatest:
-                raise ValueError(f"`{name}` is a pair 0 < least <= greatest <= {greatest:g}, but got {bounds!r}.")
-            object.__setattr__(self, name, bounds)
+            given = getattr(self, name)
+            bounds = tuple(given) if np.iterable(given) else (given,)
+            if len(bounds) != 2 or not all(map(is_finite, bounds)) or not 0 < bounds[0] <= bounds[1] <= greatest:
+                raise ValueError(f"`{name}` is a pair 0 < least <= greatest <= {greatest:g}, but got {given!r}.")
+            object.__setattr__(self, name, tuple(map(float, bounds)))
         for field in dataclasses.fields(self):
-            if field.type in (int, float) and not getattr(self, field.name) >= 0:
-                raise ValueError(
-                    f"`{field.name}` is at least 0, which turns it off, but got {getattr(self, field.name)!r}."
-                )
+            if field.type not in (int, float):
+                continue
+            value = getattr(self, field.name)
+            fits = is_finite(value) if field.type is float else integer(value) is not None
+            if not fits or value < 0:
+                kind = "a finite number" if field.type is float else "an integer"
+                raise ValueError(f"`{field.name}` is {kind} of at least 0, which turns it off, but got {value!r}.")
+            object.__setattr__(self, field.name, field.type(value))
 
     def augment(self, image, preprocessing, seed, max_pixels: int = MAX_PIXELS):
         """Applies all steps to one image. Needs TensorFlow.

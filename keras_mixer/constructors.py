@@ -9,9 +9,8 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from keras_mixer.models.catalogue import architectures, at_shape, find_row, find_variant, preprocessing_of
+from keras_mixer.models.catalogue import ARCHITECTURES, at_shape, find_row, find_variant, preprocessing_of
 from keras_mixer.models.parts import dtype_policy, fixed_shape
-from keras_mixer.models.record import Architecture
 from keras_mixer.weights.loading import load_with_fresh_head
 from keras_mixer.weights.published.cache import available, file_of, set_of
 from keras_mixer.weights.reading.checkpoint import Checkpoint, open_checkpoint
@@ -56,25 +55,18 @@ Constructor = Callable[..., "keras.Model"]  # `applications.pyi` has the signatu
 
 
 class Constructors(Mapping[str, Constructor]):
-    """The constructors of the catalogue's variants, registered ones included, by the name of the variant.
-
-    Args:
-        wanted: Chooses architectures by their record.
-    """
-
-    def __init__(self, wanted: Callable[[Architecture], bool]):
-        self._wanted = wanted
+    """The constructors of the catalogue's variants, registered ones included, by the name of the variant."""
 
     def __getitem__(self, variant: str) -> Constructor:
-        if variant not in iter(self):
+        if variant not in ARCHITECTURES:
             raise KeyError(variant)
         return _constructor(variant)
 
     def __iter__(self) -> Iterator[str]:
-        return (row.name for known in architectures() if self._wanted(known) for row in known.variants)
+        return iter(ARCHITECTURES)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(ARCHITECTURES)
 
     def named(self, name: str) -> Constructor:
         """Returns a constructor by its own name, such as "MixerB16"; raises AttributeError if it is unknown."""
@@ -82,6 +74,9 @@ class Constructors(Mapping[str, Constructor]):
             if find_row(variant)[1].constructor == name:
                 return self[variant]
         raise AttributeError(f"The catalogue does not have a constructor {name!r}.")
+
+
+CONSTRUCTORS = Constructors()
 
 
 @functools.cache

@@ -62,13 +62,15 @@ def verify(path: Path, sha256: str | None = None) -> str:
         except OSError as error:
             _log.warning("%s cannot be written, so that a change of the file will not be noticed: %s", record, error)
         return digest
-    keeper = record.name if named is None else f"its name in the hub's cache, {path.resolve()},"
-    keeper = "keras_mixer" if sha256 else keeper
     recorded = [named] if named else record.read_text(errors="replace").split(maxsplit=1)[:1]
     if recorded != [digest]:
+        if sha256:
+            other = f"{sha256} was expected. Delete it"
+        else:
+            keeper = f"its name in the hub's cache, {path.resolve()}," if named else record.name
+            other = f"{keeper} says {recorded[0] if recorded else 'nothing'}. Delete both files"
         raise ValueError(
-            f"{path} has changed since it was fetched: its sha256 is {digest}, but {keeper} says "
-            f"{recorded[0] if recorded else 'nothing'}. Delete both files to fetch it again."
+            f"{path} has changed since it was fetched: its sha256 is {digest}, but {other} to fetch it again."
         )
     return digest
 

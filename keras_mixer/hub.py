@@ -117,7 +117,7 @@ def digest_in_name(path: Path) -> str | None:
     return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
-def preprocessing_of(config: dict[str, Any], usual: Preprocessing) -> Preprocessing:
+def preprocessing_in(config: dict[str, Any], usual: Preprocessing) -> Preprocessing:
     """Returns the preprocessing in a `config.json` of timm's layout. Missing values are taken from `usual`."""
     channels, *size = config.get("input_size") or (usual.channels, *usual.image_size)
     share = config.get("crop_pct") or usual.crop_share
@@ -142,7 +142,7 @@ def _joined(values) -> float | tuple[float, ...]:
 
 
 def config_of(card: ModelCard) -> dict[str, Any]:
-    """Returns the `config.json` of a trained model in timm's layout, which `preprocessing_of` reads back."""
+    """Returns the `config.json` of a trained model in timm's layout, which `preprocessing_in` reads back."""
     wanted = card.preprocessing
     direct = wanted.resize == "direct"
 

@@ -4,13 +4,13 @@ import dataclasses
 import math
 import sys
 import warnings
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from keras_mixer.extras import require
 from keras_mixer.fields import JsonRecord
+from keras_mixer.shapes import integer, is_finite
 
 RESIZE_MODES = ("crop", "squash", "direct")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")
@@ -61,13 +61,14 @@ class Preprocessing(JsonRecord):
 
     def __post_init__(self):
         given: Any = self.image_size
-        size = tuple(given) if np.iterable(given) else (given, given)
-        if len(size) != 2 or not all(_is(Integral, side) and side >= 1 for side in size):
+        size = tuple(map(integer, given if np.iterable(given) else (given, given)))
+        if len(size) != 2 or not all(side and side >= 1 for side in size):
             raise ValueError(f"`image_size` is a pair of pixels (height, width), but got {self.image_size!r}.")
-        object.__setattr__(self, "image_size", tuple(map(int, size)))
-        if not _is(Integral, self.channels) or self.channels < 1:
+        object.__setattr__(self, "image_size", size)
+        channels = integer(self.channels)
+        if channels is None or channels < 1:
             raise ValueError(f"`channels` is a number of at least 1, but got {self.channels!r}.")
-        object.__setattr__(self, "channels", int(self.channels))
+        object.__setattr__(self, "channels", channels)
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"`resize` is one of {', '.join(RESIZE_MODES)}, but got {self.resize!r}.")
         if self.interpolation not in INTERPOLATIONS:
@@ -80,7 +81,7 @@ class Preprocessing(JsonRecord):
             object.__setattr__(self, name, numbers)
         if any(value <= 0 for value in (self.std if isinstance(self.std, tuple) else (self.std,))):
             raise ValueError(f"`std` divides the pixels and must be positive, but got {self.std!r}.")
-        if not _is_finite(self.crop_share) or not 0.0 < self.crop_share <= 1.0:
+        if not is_finite(self.crop_share) or not 0.0 < self.crop_share <= 1.0:
             raise ValueError(f"`crop_share` is a share, 0 < crop_share <= 1, but got {self.crop_share!r}.")
         object.__setattr__(self, "crop_share", float(self.crop_share))
 
@@ -102,14 +103,6 @@ class Preprocessing(JsonRecord):
         from keras_mixer.data import pixels
 
         return pixels.preprocess(encoded, self)
-
-
-def _is(kind: type, value) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _is_finite(value) -> bool:
-    return _is(Real, value) and math.isfinite(value)
 
 
 def _numbers(value) -> float | tuple[float, ...] | None:

@@ -9,8 +9,11 @@
   position. Each axis of the weight holds the channels of one position after those of another.
 """
 
+import math
 import numbers
-from collections.abc import Iterable
+import operator
+
+import numpy as np
 
 TOKENS_IN = "tokens_in"  # one entry per input token
 TOKENS_OUT = "tokens_out"  # one entry per output token
@@ -21,16 +24,32 @@ TokenAxes = dict[str, tuple[str, ...]]
 LineAxes = dict[str, int]
 
 
+def integer(value) -> int | None:
+    """Returns an integer of Python, NumPy or a framework as an int; None for anything else, such as True."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, AttributeError):  # TensorFlow raises the latter for a tensor that is not of integers
+        return None
+
+
+def is_finite(value) -> bool:
+    """Returns whether `value` is a finite real number of Python or NumPy; True and False are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def positive_integer(name: str, value: int) -> int:
     """Returns `value` as an int; raises ValueError unless it is an integer of at least 1."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+    whole = integer(value)
+    if whole is None or whole < 1:
         raise ValueError(f"`{name}` must be a positive integer, but got {value!r}.")
-    return int(value)
+    return whole
 
 
 def pair_of_positive_integers(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """Returns `value` as a pair (height, width); one integer stands for both."""
-    pair = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value, value)
+    pair = tuple(value) if np.iterable(value) and not isinstance(value, str) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"`{name}` must be an integer or a pair (height, width), but got {value!r}.")
     return positive_integer(name, pair[0]), positive_integer(name, pair[1])

@@ -1,9 +1,7 @@
-"""The variants of Mixer's siblings: the part of `keras_mixer.applications` that is not a Mixer."""
+"""The constructors of Mixer's siblings, under the name that version 0.1 gave them; see `keras_mixer.applications`."""
 
-from keras_mixer.constructors import Constructor, Constructors
+from keras_mixer.constructors import CONSTRUCTORS, Constructor
 from keras_mixer.models.catalogue import preprocessing_of as preprocessing_of
-
-CONSTRUCTORS = Constructors(lambda architecture: architecture.name != "mixer")
 
 
 def __getattr__(name: str) -> Constructor:

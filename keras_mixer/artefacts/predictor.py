@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer.sublayers import all_layers
+
 if TYPE_CHECKING:
     import keras
 
@@ -101,7 +103,7 @@ def in_float32(model: "keras.Model") -> "keras.Model":
 
     LiteRT and ONNX lack a bfloat16 form of some operations, and choose their own precision when they run.
     """
-    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
+    if all(layer.compute_dtype == "float32" for layer in all_layers(model)):
         return model
     return _with_policy(model, "float32")
 

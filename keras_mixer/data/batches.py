@@ -11,6 +11,7 @@ from keras_mixer.data.corrupt import CorruptImages, CorruptImagesError
 from keras_mixer.data.sources.base import Source
 from keras_mixer.extras import require
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -168,7 +169,7 @@ def evaluation_batches(
         `tf.data.Dataset`, or arrays of a `keras.utils.PyDataset` if the source is read without TensorFlow.
 
     Raises:
-        ValueError: If `batch_size` is not positive.
+        ValueError: If `batch_size` is not a positive integer.
 
     Example:
         >>> source = keras_mixer.data.load("digits", split="test")
@@ -177,8 +178,7 @@ def evaluation_batches(
         >>> [len(labels) for images, labels, weights in batches]
         [100, 100, 100, 60]
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"`batch_size` is a positive number of examples, but got {batch_size!r}.")
+    batch_size = positive_integer("batch_size", batch_size)
     corrupt = CorruptImages() if corrupt is None else corrupt
     if source.in_numpy:
         from keras_mixer.data.array_batches import EvaluationBatches

@@ -48,8 +48,8 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
     A small source whose images have one size is decoded into memory once, and stays there as long as the source exists.
     Unreadable images are counted and left out. Any other folder of images is read file by file.
     """
-    way = preprocessing.channels, corrupt.max_pixels
-    known = _kept.get(source, {}).get(way)
+    key = preprocessing.channels, corrupt.max_pixels
+    known = _kept.get(source, {}).get(key)
     if known is not None:
         access, unreadable = known
         for index in unreadable:  # this counter may be another one
@@ -61,7 +61,7 @@ def random_access(source: Source, preprocessing: Preprocessing, corrupt: Corrupt
     if shape is not None and source.num_examples * shape[0] * shape[1] * preprocessing.channels <= MEMORY_LIMIT:
         decoded = _decode_all(source, preprocessing, (*shape[:2], preprocessing.channels), corrupt)
         if decoded is not None:
-            _kept.setdefault(source, {})[way] = decoded
+            _kept.setdefault(source, {})[key] = decoded
             return decoded[0]
     if isinstance(source, FolderSource):
         numbers = tf.range(source.num_examples, dtype=tf.int64)

@@ -6,6 +6,7 @@ import types
 import keras
 
 from keras_mixer.shapes import static_table
+from keras_mixer.sublayers import direct_layers
 
 
 class PlainLayer(keras.layers.Layer):
@@ -57,7 +58,7 @@ class CompositeLayer(PlainLayer):
 
     def get_config(self):
         config, sublayers = super().get_config(), dict(self._recorded)
-        for layer in self._flatten_layers(include_self=False, recursive=False):
+        for layer in direct_layers(self):
             if made := getattr(layer, "_made", None):
                 expected = {**made, "trainable": config["trainable"], "dtype": config["dtype"]}
                 dtype = keras.dtype_policies.serialize(layer.dtype_policy)

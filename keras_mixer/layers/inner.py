@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import keras
 
+from keras_mixer.sublayers import direct_layers
+
 
 def layers_on_path(model: keras.Model, name: str) -> list[keras.layers.Layer]:
     """Finds a layer by a name with slashes, such as "MixerBlock_3/token_mixing".
@@ -20,8 +22,7 @@ def layers_on_path(model: keras.Model, name: str) -> list[keras.layers.Layer]:
         raise ValueError(f"Expected a Keras model and the name of a layer, but got {model!r} and {name!r}.")
     path: list[keras.layers.Layer] = [model]
     for part in name.split("/"):
-        # Keras lists the layers inside a layer that is not a model only here.
-        layers = getattr(path[-1], "layers", None) or path[-1]._flatten_layers(include_self=False, recursive=False)
+        layers = getattr(path[-1], "layers", None) or direct_layers(path[-1])
         inside = {one.name: one for one in layers}
         if part not in inside:
             raise ValueError(f"{path[-1].name!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}.")

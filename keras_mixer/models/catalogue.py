@@ -1,7 +1,7 @@
 """The catalogue of architectures. To add one, write its file and add one line here, or call `register`."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,28 @@ _FILES = (
 )
 CATALOGUE: tuple[Architecture, ...] = tuple(import_module(f"keras_mixer.models.{file}").ARCHITECTURE for file in _FILES)
 _registered: list[Architecture] = []
-# Every variant by name -> the architecture's builder and the variant's sizes.
-ARCHITECTURES: dict[str, tuple[Callable[..., Any], Any]] = {}
+
+
+class _Variants(Mapping[str, tuple[Callable[..., Any], Any]]):
+    """Every variant by name, with the architecture's builder and the variant's sizes."""
+
+    def _rows(self) -> dict[str, tuple[Callable[..., Any], Any]]:
+        return {row.name: (known.builder, row.sizes) for known in _registered for row in known.variants}
+
+    def __getitem__(self, name: str) -> tuple[Callable[..., Any], Any]:
+        return self._rows()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows())
+
+    def __len__(self) -> int:
+        return len(self._rows())
+
+    def __repr__(self) -> str:
+        return repr(self._rows())
+
+
+ARCHITECTURES = _Variants()
 
 
 def register(architecture: Architecture) -> None:
@@ -47,7 +67,6 @@ def register(architecture: Architecture) -> None:
     if clashes:
         raise ValueError(f"The catalogue already has {', '.join(clashes)}: choose other names.")
     _registered.append(architecture)
-    ARCHITECTURES.update({row.name: (architecture.builder, row.sizes) for row in architecture.variants})
 
 
 def _names(architecture: Architecture) -> list[str]:

@@ -7,12 +7,11 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 from keras_mixer.models.record import Rule
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.shapes import positive_integer, rate_below_one
+from keras_mixer.shapes import integer, positive_integer, rate_below_one
 
 if TYPE_CHECKING:
     import keras
@@ -66,7 +65,7 @@ def fixed_shape(input_shape, input_tensor) -> tuple[int | None, ...] | None:
         if input_shape is None:
             return None
         # NumPy's integers cannot be written as JSON. Keras refuses anything that is not an integer.
-        return tuple(int(side) if isinstance(side, Integral) else side for side in input_shape)
+        return tuple(side if integer(side) is None else integer(side) for side in input_shape)
     shape = tuple(input_tensor.shape[1:])
     if input_shape is not None and (
         len(input_shape) != len(shape)
@@ -132,7 +131,7 @@ def classifier(
 
     from keras_mixer.models.image_model import ImageModel
 
-    check_head(include_top, classes, classifier_activation, pooling)
+    check_head(include_top, classes, classifier_activation, pooling)  # a user's own builder may lack `with_dtype`
     if not include_top and pooling is None:
         return ImageModel(inputs, tokens, name=name)
     kind = "Max" if pooling == "max" and not include_top else "Average"
@@ -184,7 +183,7 @@ def pyramid(features, stages: Sequence[Stage], stochastic_depth: float, dropout:
         for block in range(stage.blocks):
             name = f"stage_{number}_block_{block}"
             features = _pyramid_block(features, stage, (next(rates), next(rates)), dropout, name)
-        if number < len(stages) - 1 and stage.downsampling is not None:
+        if stage.downsampling is not None:
             maps.append(features)
             features = stage.downsampling(features)
     return [*maps, features]

@@ -85,6 +85,12 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+def weight_averages(optimizer) -> list:
+    """Returns an optimizer's moving averages of the weights, in the order of the model's trainable weights."""
+    # Keras writes the averages over the weights instead of giving them away.
+    return optimizer._model_variables_moving_average
+
+
 class _ReduceFirst:
     """Sums gradients over the replicas of a TensorFlow strategy before the optimizer uses them."""
 
@@ -111,7 +117,7 @@ class _ReduceFirst:
 
         first = tf.equal(self.iterations, 0)  # type: ignore[attr-defined]
         momentum = tf.where(first, 0.0, self.ema_momentum)  # type: ignore[attr-defined]
-        averages = [average.value for average in self._model_variables_moving_average]  # type: ignore[attr-defined]
+        averages = [average.value for average in weight_averages(self)]
         values = [variable.value for variable in trainable_variables]
 
         def blend(average, value, momentum):

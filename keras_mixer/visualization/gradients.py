@@ -8,11 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mixer.layers import PatchEmbedding
 from keras_mixer.layers.inner import layers_on_path, replaced
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
-from keras_mixer.visualization.parts import checked_class, finite, mid_grey, several_images
+from keras_mixer.visualization.parts import all_parts, checked_class, finite, mid_grey, patch_grid, several_images
 
 
 def gradient_of(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
@@ -78,7 +77,9 @@ def grad_cam(
         >>> np.unravel_index(heat.argmax(), heat.shape)  # row and column of the patch that supports the class most
     """
     images = _images(model, image)
-    chosen = _last_map(model) if layer is None else _layer(model, layer)
+    chosen = _last_map(model) if layer is None else layer
+    if not isinstance(chosen, keras.layers.Layer):
+        chosen = layers_on_path(model, chosen)[-1]
 
     def heat(scores, one, target):
         call = chosen.call
@@ -211,25 +212,12 @@ def _before_activation(model: keras.Model) -> Iterator[Callable]:
         yield lambda images: ops.cast(model(images, training=False), "float32")
 
 
-def _layer(model: keras.Model, layer: str | keras.layers.Layer) -> keras.layers.Layer:
-    if isinstance(layer, keras.layers.Layer):
-        return layer
-    return layers_on_path(model, layer)[-1]
-
-
 def _last_map(model: keras.Model) -> keras.layers.Layer:
-    for layer in reversed(list(_layers(model))):
+    for layer in reversed(list(all_parts(model))):
         with contextlib.suppress(AttributeError, ValueError):  # it was not called, or gives several tensors
             if not isinstance(layer, keras.layers.InputLayer) and _grid(model, layer.output.shape):
                 return layer
     raise ValueError(f"The model {model.name!r} has no layer of tokens or feature maps: name one in `layer`.")
-
-
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-        yield layer
 
 
 def _grid(model: keras.Model, shape) -> tuple[int, int] | None:
@@ -238,6 +226,5 @@ def _grid(model: keras.Model, shape) -> tuple[int, int] | None:
         return tuple(shape[1:3])
     if len(shape) != 3:
         return None
-    stem = next((layer for layer in _layers(model) if isinstance(layer, PatchEmbedding)), None)
-    grid = stem.grid if stem else (math.isqrt(shape[1] or 0),) * 2
+    grid = patch_grid(model) or (math.isqrt(shape[1] or 0),) * 2
     return grid if math.prod(grid) == shape[1] else None

@@ -1,15 +1,18 @@
 """Finds the parts of a model that the pictures show, and converts between pixels and model inputs."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 
 from keras_mixer.layers import MixerBlock, PatchEmbedding
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import integer
 
 
 def stem_of(model: keras.Model) -> PatchEmbedding:
     """Returns the layer that cuts the images into patches; raises ValueError if the model has none."""
-    for layer in _layers(model):
+    for layer in _checked(model).layers:
         if isinstance(layer, PatchEmbedding):
             return layer
     raise ValueError(
@@ -19,13 +22,13 @@ def stem_of(model: keras.Model) -> PatchEmbedding:
 
 def block_of(model: keras.Model, index: int) -> MixerBlock:
     """Returns a Mixer block by its index, where -1 is the last; raises ValueError if it does not exist."""
-    blocks = _blocks(model)
-    if not _is_integer(index) or not -len(blocks) <= index < len(blocks):
+    blocks, place = _blocks(model), integer(index)
+    if place is None or not -len(blocks) <= place < len(blocks):
         raise ValueError(
             f"The model {model.name!r} has {len(blocks)} Mixer blocks, counted from 0; got block {index!r}."
             f"{_inner(model) if not blocks else ''}"
         )
-    return blocks[int(index)]
+    return blocks[place]
 
 
 def blocks_on_patches(model: keras.Model) -> list[int]:
@@ -36,13 +39,26 @@ def blocks_on_patches(model: keras.Model) -> list[int]:
 
 
 def _blocks(model: keras.Model) -> list[MixerBlock]:
-    return [layer for layer in _layers(model) if isinstance(layer, MixerBlock)]
+    return [layer for layer in _checked(model).layers if isinstance(layer, MixerBlock)]
 
 
-def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+def _checked(model: keras.Model) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a Keras model, but got {model!r}.")
-    return model.layers
+    return model
+
+
+def all_parts(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a model, and before each model among them the layers of that model."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from all_parts(layer)
+        yield layer
+
+
+def patch_grid(model: keras.Model) -> tuple[int, int] | None:
+    """Returns the rows and columns of patches, also of a model inside the model; None if there are no patches."""
+    return next((layer.grid for layer in all_parts(model) if isinstance(layer, PatchEmbedding)), None)
 
 
 def _inner(model: keras.Model) -> str:
@@ -51,15 +67,12 @@ def _inner(model: keras.Model) -> str:
     return f" Pass the model inside it: `model.get_layer({names[0]!r})`." if names else ""
 
 
-def _is_integer(value) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool) and np.ndim(value) == 0
-
-
 def checked_index(value, count: int, message: str) -> int:
     """Returns an index as an int; raises ValueError with the message unless it is an integer from 0 to `count - 1`."""
-    if not _is_integer(value) or not 0 <= value < count:
+    index = integer(value)
+    if index is None or not 0 <= index < count:
         raise ValueError(message)
-    return int(value)
+    return index
 
 
 def keeps_tokens(model: keras.Model, index: int) -> bool:
@@ -81,8 +94,7 @@ def grid_of(model: keras.Model, tokens: int) -> tuple[int, int]:
 
 def one_image(model: keras.Model, image) -> np.ndarray:
     """Returns an image as float32; raises ValueError if it is not one image of the model's shape."""
-    _layers(model)
-    inputs = getattr(model, "inputs", None) or []
+    inputs = getattr(_checked(model), "inputs", None) or []
     if len(inputs) != 1:
         raise ValueError(
             f"Expected a model that is built for one input of images, but {model.name!r} has {len(inputs)}."

@@ -26,7 +26,7 @@ from keras_mixer.weights.reading.checkpoint import (
 )
 from keras_mixer.weights.reading.formats import Arrays, StoredArray
 from keras_mixer.weights.resolution.fit import fit_to_channels, fit_to_grid
-from keras_mixer.weights.resolution.grids import grid_of, line_axes, stem_of, token_axes
+from keras_mixer.weights.resolution.grids import grid_at, line_axes, patch_layer, token_axes
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 20  # keys of one kind in a message
@@ -59,8 +59,8 @@ def load(
             become block-diagonal if the model has enough hidden units; otherwise they are resampled. True assumes that
             the weights are for square images. For others, pass the image size (height, width) in pixels.
         adapt_channels: Whether to convert the stem to the model's number of image channels. A single channel gets the
-            sum over the file's channels. Several channels get the file's channels cyclically, scaled. A warning is
-            logged.
+            sum over the file's channels. Several channels get the file's channels cyclically, scaled so that an image
+            of equal channels gives the same tokens as before. A warning is logged.
 
     Raises:
         ValueError: If the file is damaged or does not fit, or the model is quantised. The message lists all weights
@@ -72,14 +72,14 @@ def load(
         >>> keras_mixer.weights.load(model, "gsam", skip=("head",))
     """
     weights = named_weights(model)
-    with _opened(model, source, skip) as checkpoint:
+    with _open(model, source, skip) as checkpoint:
         path, arrays = checkpoint.path, checkpoint.named_for(weights)
         _check_skip(skip, [*weights, *arrays, *checkpoint.arrays])
         before = [layer for layer in layers_before_stem(model) if not any(_is_of(name, (layer,)) for name in arrays)]
         weights = {name: variable for name, variable in weights.items() if not _is_of(name, (*skip, *before))}
         arrays = {name: array for name, array in arrays.items() if not _is_of(name, skip)}
         if resize:
-            old = None if isinstance(resize, bool) or not token_axes(model) else grid_of(stem_of(model), resize)
+            old = None if isinstance(resize, bool) or not token_axes(model) else grid_at(patch_layer(model), resize)
             arrays = fit_to_grid(model, arrays, old)
         if adapt_channels:
             arrays = fit_to_channels(model, arrays)
@@ -107,7 +107,7 @@ def load_with_fresh_head(  # noqa: D417
         OSError: If the file cannot be read or fetched.
     """
     classes = next((layer.units for layer in model.layers if layer.name == "head"), None)
-    with _opened(model, source) as checkpoint:
+    with _open(model, source) as checkpoint:
         stored = checkpoint.classes
         if classes is not None and classes != stored:
             theirs = f"that in {checkpoint.path} has {stored}" if stored else f"{checkpoint.path} has none"
@@ -124,7 +124,7 @@ def _preprocessing_for(model, checkpoint: Checkpoint) -> Preprocessing | None:
     return at_shape(checkpoint.preprocessing, shape) if len(shape) == 3 else None
 
 
-def _opened(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractContextManager[Checkpoint]:
+def _open(model, source, skip: Sequence[str] = ()) -> contextlib.AbstractContextManager[Checkpoint]:
     if isinstance(source, Checkpoint):
         return contextlib.nullcontext(source)
     if is_path(source):

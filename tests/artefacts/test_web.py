@@ -117,8 +117,10 @@ def test_a_changed_file_of_the_cache_is_refused(registry, tmp_path):
     web.write_runtime(tmp_path / "runtime")
     (archive,) = (tmp_path / "keras_home" / "keras_mixer").glob("litertjs-core-*.tgz")
     archive.write_bytes(b"other bytes")
-    with pytest.raises(ValueError, match="has changed since it was fetched"):
+    with pytest.raises(ValueError, match=f"but {web.RUNTIME[0].sha256} was expected. Delete it to fetch it again"):
         web.write_runtime(tmp_path / "again")
+    archive.unlink()
+    web.write_runtime(tmp_path / "again")
 
 
 def test_offline_one_line_of_the_command_says_what_to_do(card, tmp_path, monkeypatch, capsys):

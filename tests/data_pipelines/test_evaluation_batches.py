@@ -36,7 +36,7 @@ def test_two_iterations_are_equal(source):
         np.testing.assert_array_equal(first[0], second[0])
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.5])
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, True])
 def test_bad_batch_size(source, batch_size):
-    with pytest.raises(ValueError, match="positive number of examples"):
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
         data.evaluation_batches(source, DIGITS, batch_size)

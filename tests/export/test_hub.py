@@ -12,7 +12,7 @@ import yaml
 import keras_mixer
 from keras_mixer import data, export, weights
 from keras_mixer.cli import main
-from keras_mixer.hub import HubAddress, preprocessing_of
+from keras_mixer.hub import HubAddress, preprocessing_in
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_run_is_pushed_and_read_back(run, hub, capsys, monkeypatch):
     config = json.loads(files["config.json"])
     assert config["num_classes"] == 10
     assert config["pretrained_cfg"]["input_size"] == [1, 8, 8]
-    read = preprocessing_of(HubAddress.parse("hf://me/digits").config(), keras_mixer.weights.InputPreprocessing())
+    read = preprocessing_in(HubAddress.parse("hf://me/digits").config(), keras_mixer.weights.InputPreprocessing())
     assert (read.input_shape, read.resize, read.mean) == (card.preprocessing.input_shape, "direct", 0.5)
 
     page = files["README.md"].decode()

@@ -1,5 +1,7 @@
 """The architecture of `toy_architecture.py`, added by `keras_mixer.models.register`."""
 
+from unittest import mock
+
 import goldens
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ from safetensors.numpy import save_file
 from toy_architecture import ARCHITECTURE, Toy, ToyVariant, registered
 
 from keras_mixer import applications, models, siblings, weights
+from keras_mixer.models import catalogue
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +38,8 @@ def test_is_built_by_name():
 
 
 def test_has_a_constructor_and_preprocessing():
-    assert applications.CONSTRUCTORS["toy_s"] is siblings.CONSTRUCTORS["toy_s"] is applications.ToyS
+    assert applications.CONSTRUCTORS["toy_s"] is siblings.ToyS is applications.ToyS
+    assert siblings.CONSTRUCTORS is applications.CONSTRUCTORS
     assert "Toy-S" in applications.ToyS.__doc__
     model = applications.ToyS(classes=3, input_shape=(24, 16, 3))
     assert model.preprocessing == siblings.preprocessing_of("toy_s", (24, 16, 3))
@@ -43,6 +47,8 @@ def test_has_a_constructor_and_preprocessing():
     assert model.preprocessing.image_size == (24, 16)
     with pytest.raises(ValueError, match=r"Toy-S.*'imagenet'.*path"):
         applications.ToyS(weights="imagenet")
+    with pytest.raises(ValueError, match="`pooling` must be None, 'avg' or 'max', but got 'mean'"):
+        applications.ToyS(include_top=False, pooling="mean")
 
 
 def test_has_a_cost():
@@ -93,3 +99,12 @@ def test_a_name_in_use_is_refused(clash):
     with pytest.raises(ValueError, match=f"already has {clash}:"):
         models.register(other)
     assert "other_s" not in models.ARCHITECTURES
+
+
+def test_the_table_of_variants_follows_the_catalogue():
+    assert models.ARCHITECTURES["toy_s"] == (Toy, ToyVariant(8, 4))
+    assert list(models.ARCHITECTURES)[-1] == "toy_s"
+    with mock.patch.object(catalogue, "_registered", [ARCHITECTURE]):
+        assert dict(models.ARCHITECTURES) == {"toy_s": (Toy, ToyVariant(8, 4))}
+    with pytest.raises(TypeError, match="item assignment"):
+        models.ARCHITECTURES["own"] = (Toy, ToyVariant(8, 4))

@@ -75,4 +75,3 @@ def registered(architecture=ARCHITECTURE):
         yield
     finally:
         catalogue._registered.remove(architecture)
-        del models.ARCHITECTURES["toy_s"]

@@ -136,7 +136,7 @@ def test_names_of_version_0_1_and_arguments_of_any_builder_can_be_set():
         ({"model.frozen": "true"}, "set model.weights for the other layers"),
         ({"model.tokens": "[NaN]"}, "model.arguments must hold JSON values"),
         ({"preprocessing.mean": "[0.1, 0.2]"}, "`mean` is one number or one per channel"),
-        ({"augmentation.mixup": "-1"}, "`mixup` is at least 0"),
+        ({"augmentation.mixup": "-1"}, "`mixup` is a finite number of at least 0"),
         ({"optimizer.lr": "1"}, r"Unknown recipe field 'optimizer.lr'.*optimizer.learning_rate"),
         ({"optimizer": "1"}, "Unknown recipe field 'optimizer'"),
         ({"name.first": "1"}, "Unknown recipe field 'name.first'"),

@@ -9,6 +9,7 @@ import zlib
 import keras
 import numpy as np
 
+from keras_mixer.sublayers import all_layers, seed_generators
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
@@ -111,11 +112,10 @@ def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, d
         )
     now = (datasets.distribution.drawing_replicas, datasets.recipe.execution.micro_batches)
     before = (said["replicas"], Recipe.from_json(said["recipe"]).execution.micro_batches)
-    layers = model._flatten_layers()
     changes = []
-    if any(layer._seed_generators for layer in layers):
+    if seed_generators(model):
         changes.append("stochastic depth and dropout drop other samples and units than before")
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in all_layers(model)):
         changes.append("batch normalisation takes its statistics over parts of another size")
     if changes and before != now:
         _log.warning(

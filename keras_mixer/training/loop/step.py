@@ -8,7 +8,7 @@ import keras
 
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.distillation import DistillationLoss, Teacher
-from keras_mixer.training.optimizers import WarmupDecay, make_optimizer
+from keras_mixer.training.optimizers import WarmupDecay, make_optimizer, weight_averages
 from keras_mixer.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         return
     variables = model.trainable_variables
     own = [keras.ops.convert_to_numpy(variable.value) for variable in variables]
-    for variable, average in zip(variables, model.optimizer._model_variables_moving_average, strict=True):
+    for variable, average in zip(variables, weight_averages(model.optimizer), strict=True):
         variable.assign(keras.ops.convert_to_numpy(average.value))
     try:
         yield

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_mixer.sublayers import seed_generators
 from keras_mixer.training.distillation import Teacher, divided
 from keras_mixer.training.loop.elementwise import CompiledElementwise
 
@@ -149,9 +150,8 @@ def draw_apart(model: keras.Model) -> None:
     branches. The key of each draw therefore includes the index of the replica. The state stays the same on all replicas
     and is saved once. A run that is resumed on the same number of replicas draws what an uninterrupted run would draw.
     """
-    for layer in model._flatten_layers():
-        for generator in layer._seed_generators:
-            generator.next = functools.partial(_next_of_replica, generator)
+    for generator in seed_generators(model):
+        generator.next = functools.partial(_next_of_replica, generator)
 
 
 def _next_of_replica(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Tensor:

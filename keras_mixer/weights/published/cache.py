@@ -63,9 +63,8 @@ def find(variant: str, name: str) -> WeightSet:
     if known := ", ".join(entry.name for entry in available(variant)):
         raise ValueError(f"No set of weights {name!r} of {title} was published. Published sets: {known}.")
     variants = ", ".join(sorted({entry.variant for entry in available()}))
-    asked = "" if name is None else f", but {name!r} was asked for"
     raise ValueError(
-        f"No weights of {title} were published{asked}: pass the path of a checkpoint. "
+        f"No weights of {title} were published, but {name!r} was asked for: pass the path of a checkpoint. "
         f"Variants with published weights: {variants}."
     )
 
@@ -75,7 +74,7 @@ def _set_on_hub(variant: str, name: str) -> WeightSet:
     config = address.config()
     usual = preprocessing_of(variant, (None, None, 3)) if variant in ARCHITECTURES else Preprocessing()
     try:
-        stated = hub.preprocessing_of(config, usual)
+        stated = hub.preprocessing_in(config, usual)
         classes, names = int(config.get("num_classes") or 0), tuple(map(str, config.get("label_names") or ()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{hub.CONFIG} of hf://{address.repository} cannot be used: {error}") from error

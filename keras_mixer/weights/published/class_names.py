@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from keras_mixer.classes import best_classes, checked_names
 from keras_mixer.download import cached_file
 from keras_mixer.models.record import WeightSet
+from keras_mixer.shapes import integer
 
 # Files that map a class number to a WordNet id and a name, for both label sets.
 _IMAGENET_1K = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -54,7 +55,7 @@ def decode_predictions(
         )
     if top is None:
         top = min(5, scores.shape[1])
-    if isinstance(top, bool) or not hasattr(top, "__index__") or not 1 <= int(top) <= scores.shape[1]:
+    if not 1 <= (integer(top) or 0) <= scores.shape[1]:
         raise ValueError(f"`top` must be an integer from 1 to {scores.shape[1]}, but got {top!r}.")
     names = _READERS[scores.shape[1]]() if given is None else [(name, name) for name in given]
     best = best_classes(scores, top)

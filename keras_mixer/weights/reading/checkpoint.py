@@ -12,6 +12,7 @@ import numpy as np
 from keras_mixer.models.catalogue import architectures
 from keras_mixer.models.record import Layout
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.sublayers import all_layers
 from keras_mixer.weights.reading.formats import Arrays, StoredArray, open_arrays, recorded_preprocessing
 
 # Prefixes of a model in the checkpoint of a training run: of Flax, and of PyTorch, torch.compile and Lightning.
@@ -150,7 +151,7 @@ def named_weights(model) -> dict:
     LoRA matrices are left out, because `weight_values` merges them into the kernels. Raises ValueError if the model is
     quantised or has no weights.
     """
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if getattr(layer, "quantization_mode", None) and layer.weights:
             raise ValueError(
                 f"{model.name!r} is quantised (the layer {layer.name!r}: {layer.quantization_mode}), and quantised "
@@ -206,7 +207,7 @@ def assign_weights(model, values: Mapping[str, np.ndarray]) -> None:
 
 
 def _with_lora(model) -> list:
-    return [layer for layer in model._flatten_layers() if getattr(layer, "lora_enabled", False)]
+    return [layer for layer in all_layers(model) if getattr(layer, "lora_enabled", False)]
 
 
 def _kernel_of(layer):

@@ -15,7 +15,7 @@ from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT, pair_of_positive_integers
 from keras_mixer.weights.reading.checkpoint import assign_weights, named_weights, weight_values
 from keras_mixer.weights.reading.formats import StoredArray
 from keras_mixer.weights.resolution.fit import fit_to_grid
-from keras_mixer.weights.resolution.grids import grid_of, line_axes, parts_between, stem_of, token_axes
+from keras_mixer.weights.resolution.grids import grid_at, line_axes, parts_between, patch_layer, token_axes
 
 _PROBED = 7  # images in a trial without values
 _METHODS = ("auto", "block_diagonal", "resample")
@@ -38,7 +38,8 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
 
     Args:
         model: A functional model of images.
-        image_size: Pixels (height, width), or one integer for both; multiples of the patch size.
+        image_size: Pixels (height, width), or one integer for both. All models except ConvMixer and CycleMLP need
+            multiples of the patch size.
         method: "block_diagonal", "resample" or "auto". "auto" means "block_diagonal" if the new grid of patches is a
             whole multiple of the old one along each axis, and "resample" otherwise.
 
@@ -47,7 +48,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
         and other settings.
 
     Raises:
-        ValueError: If the patch does not divide `image_size`, or `method` is unknown or impossible. Also if the model
+        ValueError: If a layer does not take that `image_size`, or `method` is unknown or impossible. Also if the model
             is not functional, has several inputs, holds another model, is quantised, has blocks that change the number
             of tokens, or has other layers of a fixed size or whose weights depend on it.
 
@@ -68,15 +69,14 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             'Use `method="resample"`.'
         )
     if not axes and not lines:
-        _check_patches_fit(model, (height, width))
         changed = _rebuilt(model, (height, width), 1)
         values = weight_values(model)
         _check_shapes(model, changed, values)
         assign_weights(changed, values)
         return changed
-    stem = stem_of(model)
+    stem = patch_layer(model)
     _check_one_grid(model, weights)
-    old, new = stem.grid, grid_of(stem, (height, width))
+    old, new = stem.grid, grid_at(stem, (height, width))
     parts = None if method == "resample" else parts_between(old, new)
     if method == "block_diagonal" and parts is None:
         raise ValueError(
@@ -84,7 +84,7 @@ def change_resolution(model, image_size: int | tuple[int, int], method: str = "a
             f'from {old[0]} x {old[1]} to {new[0]} x {new[1]}. Use `method="resample"`.'
         )
     changed = _rebuilt(model, (height, width), math.prod(parts) if parts else 1)
-    if stem_of(changed).grid != new:
+    if patch_layer(changed).grid != new:
         raise ValueError(
             f"A layer before the stem of {model.name!r} changes the size of the images to "
             f"{' x '.join(map(str, stem.input.shape[1:3]))} pixels, so that the model's resolution cannot be changed. "
@@ -134,7 +134,7 @@ def _check_functional(model) -> None:
 
 def _check_one_grid(model, weights: dict) -> None:
     """Raises ValueError unless every axis over tokens of `weights` has the grid of the model's patches."""
-    grid = stem_of(model).grid
+    grid = patch_layer(model).grid
     for name, roles in token_axes(model).items():
         for role, length in zip(roles, weights[name].shape, strict=True):
             if role in (TOKENS_IN, TOKENS_OUT) and length != math.prod(grid):
@@ -142,19 +142,6 @@ def _check_one_grid(model, weights: dict) -> None:
                     f"{name} is a weight over {length} tokens, not over the {grid[0]} x {grid[1]} patches of an image: "
                     "the resolution of a model whose blocks change the number of tokens cannot be changed."
                 )
-
-
-def _check_patches_fit(model, image_size: tuple[int, int]) -> None:
-    """Raises ValueError if the first convolution cuts images into patches that do not divide `image_size`."""
-    stem = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
-    if stem is None or stem.kernel_size != stem.strides:
-        return
-    (height, width), (patch_height, patch_width) = image_size, stem.strides
-    if height % patch_height or width % patch_width:
-        raise ValueError(
-            f"The image size must be a multiple of the patch size, but {height} x {width} pixels cannot be divided "
-            f"into patches of {patch_height} x {patch_width}."
-        )
 
 
 def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
@@ -188,6 +175,8 @@ def _rebuilt(model, image_size: tuple[int, int], growth: int) -> keras.Model:
             "number from its input."
         )
     copy_settings(model, renewed)
+    if (preprocessing := getattr(renewed, "preprocessing", None)) is not None:
+        renewed.preprocessing = dataclasses.replace(preprocessing, image_size=image_size)
     return renewed
 
 
@@ -208,4 +197,4 @@ def copy_settings(model, to) -> None:
         new.trainable = old.trainable
     preprocessing = getattr(model, "preprocessing", None)
     if preprocessing is not None:
-        to.preprocessing = dataclasses.replace(preprocessing, image_size=tuple(to.inputs[0].shape[1:3]))
+        to.preprocessing = preprocessing

@@ -15,10 +15,10 @@ from keras_mixer.weights.resolution.grids import (
     block_diagonal,
     line_axes,
     parts_between,
+    patch_layer,
     resample,
     resample_line,
     square_grid,
-    stem_of,
     token_axes,
 )
 
@@ -48,7 +48,7 @@ def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = T
     if len(lengths) != 1:
         return arrays
     (tokens,) = lengths
-    new = stem_of(model).grid
+    new = patch_layer(model).grid
     if old is None and tokens == math.prod(new):
         return arrays
     old = old or square_grid(tokens)
@@ -76,11 +76,7 @@ def fit_to_grid(model, arrays: Arrays, old: Grid | None = None, parted: bool = T
 
 
 def fit_to_channels(model, arrays: Arrays) -> Arrays:
-    """Converts the kernel of the stem to the image channels of `model`, as timm does, and logs a warning.
-
-    A single channel gets the sum over the old channels. Several channels get the old ones cyclically, scaled so that an
-    image of equal channels gives the same tokens as before.
-    """
+    """Converts the stem's kernel to the image channels of `model` as timm does, see `keras_mixer.weights.load`."""
     name, weights = "stem/kernel", named_weights(model)
     if name not in weights or name not in arrays or len(arrays[name].shape) != 4:
         return arrays

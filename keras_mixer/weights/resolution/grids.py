@@ -22,7 +22,7 @@ def line_axes(model) -> dict[str, int]:
     return token_axes(model, "line_axes")
 
 
-def stem_of(model):
+def patch_layer(model):
     """Returns the layer that cuts the model's images into patches; raises ValueError unless there is exactly one."""
     stems = [layer for layer in model.layers if hasattr(layer, "patch_size") and hasattr(layer, "grid")]
     if len(stems) != 1:
@@ -33,7 +33,7 @@ def stem_of(model):
     return stems[0]
 
 
-def grid_of(stem, image_size: tuple[int, int]) -> Grid:
+def grid_at(stem, image_size: tuple[int, int]) -> Grid:
     """Returns the rows and columns of patches in an image."""
     stem.compute_output_shape((None, *image_size, stem.kernel.shape[2]))  # raises if the patch does not fit
     return image_size[0] // stem.patch_size[0], image_size[1] // stem.patch_size[1]

@@ -8,7 +8,7 @@ import numpy as np
 from keras_mixer.shapes import TOKENS_IN, TOKENS_OUT
 from keras_mixer.weights.reading.checkpoint import assign_weights, named_weights, weight_values
 from keras_mixer.weights.resolution.change import clone_uncompiled, copy_settings
-from keras_mixer.weights.resolution.grids import line_axes, stem_of, token_axes
+from keras_mixer.weights.resolution.grids import line_axes, patch_layer, token_axes
 
 
 def permute(
@@ -41,7 +41,7 @@ def permute(
         >>> order = np.random.default_rng(0).permutation(196)
         >>> shuffled = keras_mixer.weights.permute(keras_mixer.MixerB16(), patch_permutation=order)
     """
-    stem = stem_of(model)
+    stem = patch_layer(model)
     named_weights(model)  # refuses a quantised model
     if patch_permutation is not None and line_axes(model):
         raise ValueError(
@@ -68,7 +68,7 @@ def _copy_reordered(model, to, tokens: np.ndarray, pixels: np.ndarray) -> None:
             # After a block that changes their number, the tokens are not in the order of the patches.
             if role in (TOKENS_IN, TOKENS_OUT) and weight.shape[axis] == len(tokens):
                 weight = np.take(weight, tokens, axis=axis)
-        if name == f"{stem_of(model).name}/kernel":
+        if name == f"{patch_layer(model).name}/kernel":
             weight = weight.reshape(len(pixels), -1)[pixels].reshape(weight.shape)
         values[name] = weight
     assign_weights(to, values)

@@ -101,7 +101,7 @@ def test_without_a_config_the_variant_decides(nano):
 
 def test_the_older_flat_config_and_other_resizings():
     def read(**config):
-        return addresses.preprocessing_of(config, Preprocessing())
+        return addresses.preprocessing_in(config, Preprocessing())
 
     assert read(input_size=[1, 8, 16], mean=[0.2], std=[0.3]) == Preprocessing(
         image_size=(8, 16), channels=1, mean=0.2, std=0.3
@@ -116,7 +116,7 @@ def test_a_config_says_what_the_card_says(resize, mean):
     stated = Preprocessing(image_size=(8, 16), resize=resize, interpolation="lanczos3", mean=mean, crop_share=0.75)
     config = addresses.config_of(ModelCard("model", ("a", "b"), stated))
     assert config["pretrained_cfg"]["interpolation"] == "lanczos"
-    read = addresses.preprocessing_of(config["pretrained_cfg"], Preprocessing())
+    read = addresses.preprocessing_in(config["pretrained_cfg"], Preprocessing())
     expected = 1.0 if resize == "direct" else 0.75
     assert (read.resize, read.mean, read.image_size, read.crop_share) == (resize, mean, (8, 16), expected)
 

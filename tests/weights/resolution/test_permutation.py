@@ -59,6 +59,14 @@ def test_the_preprocessing_stays():
     assert weights.permute(model, np.arange(16)[::-1]).preprocessing == model.preprocessing
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 3), (None, None, 3)])
+def test_the_preprocessing_stays_when_a_layer_before_the_stem_resizes_the_images(shape):
+    images = keras.Input(shape)
+    model = goldens.mixer(input_shape=None, input_tensor=keras.layers.Resizing(32, 32)(images))
+    model.preprocessing = InputPreprocessing((32, 32), mean=0.0, std=1.0)
+    assert weights.permute(model, np.arange(16)[::-1]).preprocessing == model.preprocessing
+
+
 def test_blocks_that_change_the_number_of_tokens():
     images, _, _ = goldens.answers()
     model = goldens.mixer(tokens=(4, 4))

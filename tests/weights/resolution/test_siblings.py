@@ -111,10 +111,15 @@ def test_models_of_any_size_keep_their_weights(sibling):
         weights.change_resolution(model, 64, method="block_diagonal")
 
 
-def test_patches_of_a_convolution_must_divide_the_image():
-    model = loaded("convmixer")
-    with pytest.raises(ValueError, match=r"multiple of the patch size, but 44 x 63 pixels .* patches of 4 x 4"):
-        weights.change_resolution(model, (44, 63))
+def test_a_size_that_the_builder_takes_needs_no_whole_patches():
+    changed, images = weights.change_resolution(loaded("convmixer"), (44, 63)), photographs(44, 63)
+    expected = goldens.outputs(loaded("convmixer", input_shape=(44, 63, 3)), images)
+    np.testing.assert_allclose(goldens.outputs(changed, images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_image_smaller_than_a_patch_is_refused():
+    with pytest.raises(ValueError, match=r"A layer of .* does not take images of 3 x 3"):
+        weights.change_resolution(loaded("convmixer"), 3)
 
 
 def test_a_network_whose_weights_know_the_size_in_another_way_is_refused():
