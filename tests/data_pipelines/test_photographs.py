@@ -146,7 +146,9 @@ def test_an_orientation_of_more_than_four_bytes_is_none(order):
     entry = struct.pack(f"{order}HHHLL", 1, 0x0112, 4, 2, 6)  # two long integers, which lie elsewhere
     content = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HL", 42, 8) + entry + b"\0" * 4
     data = photographs.with_exif(PLAIN, content)
-    assert int(orientation.of_jpeg(tf.constant(data))) == images.orientation(data) == orientation_by_pillow(content) == 1
+    assert (
+        int(orientation.of_jpeg(tf.constant(data))) == images.orientation(data) == orientation_by_pillow(content) == 1
+    )
 
 
 def test_a_false_mark_turns_nothing():
