@@ -6,7 +6,7 @@ import json
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from keras_mixer.augmentation import Augmentation
 from keras_mixer.dataset import DatasetSpec
@@ -326,14 +326,14 @@ class Recipe:
             2.0
         """
         fields = dataclasses.asdict(self)
-        changes = {_present_name(name): text for name, text in changes.items()}
-        if DatasetSpec(changes.get("data.name", "digits")).is_folder:
-            changes = {f"data.{name}_split": AUTO for name in ("train", "eval", "test")} | changes
-        if is_trained_model(weights := changes.get("model.weights")):
-            changes = _of_trained_model(str(weights), self) | changes
-        if changes.get("schedule.epochs", "null") not in ("null", "None") and "schedule.steps" in self.suited:
-            changes = {"schedule.steps": "null", **changes}
-        for name, text in changes.items():
+        values = {_present_name(name): _parse(text) for name, text in changes.items()}
+        if DatasetSpec(values.get("data.name", "digits")).is_folder:
+            values = {f"data.{name}_split": AUTO for name in ("train", "eval", "test")} | values
+        if is_trained_model(weights := values.get("model.weights")):
+            values = _of_trained_model(weights, self) | values
+        if values.get("schedule.epochs") is not None and "schedule.steps" in self.suited:
+            values = {"schedule.steps": None} | values
+        for name, value in values.items():
             *path, last = name.split(".")
             place: Any = fields
             for part in path:
@@ -342,13 +342,13 @@ class Recipe:
             if not isinstance(place, dict) or isinstance(place.get(last), dict) or not (last in place or new_argument):
                 known = ", ".join([*_flat(fields), "model.arguments.NAME"])
                 raise ValueError(f"Unknown recipe field {name!r}. Known fields: {known}.")
-            place[last] = _parse(text)
-        if "suited" not in changes:
-            fields["suited"] = [name for name in self.suited if name not in changes]
+            place[last] = value
+        if "suited" not in values:
+            fields["suited"] = [name for name in self.suited if name not in values]
         return read(type(self), fields)
 
 
-def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, str]:
+def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, Any]:
     """Returns the changes that make a recipe start from a trained model without altering the model."""
     from keras_mixer.data.trained_model import load_card  # imports Keras
 
@@ -356,16 +356,16 @@ def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, str]:
     # Only its rates can be changed.
     sizes = [argument for argument in recipe.model.arguments if argument not in ("stochastic_depth", "dropout")]
     return {
-        **{f"model.{field}": "null" for field in ("variant", "architecture")},
-        **{f"model.arguments.{argument}": "null" for argument in sizes},
-        "preprocessing.image_size": json.dumps(preprocessing.image_size),
-        "preprocessing.channels": str(preprocessing.channels),
+        **{f"model.{field}": None for field in ("variant", "architecture")},
+        **{f"model.arguments.{argument}": None for argument in sizes},
+        "preprocessing.image_size": preprocessing.image_size,
+        "preprocessing.channels": preprocessing.channels,
     }
 
 
-def is_trained_model(weights: str | None) -> bool:
+def is_trained_model(weights: Any) -> TypeGuard[str]:
     """Returns whether `weights` names a run folder or a `.keras` file. These define their own architecture."""
-    if weights is None or is_address(weights):
+    if not isinstance(weights, str) or is_address(weights):
         return False
     return weights.endswith(".keras") or os.path.isfile(os.path.join(os.path.expanduser(weights), "model.keras"))
 
