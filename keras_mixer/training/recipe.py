@@ -38,6 +38,18 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("in [0, 1]", lambda value: 0 <= value <= 1, "distillation.weight"),
     ("from 0 to 2**31 - 1", lambda value: 0 <= value < 2**31, "seed"),
 )
+# What names must be, and what a message adds.
+_CHOICES: dict[str, tuple[tuple[str | None, ...], str]] = {
+    "optimizer.name": (("adamw", "muon", "sgd"), ""),
+    "schedule.decay": (("linear", "cosine", "constant"), ""),
+    "execution.precision": (
+        PRECISIONS,
+        " float16 would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
+        "beta_2 of 0.999 rounds to 1.",
+    ),
+    "execution.pipeline": (PIPELINES, ""),
+    "class_weights": (("balanced", None), ""),
+}
 # Names of version 0.1 -> present names.
 _MOVED = {
     "data.dataset": "data.name",
@@ -247,6 +259,11 @@ class Recipe:
                 value = operator.attrgetter(name)(self)
                 if value is not None and not holds(value):
                     raise ValueError(f"{name} must be {wanted}, but got {value}.")
+        for name, (choices, note) in _CHOICES.items():
+            value = operator.attrgetter(name)(self)
+            if value not in choices:
+                known = ", ".join("null" if choice is None else choice for choice in choices)
+                raise ValueError(f"{name} must be one of {known}, but got {value!r}.{note}")
         if schedule.cooldown_steps and schedule.decay != "constant":
             raise ValueError(
                 f"schedule.cooldown_steps ends a constant rate, but schedule.decay is {schedule.decay!r}: set it to "
@@ -256,18 +273,6 @@ class Recipe:
             raise ValueError(
                 "early_stopping would end a run before its cooldown: set it to null, or schedule.cooldown_steps to 0."
             )
-        if execution.precision not in PRECISIONS:
-            raise ValueError(
-                f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {execution.precision!r}. float16 "
-                f"would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
-                f"beta_2 of 0.999 rounds to 1."
-            )
-        if execution.pipeline not in PIPELINES:
-            raise ValueError(
-                f"execution.pipeline must be one of {', '.join(PIPELINES)}, but got {execution.pipeline!r}."
-            )
-        if self.class_weights not in (None, "balanced"):
-            raise ValueError(f"class_weights must be 'balanced' or null, but got {self.class_weights!r}.")
         if unknown := set(self.suited) - set(SUITABLE):
             raise ValueError(f"suited takes {', '.join(SUITABLE)}, but got {', '.join(sorted(unknown))}.")
         if self.batch_size % execution.micro_batches:
