@@ -19,6 +19,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 PIPELINES = ("auto", "host", "device")
 AUTO = "auto"  # a split that is chosen by the names of the splits that there are
 SUITABLE = ("batch_size", "schedule.steps", "schedule.warmup_steps", "ema_momentum")
+RATES = ("stochastic_depth", "dropout")  # the only arguments that can change in a trained model
 # What numbers must be; None stands for a default and is not checked.
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("at least 0", lambda value: value >= 0, "optimizer.learning_rate optimizer.weight_decay schedule.cooldown_steps"),
@@ -358,8 +359,7 @@ def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, Any]:
     from keras_mixer.data.trained_model import load_card  # imports Keras
 
     preprocessing = load_card(weights).preprocessing
-    # Only its rates can be changed.
-    sizes = [argument for argument in recipe.model.arguments if argument not in ("stochastic_depth", "dropout")]
+    sizes = [argument for argument in recipe.model.arguments if argument not in RATES]
     return {
         **{f"model.{field}": None for field in ("variant", "architecture")},
         **{f"model.arguments.{argument}": None for argument in sizes},
@@ -373,6 +373,13 @@ def is_trained_model(weights: Any) -> TypeGuard[str]:
     if not isinstance(weights, str) or is_address(weights):
         return False
     return weights.endswith(".keras") or os.path.isfile(os.path.join(os.path.expanduser(weights), "model.keras"))
+
+
+def is_local(source: str | None) -> TypeGuard[str]:
+    """Returns whether weights or a teacher come from this machine, not from a published set or the hub."""
+    from keras_mixer.weights.published.cache import is_path  # imports Keras
+
+    return source is not None and (is_path(source) or is_trained_model(source))
 
 
 def _present_name(name: str) -> str:
