@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Set
 
 from keras_mixer.dataset import FILES_FILE
 from keras_mixer.files import written_whole
-from keras_mixer.listing import Folder, counted, is_picture, printable, read_folder
+from keras_mixer.listing import Folder, counted, is_picture, plural, printable, read_folder
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ROLES = {
@@ -129,7 +129,7 @@ class Layout:
             folders = sorted({os.path.relpath(os.path.dirname(path), self.root) for path in self.unlabelled})
             named = printable(", ".join("the folder itself" if name == "." else name for name in folders[:3]))
             parts.append(
-                f"{_images(len(self.unlabelled))} outside of class folders (in {named}"
+                f"{plural(len(self.unlabelled), 'image')} outside of class folders (in {named}"
                 f"{', ...' if len(folders) > 3 else ''})"
             )
         if self.others:
@@ -267,7 +267,3 @@ def _are_splits(tops: Mapping[str, Folder]) -> bool:
 
 def _classes_of_training(parts: Mapping[str, Folder]) -> set[str]:
     return {name for split, part in parts.items() if role(split) == TRAIN for name in part.holding()}
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'s' if count > 1 else ''}"
