@@ -59,7 +59,7 @@ def command(context, dataset, data_dir, sheet, prepare, side, as_json):
 def _used(name: str, data_dir: str | None) -> tuple[dict, dict[str, str], list[str]]:
     """Returns the splits that training would use, the use of each image of a folder, and why training would refuse."""
     from keras_mixer.data import load
-    from keras_mixer.training.choosing import check_classes, choose_splits
+    from keras_mixer.training.defaults import check_classes, choose_splits
     from keras_mixer.training.recipe import AUTO, DataSpec
 
     try:

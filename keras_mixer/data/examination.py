@@ -13,7 +13,7 @@ import numpy as np
 from keras_mixer.cores import usable_cores
 from keras_mixer.data.arrays import in_order
 from keras_mixer.data.sources import load, split_sizes
-from keras_mixer.data.sources.layout import Layout, scan
+from keras_mixer.data.sources.layout import FolderLayout, scan
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import require
 from keras_mixer.images import declared_size, decode, image_format, orientation
@@ -161,7 +161,7 @@ def examine(dataset: str, data_dir: str | None = None, progress: Callable[[int],
     )
 
 
-def headers(layout: Layout) -> str:
+def headers(layout: FolderLayout) -> str:
     """Describes formats, sizes and orientations of the images in a folder, from at most 1,000 headers."""
     paths = [path for found in layout.images.values() for path in found]
     seen = []
@@ -180,7 +180,7 @@ def headers(layout: Layout) -> str:
     return f"{len(seen):,} of {len(paths):,} headers read: {formats}{across}{turned}."
 
 
-def _of_folder(layout: Layout) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
+def _of_folder(layout: FolderLayout) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
     for (split, label), paths in sorted(layout.images.items()):
         for path in paths:
             yield path, split, label, pathlib.Path(path).read_bytes

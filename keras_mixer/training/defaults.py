@@ -1,10 +1,22 @@
-"""Chooses what a recipe leaves open: splits called "auto", and the fields that depend on the number of images."""
+"""Defaults that depend on the data, and checks of a recipe against its data.
+
+A recipe leaves open splits called "auto", and the fields in `suited`, which depend on the number of images.
+"""
 
 import dataclasses
 import math
 
 from keras_mixer.data.sources import Source, split_sizes
-from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, is_called_by_role, role, scan
+from keras_mixer.data.sources.layout import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    FolderLayout,
+    in_role,
+    is_called_by_role,
+    role,
+    scan,
+)
 from keras_mixer.listing import plural
 from keras_mixer.training.recipe import AUTO, DataSpec, Recipe
 
@@ -17,7 +29,7 @@ EPOCHS, FEWEST_STEPS, MOST_STEPS = 30, 200, 20_000
 LONGEST_WARMUP = 500
 
 
-def choose_splits(data: DataSpec, layout: Layout | None = None) -> DataSpec:
+def choose_splits(data: DataSpec, layout: FolderLayout | None = None) -> DataSpec:
     """Replaces splits called "auto" by splits of the dataset.
 
     Args:
@@ -59,7 +71,7 @@ def choose_splits(data: DataSpec, layout: Layout | None = None) -> DataSpec:
     return dataclasses.replace(data, train_split=whole, eval_split=evaluation, test_split=test)
 
 
-def _held_out(data: DataSpec, split: str, images: int, layout: Layout | None) -> int:
+def _held_out(data: DataSpec, split: str, images: int, layout: FolderLayout | None) -> int:
     """Chooses how many percent of the training images are held out."""
     if layout is None:
         return HELD_OUT[0]

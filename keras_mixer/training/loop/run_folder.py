@@ -9,7 +9,7 @@ from collections.abc import Sequence, Set
 
 from keras_mixer.card import CARD_FILE, RECIPE_FILE
 from keras_mixer.data.sources.folder import images_of_run, is_folder_of_run, paths_of
-from keras_mixer.data.sources.layout import TRAIN, Layout, load_listing, save_listing
+from keras_mixer.data.sources.layout import TRAIN, FolderLayout, load_listing, save_listing
 from keras_mixer.data.trained_model import MODEL_FILE, load_card
 from keras_mixer.dataset import FILES_FILE
 from keras_mixer.extras import require
@@ -106,7 +106,7 @@ def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
     return load_listing(folder)
 
 
-def images_of_start(recipe: Recipe, layout: Layout) -> tuple[Set[str], Set[str]]:
+def images_of_start(recipe: Recipe, layout: FolderLayout) -> tuple[Set[str], Set[str]]:
     """Returns which images of a recipe's folder the run that it starts from trained on, and which that run held out."""
     weights = recipe.model.weights
     dataset = load_card(weights).dataset if is_trained_model(weights) else None
