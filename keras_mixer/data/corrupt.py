@@ -91,8 +91,8 @@ class CorruptImages:
         examples = ", ".join(source.location(int(index)) for index in indices[:3])
         more = ", ..." if len(indices) > 3 else "."
         self._stop(
-            f"Not one image of a batch of {len(indices)} could be read: {examples}{more} Mend or remove them, or take "
-            f"larger batches."
+            f"None of the {len(indices)} images of a batch could be read: {examples}{more} Repair or remove them, or "
+            f"use larger batches."
         )
 
     def _stop(self, message: str) -> NoReturn:

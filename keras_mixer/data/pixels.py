@@ -259,7 +259,10 @@ def _decoder(channels: int, max_pixels: int | None, webp: bool, large: bool):
     def decoder(encoded):
         if max_pixels is not None:
             size = declared_size(encoded, webp=webp)
-            message = f"This is no image of at most {max_pixels} pixels that is read:"
+            message = (
+                f"The image has more than {max_pixels} pixels, or a format that is not supported; its declared height "
+                f"and width are"
+            )
             with tf.control_dependencies([tf.debugging.Assert(_allowed(size, max_pixels), [message, size])]):
                 encoded = tf.identity(encoded)
         image = _by_format(

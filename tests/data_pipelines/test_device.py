@@ -196,7 +196,7 @@ def test_unreadable_images_are_left_out_or_replaced(image_folder):
     for path in (image_folder / "train").rglob("*.jpg"):
         path.write_bytes(b"no image")
     options = {"channels": 3, "batch_size": 4, "corrupt": CorruptImages(12)}
-    with pytest.raises(CorruptImagesError, match="Not one image of a batch of 4"):
+    with pytest.raises(CorruptImagesError, match="None of the 4 images of a batch could"):
         take(stream(image_folder, "train", Augmentation(), in_memory=False, **options), 0, 1)
     with pytest.raises(ValueError, match=r"No image of .*, split train, can be read"):
         stream(image_folder, "train", Augmentation(crop="none"), in_memory=True, **options)

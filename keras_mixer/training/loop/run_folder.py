@@ -124,7 +124,7 @@ def _recipe_in(file: pathlib.Path) -> Recipe:
     try:
         return Recipe.from_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is not a recipe: {error} Mend it, or start again (--restart).") from error
+        raise ValueError(f"{file} is not a recipe: {error} Correct it, or start again (--restart).") from error
 
 
 def read_pipeline(folder: pathlib.Path) -> str | None:
