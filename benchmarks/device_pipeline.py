@@ -80,7 +80,7 @@ def host(source, batch_size):
 
 def on_device(source, batch_size):
     corrupt = CorruptImages()
-    in_memory = device.load(source, PREPROCESSING, AUGMENTATION, corrupt)
+    in_memory = device.load_into_memory(source, PREPROCESSING, AUGMENTATION, corrupt)
     stream = device.DeviceStream(source, PREPROCESSING, AUGMENTATION, batch_size, 0, corrupt, in_memory)
     arrays, finish = jax.device_put(in_memory), jax.jit(stream.finish)
     return lambda: (jax.block_until_ready(finish(batch, arrays)) for batch, *_ in stream.batches(0))

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-import importlib.util
 import os
 import unicodedata
 from collections.abc import Iterable
 
+from keras_mixer.extras import installed
 from keras_mixer.images import IMAGE_SUFFIXES
 
 # Folders that operating systems and network storage create. Names that start with a dot are treated like them.
@@ -35,7 +35,7 @@ def is_side(name: str) -> bool:
 def is_image(path: str) -> bool:
     """Returns whether a file's suffix is that of an image. HEIC counts only if pillow-heif is installed."""
     suffix = _suffix(path)
-    return suffix in IMAGE_SUFFIXES and not (suffix in _HEIF_SUFFIXES and _lacks_heif())
+    return suffix in IMAGE_SUFFIXES and not (suffix in _HEIF_SUFFIXES and not installed("pillow_heif"))
 
 
 def is_picture(path: str) -> bool:
@@ -67,7 +67,7 @@ def counted(paths: Iterable[str]) -> str:
     """
     kinds = by_kind(paths)
     parts = [
-        f"{len(files):,} {kind} file{'s' if len(files) > 1 else ''} ({printable(os.path.basename(files[0]))}"
+        f"{plural(len(files), f'{kind} file')} ({printable(os.path.basename(files[0]))}"
         f"{', ...' if len(files) > 1 else ''})"
         for kind, files in kinds.items()
     ]
@@ -137,6 +137,11 @@ def read_folder(path: str, above: frozenset[tuple[int, int]] = frozenset()) -> F
     return folder
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns a number and its noun, such as "1 image" or "1,024 images"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(path: str) -> str:
     """Returns a path in which bytes that are not UTF-8 are escaped, because terminals refuse them."""
     return os.fsencode(path).decode(errors="backslashreplace")
@@ -144,7 +149,3 @@ def printable(path: str) -> str:
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
-
-
-def _lacks_heif() -> bool:
-    return importlib.util.find_spec("pillow_heif") is None

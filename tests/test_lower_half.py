@@ -19,7 +19,7 @@ WITH_TENSORFLOW = {
     "data.sources.tfds",
     "data.storage",
     "data.stream",
-    "training.loop.elementwise",
+    "training.loop.compiled_elementwise",
     "training.loop.step_tensorflow",
 }
 

@@ -6,6 +6,7 @@ from keras_mixer.cli.options import PictureFile, data_dir_option
 from keras_mixer.cli.output import json_option, show, start
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import installed
+from keras_mixer.listing import plural
 
 NAMED = 20  # largest number of images that are listed, except in JSON
 EXAMPLES = """\b
@@ -58,7 +59,7 @@ def command(context, dataset, data_dir, sheet, prepare, side, as_json):
 def _used(name: str, data_dir: str | None) -> tuple[dict, dict[str, str], list[str]]:
     """Returns the splits that training would use, the use of each image of a folder, and why training would refuse."""
     from keras_mixer.data import load
-    from keras_mixer.training.choosing import check_classes, choose_splits
+    from keras_mixer.training.defaults import check_classes, choose_splits
     from keras_mixer.training.recipe import AUTO, DataSpec
 
     try:
@@ -80,8 +81,7 @@ def _used(name: str, data_dir: str | None) -> tuple[dict, dict[str, str], list[s
 def _problems(report, roles: dict[str, str]) -> list[str]:
     problems = []
     if report.unreadable:
-        count = len(report.unreadable)
-        problems.append(f"{count:,} image{'s' if count > 1 else ''} cannot be read: training stops there.")
+        problems.append(f"{plural(len(report.unreadable), 'image')} cannot be read: training stops there.")
     uses_of: dict[bytes, dict[str, str]] = {}  # of equal files: an image of each use
     for image in report.images:
         use = roles.get(image.place) if roles else image.split

@@ -45,7 +45,7 @@ def command(
     recipe = _resolve(recipe_name, settings, **shortcuts)
     if show_recipe:
         start("keras")
-        from keras_mixer.training.choosing import choose_splits
+        from keras_mixer.training.defaults import choose_splits
         from keras_mixer.training.network import find_builder
 
         find_builder(recipe.model)  # reports a wrong argument, as training does

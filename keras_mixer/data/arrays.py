@@ -1,6 +1,6 @@
 """From the bytes of an image file to the input of a model, with Pillow and NumPy alone.
 
-The counterpart of `keras_mixer.data.pixels` where TensorFlow is not used. `weights` also serves JAX.
+The counterpart of `keras_mixer.data.pixels` where TensorFlow is not used. `resize_matrix` also serves JAX.
 """
 
 import collections
@@ -109,13 +109,13 @@ def resized_box(image: np.ndarray, boxes, size, interpolation: str, antialias: b
 def _bands(inputs: int, outputs: int, interpolation: str, antialias: bool) -> list[tuple[int, np.ndarray]]:
     """Returns, for each pixel of the result, the first pixel that counts and the weights from there on."""
     bands = []
-    for row in weights(inputs, outputs, 0, inputs, interpolation, antialias):
+    for row in resize_matrix(inputs, outputs, 0, inputs, interpolation, antialias):
         places = np.flatnonzero(row)
         bands.append((int(places[0]), row[places[0] : places[-1] + 1].copy()))
     return bands
 
 
-def weights(inputs: int, outputs: int, first, extent, interpolation: str, antialias: bool, xp: Any = np):
+def resize_matrix(inputs: int, outputs: int, first, extent, interpolation: str, antialias: bool, xp: Any = np):
     """Returns the matrix that resizes a part of a line of pixels, as `tf.image.resize` does.
 
     Args:

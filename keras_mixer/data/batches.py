@@ -10,6 +10,7 @@ from keras_mixer.data.arrays import BATCH, EXAMPLE
 from keras_mixer.data.corrupt import CorruptImages, CorruptImagesError
 from keras_mixer.data.sources.base import Source
 from keras_mixer.extras import require
+from keras_mixer.listing import plural
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
 
@@ -255,6 +256,6 @@ def naming_all(
     named = ", ".join(found.found[:_NAMED]) + (", ..." if found.count > _NAMED else "")
     reason = "" if found.reason is None else f" About the first: {found.reason}."
     return CorruptImagesError(
-        f"{found.count:,} image{'s' if found.count > 1 else ''} could not be read: {named}.{reason} Repair or remove "
+        f"{plural(found.count, 'image')} could not be read: {named}.{reason} Repair or remove "
         f"them and run the same command again, or leave them out with {option}{found.count}."
     )

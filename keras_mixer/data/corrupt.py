@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_mixer.data.sources.base import Source
 from keras_mixer.images import MAX_PIXELS, problem
+from keras_mixer.listing import plural
 
 
 def _problem_of(path: str, max_pixels: int) -> str | None:
@@ -49,15 +50,18 @@ class CorruptImages:
         self.limit = limit
         self.max_pixels = max_pixels
         self.reason: str | None = None  # why the first one cannot be read
-        self.found: list[str] = []
-        self._known: set[str] = set()  # what is found
+        self._found: dict[str, None] = {}  # a set in the order of finding
         self._lock = threading.Lock()
         self._stopped_by: str | None = None
 
     @property
+    def found(self) -> list[str]:
+        return list(self._found)
+
+    @property
     def count(self) -> int:
         """Number of different unreadable images so far."""
-        return len(self.found)
+        return len(self._found)
 
     def message(self) -> str:
         """Returns one line that says how many images could not be read and names the first three."""
@@ -70,17 +74,15 @@ class CorruptImages:
     def _line(self, consequence: str) -> str:
         named = ", ".join(self.found[:3]) + (", ..." if self.count > 3 else "")
         reason = "" if self.reason is None else f" About the first: {self.reason}."
-        return f"{self.count} image{'s' if self.count > 1 else ''} could not be read{consequence}: {named}.{reason}"
+        return f"{plural(self.count, 'image')} could not be read{consequence}: {named}.{reason}"
 
     def note(self, index: int, source: Source) -> None:
         """Counts example `index` of `source`. Raises CorruptImagesError if this exceeds the limit."""
         location = source.location(int(index))
         with self._lock:  # a pipeline calls this from several threads
-            if location not in self._known:
-                if not self.found and os.path.isfile(location):
-                    self.reason = _problem_of(location, self.max_pixels)
-                self._known.add(location)
-                self.found.append(location)
+            if not self._found and os.path.isfile(location):
+                self.reason = _problem_of(location, self.max_pixels)
+            self._found[location] = None
         if self.count > self.limit:
             self._stop(self.message())
 
@@ -89,8 +91,8 @@ class CorruptImages:
         examples = ", ".join(source.location(int(index)) for index in indices[:3])
         more = ", ..." if len(indices) > 3 else "."
         self._stop(
-            f"Not one image of a batch of {len(indices)} could be read: {examples}{more} Mend or remove them, or take "
-            f"larger batches."
+            f"None of the {len(indices)} images of a batch could be read: {examples}{more} Repair or remove them, or "
+            f"use larger batches."
         )
 
     def _stop(self, message: str) -> NoReturn:

@@ -199,7 +199,7 @@ def fitted(image: np.ndarray, augmentation: Augmentation, preprocessing: Preproc
     return np.round(fit(image, whole)).astype(np.uint8)
 
 
-def load(source: Source, preprocessing: Preprocessing, augmentation: Augmentation, corrupt: CorruptImages):
+def load_into_memory(source: Source, preprocessing: Preprocessing, augmentation: Augmentation, corrupt: CorruptImages):
     """Reads a dataset into memory, as `DeviceStream.in_memory`; None if it does not fit into that of the device.
 
     For inception crops the images must be of one size; for the others they are kept in the model's input size.

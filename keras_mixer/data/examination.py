@@ -1,7 +1,6 @@
 """Examines a dataset before training: classes, formats, sizes, unreadable images and duplicates."""
 
 import collections
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -11,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from keras_mixer.cores import usable_cores
+from keras_mixer.data.arrays import in_order
 from keras_mixer.data.sources import load, split_sizes
-from keras_mixer.data.sources.layout import Layout, scan
+from keras_mixer.data.sources.layout import FolderLayout, scan
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import require
 from keras_mixer.images import declared_size, decode, image_format, orientation
@@ -151,21 +152,16 @@ def examine(dataset: str, data_dir: str | None = None, progress: Callable[[int],
     layout = scan(spec.name) if spec.is_folder else None
     examples = _of_tfds(spec) if layout is None else _of_folder(layout)
     images = []
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-        for example in examples:
-            waiting.append(pool.submit(_examined, *example))
-            while len(waiting) >= 2 * (os.cpu_count() or 1):
-                images.append(waiting.popleft().result())
-                if progress is not None:
-                    progress(len(images))
-        images += [future.result() for future in waiting]
+    for image in in_order(lambda example: _examined(*example), examples, 2 * usable_cores()):
+        images.append(image)
+        if progress is not None:
+            progress(len(images))
     return DatasetReport(
         dataset, tuple(images), tuple(find_duplicates(images)), "" if layout is None else layout.left_out()
     )
 
 
-def headers(layout: Layout) -> str:
+def headers(layout: FolderLayout) -> str:
     """Describes formats, sizes and orientations of the images in a folder, from at most 1,000 headers."""
     paths = [path for found in layout.images.values() for path in found]
     seen = []
@@ -184,7 +180,7 @@ def headers(layout: Layout) -> str:
     return f"{len(seen):,} of {len(paths):,} headers read: {formats}{across}{turned}."
 
 
-def _of_folder(layout: Layout) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
+def _of_folder(layout: FolderLayout) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
     for (split, label), paths in sorted(layout.images.items()):
         for path in paths:
             yield path, split, label, pathlib.Path(path).read_bytes

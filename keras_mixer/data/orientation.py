@@ -23,8 +23,8 @@ Step = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 
 # Steps that few images need are traced as separate functions. Inlined, they would slow the pipeline for every image.
-apart = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
-seldom = functools.partial(apart, input_signature=[tf.TensorSpec((), tf.string)])  # traced once
+not_inlined = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+not_inlined_of_bytes = functools.partial(not_inlined, input_signature=[tf.TensorSpec((), tf.string)])  # traced once
 
 
 def lacks(encoded: tf.Tensor, mark: str) -> tf.Tensor:
@@ -33,7 +33,7 @@ def lacks(encoded: tf.Tensor, mark: str) -> tf.Tensor:
     return tf.strings.length(unmarked) == tf.strings.length(encoded)
 
 
-@seldom
+@not_inlined_of_bytes
 def of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the orientation in the first EXIF segment of a JPEG, int32 from 1 to 8."""
 
@@ -50,7 +50,7 @@ def of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     return _orientation(_found(encoded, 2, step))
 
 
-@seldom
+@not_inlined_of_bytes
 def of_png(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the orientation in the eXIf chunk of a PNG, before or after its pixels, int32 from 1 to 8."""
 
@@ -64,7 +64,7 @@ def of_png(encoded: tf.Tensor) -> tf.Tensor:
     return _orientation(_found(encoded, 8, step))
 
 
-@seldom
+@not_inlined_of_bytes
 def of_webp(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the orientation in the EXIF chunk of a WebP, int32 from 1 to 8."""
 

@@ -93,20 +93,20 @@ def read_box(
         uint8 `(height, width, channels)`.
     """
 
-    @orientation.apart
+    @orientation.not_inlined
     def of_whole():
         image = read(encoded, channels, max_pixels=max_pixels)
         top, left, height, width = tf.unstack(box(tf.shape(image)))
         return image[top : top + height, left : left + width]
 
-    @orientation.apart
+    @orientation.not_inlined
     def of_turned_jpeg(shape):
         turn = orientation.of_jpeg(encoded)
         seen = tf.where(turn >= 5, tf.gather(shape, [1, 0, 2]), shape)
         window = orientation.stored_window(box(seen), seen[:2], turn)
         return orientation.upright(tf.image.decode_and_crop_jpeg(encoded, window, channels=channels), turn)
 
-    @orientation.apart
+    @orientation.not_inlined
     def of_unusual_jpeg(shape):
         by_parts = _allowed(tf.cast(shape[:2], tf.int64), min(max_pixels, LARGE))
         if channels == 1:
@@ -259,7 +259,10 @@ def _decoder(channels: int, max_pixels: int | None, webp: bool, large: bool):
     def decoder(encoded):
         if max_pixels is not None:
             size = declared_size(encoded, webp=webp)
-            message = f"This is no image of at most {max_pixels} pixels that is read:"
+            message = (
+                f"The image has more than {max_pixels} pixels, or a format that is not supported; its declared height "
+                f"and width are"
+            )
             with tf.control_dependencies([tf.debugging.Assert(_allowed(size, max_pixels), [message, size])]):
                 encoded = tf.identity(encoded)
         image = _by_format(
@@ -343,7 +346,7 @@ def _png(encoded: tf.Tensor) -> tf.Tensor:
 
 @functools.lru_cache
 def _other(webp: bool):
-    @orientation.seldom
+    @orientation.not_inlined_of_bytes
     def other(encoded):
         *formats, (_, _, last) = _other_formats(encoded, webp)
         return tf.case([(it, decoded) for it, _, decoded in formats], default=last)
@@ -353,7 +356,7 @@ def _other(webp: bool):
 
 @functools.lru_cache
 def _other_size(webp: bool):
-    @orientation.seldom
+    @orientation.not_inlined_of_bytes
     def other_size(encoded):
         return tf.add_n([choose(it, size, 0) for it, size, _ in _other_formats(encoded, webp)])
 

@@ -20,9 +20,9 @@ from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.models.parts import dtype_policy
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training.distillation import Teacher
-from keras_mixer.training.recipe import ModelSpec, PreprocessingSpec, Recipe, is_trained_model
+from keras_mixer.training.recipe import RATES, ModelSpec, PreprocessingSpec, Recipe, is_local, is_trained_model
 from keras_mixer.weights import change_resolution, load_with_fresh_head
-from keras_mixer.weights.published.cache import is_path, set_of
+from keras_mixer.weights.published.cache import set_of
 
 # Arguments of the builders that follow from the rest of a recipe.
 _DECIDED = (
@@ -35,7 +35,6 @@ _DECIDED = (
     "name",
     "dtype",
 )
-_RATES = ("stochastic_depth", "dropout")
 
 _log = logging.getLogger(__name__)
 
@@ -71,10 +70,10 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
         shape = recipe.preprocessing.input_shape
         decided = {"input_shape": shape, "classes": classes, "classifier_activation": None, "name": recipe.name}
         arguments: dict[str, Any] = {**spec.arguments, **decided}
-        changed = [name for name in spec.arguments if name not in _RATES]
+        changed = [name for name in spec.arguments if name not in RATES]
         if spec.variant is not None and not changed:
             network = CONSTRUCTORS[spec.variant](weights=spec.weights, **arguments)
-        elif spec.weights is None or is_path(spec.weights) or is_address(spec.weights) or spec.variant is None:
+        elif spec.weights is None or is_local(spec.weights) or is_address(spec.weights) or spec.variant is None:
             network = builder(**{**sizes, **arguments})
             if spec.weights is not None:
                 load_with_fresh_head(network, spec.weights, resize=True)
@@ -147,7 +146,7 @@ def find_builder(spec: ModelSpec) -> tuple[Callable[..., keras.Model] | None, di
     Raises ValueError if a name is unknown, or an argument is unknown, missing or fixed by the variant.
     """
     if is_trained_model(spec.weights):
-        changed = [name for name in spec.arguments if name not in _RATES]
+        changed = [name for name in spec.arguments if name not in RATES]
         if spec.variant is not None or spec.architecture is not None or changed:
             named = ", ".join(f"model.{name}" for name in ("variant", "architecture", *changed))
             raise ValueError(f"{spec.weights} brings its own architecture: set {named} to null.")
@@ -217,7 +216,7 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
             f"{spec.weights} has no layer called 'head', so its classifier cannot be told from its other layers: name "
             f"the last layer so and save the model again."
         )
-    depth, dropout = (spec.arguments.get(name, 0.0) for name in _RATES)
+    depth, dropout = (spec.arguments.get(name, 0.0) for name in RATES)
     blocks = [layer.name for layer in saved.layers if isinstance(layer, MixerBlock)]
     if not blocks and (depth or dropout):
         # The other architectures have a layer for each rate, but only if the rate was above 0.

@@ -6,7 +6,7 @@ import json
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from keras_mixer.augmentation import Augmentation
 from keras_mixer.dataset import DatasetSpec
@@ -19,6 +19,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 PIPELINES = ("auto", "host", "device")
 AUTO = "auto"  # a split that is chosen by the names of the splits that there are
 SUITABLE = ("batch_size", "schedule.steps", "schedule.warmup_steps", "ema_momentum")
+RATES = ("stochastic_depth", "dropout")  # the only arguments that can change in a trained model
 # What numbers must be; None stands for a default and is not checked.
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("at least 0", lambda value: value >= 0, "optimizer.learning_rate optimizer.weight_decay schedule.cooldown_steps"),
@@ -38,6 +39,18 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("in [0, 1]", lambda value: 0 <= value <= 1, "distillation.weight"),
     ("from 0 to 2**31 - 1", lambda value: 0 <= value < 2**31, "seed"),
 )
+# What names must be, and what a message adds.
+_CHOICES: dict[str, tuple[tuple[str | None, ...], str]] = {
+    "optimizer.name": (("adamw", "muon", "sgd"), ""),
+    "schedule.decay": (("linear", "cosine", "constant"), ""),
+    "execution.precision": (
+        PRECISIONS,
+        " float16 would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
+        "beta_2 of 0.999 rounds to 1.",
+    ),
+    "execution.pipeline": (PIPELINES, ""),
+    "class_weights": (("balanced", None), ""),
+}
 # Names of version 0.1 -> present names.
 _MOVED = {
     "data.dataset": "data.name",
@@ -247,6 +260,11 @@ class Recipe:
                 value = operator.attrgetter(name)(self)
                 if value is not None and not holds(value):
                     raise ValueError(f"{name} must be {wanted}, but got {value}.")
+        for name, (choices, note) in _CHOICES.items():
+            value = operator.attrgetter(name)(self)
+            if value not in choices:
+                known = ", ".join("null" if choice is None else choice for choice in choices)
+                raise ValueError(f"{name} must be one of {known}, but got {value!r}.{note}")
         if schedule.cooldown_steps and schedule.decay != "constant":
             raise ValueError(
                 f"schedule.cooldown_steps ends a constant rate, but schedule.decay is {schedule.decay!r}: set it to "
@@ -256,18 +274,6 @@ class Recipe:
             raise ValueError(
                 "early_stopping would end a run before its cooldown: set it to null, or schedule.cooldown_steps to 0."
             )
-        if execution.precision not in PRECISIONS:
-            raise ValueError(
-                f"execution.precision must be one of {', '.join(PRECISIONS)}, but got {execution.precision!r}. float16 "
-                f"would need loss scaling, which is not implemented. bfloat16 weights would not move, because AdamW's "
-                f"beta_2 of 0.999 rounds to 1."
-            )
-        if execution.pipeline not in PIPELINES:
-            raise ValueError(
-                f"execution.pipeline must be one of {', '.join(PIPELINES)}, but got {execution.pipeline!r}."
-            )
-        if self.class_weights not in (None, "balanced"):
-            raise ValueError(f"class_weights must be 'balanced' or null, but got {self.class_weights!r}.")
         if unknown := set(self.suited) - set(SUITABLE):
             raise ValueError(f"suited takes {', '.join(SUITABLE)}, but got {', '.join(sorted(unknown))}.")
         if self.batch_size % execution.micro_batches:
@@ -326,14 +332,14 @@ class Recipe:
             2.0
         """
         fields = dataclasses.asdict(self)
-        changes = {_present_name(name): text for name, text in changes.items()}
-        if DatasetSpec(changes.get("data.name", "digits")).is_folder:
-            changes = {f"data.{name}_split": AUTO for name in ("train", "eval", "test")} | changes
-        if is_trained_model(weights := changes.get("model.weights")):
-            changes = _of_trained_model(str(weights), self) | changes
-        if changes.get("schedule.epochs", "null") not in ("null", "None") and "schedule.steps" in self.suited:
-            changes = {"schedule.steps": "null", **changes}
-        for name, text in changes.items():
+        values = {_present_name(name): _parse(text) for name, text in changes.items()}
+        if DatasetSpec(values.get("data.name", "digits")).is_folder:
+            values = {f"data.{name}_split": AUTO for name in ("train", "eval", "test")} | values
+        if is_trained_model(weights := values.get("model.weights")):
+            values = _of_trained_model(weights, self) | values
+        if values.get("schedule.epochs") is not None and "schedule.steps" in self.suited:
+            values = {"schedule.steps": None} | values
+        for name, value in values.items():
             *path, last = name.split(".")
             place: Any = fields
             for part in path:
@@ -342,32 +348,38 @@ class Recipe:
             if not isinstance(place, dict) or isinstance(place.get(last), dict) or not (last in place or new_argument):
                 known = ", ".join([*_flat(fields), "model.arguments.NAME"])
                 raise ValueError(f"Unknown recipe field {name!r}. Known fields: {known}.")
-            place[last] = _parse(text)
-        if "suited" not in changes:
-            fields["suited"] = [name for name in self.suited if name not in changes]
+            place[last] = value
+        if "suited" not in values:
+            fields["suited"] = [name for name in self.suited if name not in values]
         return read(type(self), fields)
 
 
-def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, str]:
+def _of_trained_model(weights: str, recipe: Recipe) -> dict[str, Any]:
     """Returns the changes that make a recipe start from a trained model without altering the model."""
     from keras_mixer.data.trained_model import load_card  # imports Keras
 
     preprocessing = load_card(weights).preprocessing
-    # Only its rates can be changed.
-    sizes = [argument for argument in recipe.model.arguments if argument not in ("stochastic_depth", "dropout")]
+    sizes = [argument for argument in recipe.model.arguments if argument not in RATES]
     return {
-        **{f"model.{field}": "null" for field in ("variant", "architecture")},
-        **{f"model.arguments.{argument}": "null" for argument in sizes},
-        "preprocessing.image_size": json.dumps(preprocessing.image_size),
-        "preprocessing.channels": str(preprocessing.channels),
+        **{f"model.{field}": None for field in ("variant", "architecture")},
+        **{f"model.arguments.{argument}": None for argument in sizes},
+        "preprocessing.image_size": preprocessing.image_size,
+        "preprocessing.channels": preprocessing.channels,
     }
 
 
-def is_trained_model(weights: str | None) -> bool:
+def is_trained_model(weights: Any) -> TypeGuard[str]:
     """Returns whether `weights` names a run folder or a `.keras` file. These define their own architecture."""
-    if weights is None or is_address(weights):
+    if not isinstance(weights, str) or is_address(weights):
         return False
     return weights.endswith(".keras") or os.path.isfile(os.path.join(os.path.expanduser(weights), "model.keras"))
+
+
+def is_local(source: str | None) -> TypeGuard[str]:
+    """Returns whether weights or a teacher come from this machine, not from a published set or the hub."""
+    from keras_mixer.weights.published.cache import is_path  # imports Keras
+
+    return source is not None and (is_path(source) or is_trained_model(source))
 
 
 def _present_name(name: str) -> str:

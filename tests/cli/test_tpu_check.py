@@ -3,6 +3,7 @@ import json
 
 import keras
 import pytest
+from digit_models import untrained, write_run
 
 from keras_mixer.cli import main
 from keras_mixer.training import recipes
@@ -103,6 +104,16 @@ def test_the_tensorflow_step_is_stable_hlo_alone():
     with mlir.make_ir_context():
         ir.Module.parse(text).operation.walk(note)
     assert found == {"builtin", "func", "stablehlo"}
+
+
+@pytest.mark.parametrize("file", ["", "model.keras"])
+def test_a_trained_model_to_start_from_gives_its_architecture(tmp_path, file):
+    start = write_run(tmp_path / "run") / file
+    recipe = recipes.get("digits").override({"model.weights": str(start), "model.frozen": "true"})
+    with keras.device("cpu:0"):
+        network = tpu_replica._model(recipe, 10)
+    assert {weight.path.split("/")[-2] for weight in network.trainable_weights} == {"head"}
+    assert [weight.shape for weight in network.weights] == [weight.shape for weight in untrained().weights]
 
 
 def test_a_jax_that_takes_no_stable_hlo_is_told_of():

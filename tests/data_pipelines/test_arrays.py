@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_mixer.data import CorruptImages, CorruptImagesError, Preprocessing, arrays, evaluation_batches, pixels
-from keras_mixer.data.sources import opened
+from keras_mixer.data.sources import open_source
 from keras_mixer.data.sources.splits import parts
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.preprocessing import INTERPOLATIONS, RESIZE_MODES
@@ -43,7 +43,7 @@ def test_a_box_is_resized_as_tensorflow_resizes_it(interpolation):
 def test_the_digits_are_those_of_tfds_in_the_same_order():
     for split in ("train", "test", "train[10%:20%]"):
         spec = DatasetSpec("digits", split)
-        ours, theirs = opened(spec, in_numpy=True), opened(spec, in_numpy=False)
+        ours, theirs = open_source(spec, in_numpy=True), open_source(spec, in_numpy=False)
         assert ours.class_names == theirs.class_names
         np.testing.assert_array_equal(ours.labels, theirs.labels)
         stored = [tf.io.decode_png(example["image"]).numpy() for example in theirs.examples()]
@@ -57,7 +57,7 @@ def test_evaluation_batches_are_those_of_the_graph(name, image_folder):
     channels = 1 if name == "digits" else 3
     preprocessing = Preprocessing((12, 12), channels=channels, mean=0.4, std=0.2)
     batches = [
-        list(evaluation_batches(opened(DatasetSpec(name, "test"), in_numpy=in_numpy), preprocessing, 3, **options))
+        list(evaluation_batches(open_source(DatasetSpec(name, "test"), in_numpy=in_numpy), preprocessing, 3, **options))
         for in_numpy in (True, False)
         for options in ({}, {"one_hot": True, "pad": True})
     ]
@@ -71,7 +71,7 @@ def test_evaluation_batches_are_those_of_the_graph(name, image_folder):
 def test_unreadable_images_are_counted_without_tensorflow(image_folder):
     (image_folder / "test" / "bee" / "13.jpg").write_bytes(b"not an image")
     (image_folder / "test" / "bee" / "15.jpg").unlink()
-    source = opened(DatasetSpec(str(image_folder), "test"), in_numpy=True)
+    source = open_source(DatasetSpec(str(image_folder), "test"), in_numpy=True)
     (image_folder / "test" / "ant" / "12.jpg").unlink()  # after the folder was read
     corrupt = CorruptImages(2)
     weights = [weight.tolist() for _, _, weight in evaluation_batches(source, Preprocessing(), 2, corrupt=corrupt)]

@@ -120,7 +120,7 @@ def test_a_batch_without_any_readable_image_stops_whatever_the_limit(image_folde
     for path in source.paths:
         pathlib.Path(path).write_bytes(b"no image")
     corrupt = data.CorruptImages(limit=100)
-    message = r"^Not one image of a batch of 4 could be read: .*\.jpg"
+    message = r"^None of the 4 images of a batch could be read: .*\.jpg"
     with pytest.raises(data.CorruptImagesError, match=message), corrupt.explained():
         list(data.training_batches(source, SMALL, data.Augmentation(), 4, seed=0, corrupt=corrupt).take(1))
 

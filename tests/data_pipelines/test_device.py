@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_mixer.data import Augmentation, CorruptImages, CorruptImagesError, Preprocessing, device, pixels
 from keras_mixer.data.augmentation import crop, mixing, randaugment
-from keras_mixer.data.sources import opened
+from keras_mixer.data.sources import open_source
 from keras_mixer.dataset import DatasetSpec
 
 NAMES = randaugment.NAMES
@@ -129,10 +129,10 @@ def test_every_epoch_is_a_permutation(size):
 
 
 def stream(name, split, augmentation, *, in_memory, size=(8, 8), channels=1, batch_size=32, corrupt=None, seed=3):
-    source = opened(DatasetSpec(str(name), split), in_numpy=True)
+    source = open_source(DatasetSpec(str(name), split), in_numpy=True)
     preprocessing = Preprocessing(size, channels=channels, resize="direct")
     corrupt = corrupt or CorruptImages()
-    loaded = device.load(source, preprocessing, augmentation, corrupt) if in_memory else None
+    loaded = device.load_into_memory(source, preprocessing, augmentation, corrupt) if in_memory else None
     return device.DeviceStream(source, preprocessing, augmentation, batch_size, seed, corrupt, loaded)
 
 
@@ -175,8 +175,8 @@ def test_crops_of_a_folder_of_mixed_sizes_are_read_batch_by_batch(image_folder):
     """Each image is flat, so that its crop is its brightness."""
     boxes = Augmentation()
     assert (
-        device.load(
-            opened(DatasetSpec(str(image_folder)), in_numpy=True), Preprocessing((8, 8)), boxes, CorruptImages()
+        device.load_into_memory(
+            open_source(DatasetSpec(str(image_folder)), in_numpy=True), Preprocessing((8, 8)), boxes, CorruptImages()
         )
         is None
     )
@@ -184,7 +184,7 @@ def test_crops_of_a_folder_of_mixed_sizes_are_read_batch_by_batch(image_folder):
     images = np.concatenate([images for images, _ in take(given, 0, 3)])
     brightness = np.sort((images.mean(axis=(1, 2, 3)) / 2 + 0.5) * 255)
     np.testing.assert_allclose(brightness, 15.0 * np.arange(12), atol=2)
-    whole = device.load(given.source, given.preprocessing, Augmentation(crop="none"), CorruptImages())
+    whole = device.load_into_memory(given.source, given.preprocessing, Augmentation(crop="none"), CorruptImages())
     assert whole["image"].shape == (12, 8, 8, 3)
 
 
@@ -199,23 +199,23 @@ def test_unreadable_images_are_left_out_or_replaced(image_folder):
     for path in (image_folder / "train").rglob("*.jpg"):
         path.write_bytes(b"no image")
     options = {"channels": 3, "batch_size": 4, "corrupt": CorruptImages(12)}
-    with pytest.raises(CorruptImagesError, match="Not one image of a batch of 4"):
+    with pytest.raises(CorruptImagesError, match="None of the 4 images of a batch could"):
         take(stream(image_folder, "train", Augmentation(), in_memory=False, **options), 0, 1)
     with pytest.raises(ValueError, match=r"No image of .*, split train, can be read"):
         stream(image_folder, "train", Augmentation(crop="none"), in_memory=True, **options)
 
 
 def test_a_dataset_beyond_the_memory_of_the_device_stays_on_the_host(monkeypatch):
-    source, preprocessing = opened(DatasetSpec("digits"), in_numpy=True), Preprocessing((8, 8), channels=1)
+    source, preprocessing = open_source(DatasetSpec("digits"), in_numpy=True), Preprocessing((8, 8), channels=1)
     monkeypatch.setattr(device, "MEMORY_LIMIT", 1437 * 64 - 1)
     for augmentation in (Augmentation(), EVERYTHING):
-        assert device.load(source, preprocessing, augmentation, CorruptImages()) is None
+        assert device.load_into_memory(source, preprocessing, augmentation, CorruptImages()) is None
 
 
 def test_a_tfds_dataset_goes_to_the_device_too():
     spec, preprocessing = DatasetSpec("digits", "test"), Preprocessing((8, 8), channels=1, resize="direct")
     ours, theirs = (
-        device.load(opened(spec, in_numpy=in_numpy), preprocessing, EVERYTHING, CorruptImages())
+        device.load_into_memory(open_source(spec, in_numpy=in_numpy), preprocessing, EVERYTHING, CorruptImages())
         for in_numpy in (True, False)
     )
     for name, values in ours.items():

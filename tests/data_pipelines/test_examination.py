@@ -50,6 +50,12 @@ def report(photos):
     return examine(str(photos))
 
 
+def test_progress_counts_every_image(photos, report):
+    counts = []
+    examine(str(photos), progress=counts.append)
+    assert counts == list(range(1, len(report.images) + 1))
+
+
 def test_counts_formats_orientations_and_sizes(report, photos):
     assert report.counts() == {
         "cat": {"test": 3, "train": 7},

@@ -160,10 +160,10 @@ def test_heic_files_name_the_extra_that_reads_them():
 @pytest.mark.parametrize("suffix", ["HEIC", "HIF"])  # the second of cameras
 def test_heic_files_are_read_with_the_extra_alone(tmp_path, monkeypatch, suffix):
     write(tmp_path, "train/cat", "train/dog", suffix=suffix)
-    monkeypatch.setattr("keras_mixer.listing._lacks_heif", lambda: True)
+    monkeypatch.setattr("keras_mixer.listing.installed", lambda name: name != "pillow_heif")
     with pytest.raises(ValueError, match=rf"4 {suffix} files .* HEIC needs: pip install \"keras_mixer\[heif\]\""):
         scan(tmp_path)
-    monkeypatch.setattr("keras_mixer.listing._lacks_heif", lambda: False)
+    monkeypatch.setattr("keras_mixer.listing.installed", lambda name: name == "pillow_heif")
     assert scan(tmp_path).sizes == {"train": 4}
 
 

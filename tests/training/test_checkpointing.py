@@ -21,11 +21,11 @@ def store(tmp_path):
     return CheckpointStore(tmp_path)
 
 
-def saver(store, clock, distribution, minutes=1e9, guard=None):
-    guard = guard or StopOnNaN(clock, store, distribution)
+def saver(store, clock, distribution, minutes=1e9, stop_on_nan=None):
+    stop_on_nan = stop_on_nan or StopOnNaN(clock, store, distribution)
     recipe = recipes.get("digits").override({"eval_steps": "400", "execution.checkpoint_minutes": str(minutes)})
     datasets = dataclasses.replace(open_datasets(recipe, Distribution("default")), distribution=distribution)
-    made = checkpointing.Checkpointing(guard, datasets)
+    made = checkpointing.Checkpointing(stop_on_nan, datasets)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd")
     made.set_model(model)
@@ -64,12 +64,12 @@ def test_a_cluster_stops_for_a_loss_that_is_not_finite_when_all_ask(store):
     """The first step's; they ask after that, and then after the eleventh."""
     clock = Clock()
     cluster = Distribution("multi_worker", tf.distribute.get_strategy(), replicas=2, workers=2)
-    guard = StopOnNaN(clock, store, cluster)
+    stop_on_nan = StopOnNaN(clock, store, cluster)
 
     def diverging():
-        with saver(store, clock, cluster, guard=guard) as made:
+        with saver(store, clock, cluster, stop_on_nan=stop_on_nan) as made:
             for clock.step in range(1, 30):
-                guard.on_train_batch_end(clock.step, {"loss": 1.0 if clock.step < 3 else float("nan")})
+                stop_on_nan.on_train_batch_end(clock.step, {"loss": 1.0 if clock.step < 3 else float("nan")})
                 made.on_train_batch_end(clock.step)
 
     with pytest.raises(TrainingDivergedError, match="The loss at step 11 is nan"):

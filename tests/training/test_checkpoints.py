@@ -50,6 +50,13 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
         store.load_newest()
 
 
+def test_a_damaged_checkpoint_does_not_hide_that_readable_ones_were_skipped(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(1, ARRAYS, {})
+    store.save(2, ARRAYS, {}).write_bytes(b"")
+    assert store.load_newest(lambda step, notes: False) is None
+
+
 def test_what_a_killed_process_left_half_written_goes(tmp_path):
     left = written_whole(tmp_path / "step_000000001.safetensors")
     left.__enter__().write_bytes(b"half")  # as after a kill: the block never ends

@@ -12,7 +12,7 @@ from keras_mixer.layers import LayerNorm
 from keras_mixer.layers.channel_mlp import ActivatedDense
 from keras_mixer.layers.elementwise import compiling
 from keras_mixer.layers.mixing import gelu_tanh
-from keras_mixer.training.loop.elementwise import CompiledElementwise, one_pass
+from keras_mixer.training.loop.compiled_elementwise import CompiledElementwise, one_pass
 from keras_mixer.training.loop.step_tensorflow import TensorFlowTrainingModel
 
 MODELS = {

@@ -12,7 +12,7 @@ from photographs import folder, photograph
 from keras_mixer.data import CorruptImagesError, load_model
 from keras_mixer.files import held_alone
 from keras_mixer.training import Recipe, recipes, train
-from keras_mixer.training.choosing import choose_splits, suit
+from keras_mixer.training.defaults import choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop.data import open_datasets
 from keras_mixer.training.loop.step import BalancedCrossentropy

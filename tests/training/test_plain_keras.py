@@ -1,4 +1,4 @@
-"""What plain Keras does not do on several devices. Where a release mends one of these, code of ours may go."""
+"""What plain Keras does not do on several devices. Where a release fixes one of these, code of ours may go."""
 
 import os
 import pathlib

@@ -1,10 +1,13 @@
 """The recipes against the paper's numbers, and what a recipe refuses."""
 
 import dataclasses
+import json
 import re
 
 import pytest
 
+from keras_mixer.card import ModelCard
+from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training import Recipe, recipes
 from keras_mixer.training.recipe import ModelSpec, ScheduleSpec
 
@@ -100,6 +103,21 @@ def test_override_parses_by_type():
     assert changed.learning_rate_grid == (0.1, 1.0)
 
 
+def test_a_value_that_is_written_as_json_has_the_same_consequences(tmp_path):
+    digits = recipes.get("digits")
+    assert digits.override({"data.name": '"./f"'}) == digits.override({"data.name": "./f"})
+    assert digits.override({"data.name": '"./f"'}).data.train_split == "auto"
+    ModelCard("start", ("a", "b"), Preprocessing(image_size=(16, 24))).save(tmp_path / "model.json")
+    (tmp_path / "model.keras").touch()
+    start = digits.override({"model.weights": json.dumps(str(tmp_path))})
+    assert start == digits.override({"model.weights": str(tmp_path)})
+    assert (start.preprocessing.image_size, start.preprocessing.channels, start.model.arguments) == ((16, 24), 3, {})
+    finetune = recipes.get("finetune")
+    assert finetune.override({"schedule.epochs": " null"}) == finetune
+    with pytest.raises(ValueError, match=r"model\.weights must be of type str, but got 5"):
+        digits.override({"model.weights": "5"})
+
+
 def test_names_of_version_0_1_and_arguments_of_any_builder_can_be_set():
     changed = recipes.get("finetune_pets").override(
         {
@@ -153,6 +171,10 @@ def test_names_of_version_0_1_and_arguments_of_any_builder_can_be_set():
             "precision must be one of float32, mixed_bfloat16, but.*scaling",
         ),
         ({"execution.precision": "bfloat16"}, "precision must be one of float32, mixed_bfloat16, but.*would not move"),
+        ({"optimizer.name": "adam"}, "optimizer.name must be one of adamw, muon, sgd, but got 'adam'"),
+        ({"schedule.decay": "exp"}, "schedule.decay must be one of linear, cosine, constant, but got 'exp'"),
+        ({"execution.pipeline": "gpu"}, "execution.pipeline must be one of auto, host, device, but got 'gpu'"),
+        ({"class_weights": "even"}, "class_weights must be one of balanced, null, but got 'even'"),
         ({"label_smoothing": "1.5"}, r"label_smoothing must be in \[0, 1\)"),
         ({"seed": "2147483648"}, r"seed must be from 0 to 2\*\*31 - 1, but got 2147483648"),
         ({"seed": "-1"}, "seed must be from 0"),

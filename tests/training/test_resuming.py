@@ -8,7 +8,7 @@ import pytest
 
 from keras_mixer.training import recipes, train
 from keras_mixer.training.devices.distribution import Distribution
-from keras_mixer.training.loop import folder
+from keras_mixer.training.loop import run_folder
 from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, gather
 from keras_mixer.training.loop.data import open_datasets
@@ -49,8 +49,8 @@ def test_the_pipeline_of_a_run_is_kept(tmp_path, before, asked):
     first, second = (recipes.get("digits").override({"execution.pipeline": name}) for name in (before, asked))
     (tmp_path / "recipe.json").write_text(first.to_json())
     with pytest.raises(ValueError, match=r"differs in execution\.pipeline"):
-        folder.check(tmp_path, second, restart=False)
-    folder.check(tmp_path, first, restart=False)
+        run_folder.check(tmp_path, second, restart=False)
+    run_folder.check(tmp_path, first, restart=False)
 
 
 def _compared(*recipes_of_processes):

@@ -19,8 +19,8 @@ from keras_mixer.training import Recipe, TrainingDivergedError, recipes, sweep, 
 from keras_mixer.training.devices.distribution import choose
 from keras_mixer.training.loop.checkpoints import CheckpointStore
 from keras_mixer.training.loop.data import open_datasets
-from keras_mixer.training.loop.folder import claim, refuse_another, with_absolute_paths
 from keras_mixer.training.loop.run import segments
+from keras_mixer.training.loop.run_folder import claim, refuse_another, with_absolute_paths
 from keras_mixer.training.optimizers import make_optimizer
 
 # Dropout, stochastic depth, mixup and averages: everything that holds random or running state.

@@ -131,7 +131,7 @@ def resized_box_jax(image: jax.Array, box: jax.Array, preprocessing: Preprocessi
     """Resizes a box of an image to the model's input size, uint8."""
     jnp = jax.numpy
     rows, columns = (
-        arrays.weights(inputs, outputs, first, extent, preprocessing.interpolation, False, jnp)
+        arrays.resize_matrix(inputs, outputs, first, extent, preprocessing.interpolation, False, jnp)
         for inputs, outputs, first, extent in zip(
             image.shape[:2], preprocessing.image_size, box[:2], box[2:], strict=True
         )

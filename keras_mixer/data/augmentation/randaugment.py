@@ -9,7 +9,7 @@ paper's code computed there.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,21 +87,28 @@ def randaugment(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tens
 def _layer(image: tf.Tensor, draws: tf.Tensor, magnitude: float) -> tf.Tensor:
     height, width, _ = image.shape
     sign = tf.where(draws[1] < 0.5, -1.0, 1.0)
-    # The unit of an argument whose sign is random.
-    units = {"rotate": 1, "shear_x": 1, "shear_y": 1, "translate_x": width, "translate_y": height}
-
-    def operation(name, value):
-        function = globals()[name]
-        if name == "cutout":
-            half = tf.constant([int(value * height), int(value * width)])
-            return lambda: function(image, half, tf.cast(draws[2:4] * (height, width), tf.int32))
-        if name in units:
-            return lambda: function(image, sign * (value * units[name]))
-        return (lambda: function(image)) if value is None else (lambda: function(image, value))
-
+    values: dict[str, Any] = arguments(magnitude)
+    half = [int(values["cutout"] * height), int(values["cutout"] * width)]
+    operations = {
+        "autocontrast": lambda: autocontrast(image),
+        "equalize": lambda: equalize(image),
+        "invert": lambda: invert(image),
+        "rotate": lambda: rotate(image, sign * values["rotate"]),
+        "posterize": lambda: posterize(image, values["posterize"]),
+        "solarize": lambda: solarize(image, values["solarize"]),
+        "color": lambda: color(image, values["color"]),
+        "contrast": lambda: contrast(image, values["contrast"]),
+        "brightness": lambda: brightness(image, values["brightness"]),
+        "sharpness": lambda: sharpness(image, values["sharpness"]),
+        "shear_x": lambda: shear_x(image, sign * values["shear_x"]),
+        "shear_y": lambda: shear_y(image, sign * values["shear_y"]),
+        "translate_x": lambda: translate_x(image, sign * (values["translate_x"] * width)),
+        "translate_y": lambda: translate_y(image, sign * (values["translate_y"] * height)),
+        "cutout": lambda: cutout(image, tf.constant(half), tf.cast(draws[2:4] * (height, width), tf.int32)),
+        "solarize_add": lambda: solarize_add(image, values["solarize_add"]),
+    }
     chosen = tf.minimum(tf.cast(draws[0] * len(NAMES), tf.int32), len(NAMES) - 1)
-    operations = [operation(name, value) for name, value in arguments(magnitude).items()]
-    return tf.ensure_shape(tf.switch_case(chosen, operations), image.shape)
+    return tf.ensure_shape(tf.switch_case(chosen, [operations[name] for name in NAMES]), image.shape)
 
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ import os
 from keras_mixer.data.sources.base import Source
 from keras_mixer.data.sources.embedded import EmbeddedDigits, embedded_digits
 from keras_mixer.data.sources.folder import FolderSource, layout_of
-from keras_mixer.data.sources.layout import Layout, not_a_folder
+from keras_mixer.data.sources.layout import FolderLayout, not_a_folder
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import installed, require
 
@@ -36,11 +36,11 @@ def load(
     spec = dataset if isinstance(dataset, DatasetSpec) else DatasetSpec(dataset)
     given = {"split": split, "data_dir": data_dir, "label_key": label_key}
     spec = dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})
-    return opened(spec)
+    return open_source(spec)
 
 
-def opened(
-    spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False, in_numpy: bool | None = None
+def open_source(
+    spec: DatasetSpec, layout: FolderLayout | None = None, *, replace_gone: bool = False, in_numpy: bool | None = None
 ) -> Source:
     """Opens a split of a dataset; the arguments from `layout` on are those of `FolderSource`.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from keras_mixer.data.sources.layout import Layout
+from keras_mixer.data.sources.layout import FolderLayout
 from keras_mixer.dataset import DatasetSpec
 
 LABELS_AT_ONCE = 4096
@@ -26,7 +26,7 @@ class Source(abc.ABC):
         in_numpy: Whether the source is read by `read`, without TensorFlow, and not by `examples`.
     """
 
-    layout: Layout | None = None
+    layout: FolderLayout | None = None
     in_numpy = False
 
     def __init__(self, spec: DatasetSpec, class_names: tuple[str, ...], image_shape: tuple[int, int, int] | None):

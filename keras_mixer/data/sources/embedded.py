@@ -1,4 +1,7 @@
-"""The embedded digits without TensorFlow: those of scikit-learn, in the splits and the order of the TFDS dataset."""
+"""The embedded digits without TensorFlow: those of scikit-learn, in the splits and the order of the TFDS dataset.
+
+Joined splits such as "train+test" follow each other here, but TFDS interleaves them.
+"""
 
 import copy
 import functools

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_mixer.data.sources.base import Source, no_split, warn_once
-from keras_mixer.data.sources.layout import Layout, load_listing, scan
+from keras_mixer.data.sources.layout import FolderLayout, load_listing, scan
 from keras_mixer.data.sources.splits import parts
 from keras_mixer.dataset import FILES_FILE, DatasetSpec
 from keras_mixer.listing import printable
 
 
-def layout_of(spec: DatasetSpec) -> Layout:
+def layout_of(spec: DatasetSpec) -> FolderLayout:
     """Scans the folder of a dataset, and keeps the list of images that the dataset names.
 
     Raises:
@@ -34,13 +34,13 @@ def layout_of(spec: DatasetSpec) -> Layout:
     return layout.kept(listing)
 
 
-def images_of_run(dataset: DatasetSpec | None, layout: Layout) -> Layout | None:
+def images_of_run(dataset: DatasetSpec | None, layout: FolderLayout) -> FolderLayout | None:
     """Returns the images that a run's list names in a folder; None if the `dataset` of its card names no list."""
     listing = None if dataset is None or dataset.files is None else load_listing(dataset.files)
     return None if listing is None else layout.kept(listing)
 
 
-def is_folder_of_run(dataset: DatasetSpec, folder: str, layout: Layout) -> bool:
+def is_folder_of_run(dataset: DatasetSpec, folder: str, layout: FolderLayout) -> bool:
     """Returns whether a folder is that of a run's `dataset`, or has all images of the run.
 
     `layout` is what `images_of_run` returned for the folder.
@@ -49,7 +49,7 @@ def is_folder_of_run(dataset: DatasetSpec, folder: str, layout: Layout) -> bool:
     return not layout.gone or len(same) == 1
 
 
-def paths_of(split: str, layout: Layout) -> list[str]:
+def paths_of(split: str, layout: FolderLayout) -> list[str]:
     """Returns the paths of a split of a folder in their order.
 
     Raises:
@@ -74,7 +74,12 @@ class FolderSource(Source):
     """
 
     def __init__(
-        self, spec: DatasetSpec, layout: Layout | None = None, *, replace_gone: bool = False, in_numpy: bool = False
+        self,
+        spec: DatasetSpec,
+        layout: FolderLayout | None = None,
+        *,
+        replace_gone: bool = False,
+        in_numpy: bool = False,
     ):
         self.in_numpy = in_numpy
         layout = layout_of(spec) if layout is None else layout
@@ -90,7 +95,7 @@ class FolderSource(Source):
         if layout.gone:
             self._without_gone(layout, replace_gone)
 
-    def _without_gone(self, layout: Layout, replace: bool) -> None:
+    def _without_gone(self, layout: FolderLayout, replace: bool) -> None:
         gone = np.isin(self.paths, list(layout.gone))
         if not replace:
             self.paths, self.labels = self.paths[~gone], self.labels[~gone]
@@ -138,7 +143,7 @@ class FolderSource(Source):
         return printable(str(self.paths[index]))
 
 
-def _files(spec: DatasetSpec, layout: Layout) -> list[tuple[int, str]]:
+def _files(spec: DatasetSpec, layout: FolderLayout) -> list[tuple[int, str]]:
     """Returns label and path of every image of a split expression."""
     named = layout.resolve(spec.split)
     try:

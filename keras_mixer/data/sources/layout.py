@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Set
 
 from keras_mixer.dataset import FILES_FILE
 from keras_mixer.files import written_whole
-from keras_mixer.listing import Folder, counted, is_picture, printable, read_folder
+from keras_mixer.listing import Folder, counted, is_picture, plural, printable, read_folder
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ROLES = {
@@ -46,7 +46,7 @@ def in_role(splits: Iterable[str], wanted: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """The images of a folder by split and class.
 
     Attributes:
@@ -129,7 +129,7 @@ class Layout:
             folders = sorted({os.path.relpath(os.path.dirname(path), self.root) for path in self.unlabelled})
             named = printable(", ".join("the folder itself" if name == "." else name for name in folders[:3]))
             parts.append(
-                f"{_images(len(self.unlabelled))} outside of class folders (in {named}"
+                f"{plural(len(self.unlabelled), 'image')} outside of class folders (in {named}"
                 f"{', ...' if len(folders) > 3 else ''})"
             )
         if self.others:
@@ -146,7 +146,7 @@ class Layout:
             ],
         }
 
-    def kept(self, listing: dict) -> "Layout":
+    def kept(self, listing: dict) -> "FolderLayout":
         """Returns the layout of an earlier `listing`: the same images in the same order. `gone` has missing files."""
         images = {
             (part["split"], part["class"]): [os.path.join(self.root, file) for file in part["files"]]
@@ -158,7 +158,7 @@ class Layout:
             self, images=images, divided=listing["divided"], gone=frozenset(listed - here), added=len(here - listed)
         )
 
-    def arranged(self, first: Set[str], last: Set[str]) -> "Layout":
+    def arranged(self, first: Set[str], last: Set[str]) -> "FolderLayout":
         """Returns the layout with paths moved to the beginning or the end of their class.
 
         A slice such as `train[90%:]` takes the end of each class.
@@ -170,7 +170,7 @@ class Layout:
         return dataclasses.replace(self, images=ranked)
 
 
-def scan(folder: str | os.PathLike) -> Layout:
+def scan(folder: str | os.PathLike) -> FolderLayout:
     """Lists the images of a folder by split and class.
 
     Raises:
@@ -210,7 +210,7 @@ def scan(folder: str | os.PathLike) -> Layout:
     for _, name in images:
         if name != printable(name):
             raise ValueError(f"The name of the class {printable(name)} in {root} is not UTF-8: rename the folder.")
-    layout = Layout(
+    layout = FolderLayout(
         tree.path, images, divided, tuple(sorted(empty)), tuple(sorted(unlabelled)), tuple(tree.all_others())
     )
     if not images:
@@ -229,7 +229,7 @@ def not_a_folder(path: str) -> ValueError:
 
 
 def save_listing(listing: dict, folder: str | os.PathLike) -> None:
-    """Writes a `Layout.listing` to a run folder."""
+    """Writes a `FolderLayout.listing` to a run folder."""
     with written_whole(pathlib.Path(folder, FILES_FILE)) as partial:
         partial.write_bytes(gzip.compress(json.dumps(listing).encode(), mtime=0))
 
@@ -267,7 +267,3 @@ def _are_splits(tops: Mapping[str, Folder]) -> bool:
 
 def _classes_of_training(parts: Mapping[str, Folder]) -> set[str]:
     return {name for split, part in parts.items() if role(split) == TRAIN for name in part.holding()}
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'s' if count > 1 else ''}"

@@ -199,7 +199,7 @@ def _jax(strategy: str) -> Distribution:
 
 
 def hide_from_tensorflow(*kinds: str) -> None:
-    """Hides devices from TensorFlow, which only reads the data but would take the memory that JAX needs."""
+    """Hides devices of these kinds from TensorFlow, such as GPUs whose memory JAX needs."""
     if not installed("tensorflow"):
         return
     import tensorflow as tf

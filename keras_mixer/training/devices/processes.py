@@ -45,6 +45,7 @@ def join() -> None:
         return
     address, count, index, local_devices = place
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # `keras.distribution.initialize` takes no time limits. It would also agree on a seed, which a recipe sets anyway.
     try:
         jax.distributed.initialize(
             address,
@@ -56,10 +57,6 @@ def join() -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise ValueError(f"Process {index} of {count} cannot join the others at {address}: {reason}.") from error
-    # What else `keras.distribution.initialize` does, which takes no time limits: all processes draw the same weights.
-    from keras.src.backend.jax.distribution_lib import initialize_rng
-
-    initialize_rng()
 
 
 def name_place(coordinator: str | None, processes: int | None, process: int | None) -> None:

@@ -193,12 +193,16 @@ class Checkpointing(keras.callbacks.Callback):
     `Evaluation` must come before this callback, because its row of the history belongs in the checkpoint.
     """
 
-    guard: StopOnNaN
+    stop_on_nan: StopOnNaN
     datasets: Datasets
 
     def __post_init__(self):
         super().__init__()
-        self.clock, self.store, self.distribution = self.guard.clock, self.guard.store, self.guard.distribution
+        self.clock, self.store, self.distribution = (
+            self.stop_on_nan.clock,
+            self.stop_on_nan.store,
+            self.stop_on_nan.distribution,
+        )
         self._agreed = self._saved = self.clock.step
         self._agreed_at = self._saved_at = time.monotonic()
         self._interval = 1  # until the time of a step is known
@@ -237,7 +241,7 @@ class Checkpointing(keras.callbacks.Callback):
         execution = self.datasets.recipe.execution
         due = self.clock.step - self._saved >= execution.checkpoint_steps or self.clock.step == self.store.always
         if agree:
-            self.guard.check()
+            self.stop_on_nan.check()
             self._set_interval()
             if self.distribution.anywhere(self._signal is not None):
                 self.save()

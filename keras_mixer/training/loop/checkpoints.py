@@ -73,21 +73,21 @@ class CheckpointStore:
     def load_newest(
         self, accept: Callable[[int, dict], bool] | None = None
     ) -> tuple[int, dict[str, np.ndarray], dict] | None:
-        """Returns step, arrays and notes of the newest readable checkpoint; None if there is no checkpoint.
+        """Returns step, arrays and notes of the newest readable checkpoint; None if there is none or all are skipped.
 
-        With `accept`, a function of step and notes, checkpoints for which it is false are passed over.
-
-        Logs a warning if it skips newer checkpoints that cannot be read.
+        Files for which `accept(step, notes)` is false are skipped. A warning names newer files that cannot be read.
 
         Raises:
             ValueError: If there are checkpoints but none can be read.
         """
         broken: list[str] = []
+        skipped = False
         for step in reversed(self.steps()):
             try:
                 with safetensors.safe_open(self.path(step), framework="numpy") as file:
                     notes = json.loads(file.metadata()["notes"])
                     if accept is not None and not accept(step, notes):
+                        skipped = True
                         continue
                     arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
                 if broken:
@@ -95,7 +95,7 @@ class CheckpointStore:
                 return step, arrays, notes
             except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
                 broken.append(f"{self.path(step).name} ({error})")
-        if broken:
+        if broken and not skipped:
             raise ValueError(
                 f"No checkpoint in {self.folder} can be read: {', '.join(broken)}. Delete the folder to start again."
             )

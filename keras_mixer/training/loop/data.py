@@ -16,15 +16,15 @@ from keras_mixer.data import CorruptImages, CorruptImagesError, Source, evaluati
 from keras_mixer.data.arrays import MEMORY_LIMIT
 from keras_mixer.data.batches import local_batch, naming_all
 from keras_mixer.data.examination import headers
-from keras_mixer.data.sources import opened
+from keras_mixer.data.sources import open_source
 from keras_mixer.data.sources.folder import paths_of
-from keras_mixer.data.sources.layout import TRAIN, Layout, scan
+from keras_mixer.data.sources.layout import TRAIN, FolderLayout, scan
 from keras_mixer.extras import installed, require
 from keras_mixer.listing import printable
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.training.choosing import check_classes, check_length, choose_splits, suit
+from keras_mixer.training.defaults import check_classes, check_length, choose_splits, suit
 from keras_mixer.training.devices.distribution import Distribution
-from keras_mixer.training.loop.folder import images_of_start
+from keras_mixer.training.loop.run_folder import images_of_start
 from keras_mixer.training.network import input_preprocessing
 from keras_mixer.training.recipe import PIPELINES, Recipe, ScheduleSpec
 
@@ -165,7 +165,7 @@ class Datasets:
         size, seed = self.recipe.batch_size, self.recipe.seed
         part = (self.distribution.workers, self.distribution.worker)
         local_batch(size, *part, self.recipe.augmentation)
-        in_memory = device.load(*given, self.corrupt)
+        in_memory = device.load_into_memory(*given, self.corrupt)
         sizes = self.distribution.of_each_process(0 if in_memory is None else len(in_memory["label"]))
         if 0 in sizes:
             in_memory = None
@@ -234,7 +234,7 @@ def open_datasets(
     def source(split: str, *, replace_gone: bool = False, in_numpy: bool | None = None) -> Source:
         if in_numpy is None:
             in_numpy = recipe.execution.pipeline == "device"
-        return opened(data.of(split), layout, replace_gone=replace_gone, in_numpy=in_numpy)
+        return open_source(data.of(split), layout, replace_gone=replace_gone, in_numpy=in_numpy)
 
     def fits() -> bool:
         from keras_mixer.data import device
@@ -283,7 +283,7 @@ def open_datasets(
     return datasets
 
 
-def _warn_of_trained(datasets: Datasets, layout: Layout, trained: Set[str]) -> None:
+def _warn_of_trained(datasets: Datasets, layout: FolderLayout, trained: Set[str]) -> None:
     for source in datasets.sources[1:]:
         if seen := len(trained & set(paths_of(source.spec.split, layout))):
             _log.warning(

@@ -14,7 +14,7 @@ from keras_mixer.training.devices.distribution import Distribution
 from keras_mixer.training.loop.callbacks import Clock
 from keras_mixer.training.loop.checkpoints import CheckpointStore, restore
 from keras_mixer.training.loop.data import Datasets
-from keras_mixer.training.loop.folder import refuse_another
+from keras_mixer.training.loop.run_folder import refuse_another
 from keras_mixer.training.recipe import Recipe
 
 _log = logging.getLogger(__name__)
@@ -72,9 +72,9 @@ def check_same_run(datasets: Datasets) -> None:
 def _load(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> tuple[Clock, dict[str, np.ndarray] | None]:
     """Returns the state of the run at its newest checkpoint, and the arrays to restore, if there is one."""
 
-    def fits(step: int, said: dict) -> bool:
+    def fits(step: int, notes: dict) -> bool:
         """Returns whether this run would have reached the same weights, if it differs only in its length."""
-        before, now = Recipe.from_json(said["recipe"]).schedule, datasets.recipe.schedule
+        before, now = Recipe.from_json(notes["recipe"]).schedule, datasets.recipe.schedule
         starts = [start for start in map(datasets.cooldown_start, (before, now)) if start is not None]
         return before == now or len(starts) < 2 or step <= min(starts)
 
@@ -86,32 +86,32 @@ def _load(model: keras.Model, store: CheckpointStore, datasets: Datasets) -> tup
         )
     if found is None:
         return Clock(), None
-    step, arrays, said = found
-    refuse_another(store.path(step), said["recipe"], datasets.recipe)
-    if said["data"] != datasets.fingerprint:
+    step, arrays, notes = found
+    refuse_another(store.path(step), notes["recipe"], datasets.recipe)
+    if notes["data"] != datasets.fingerprint:
         raise ValueError(
-            f"The run in {store.folder.parent} began with other data: {said['data']}. Now the data is "
+            f"The run in {store.folder.parent} began with other data: {notes['data']}. Now the data is "
             f"{datasets.fingerprint}. To train on from its model, such as with another class: --weights RUN --output "
             f"NEW. To start again: restart (--restart)."
         )
-    _warn_of_other_parts(store.folder.parent, model, said, datasets)
+    _warn_of_other_parts(store.folder.parent, model, notes, datasets)
     cut_short = step % datasets.period != 0
-    return Clock(step, said["seconds"], said["rows"], arrays if cut_short else {}), arrays
+    return Clock(step, notes["seconds"], notes["rows"], arrays if cut_short else {}), arrays
 
 
-def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, said: dict, datasets: Datasets) -> None:
+def _warn_of_other_parts(folder: pathlib.Path, model: keras.Model, notes: dict, datasets: Datasets) -> None:
     """Warns if batches are now read or divided differently and this changes the data or the work of a layer."""
-    if said["processes"] != datasets.distribution.workers and datasets.read_in_order:
+    if notes["processes"] != datasets.distribution.workers and datasets.read_in_order:
         _log.warning(
             "The run in %s was on %d processes and goes on with %d. Each now reads another part of %s than before: in "
             "this epoch some images come again and some are missed.",
             folder,
-            said["processes"],
+            notes["processes"],
             datasets.distribution.workers,
             datasets.recipe.data.name,
         )
     now = (datasets.distribution.drawing_replicas, datasets.recipe.execution.micro_batches)
-    before = (said["replicas"], Recipe.from_json(said["recipe"]).execution.micro_batches)
+    before = (notes["replicas"], Recipe.from_json(notes["recipe"]).execution.micro_batches)
     changes = []
     if seed_generators(model):
         changes.append("stochastic depth and dropout drop other samples and units than before")

@@ -14,9 +14,9 @@ import keras
 from keras_mixer.data import CorruptImagesError, save_model
 from keras_mixer.extras import installed
 from keras_mixer.files import held_alone
-from keras_mixer.training.choosing import choose_splits
+from keras_mixer.training.defaults import choose_splits
 from keras_mixer.training.devices.distribution import Distribution, choose
-from keras_mixer.training.loop import folder as run_folder
+from keras_mixer.training.loop import run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
     EarlyStopping,
@@ -203,16 +203,16 @@ def _fit(
     start, total = clock.step, datasets.total_steps
     if is_over(clock.rows, recipe.early_stopping):
         start = total  # an earlier process ended the run
-    guard, evaluation = StopOnNaN(clock, store, distribution), Evaluation(clock, datasets)
+    stop_on_nan, evaluation = StopOnNaN(clock, store, distribution), Evaluation(clock, datasets)
     batches = datasets.training(start) if start < total else None
     with contextlib.ExitStack() as stack:
         # The folder is changed only now, after recipe, data and checkpoints have proved to fit.
         if distribution.worker == 0:
             stack.enter_context(held_alone(folder))
             run_folder.claim(folder, recipe, restart, datasets.listing)
-        saver = stack.enter_context(Checkpointing(guard, datasets))
+        saver = stack.enter_context(Checkpointing(stop_on_nan, datasets))
         # The order matters: later callbacks read the clock, and some keep what `evaluation` measures.
-        callbacks: list[keras.callbacks.Callback] = [clock, guard, evaluation]
+        callbacks: list[keras.callbacks.Callback] = [clock, stop_on_nan, evaluation]
         if distribution.worker == 0:
             write = keras.callbacks.LambdaCallback(
                 on_epoch_end=lambda *_: run_folder.write_history(clock.rows, folder / run_folder.HISTORY_FILE)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_mixer.sublayers import seed_generators
 from keras_mixer.training.distillation import Teacher, divided
-from keras_mixer.training.loop.elementwise import CompiledElementwise
+from keras_mixer.training.loop.compiled_elementwise import CompiledElementwise
 
 
 class TensorFlowTrainingModel(keras.Model):
@@ -46,7 +46,7 @@ class TensorFlowTrainingModel(keras.Model):
         self.compile_gradients = compile_gradients
         self._elementwise = CompiledElementwise() if compile_elementwise else contextlib.nullcontext
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            draw_apart(self)
+            draw_per_replica(self)
 
     def train_step(self, data):
         images, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -143,7 +143,7 @@ def _split(batch, parts: int):
     return tf.transpose(batch, (1, 0, *range(2, batch.shape.rank)))
 
 
-def draw_apart(model: keras.Model) -> None:
+def draw_per_replica(model: keras.Model) -> None:
     """Makes the layers of `model` drop different samples and units on each replica.
 
     Each replica holds a copy of the same random state, so example i of each replica's share would lose the same

@@ -14,7 +14,7 @@ from jax.experimental import topologies
 from keras_mixer.training.devices.distribution import Distribution, hide_from_tensorflow
 from keras_mixer.training.loop.step import training_model
 from keras_mixer.training.network import dtype_policy, freeze_body, initial_network
-from keras_mixer.training.recipe import Recipe
+from keras_mixer.training.recipe import Recipe, is_trained_model
 
 VERIFIED = "jax 0.10.2 with libtpu 0.0.51 and TensorFlow 2.21"
 
@@ -130,8 +130,9 @@ def _compile(text: str, device) -> Any:
 
 def _model(recipe: Recipe, classes: int) -> Any:
     with dtype_policy(recipe.execution.precision):
-        # The values of the weights do not matter, so they are not downloaded.
-        model = dataclasses.replace(recipe.model, weights=None, frozen=False)
+        # The values of the weights do not matter, so they are not downloaded. A trained model brings its architecture.
+        weights = recipe.model.weights if is_trained_model(recipe.model.weights) else None
+        model = dataclasses.replace(recipe.model, weights=weights, frozen=False)
         network = initial_network(dataclasses.replace(recipe, model=model), classes)
         if recipe.model.frozen:
             freeze_body(network)

@@ -1,10 +1,23 @@
-"""Chooses what a recipe leaves open: splits called "auto", and the fields that depend on the number of images."""
+"""Defaults that depend on the data, and checks of a recipe against its data.
+
+A recipe leaves open splits called "auto", and the fields in `suited`, which depend on the number of images.
+"""
 
 import dataclasses
 import math
 
 from keras_mixer.data.sources import Source, split_sizes
-from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, Layout, in_role, is_called_by_role, role, scan
+from keras_mixer.data.sources.layout import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    FolderLayout,
+    in_role,
+    is_called_by_role,
+    role,
+    scan,
+)
+from keras_mixer.listing import plural
 from keras_mixer.training.recipe import AUTO, DataSpec, Recipe
 
 # Percentages of the training images to hold out. The first that holds out an image of every class is chosen.
@@ -16,7 +29,7 @@ EPOCHS, FEWEST_STEPS, MOST_STEPS = 30, 200, 20_000
 LONGEST_WARMUP = 500
 
 
-def choose_splits(data: DataSpec, layout: Layout | None = None) -> DataSpec:
+def choose_splits(data: DataSpec, layout: FolderLayout | None = None) -> DataSpec:
     """Replaces splits called "auto" by splits of the dataset.
 
     Args:
@@ -58,7 +71,7 @@ def choose_splits(data: DataSpec, layout: Layout | None = None) -> DataSpec:
     return dataclasses.replace(data, train_split=whole, eval_split=evaluation, test_split=test)
 
 
-def _held_out(data: DataSpec, split: str, images: int, layout: Layout | None) -> int:
+def _held_out(data: DataSpec, split: str, images: int, layout: FolderLayout | None) -> int:
     """Chooses how many percent of the training images are held out."""
     if layout is None:
         return HELD_OUT[0]
@@ -121,32 +134,30 @@ def suit(recipe: Recipe, images: int, multiple: int = 1) -> tuple[Recipe, str]:
 
 def check_length(recipe: Recipe, images: int, steps: int) -> None:
     """Raises ValueError, with advice, if warm-up or average are too long for a run of `steps` updates."""
-    counted = f"{images:,} training images in batches of {recipe.batch_size} make "
-    epochs = recipe.schedule.epochs
-    length = f"{steps:,} update{'s' if steps > 1 else ''}"
-    length = (
-        f"the run has {length}"
-        if epochs is None
-        else f"{counted}{length} in {epochs:g} epoch{'s' if epochs != 1 else ''}"
-    )
-    way_on = "Train longer, or set batch_size lower; `--recipe finetune` suits the number of images."
-    cooldown = recipe.schedule.cooldown_steps
-    together = recipe.schedule.warmup_steps + cooldown
-    if cooldown and together > steps:
-        raise ValueError(
-            f"schedule.warmup_steps and schedule.cooldown_steps are {together:,} together, but {length}: set them "
-            f"lower, or train longer."
+    schedule, momentum = recipe.schedule, recipe.ema_momentum
+    warmup, cooldown = schedule.warmup_steps, schedule.cooldown_steps
+    if schedule.epochs is None:
+        length = f"the run has {plural(steps, 'update')}"
+    else:
+        length = (
+            f"{images:,} training images in batches of {recipe.batch_size} make {plural(steps, 'update')} in "
+            f"{schedule.epochs:g} epoch{'' if schedule.epochs == 1 else 's'}"
         )
-    if recipe.schedule.warmup_steps >= steps:
+    if cooldown and warmup + cooldown > steps:
         raise ValueError(
-            f"schedule.warmup_steps is {recipe.schedule.warmup_steps:,}, but {length}: set it to {steps // 10}, or "
-            f"{way_on[0].lower()}{way_on[1:]}"
+            f"schedule.warmup_steps and schedule.cooldown_steps are {warmup + cooldown:,} together, but {length}: set "
+            f"them lower, or train longer."
         )
-    momentum = recipe.ema_momentum
+    if warmup >= steps:
+        raise ValueError(
+            f"schedule.warmup_steps is {warmup:,}, but {length}: set it to {steps // 10}, or train longer, or set "
+            f"batch_size lower. `--recipe finetune` suits the number of images."
+        )
     if momentum and 1 / (1 - momentum) > steps:
         raise ValueError(
             f"ema_momentum={momentum:g} averages the weights over about {round(1 / (1 - momentum)):,} updates, but "
-            f"{length}: set ema_momentum to {max(1 - 10 / steps, 0):.3g} or null. {way_on}"
+            f"{length}: set ema_momentum to {max(1 - 10 / steps, 0):.3g} or null, or train longer, or set batch_size "
+            f"lower. `--recipe finetune` suits the number of images."
         )
 
 

@@ -9,14 +9,13 @@ from collections.abc import Sequence, Set
 
 from keras_mixer.card import CARD_FILE, RECIPE_FILE
 from keras_mixer.data.sources.folder import images_of_run, is_folder_of_run, paths_of
-from keras_mixer.data.sources.layout import TRAIN, Layout, load_listing, save_listing
+from keras_mixer.data.sources.layout import TRAIN, FolderLayout, load_listing, save_listing
 from keras_mixer.data.trained_model import MODEL_FILE, load_card
 from keras_mixer.dataset import FILES_FILE
 from keras_mixer.extras import require
 from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.fonts import drawable
-from keras_mixer.training.recipe import Recipe, is_trained_model
-from keras_mixer.weights.published.cache import is_path
+from keras_mixer.training.recipe import Recipe, is_local, is_trained_model
 
 TEST_FILE, HISTORY_FILE, CURVES_FILE = "test.json", "history.csv", "curves.png"
 LOGS, CHECKPOINTS, BEST = "logs", "checkpoints", "best"
@@ -27,27 +26,26 @@ COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lea
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """Returns the recipe with absolute local paths, so that its JSON file works in any working directory."""
-    data, weights = recipe.data, recipe.model.weights
+    data = recipe.data
     if data.of(data.train_split).is_folder:
         data = dataclasses.replace(data, name=_absolute(data.name))
     if data.data_dir is not None:
         data = dataclasses.replace(data, data_dir=_absolute(data.data_dir))
-    if weights is not None and (is_path(weights) or is_trained_model(weights)):
-        weights = _absolute(weights)
-    teacher = recipe.distillation.teacher
-    if teacher is not None and (is_path(teacher) or is_trained_model(teacher)):
-        teacher = _absolute(teacher)
     return dataclasses.replace(
         recipe,
         data=data,
-        model=dataclasses.replace(recipe.model, weights=weights),
-        distillation=dataclasses.replace(recipe.distillation, teacher=teacher),
+        model=dataclasses.replace(recipe.model, weights=_absolute_if_local(recipe.model.weights)),
+        distillation=dataclasses.replace(recipe.distillation, teacher=_absolute_if_local(recipe.distillation.teacher)),
     )
 
 
 def _absolute(path: str) -> str:
     # URLs such as gs://bucket/datasets do not change.
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _absolute_if_local(source: str | None) -> str | None:
+    return _absolute(source) if is_local(source) else source
 
 
 def refuse_another(holder: pathlib.Path, stored: str, recipe: Recipe) -> None:
@@ -77,7 +75,7 @@ def check(folder: pathlib.Path, recipe: Recipe, restart: bool) -> None:
             f"of a class. Choose an output folder outside of it."
         )
     for start in filter(None, (recipe.model.weights, recipe.distillation.teacher)):
-        if (is_path(start) or is_trained_model(start)) and _is_of_run(pathlib.Path(start), folder):
+        if is_local(start) and _is_of_run(pathlib.Path(start), folder):
             raise ValueError(
                 f"This run starts from {start} and would replace it, because its output folder is {folder}. Choose "
                 f"another output folder."
@@ -108,10 +106,10 @@ def read_listing(folder: pathlib.Path, recipe: Recipe) -> dict | None:
     return load_listing(folder)
 
 
-def images_of_start(recipe: Recipe, layout: Layout) -> tuple[Set[str], Set[str]]:
+def images_of_start(recipe: Recipe, layout: FolderLayout) -> tuple[Set[str], Set[str]]:
     """Returns which images of a recipe's folder the run that it starts from trained on, and which that run held out."""
     weights = recipe.model.weights
-    dataset = load_card(weights).dataset if weights is not None and is_trained_model(weights) else None
+    dataset = load_card(weights).dataset if is_trained_model(weights) else None
     images = images_of_run(dataset, layout)
     if dataset is None or dataset.files is None or images is None:
         return frozenset(), frozenset()
@@ -126,7 +124,7 @@ def _recipe_in(file: pathlib.Path) -> Recipe:
     try:
         return Recipe.from_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is not a recipe: {error} Mend it, or start again (--restart).") from error
+        raise ValueError(f"{file} is not a recipe: {error} Correct it, or start again (--restart).") from error
 
 
 def read_pipeline(folder: pathlib.Path) -> str | None:
