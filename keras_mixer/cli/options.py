@@ -274,13 +274,14 @@ def open_model(name: str, weights: str | None = None):
     if name in ARCHITECTURES:
         from keras_mixer.applications import CONSTRUCTORS
         from keras_mixer.card import ModelCard
+        from keras_mixer.weights import change_resolution
         from keras_mixer.weights.published.cache import set_of
 
         model = CONSTRUCTORS[name](weights=weights)
-        height, width, channels = model.input_shape[1:]
-        preprocessing = dataclasses.replace(model.preprocessing, image_size=(height, width), channels=channels)
+        if None in model.input_shape[1:]:  # a card names one size
+            model = change_resolution(model, model.preprocessing.image_size)
         published = set_of(name, weights)
-        return model, ModelCard(name, published.class_names if published else (), preprocessing)
+        return model, ModelCard(name, published.class_names if published else (), model.preprocessing)
     if weights is not None:
         raise ValueError("--weights is for the name of a variant: a run folder has its own weights.")
     from keras_mixer.data import load_model

@@ -150,3 +150,9 @@ def test_the_command_line_opens_a_variant_by_name(shapes_only):
     model, card = open_model("g_mlp_ti")
     assert model.count_params() == 5_867_328
     assert card.preprocessing == Preprocessing(interpolation="bicubic")
+
+
+def test_a_variant_of_any_size_is_opened_at_the_size_of_its_preprocessing(shapes_only):
+    model, card = open_model("conv_mixer_1024_20")
+    assert card.preprocessing == model.preprocessing
+    assert model.input_shape[1:] == card.preprocessing.input_shape == (224, 224, 3)
