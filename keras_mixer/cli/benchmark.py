@@ -64,7 +64,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, engine, 
     """Measure speed, operations, parameters and the share of the machine's peak speed that a model reaches.
 
     With --engine or --precision, MODEL may also be an exported file, and only its speed is measured. Without MODEL,
-    print the tables of the papers.
+    print the tables of the papers. A variant without --weights is measured with random weights.
     """
     if tradeoff:
         start("keras")
@@ -86,7 +86,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, engine, 
         return
     start("tensorflow", "keras")
     require_tensorflow_backend("Measuring speed and cost")
-    opened, card = open_model(model, weights)
+    opened, card = open_model(model, weights, untrained=True)
     # This comes first because some models cannot be resized.
     grown = {"growth": growth_to_picture(opened, growth)} if growth else {}
     measured = _measure(opened, card.name, batch_sizes, max_seconds) | grown
@@ -103,7 +103,7 @@ def _measure_engine(name: str, weights, engine, precision: str, batch_sizes, max
     from keras_mixer.evaluation.throughput import BATCH_SIZES
 
     sizes = batch_sizes or BATCH_SIZES
-    opened = open_classifier(name, weights, engine, precision, min(sizes))
+    opened = open_classifier(name, weights, engine, precision, min(sizes), untrained=True)
     shape = opened.card.preprocessing.input_shape
     speed = measure_predictor(opened.predictor, shape, sizes, max_seconds=max_seconds)
     return {
