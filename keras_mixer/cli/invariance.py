@@ -5,7 +5,7 @@ import dataclasses
 import click
 
 from keras_mixer.cli.options import PictureFile, PositiveNumber, corrupt_limit_option, data_dir_option, repeated
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 from keras_mixer.extras import require
 
 NAMES = ("mixer", "convnet", "resnet50", "vit")
@@ -52,7 +52,7 @@ def command(
     learns worse in both cases. resnet50 comes from keras.applications, vit from KerasHub with the Mixer's depth and
     width.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import data, evaluation
     from keras_mixer.evaluation.pictures import draw_invariance
 
