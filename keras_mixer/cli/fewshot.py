@@ -57,7 +57,9 @@ def command(
     from keras_mixer.evaluation.split import labelled_batches, numbered_batches
 
     classifier, card = open_model(model, weights)
-    name = dataset or (card.dataset.name if card.dataset else "digits")
+    if dataset is None and card.dataset is None:
+        raise ValueError("The card names no dataset: give --dataset.")
+    name = dataset or card.dataset.name
     own = card.dataset if card.dataset is not None and dataset in (None, card.dataset.name) else None
     spec = own or data.DatasetSpec(name, split="test")
     train = data.load(spec, split=train_split, data_dir=data_dir)
