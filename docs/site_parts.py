@@ -29,8 +29,8 @@ EXTRA = ROOT / "build" / "extra"
 PACKAGES = (
     *("keras_mixer", "keras_mixer.layers", "keras_mixer.models", "keras_mixer.weights", "keras_mixer.visualization"),
     *("keras_mixer.data", "keras_mixer.artefacts", "keras_mixer.evaluation", "keras_mixer.export"),
-    *("keras_mixer.prediction", "keras_mixer.serving", "keras_mixer.training", "keras_mixer.training.recipes"),
-    "keras_mixer.reported",
+    *("keras_mixer.engines", "keras_mixer.prediction", "keras_mixer.serving", "keras_mixer.training"),
+    *("keras_mixer.training.recipes", "keras_mixer.reported"),
 )
 
 
@@ -143,12 +143,8 @@ def resolve_internal_name(app, env, node, contnode):
         return env.get_domain("py").resolve_xref(
             env, node["refdoc"], app.builder, "obj", INTERNAL[target], node, contnode
         )
-    return contnode if node.get("reftype") == "class" and not node.get("refexplicit") and annotates(target) else None
-
-
-def annotates(target: str) -> bool:
-    """Returns whether a name belongs to a private module or to a public module's private part, such as an alias."""
-    return target not in PUBLIC
+    is_annotation = node.get("reftype") == "class" and not node.get("refexplicit")
+    return contnode if is_annotation and target not in PUBLIC else None
 
 
 # Command line
