@@ -38,7 +38,7 @@ docs: $(VENV)/.docs
 	KERAS_BACKEND=tensorflow $(BIN)/sphinx-build -W --keep-going -c docs -d build/doctrees . build/site
 	@echo "Open build/site/index.html."
 
-# The lists of names for editors and type checkers, from the code.
+# The lists of variants and layers for editors and type checkers, from the code.
 stubs: $(VENV)/.test
 	$(BIN)/python tools/stubs.py
 
