@@ -269,24 +269,8 @@ def variants() -> str:
 
 def reported() -> str:
     """Returns the page of the results that the papers report."""
-    from keras_mixer.reported import TABLE
+    from keras_mixer.reported import TABLE, TITLES
 
-    fields = {
-        "model": "model",
-        "pretraining": "pre-training",
-        "image_size": "px",
-        "imagenet": "ImageNet",
-        "real": "ReaL",
-        "average_5": "avg. 5",
-        "vtab": "VTAB",
-        "images_per_second": "images/s",
-        "hardware": "on",
-        "core_days": "core-days",
-        "parameters": "param., M",
-        "multiply_adds": "MAdds, G",
-        "coco_ap": "COCO AP",
-        "ade20k_miou": "ADE20K mIoU",
-    }
     lines = [
         "# Reported results",
         "",
@@ -297,11 +281,11 @@ def reported() -> str:
     ]
     for source in dict.fromkeys(row.source for row in TABLE):
         rows = [row for row in TABLE if row.source == source]
-        shown = [field for field in fields if any(getattr(row, field) is not None for row in rows)]
+        shown = [field for field in TITLES if any(getattr(row, field) is not None for row in rows)]
         lines += [
             f"## {source}",
             "",
-            *table([fields[field] for field in shown], [[getattr(row, field) for field in shown] for row in rows]),
+            *table([TITLES[field] for field in shown], [[getattr(row, field) for field in shown] for row in rows]),
             "",
         ]
     return "\n".join(lines)

@@ -132,7 +132,7 @@ def test_a_fault_of_the_request_is_told(infer, arrays, message):
 def test_an_unknown_output_or_model_is_told(infer, client):
     from tritonclient.utils import InferenceServerException
 
-    with pytest.raises(InferenceServerException, match="twice|a name of its own"):
+    with pytest.raises(InferenceServerException, match=r"twice|a name of its own"):
         infer(images=IMAGES, outputs=["scores", "scores"])
     with pytest.raises(InferenceServerException, match=r"asks for \['more'\]"):
         infer(images=IMAGES, outputs=["more"])
