@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer import machine
 from keras_mixer.artefacts.predictor import Predictor
 from keras_mixer.cores import usable_cores
-from keras_mixer.engines import machine
 from keras_mixer.engines.conversion import Source, converted, folder, source_of, versions
 from keras_mixer.engines.table import ENGINES, PRECISIONS, Engine
 from keras_mixer.evaluation.throughput import fastest
@@ -61,8 +61,8 @@ def open_engine(
         The classifier. Its `format` is the engine's name.
 
     Raises:
-        ValueError: If there is no model, no engine or not this engine can run it at this precision, `samples` do not
-            fit it, or `batch_size` is below 1.
+        ValueError: If there is no model at the path, or the engine (for "auto": every installed engine) cannot run it
+            at this precision, `samples` do not fit it, or `batch_size` is below 1.
         ImportError: If the engine is not installed.
         RuntimeError: If the engine fails.
 

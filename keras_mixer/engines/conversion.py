@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer import machine
 from keras_mixer.artefacts.opening import FORMATS, KERAS_FILE, find, fingerprint, load_card
 from keras_mixer.artefacts.predictor import on_one_tensor
 from keras_mixer.artefacts.record import Format
 from keras_mixer.download import cache_directory
-from keras_mixer.engines import backends, machine, worker
+from keras_mixer.engines import backends, worker
 from keras_mixer.extras import require
 from keras_mixer.files import scratch_folder, written_whole
 

@@ -18,11 +18,11 @@ import numpy as np
 import psutil
 import pytest
 
-from keras_mixer import engines, weights
+from keras_mixer import engines, machine, weights
 from keras_mixer.artefacts import export_litert, export_onnx
 from keras_mixer.artefacts.predictor import in_bfloat16
 from keras_mixer.data import evaluation_batches, load
-from keras_mixer.engines import backends, choosing, machine, worker
+from keras_mixer.engines import backends, choosing, worker
 from keras_mixer.engines.conversion import digest_of, folder, source_of
 
 LOGITS = 1e-4  # as for the files that these engines run
