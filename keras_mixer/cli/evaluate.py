@@ -34,7 +34,7 @@ ImageNet ReaL:  --real
     help="Compare only the scores of the dataset's classes, not those of all classes of the model.",
 )
 @click.option("--real", is_flag=True, help="Use ImageNet's validation images, with their own and with the ReaL labels.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Images per call.")
 @click.option(
     "--sheet", type=PictureFile(".png", ".pdf", ".svg"), help="Also draw predictions of the first MODEL to this file."
 )

@@ -60,8 +60,10 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option("--run-on", type=click.Choice(PLACES), help="Where the job runs; by default local.")
 @click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, or a new cluster on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
-@click.option("--worker-cpus", type=PositiveNumber(), default=1.0)
-@click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0)
+@click.option("--worker-cpus", type=PositiveNumber(), default=1.0, help="CPUs of each Ray worker.")
+@click.option(
+    "--worker-gpus", type=click.FloatRange(min=0), default=0.0, help="GPUs of each Ray worker; may be a fraction."
+)
 @json_option
 @click.pass_context
 def command(context, images, model, output, engine, run_on, as_json, image_column, id_column, **options):
