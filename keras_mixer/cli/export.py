@@ -73,7 +73,7 @@ def _refuse_another_model(folder: pathlib.Path, card: ModelCard) -> None:
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Images that one call of a LiteRT file computes; MediaPipe takes files of one alone.",
+    help="Images that one call of a LiteRT file computes. MediaPipe takes only files of one image per call.",
 )
 @click.option(
     "--runtime",
