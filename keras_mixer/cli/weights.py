@@ -90,7 +90,7 @@ def save(variant, name, folder, dataset, split):
 
     names = names_of(find(variant, name))  # an error for unknown classes comes before the download
     title = f"{variant}-{name.removeprefix('hf://').replace('/', '-')}"
-    _refuse_another_model(pathlib.Path(folder), title)
+    _refuse_to_replace(pathlib.Path(folder), title)
     model, card = open_variant(variant, name)
     from keras_mixer.data import DatasetSpec, save_model
 
@@ -100,7 +100,7 @@ def save(variant, name, folder, dataset, split):
     click.echo(f"Written to {folder}.")
 
 
-def _refuse_another_model(folder: pathlib.Path, title: str) -> None:
+def _refuse_to_replace(folder: pathlib.Path, title: str) -> None:
     """Raises ValueError if a folder holds a model that this command did not write there under this title."""
     try:
         same = ModelCard.load(folder / CARD_FILE).name == title
