@@ -70,3 +70,7 @@ class ServingError(OSError):
         self.message = message
         self.code = code
         self.retry_after = retry_after
+
+
+class UnreachableError(ServingError):
+    """The error of a connection that is refused or lost, so that another try may succeed."""
