@@ -7,7 +7,7 @@ VENV ?= .venv
 EXTRAS ?= $(TENSORFLOW),dev
 PINS ?=
 BIN := $(VENV)/bin
-# The suite runs on this many processes: one more than two cores, for many tests wait for a process or a server.
+# The suite runs on this many processes: one more than two cores, because many tests wait for a process or a server.
 JOBS ?= 3
 # Files stay whole, and the longest come first, by `tests/conftest.py`. A worker that steals tests would split a file
 # and set up again what its tests share: of `test_equality.py` alone that is minutes. A worker that crashes ends the
@@ -38,7 +38,7 @@ docs: $(VENV)/.docs
 	KERAS_BACKEND=tensorflow $(BIN)/sphinx-build -W --keep-going -c docs -d build/doctrees . build/site
 	@echo "Open build/site/index.html."
 
-# The lists of names for editors and type checkers, from the code.
+# The lists of variants and layers for editors and type checkers, from the code.
 stubs: $(VENV)/.test
 	$(BIN)/python tools/stubs.py
 

@@ -29,8 +29,8 @@ EXTRA = ROOT / "build" / "extra"
 PACKAGES = (
     *("keras_mixer", "keras_mixer.layers", "keras_mixer.models", "keras_mixer.weights", "keras_mixer.visualization"),
     *("keras_mixer.data", "keras_mixer.artefacts", "keras_mixer.evaluation", "keras_mixer.export"),
-    *("keras_mixer.prediction", "keras_mixer.serving", "keras_mixer.training", "keras_mixer.training.recipes"),
-    "keras_mixer.reported",
+    *("keras_mixer.engines", "keras_mixer.prediction", "keras_mixer.serving", "keras_mixer.training"),
+    *("keras_mixer.training.recipes", "keras_mixer.reported"),
 )
 
 
@@ -143,12 +143,8 @@ def resolve_internal_name(app, env, node, contnode):
         return env.get_domain("py").resolve_xref(
             env, node["refdoc"], app.builder, "obj", INTERNAL[target], node, contnode
         )
-    return contnode if node.get("reftype") == "class" and not node.get("refexplicit") and annotates(target) else None
-
-
-def annotates(target: str) -> bool:
-    """Returns whether a name belongs to a private module or to a public module's private part, such as an alias."""
-    return target not in PUBLIC
+    is_annotation = node.get("reftype") == "class" and not node.get("refexplicit")
+    return contnode if is_annotation and target not in PUBLIC else None
 
 
 # Command line
@@ -273,24 +269,8 @@ def variants() -> str:
 
 def reported() -> str:
     """Returns the page of the results that the papers report."""
-    from keras_mixer.reported import TABLE
+    from keras_mixer.reported import TABLE, TITLES
 
-    fields = {
-        "model": "model",
-        "pretraining": "pre-training",
-        "image_size": "px",
-        "imagenet": "ImageNet",
-        "real": "ReaL",
-        "average_5": "avg. 5",
-        "vtab": "VTAB",
-        "images_per_second": "images/s",
-        "hardware": "on",
-        "core_days": "core-days",
-        "parameters": "param., M",
-        "multiply_adds": "MAdds, G",
-        "coco_ap": "COCO AP",
-        "ade20k_miou": "ADE20K mIoU",
-    }
     lines = [
         "# Reported results",
         "",
@@ -301,11 +281,11 @@ def reported() -> str:
     ]
     for source in dict.fromkeys(row.source for row in TABLE):
         rows = [row for row in TABLE if row.source == source]
-        shown = [field for field in fields if any(getattr(row, field) is not None for row in rows)]
+        shown = [field for field in TITLES if any(getattr(row, field) is not None for row in rows)]
         lines += [
             f"## {source}",
             "",
-            *table([fields[field] for field in shown], [[getattr(row, field) for field in shown] for row in rows]),
+            *table([TITLES[field] for field in shown], [[getattr(row, field) for field in shown] for row in rows]),
             "",
         ]
     return "\n".join(lines)

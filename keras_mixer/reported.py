@@ -7,6 +7,24 @@ from pathlib import Path
 
 MIXER = "arXiv 2105.01601"
 _FROM_TABLE_3 = {("BiT-R200x3", 224), ("ViT-L/16", 512), ("Mixer-L/16", 448)}  # pre-trained on JFT-300M, in figure 2
+# Field of `Reported` -> title of its column in tables.
+TITLES = {
+    "model": "model",
+    "pretraining": "data",
+    "image_size": "px",
+    "epochs": "epochs",
+    "imagenet": "ImageNet",
+    "real": "ReaL",
+    "average_5": "avg 5",
+    "vtab": "VTAB",
+    "images_per_second": "img/s",
+    "hardware": "on",
+    "core_days": "core-days",
+    "parameters": "M param.",
+    "multiply_adds": "G MAdds",
+    "coco_ap": "COCO AP",
+    "ade20k_miou": "ADE20K mIoU",
+}
 _TEXTS = ("model", "pretraining", "hardware", "source")
 
 

@@ -41,6 +41,25 @@ def test_the_extras_that_the_pages_install_exist():
             assert set(extras.split(",")) <= known.keys(), page
 
 
+def test_every_required_dependency_is_described():
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    rows = re.findall(
+        r"^\| ([\w, ]+) \|", (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    described = {name for row in rows for name in row.split(", ")} - {"package"}
+    assert described == {re.match(r"\w+", each)[0] for each in required}
+
+
+def test_every_public_package_has_a_page_in_the_reference():
+    pages = (ROOT / "docs" / "site_parts.py").read_text(encoding="utf-8")
+    index = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
+    names = [f"keras_mixer.{stub.parent.name}" for stub in (ROOT / "keras_mixer").glob("*/__init__.pyi")]
+    assert len(names) >= 10
+    for name in names:
+        assert f'"{name}"' in pages, name
+        assert f"generated/{name}\n" in index, name
+
+
 @pytest.mark.parametrize("language", ["kotlin", "swift"])
 def test_the_code_for_phones_is_well_formed(language):
     tree_sitter = pytest.importorskip("tree_sitter")

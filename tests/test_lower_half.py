@@ -177,6 +177,7 @@ def test_only_named_modules_import_tensorflow(package):
         (["train", "--recipe", "digits", "--show-recipe"], 0, '"batch_size": 64'),
         (["train", "--recipe", "digits", "--dataset", "mnist", "--output", "run"], 2, "There is no folder mnist. Read"),
         (["export", "tests/data/v01/finished", "--formats", "saved_model"], 2, 'pip install "keras_mixer[tensorflow]"'),
+        (["invariance", "--patch-size", "3", "--limit", "10"], 2, "multiple of the patch size"),
         (["serve", "tests/data/v01/saved_models/tiny"], 2, 'pip install "keras_mixer[tensorflow]"'),
     ],
 )

@@ -1,7 +1,14 @@
+import dataclasses
+
 import pytest
 
 from benchmarks.family.rows import ROWS
 from keras_mixer import reported
+
+
+def test_every_field_has_the_title_of_a_column():
+    assert [*reported.TITLES, "source"] == [field.name for field in dataclasses.fields(reported.Reported)]
+    assert len(set(reported.TITLES.values())) == len(reported.TITLES)
 
 
 def test_both_names_find_the_rows():

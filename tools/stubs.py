@@ -1,7 +1,8 @@
-"""Writes the `__init__.pyi` of the packages that load their names on first use: `python tools/stubs.py`.
+"""Writes the `.pyi` files whose names come from the catalogue and the layers: `python tools/stubs.py`.
 
-The constructors and builders come from the catalogue in `keras_mixer.models`, so that a new variant needs no edit here.
-Type checkers, editors and lazy_loader read the files.
+These are the stubs of `keras_mixer`, `applications`, `siblings`, `layers` and `models`, so that a new variant or layer
+needs no edit here. The stubs of the other packages are written by hand. Type checkers, editors and lazy_loader read
+the files.
 """
 
 import ast
@@ -43,28 +44,6 @@ _MODELS = {
     "image_model": ("ImageModel", "feature_model"),
     "record": ("Architecture", "Layout", "Rule", "Variant", "WeightSet"),
 }
-_VISUALIZATION = {
-    "attribution": ("influence_maps", "occlusion_saliency"),
-    "gradients": ("grad_cam", "integrated_gradients"),
-    "pictures": (
-        "draw_attribution",
-        "draw_feature_pca",
-        "draw_influence",
-        "draw_occlusion",
-        "draw_stem_units",
-        "draw_token_units",
-        "save_figure",
-    ),
-    "units": (
-        "FeaturePCA",
-        "UnitPairs",
-        "feature_pca",
-        "pair_units",
-        "spatial_frequency",
-        "stem_units",
-        "token_mixing_units",
-    ),
-}
 _APPLICATIONS = """# Written by tools/stubs.py.
 import os
 
@@ -79,13 +58,6 @@ _SIBLINGS = """# Written by tools/stubs.py.
 from .applications import CONSTRUCTORS as CONSTRUCTORS
 from .models.catalogue import preprocessing_of as preprocessing_of
 """
-_WEIGHTS = {
-    "loading": ("load", "load_with_fresh_head", "save_npz"),
-    "published.cache": ("InputPreprocessing", "WeightSet", "available", "download", "find", "preprocess_input"),
-    "published.class_names": ("decode_predictions", "names_of", "wordnet_ids"),
-    "resolution.change": ("change_resolution",),
-    "resolution.permutation": ("permute",),
-}
 
 
 def stubs() -> dict[Path, str]:
@@ -111,8 +83,6 @@ def stubs() -> dict[Path, str]:
         + "".join(f"from .applications import {n} as {n}\n" for n in sorted(root["siblings"])),
         PACKAGE / "layers" / "__init__.pyi": _lines(_public_layers()),
         PACKAGE / "models" / "__init__.pyi": _lines(models),
-        PACKAGE / "visualization" / "__init__.pyi": _lines(_VISUALIZATION),
-        PACKAGE / "weights" / "__init__.pyi": _lines(_WEIGHTS),
     }
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_mixer.engines.machine import processor
+from keras_mixer.machine import processor
 
 
 @dataclasses.dataclass(frozen=True)

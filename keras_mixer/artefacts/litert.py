@@ -90,7 +90,7 @@ def export_litert(
 def _calls(images: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
     """Divides images into calls of `batch_size`. The last call is filled up with the first images."""
     return [
-        np.stack([images[place % len(images)] for place in range(start, start + batch_size)])
+        np.stack([images[index % len(images)] for index in range(start, start + batch_size)])
         for start in range(0, len(images), batch_size)
     ]
 

@@ -163,8 +163,8 @@ def _table(builder, table: str, /, **values: str | int | np.ndarray | list[_Plac
             case np.ndarray():
                 return "UOffsetTRelative", builder.CreateNumpyVector(value)
         builder.StartVector(4, len(value), 4)
-        for place in reversed(value):
-            builder.PrependUOffsetTRelative(place)
+        for offset in reversed(value):
+            builder.PrependUOffsetTRelative(offset)
         return "UOffsetTRelative", builder.EndVector()
 
     fields = _FIELDS[table]

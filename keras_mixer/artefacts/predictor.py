@@ -122,7 +122,7 @@ def _head(model: "keras.Model") -> list[str]:
     import keras
 
     parts = getattr(model, "operations", None) or model.layers  # a Sequential has only layers
-    last = max((place for place, part in enumerate(parts) if getattr(part, "weights", None)), default=0)
+    last = max((index for index, part in enumerate(parts) if getattr(part, "weights", None)), default=0)
     inner = _head(parts[last]) if isinstance(parts[last], keras.Model) else [parts[last].name]
     return [*inner, *(part.name for part in parts[last + 1 :])]
 

@@ -61,7 +61,7 @@ class Format:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the file's name; empty for a folder of versions."""
+        """The suffix of the file's name; empty for a folder without a suffix."""
         return pathlib.PurePath(self.file).suffix
 
     def check_installed(self, *, to_write: bool = False) -> None:

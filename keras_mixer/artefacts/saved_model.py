@@ -72,7 +72,7 @@ def export_saved_model(
     import tensorflow as tf
 
     model = on_one_tensor(model)
-    check_card(model, card)
+    check_card_fits(model, card)
     base = pathlib.Path(base)
     with scratch_folder(base) as scratch:
         labels, card_file = scratch / LABELS_FILE, scratch / CARD_FILE
@@ -84,7 +84,7 @@ def export_saved_model(
         return published_as_next_version(scratch / "model", base)
 
 
-def check_card(model: "keras.Model", card: ModelCard) -> None:
+def check_card_fits(model: "keras.Model", card: ModelCard) -> None:
     """Raises a ValueError unless the card's images and classes fit the model, and every class name is one line."""
     expected = (card.preprocessing.input_shape, len(card.class_names))
     found = (tuple(model.input_shape[1:]), model.output_shape[-1])

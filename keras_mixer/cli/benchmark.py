@@ -25,21 +25,6 @@ from keras_mixer.cli.output import json_option, show, start
 PAPERS_IMAGE_SIZE = 224  # pixels; the papers count parameters and multiply-adds at this size
 GROWTH_FACTORS = (1, 2, 3, 4)  # multiples of the image's sides
 GROWTH_BATCH_SIZE = 16
-# Column of the tables -> field of `keras_mixer.reported.Reported`.
-COLUMNS = {
-    "model": "model",
-    "data": "pretraining",
-    "px": "image_size",
-    "epochs": "epochs",
-    "ImageNet": "imagenet",
-    "ReaL": "real",
-    "avg 5": "average_5",
-    "VTAB": "vtab",
-    "img/s": "images_per_second",
-    "core-days": "core_days",
-    "M param.": "parameters",
-    "G MAdds": "multiply_adds",
-}
 
 
 @click.command(epilog=model_help)
@@ -64,7 +49,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, engine, 
     """Measure speed, operations, parameters and the share of the machine's peak speed that a model reaches.
 
     With --engine or --precision, MODEL may also be an exported file, and only its speed is measured. Without MODEL,
-    print the tables of the papers.
+    print the tables of the papers. A variant without --weights is measured with random weights.
     """
     if tradeoff:
         start("keras")
@@ -86,7 +71,7 @@ def command(model, weights, batch_sizes, max_seconds, growth, tradeoff, engine, 
         return
     start("tensorflow", "keras")
     require_tensorflow_backend("Measuring speed and cost")
-    opened, card = open_model(model, weights)
+    opened, card = open_model(model, weights, untrained=True)
     # This comes first because some models cannot be resized.
     grown = {"growth": growth_to_picture(opened, growth)} if growth else {}
     measured = _measure(opened, card.name, batch_sizes, max_seconds) | grown
@@ -103,7 +88,7 @@ def _measure_engine(name: str, weights, engine, precision: str, batch_sizes, max
     from keras_mixer.evaluation.throughput import BATCH_SIZES
 
     sizes = batch_sizes or BATCH_SIZES
-    opened = open_classifier(name, weights, engine, precision, min(sizes))
+    opened = open_classifier(name, weights, engine, precision, min(sizes), untrained=True)
     shape = opened.card.preprocessing.input_shape
     speed = measure_predictor(opened.predictor, shape, sizes, max_seconds=max_seconds)
     return {
@@ -151,11 +136,13 @@ def _show_reported(rows, as_json: bool = False) -> None:
     for source, group in itertools.groupby(rows, key=lambda row: row.source):
         found = list(group)
         hardware = " or ".join(dict.fromkeys(row.hardware for row in found if row.hardware))
-        stated = {
-            name: field for name, field in COLUMNS.items() if any(getattr(row, field) is not None for row in found)
-        }
+        fields = [
+            field
+            for field in reported.TITLES
+            if field != "hardware" and any(getattr(row, field) is not None for row in found)
+        ]
         title = f"Reported by {source}" + (f"; img/s of a {hardware}" if hardware else "")
-        show([{name: getattr(row, field) for name, field in stated.items()} for row in found], title=title)
+        show([{reported.TITLES[field]: getattr(row, field) for field in fields} for row in found], title=title)
 
 
 def figures(measured: dict, published: Sequence, image_size: tuple[int, int]) -> list[dict]:

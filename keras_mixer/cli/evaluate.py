@@ -6,7 +6,14 @@ import pathlib
 
 import click
 
-from keras_mixer.cli.options import PictureFile, dataset_options, open_model, specification, weights_option
+from keras_mixer.cli.options import (
+    PictureFile,
+    dataset_options,
+    names_variant,
+    open_variant,
+    specification,
+    weights_option,
+)
 from keras_mixer.cli.output import json_option, show, start_keras
 
 MAX_CLASSES_SHOWN = 100
@@ -27,7 +34,7 @@ ImageNet ReaL:  --real
     help="Compare only the scores of the dataset's classes, not those of all classes of the model.",
 )
 @click.option("--real", is_flag=True, help="Use ImageNet's validation images, with their own and with the ReaL labels.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Images per call.")
 @click.option(
     "--sheet", type=PictureFile(".png", ".pdf", ".svg"), help="Also draw predictions of the first MODEL to this file."
 )
@@ -122,15 +129,14 @@ def command(
 def _open(model: str, weights: str | None):
     """Returns the classifier and its card. For a variant, the class names are those of the published weights."""
     from keras_mixer.evaluation import keras_predictor, open_classifier
-    from keras_mixer.models import ARCHITECTURES
     from keras_mixer.weights import names_of, wordnet_ids
     from keras_mixer.weights.published.cache import set_of
 
-    if weights is None and model not in ARCHITECTURES:
+    if not names_variant(model, weights):
         return open_classifier(model)
-    published = set_of(model, weights) if model in ARCHITECTURES else None
+    published = set_of(model, weights)
     names = names_of(published) if published else ()  # an error for unknown classes comes before the download
-    opened, card = open_model(model, weights)
+    opened, card = open_variant(model, weights)
     names = names or wordnet_ids(opened.output_shape[-1])
     return keras_predictor(opened), dataclasses.replace(card, class_names=names)
 

@@ -40,7 +40,7 @@ class _SeveralFormats(click.Command):
         return super().parse_args(ctx, spread)
 
 
-def _refuse_another_model(folder: pathlib.Path, card: ModelCard) -> None:
+def _refuse_other_classes(folder: pathlib.Path, card: ModelCard) -> None:
     """Raises ValueError if `folder` has a model of other classes. A server would go from that model to this one."""
     if (folder / CARD_FILE).is_file() and ModelCard.load(folder / CARD_FILE).class_names != card.class_names:
         raise ValueError(
@@ -73,7 +73,7 @@ def _refuse_another_model(folder: pathlib.Path, card: ModelCard) -> None:
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Images that one call of a LiteRT file computes; MediaPipe takes files of one alone.",
+    help="Images that one call of a LiteRT file computes. MediaPipe takes only files of one image per call.",
 )
 @click.option(
     "--runtime",
@@ -125,7 +125,7 @@ def command(
         raise ValueError("--serving needs the SavedModel: add saved_model to --formats.")
     model, card = load_model(run)
     if name is None:
-        _refuse_another_model(pathlib.Path(output) / card.name, card)
+        _refuse_other_classes(pathlib.Path(output) / card.name, card)
     name = check_model_name(name or card.name)
     folder = pathlib.Path(output) / name
     report = export(

@@ -25,9 +25,9 @@ from keras_mixer.cli.output import json_option, show, start_keras
 @corrupt_limit_option("images of each split")
 @repeated("--shots", type=click.IntRange(min=1), default=(1, 5, 10, 25), help="Images per class")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of random choices of images.")
-@click.option("--penalty", type=PositiveNumber(), default=2.0**10)
+@click.option("--penalty", type=PositiveNumber(), default=2.0**10, help="Penalty of the ridge regression.")
 @click.option("--sweep", is_flag=True, help="Try the penalties 2^-10 to 2^19 instead.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Images per call.")
 @json_option
 def command(
     model,
@@ -57,7 +57,9 @@ def command(
     from keras_mixer.evaluation.split import labelled_batches, numbered_batches
 
     classifier, card = open_model(model, weights)
-    name = dataset or (card.dataset.name if card.dataset else "digits")
+    if dataset is None and card.dataset is None:
+        raise ValueError("The card names no dataset: give --dataset.")
+    name = dataset or card.dataset.name
     own = card.dataset if card.dataset is not None and dataset in (None, card.dataset.name) else None
     spec = own or data.DatasetSpec(name, split="test")
     train = data.load(spec, split=train_split, data_dir=data_dir)

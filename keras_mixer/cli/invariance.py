@@ -5,7 +5,7 @@ import dataclasses
 import click
 
 from keras_mixer.cli.options import PictureFile, PositiveNumber, corrupt_limit_option, data_dir_option, repeated
-from keras_mixer.cli.output import json_option, show, start
+from keras_mixer.cli.output import json_option, show, start_keras
 from keras_mixer.extras import require
 
 NAMES = ("mixer", "convnet", "resnet50", "vit")
@@ -16,19 +16,19 @@ BATCH_NORM_MOMENTUM = 0.9
 
 @click.command()
 @click.option("--dataset", default="digits", metavar="NAME", help="TFDS name or folder of images.")
-@click.option("--train-split", default="train")
-@click.option("--test-split", default="test")
+@click.option("--train-split", default="train", help="Split to train on.")
+@click.option("--test-split", default="test", help="Split to measure on.")
 @data_dir_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N images of each split.")
 @corrupt_limit_option("images of each split")
 @click.option("--image-size", "side", type=click.IntRange(min=1), default=8, help="Side, pixels.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="1")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1", help="1 for grey images, 3 for colour.")
 @click.option("--patch-size", type=click.IntRange(min=1), default=2, help="Side, pixels.")
 @repeated("--models", type=click.Choice(NAMES), default=("mixer", "convnet"), help="Architecture to train")
-@click.option("--epochs", type=click.IntRange(min=1), default=5)
-@click.option("--batch-size", type=click.IntRange(min=1), default=64)
-@click.option("--learning-rate", type=PositiveNumber(), default=3e-3)
-@click.option("--seed", type=int, default=0)
+@click.option("--epochs", type=click.IntRange(min=1), default=5, help="Epochs of each training.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Images per step.")
+@click.option("--learning-rate", type=PositiveNumber(), default=3e-3, help="Highest learning rate of AdamW.")
+@click.option("--seed", type=int, default=0, help="Seed of the weights, the shuffling and the permutations.")
 @click.option("--output", type=PictureFile(".png", ".svg"), help="Also draw the curves, to this .png or .svg file.")
 @json_option
 def command(
@@ -52,7 +52,7 @@ def command(
     learns worse in both cases. resnet50 comes from keras.applications, vit from KerasHub with the Mixer's depth and
     width.
     """
-    start("tensorflow", "keras")
+    start_keras()
     from keras_mixer import data, evaluation
     from keras_mixer.evaluation.pictures import draw_invariance
 

@@ -50,7 +50,8 @@ class _LazyGroup(click.Group):
 def keras_mixer_command():
     """MLP-Mixer for Keras: train, evaluate, predict, export, serve.
 
-    Exit status: 0 success, 2 bad usage or bad input, 1 a fault. Set KERAS_MIXER_TRACEBACK=1 to see a fault's traceback.
+    Exit status: 0 success, 2 bad usage or bad input, 1 a fault. Set KERAS_MIXER_TRACEBACK=1 to see the traceback of
+    every error.
     """
     # TensorFlow's notices do not help a user of the command line, and its errors come as exceptions too.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

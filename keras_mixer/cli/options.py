@@ -32,9 +32,7 @@ def _split_settings(_context, _option, texts) -> dict[str, str]:
 
 
 model_help = "MODEL is a run folder, a .keras file, or the name of a variant such as mixer_b16."
-weights_option = click.option(
-    "--weights", help="Published set, path or hf://OWNER/REPO for a variant; without it, random weights."
-)
+weights_option = click.option("--weights", help="For the name of a variant: published set, path or hf://OWNER/REPO.")
 data_dir_option = click.option("--data-dir", type=click.Path(file_okay=False), help="Folder of the TFDS datasets.")
 settings_option = repeated(
     "--set",
@@ -217,7 +215,9 @@ class Opened:
     digest: str
 
 
-def open_classifier(name: str, weights: str | None, engine: str | None, precision: str, batch_size: int) -> Opened:
+def open_classifier(
+    name: str, weights: str | None, engine: str | None, precision: str, batch_size: int, *, untrained: bool = False
+) -> Opened:
     """Opens a run folder, an exported file or a variant with published weights.
 
     Args:
@@ -226,22 +226,21 @@ def open_classifier(name: str, weights: str | None, engine: str | None, precisio
         engine: What runs it. None runs a trained model on Keras, and an exported file on its own runtime.
         precision: Precision of the computation.
         batch_size: Images per call.
+        untrained: Whether a variant may have random weights.
     """
     from keras_mixer import artefacts
 
     if engine is None and precision != "float32":
         engine = "auto"
     model, of_precision = None, "" if precision == "float32" else f" {precision}"
-    if not os.path.exists(name) and _is_variant(name):
+    if names_variant(name, weights, untrained=untrained):
         from keras_mixer.engines.conversion import digest_of
 
-        model, card = open_model(name, weights)
+        model, card = open_variant(name, weights)
         if not card.class_names:
             names = tuple(str(index) for index in range(model.output_shape[-1]))
             card = dataclasses.replace(card, class_names=names)
         digest = digest_of(model) + of_precision
-    elif weights is not None:
-        raise ValueError("--weights is for the name of a variant: a trained model has its own weights.")
     else:
         card, digest = artefacts.load_card(name), artefacts.fingerprint(name) + of_precision
     if engine is not None:
@@ -257,33 +256,56 @@ def open_classifier(name: str, weights: str | None, engine: str | None, precisio
     return Opened(artefacts.open_artefact(name), card, digest)
 
 
-def _is_variant(name: str) -> bool:
+def names_variant(model: str, weights: str | None, *, untrained: bool = False) -> bool:
+    """Returns whether the argument MODEL is the name of a variant. If a file or folder has that name, it is not.
+
+    Args:
+        model: The argument.
+        weights: The value of `--weights`.
+        untrained: Whether a variant may have random weights.
+
+    Raises:
+        ValueError: If a variant lacks `--weights`, or anything else has them.
+    """
     from keras_mixer.models.catalogue import ARCHITECTURES
 
-    return name in ARCHITECTURES
+    if os.path.exists(model) or model not in ARCHITECTURES:
+        if weights is not None:
+            raise ValueError("--weights is for the name of a variant: a trained model has its own weights.")
+        return False
+    if weights is None and not untrained:
+        from keras_mixer.weights import available
+
+        example = next((entry.name for entry in available(model)), "a file of weights")
+        raise ValueError(f"{model} is the name of a variant: give its --weights, such as {example}.")
+    return True
 
 
-def open_model(name: str, weights: str | None = None):
-    """Opens a trained model by its path, or a variant by its name, and returns the model and its card.
+def open_variant(name: str, weights: str | None = None):
+    """Builds a variant, and returns the model and its card.
 
-    The card of a variant does not name a dataset. It has class names only if the weights provide them.
+    The card does not name a dataset. It has class names only if the weights provide them.
     """
     start_keras()
-    from keras_mixer.models import ARCHITECTURES
+    from keras_mixer.applications import CONSTRUCTORS
+    from keras_mixer.card import ModelCard
+    from keras_mixer.weights import change_resolution
+    from keras_mixer.weights.published.cache import set_of
 
-    if name in ARCHITECTURES:
-        from keras_mixer.applications import CONSTRUCTORS
-        from keras_mixer.card import ModelCard
-        from keras_mixer.weights.published.cache import set_of
+    model = CONSTRUCTORS[name](weights=weights)
+    if None in model.input_shape[1:]:  # a card names one size
+        model = change_resolution(model, model.preprocessing.image_size)
+    published = set_of(name, weights)
+    return model, ModelCard(name, published.class_names if published else (), model.preprocessing)
 
-        model = CONSTRUCTORS[name](weights=weights)
-        height, width, channels = model.input_shape[1:]
-        preprocessing = dataclasses.replace(model.preprocessing, image_size=(height, width), channels=channels)
-        published = set_of(name, weights)
-        return model, ModelCard(name, published.class_names if published else (), preprocessing)
-    if weights is not None:
-        raise ValueError("--weights is for the name of a variant: a run folder has its own weights.")
+
+def open_model(name: str, weights: str | None = None, *, untrained: bool = False):
+    """Opens a trained model by its path, or a variant by its name (see `names_variant`), with its card."""
+    start_keras()
+    if names_variant(name, weights, untrained=untrained):
+        return open_variant(name, weights)
     from keras_mixer.data import load_model
+    from keras_mixer.models import ARCHITECTURES
 
     try:
         return load_model(name)

@@ -60,8 +60,10 @@ keras-mixer predict --model runs/photos s3://bucket/photos --output s3://bucket/
 @click.option("--run-on", type=click.Choice(PLACES), help="Where the job runs; by default local.")
 @click.option("--ray-address", help="Ray cluster; by default RAY_ADDRESS, or a new cluster on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers; by default as many as fit.")
-@click.option("--worker-cpus", type=PositiveNumber(), default=1.0)
-@click.option("--worker-gpus", type=click.FloatRange(min=0), default=0.0)
+@click.option("--worker-cpus", type=PositiveNumber(), default=1.0, help="CPUs of each Ray worker.")
+@click.option(
+    "--worker-gpus", type=click.FloatRange(min=0), default=0.0, help="GPUs of each Ray worker; may be a fraction."
+)
 @json_option
 @click.pass_context
 def command(context, images, model, output, engine, run_on, as_json, image_column, id_column, **options):
@@ -155,10 +157,10 @@ def _predictions(images, opened: Opened, columns, **reading):
 
 def _run_job(options, images: Sequence[str], model: str, output: str, columns: dict) -> tuple[dict, dict[str, int]]:
     """Predicts the images that are missing in the output. Returns a row of counts, and the counts of each class."""
+    from keras_mixer.artefacts import load_card
     from keras_mixer.prediction import (
         PredictionStore,
         PredictionTable,
-        check_card,
         find_images,
         fingerprint,
         is_table,
@@ -172,7 +174,7 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
     opened = None
     if options.run_on == "ray":
         _check_for_ray(options)
-        check_card(model)  # opening it would take this machine's GPU memory from the workers
+        load_card(model)  # opening it would take this machine's GPU memory from the workers
         digest = fingerprint(model)
     else:
         opened = open_classifier(model, options.weights, options.engine, options.precision, options.batch_size)
@@ -184,7 +186,9 @@ def _run_job(options, images: Sequence[str], model: str, output: str, columns: d
     made_by = {"format": 1, "model": digest, "top": options.top, **columns}
     store.open(made_by, restart=options.restart)
     store.admit(names_by_table(shards))  # before rows of errors are deleted, because their names count too
-    left = left_over(shards, store.done(retry_errors=options.retry_errors))
+    if options.retry_errors:
+        store.forget_errors()
+    left = left_over(shards, store.done())
     total = sum(len(shard.names) for shard in shards)
     missing = sum(len(shard.names) for shard in left)
     began = time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from keras_mixer import wire
 from keras_mixer.cli.options import PositiveNumber, max_megapixels_option, repeated
 from keras_mixer.cli.output import start
 
@@ -18,10 +19,10 @@ from keras_mixer.cli.output import start
 @click.argument("base_paths", nargs=-1, type=click.Path(path_type=Path), metavar="BASE_PATH...")
 @click.option("--name", help="Name of the model in the address; by default the folder's.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--rest-port", default=8501, help="REST port; 0 takes a free one.")
-@click.option("--port", type=int, help="gRPC port, 8500 by default; 0 takes a free one.")
+@click.option("--rest-port", default=wire.REST_PORT, help="REST port; 0 takes a free one.")
+@click.option("--port", type=int, help=f"gRPC port, {wire.GRPC_PORT} by default; 0 takes a free one.")
 @click.option("--no-grpc", is_flag=True, help="Serve REST only.")
-@repeated("--versions", default=("latest",), help="latest, all, or a number")
+@repeated("--versions", default=("latest",), help="latest, all, or the number of a version, not how many")
 @repeated("--label", "labels", metavar="LABEL=VERSION", help="Name of a version")
 @click.option("--model-config-file", type=click.Path(path_type=Path), help="A models.config as TF Serving reads it.")
 @click.option(
@@ -46,7 +47,6 @@ def command(base_paths, **options):
     This server is for development. In production, use TF Serving, KServe or Ray Serve, which read the same folders.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # our own message names a port that is in use
-    from keras_mixer import wire
     from keras_mixer.serving import Limits, Server
 
     logging.basicConfig(format="%(levelname)s %(message)s")
@@ -158,9 +158,7 @@ def _grpc_port(port: int | None, no_grpc: bool) -> int | None:
         if port is not None:
             raise click.UsageError("--port and --no-grpc cannot be used together.")
         return None
-    from keras_mixer.wire import INSTALL_STUBS, stubs_installed
-
-    if port is None and not stubs_installed():
-        click.echo(f"No gRPC: tensorflow-serving-api is not installed ({INSTALL_STUBS}).", err=True)
+    if port is None and not wire.stubs_installed():
+        click.echo(f"No gRPC: tensorflow-serving-api is not installed ({wire.INSTALL_STUBS}).", err=True)
         return None
-    return 8500 if port is None else port
+    return wire.GRPC_PORT if port is None else port

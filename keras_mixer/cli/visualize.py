@@ -20,7 +20,7 @@ BLOCKS = 3
 @repeated("--block", "blocks", type=int, help="Block to draw, counted from 0, by default the first three")
 @repeated("--image", "images", type=click.Path(exists=True, dir_okay=False), help="Image to analyse")
 @repeated("--token", "tokens", type=click.IntRange(min=0), help="Patch whose influences are drawn")
-@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png")
+@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", help="Format of the pictures.")
 @json_option
 def command(model, weights, output, blocks, images, tokens, suffix, as_json):
     """Draw the units of the token-mixing MLPs and of the stem, and what the model uses in images.

@@ -6,8 +6,8 @@ import pathlib
 import click
 
 from keras_mixer.card import CARD_FILE, ModelCard
-from keras_mixer.cli.options import dataset_options, open_model, specification
-from keras_mixer.cli.output import json_option, show
+from keras_mixer.cli.options import dataset_options, open_variant, specification
+from keras_mixer.cli.output import json_option, show, start_keras
 
 
 @click.group()
@@ -90,8 +90,8 @@ def save(variant, name, folder, dataset, split):
 
     names = names_of(find(variant, name))  # an error for unknown classes comes before the download
     title = f"{variant}-{name.removeprefix('hf://').replace('/', '-')}"
-    _refuse_another_model(pathlib.Path(folder), title)
-    model, card = open_model(variant, name)
+    _refuse_to_replace(pathlib.Path(folder), title)
+    model, card = open_variant(variant, name)
     from keras_mixer.data import DatasetSpec, save_model
 
     spec = DatasetSpec(dataset, split) if dataset else None
@@ -100,7 +100,7 @@ def save(variant, name, folder, dataset, split):
     click.echo(f"Written to {folder}.")
 
 
-def _refuse_another_model(folder: pathlib.Path, title: str) -> None:
+def _refuse_to_replace(folder: pathlib.Path, title: str) -> None:
     """Raises ValueError if a folder holds a model that this command did not write there under this title."""
     try:
         same = ModelCard.load(folder / CARD_FILE).name == title
@@ -123,8 +123,11 @@ def push(run, address, dataset, split, data_dir, limit, corrupt_limit, max_pixel
     The model is measured first. Then its weights and a model card are uploaded. The token comes from HF_TOKEN or from
     `hf auth login`. weights="hf://OWNER/REPO" reads the weights back.
     """
-    model, card = open_model(run)
+    start_keras()
+    from keras_mixer.data import load_model
     from keras_mixer.export import push_to_hub
+
+    model, card = load_model(run)
 
     page = push_to_hub(
         model,

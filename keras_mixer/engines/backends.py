@@ -24,7 +24,7 @@ _CHECKED_AT_ONCE = 32  # images
 _log = logging.getLogger(__name__)
 
 
-def loaded() -> str | None:
+def loaded_backend() -> str | None:
     """Returns the backend of Keras in this process, or None if Keras is not loaded."""
     return sys.modules["keras"].backend.backend() if "keras" in sys.modules else None
 

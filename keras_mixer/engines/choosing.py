@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer import machine
 from keras_mixer.artefacts.predictor import Predictor
 from keras_mixer.cores import usable_cores
-from keras_mixer.engines import machine
-from keras_mixer.engines.conversion import Source, converted, folder, source_of, versions
+from keras_mixer.engines.conversion import StoredModel, cache_folder, converted, source_of, versions_for
 from keras_mixer.engines.table import ENGINES, PRECISIONS, Engine
 from keras_mixer.evaluation.throughput import fastest
 from keras_mixer.files import written_whole
@@ -61,8 +61,8 @@ def open_engine(
         The classifier. Its `format` is the engine's name.
 
     Raises:
-        ValueError: If there is no model, no engine or not this engine can run it at this precision, `samples` do not
-            fit it, or `batch_size` is below 1.
+        ValueError: If there is no model at the path, or the engine (for "auto": every installed engine) cannot run it
+            at this precision, `samples` do not fit it, or `batch_size` is below 1.
         ImportError: If the engine is not installed.
         RuntimeError: If the engine fails.
 
@@ -96,19 +96,19 @@ def open_engine(
     if not able:
         raise ValueError(_unable("What is installed", source, precision))
     batch_size = min(batch_size, _BATCH_SIZE)
-    memory = _Memory(able, source, precision, batch_size)
-    known = memory.choice()
+    remembered = _RememberedChoice(able, source, precision, batch_size)
+    known = remembered.choice()
     for one in [one for one in able if one.name == known]:
         try:
             predictor = _opened(one, source, precision, samples)
-            _log.info("Engine: %s, the fastest when it was measured (%s).", known, memory.path)
+            _log.info("Engine: %s, the fastest when it was measured (%s).", known, remembered.path)
             return predictor
         except Exception as error:  # each framework has its own errors
             _log.warning("The engine %s, the fastest when it was measured, fails: %s", known, error)
-    return _fastest(able, source, precision, samples, batch_size, memory)
+    return _open_fastest(able, source, precision, samples, batch_size, remembered)
 
 
-def _opened(engine: Engine, source: Source, precision: str, samples) -> Predictor:
+def _opened(engine: Engine, source: StoredModel, precision: str, samples) -> Predictor:
     forms = engine.formats(source.form.name, precision)
     if not forms:
         raise ValueError(_unable(f"The engine {engine.name}", source, precision))
@@ -132,7 +132,7 @@ def _opened(engine: Engine, source: Source, precision: str, samples) -> Predicto
     return dataclasses.replace(opened, format=engine.name, scores=scores, path=source.path, size=size)
 
 
-def _unable(subject: str, source: Source, precision: str) -> str:
+def _unable(subject: str, source: StoredModel, precision: str) -> str:
     able = [
         f"{one.name} ({', '.join(found)}{'' if one.is_installed else f'; not installed: {one.install}'})"
         for one in ENGINES.values()
@@ -148,7 +148,9 @@ def _unable(subject: str, source: Source, precision: str) -> str:
     )
 
 
-def _fastest(able: list[Engine], source: Source, precision: str, samples, batch_size: int, memory) -> Predictor:
+def _open_fastest(
+    able: list[Engine], source: StoredModel, precision: str, samples, batch_size: int, remembered
+) -> Predictor:
     """Measures engines one after the other, keeps the fastest open, and remembers all rates."""
     images = np.random.default_rng(0).uniform(-1, 1, (batch_size, *source.input_shape)).astype(np.float32)
     rates: dict[str, float] = {}
@@ -169,19 +171,19 @@ def _fastest(able: list[Engine], source: Source, precision: str, samples, batch_
         raise ValueError(f"No engine runs the model. {'; '.join(failures)}")
     order = sorted(rates, key=rates.__getitem__, reverse=True)
     _log.info("Engine: %s; images/s: %s.", best.format, ", ".join(f"{name} {rates[name]:.3g}" for name in order))
-    memory.keep(best.format, rates)
+    remembered.keep(best.format, rates)
     return best
 
 
-def _measured(engine: Engine, source: Source, precision: str, samples, images) -> tuple[Predictor, float]:
+def _measured(engine: Engine, source: StoredModel, precision: str, samples, images) -> tuple[Predictor, float]:
     predictor = _opened(engine, source, precision, samples)
     return predictor, len(images) / fastest(functools.partial(predictor.scores, images), 1, seconds=_SECONDS)
 
 
-class _Memory:
+class _RememberedChoice:
     """The engine that was the fastest for such a model on such a machine, in a JSON file."""
 
-    def __init__(self, engines: Iterable[Engine], source: Source, precision: str, batch_size: int):
+    def __init__(self, engines: Iterable[Engine], source: StoredModel, precision: str, batch_size: int):
         needed = [module for engine in engines for module in engine.needs]
         forms = [form for engine in engines for form in engine.formats(source.form.name, precision)]
         self._facts = {
@@ -189,14 +191,14 @@ class _Memory:
             "processor": machine.processor(),
             "cores": usable_cores(),
             "accelerators": machine.accelerators(),
-            "versions": machine.versions(needed) | versions(*forms),
+            "versions": machine.versions(needed) | versions_for(*forms),
             "model": source.design,
             "input_shape": list(source.input_shape),
             "precision": precision,
             "batch_size": batch_size,
         }
         key = hashlib.sha256(json.dumps(self._facts, sort_keys=True).encode()).hexdigest()[:32]
-        self.path = folder() / "choices" / f"{key}.json"
+        self.path = cache_folder() / "choices" / f"{key}.json"
 
     def choice(self) -> str | None:
         """Returns the engine that was the fastest, or None if none was measured."""

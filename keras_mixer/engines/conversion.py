@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_mixer import machine
 from keras_mixer.artefacts.opening import FORMATS, KERAS_FILE, find, fingerprint, load_card
 from keras_mixer.artefacts.predictor import on_one_tensor
 from keras_mixer.artefacts.record import Format
 from keras_mixer.download import cache_directory
-from keras_mixer.engines import backends, machine, worker
+from keras_mixer.engines import backends, worker
 from keras_mixer.extras import require
 from keras_mixer.files import scratch_folder, written_whole
 
@@ -33,7 +34,7 @@ _NOT_DESIGN = ("compile_config", "shared_object_id")
 _log = logging.getLogger(__name__)
 
 
-def folder() -> pathlib.Path:
+def cache_folder() -> pathlib.Path:
     """Returns the folder of converted models and of measurements. It may be deleted at any time.
 
     If the cache cannot be written, as in a container without a home, this is a temporary folder of this process.
@@ -60,7 +61,7 @@ def _writable(folder: pathlib.Path) -> pathlib.Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class StoredModel:
     """A model on disk.
 
     Attributes:
@@ -78,7 +79,7 @@ class Source:
     design: str
 
 
-def source_of(model) -> Source:
+def source_of(model) -> StoredModel:
     """Describes a model at a path, or writes a `keras.Model` to the cache folder and describes that.
 
     Raises:
@@ -90,7 +91,7 @@ def source_of(model) -> Source:
     form, path = find(model)
     digest = fingerprint(path)
     design = _design(path) if form is KERAS_FILE else digest
-    return Source(form, path, load_card(model).preprocessing.input_shape, digest, design)
+    return StoredModel(form, path, load_card(model).preprocessing.input_shape, digest, design)
 
 
 def digest_of(model: "keras.Model") -> str:
@@ -101,7 +102,7 @@ def digest_of(model: "keras.Model") -> str:
     return digest.hexdigest()
 
 
-def _saved(model: "keras.Model") -> Source:
+def _saved(model: "keras.Model") -> StoredModel:
     model = on_one_tensor(model)  # a new model, which is not compiled and therefore saved without an optimizer
     shape = tuple(model.input_shape[1:])
     if len(shape) != 3 or None in shape:
@@ -110,11 +111,11 @@ def _saved(model: "keras.Model") -> Source:
             "built."
         )
     digest = digest_of(model)
-    path = folder() / digest[:32] / KERAS_FILE.file
+    path = cache_folder() / digest[:32] / KERAS_FILE.file
     if not path.exists():
         with written_whole(path) as partial:
             model.save(partial)
-    return Source(KERAS_FILE, path, shape, digest, _hash(model.to_json()))
+    return StoredModel(KERAS_FILE, path, shape, digest, _hash(model.to_json()))
 
 
 def _design(path: pathlib.Path) -> str:
@@ -131,14 +132,14 @@ def _hash(config: str) -> str:
     return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()
 
 
-def versions(*forms: str) -> dict[str, str]:
+def versions_for(*forms: str) -> dict[str, str]:
     """Returns the versions of this package and of what is installed to convert models to these formats and run them."""
     known = [FORMATS[form] for form in forms if form in FORMATS]
     needed = [module for form in known for module in (*form.needs, *form.needs_to_write)]
     return machine.versions({"keras_mixer", "keras", "tensorflow", *needed})
 
 
-def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.Path:
+def converted(source: StoredModel, form: str, samples: np.ndarray | None) -> pathlib.Path:
     """Returns the model in another format, from the cache folder if it was converted before.
 
     Args:
@@ -155,7 +156,7 @@ def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.
         return source.path
     FORMATS[form].check_installed(to_write=True)
     require("tensorflow", extra="tensorflow", purpose=f"Converting a model to {form}")
-    digest = hashlib.sha256(f"{source.digest} {form} {versions(form)}".encode())
+    digest = hashlib.sha256(f"{source.digest} {form} {versions_for(form)}".encode())
     if FORMATS[form].calibrated:
         if samples is None and not _names_images(source):
             raise ValueError(
@@ -164,12 +165,12 @@ def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.
             )
         digest.update(machine.processor().encode())  # because the file is checked on it
         digest.update(b"" if samples is None else samples.tobytes())
-    target = folder() / digest.hexdigest()[:32] / FORMATS[form].file
+    target = cache_folder() / digest.hexdigest()[:32] / FORMATS[form].file
     refusal = target.with_name("refused.txt")
     if not target.exists() and not refusal.exists():
         _log.info("Converting the model to %s, once, into %s.", form, target.parent)
-        write = backends.write if backends.loaded() == "tensorflow" else worker.convert
-        with scratch_folder(folder()) as scratch:
+        write = backends.write if backends.loaded_backend() == "tensorflow" else worker.convert
+        with scratch_folder(cache_folder()) as scratch:
             made = scratch / "made"
             made.mkdir()
             if refused := write(source.path, form, made / target.name, samples):
@@ -183,5 +184,5 @@ def converted(source: Source, form: str, samples: np.ndarray | None) -> pathlib.
     return target
 
 
-def _names_images(source: Source) -> bool:
+def _names_images(source: StoredModel) -> bool:
     return KERAS_FILE.card_of(source.path).is_file() and load_card(source.path).dataset is not None

@@ -55,7 +55,7 @@ class Engine:
 def _on_backend(name: str, path: pathlib.Path, precision: str) -> Predictor:
     if path.suffix != ".keras":
         return _saved_model(path)
-    if backends.loaded() == name:
+    if backends.loaded_backend() == name:
         return backends.predictor_of(path, precision)
     return worker.predictor_of(name, path, precision)
 

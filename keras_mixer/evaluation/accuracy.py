@@ -115,7 +115,8 @@ def _judge(scores: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> dic
     both = finite & np.isfinite(reference).all(axis=1)
     softmaxed = are_probabilities(reference)
     best = np.where(finite, scores.argmax(axis=1), NOT_FINITE)
-    # A tie counts as wrong, because a model with constant scores would otherwise always be right.
+    # In the top 5, a class with an equal score counts as better than the label, because a model with constant scores
+    # would otherwise always be right.
     rank = np.sum(scores >= np.take_along_axis(scores, labels[:, None], axis=1), axis=1) - 1
     ours, theirs = (comparable_logits(values[both], softmaxed) for values in (scores, reference))
     return {

@@ -79,11 +79,11 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
     """Measures calibration from the probability of the predicted class `(n,)` and whether it is correct `(n,)`."""
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+    bin_index = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    count = np.bincount(bin_index, minlength=bins)
     with np.errstate(invalid="ignore"):
-        confidence = np.bincount(place, sure, bins) / count
-        accuracy = np.bincount(place, right, bins) / count
+        confidence = np.bincount(bin_index, sure, bins) / count
+        accuracy = np.bincount(bin_index, right, bins) / count
     error = float(np.nansum(count * np.abs(confidence - accuracy)) / len(sure))
     return Calibration(error, edges, count, confidence, accuracy)
 

@@ -117,8 +117,8 @@ def save_prediction_sheet(
         raise ValueError("There is nothing to draw: the split holds no images.")
     names, families = drawable(class_names)
     figure = Figure(figsize=(1.5 * SHEET_COLUMNS, 1.8 * SHEET_ROWS), layout="constrained")
-    for place, (image, label, best, score) in enumerate(chosen, start=1):
-        axes = figure.add_subplot(SHEET_ROWS, SHEET_COLUMNS, place)
+    for index, (image, label, best, score) in enumerate(chosen, start=1):
+        axes = figure.add_subplot(SHEET_ROWS, SHEET_COLUMNS, index)
         low, high = image.min(), image.max()  # the model's inputs may have any range
         axes.imshow(((image - low) / max(high - low, 1e-6)).squeeze(), cmap="gray")
         axes.set_axis_off()

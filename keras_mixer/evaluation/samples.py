@@ -42,7 +42,7 @@ def calibration_images(
         source = load(spec)
     count = PLACES * IMAGES_OF_A_PLACE
     if source.num_examples > count and spec.split.isidentifier():
-        starts = [place * source.num_examples // PLACES for place in range(PLACES)]
+        starts = [index * source.num_examples // PLACES for index in range(PLACES)]
         slices = [f"{spec.split}[{start}:{start + IMAGES_OF_A_PLACE}]" for start in starts]
         source = load(dataclasses.replace(spec, split="+".join(slices)))
     corrupt = CorruptImages(corrupt_limit, max_pixels)

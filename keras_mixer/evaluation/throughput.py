@@ -233,19 +233,16 @@ def framework_flops(model: "keras.Model") -> int:
     """
     require("tensorflow", extra="tensorflow", purpose="Counting operations")
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
-    frozen = convert_variables_to_constants_v2(
-        tf.function(lambda images: model(images, training=False)).get_concrete_function(spec)
-    )
+    forward = tf.function(lambda images: model(images, training=False)).get_concrete_function(spec)
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     log = tf.get_logger()
     level = log.level
     try:
         log.setLevel("ERROR")  # TensorFlow's profiler calls functions that TensorFlow has deprecated
-        return tf.compat.v1.profiler.profile(frozen.graph, options=options).total_float_ops
+        return tf.compat.v1.profiler.profile(forward.graph, options=options).total_float_ops
     finally:
         log.setLevel(level)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer.artefacts import FORMATS, keras_predictor, on_one_tensor
-from keras_mixer.artefacts.saved_model import check_card, published_as_next_version
+from keras_mixer.artefacts.saved_model import check_card_fits, published_as_next_version
 from keras_mixer.card import CARD_FILE, ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation import EvaluationSplit
@@ -94,7 +94,7 @@ def export(
     for name in formats:
         FORMATS[name].check_installed(to_write=True)
     _refuse_foreign_files(folder, formats)
-    check_card(on_one_tensor(model), card)
+    check_card_fits(on_one_tensor(model), card)
     labelled = dataset or card.dataset
     split: EvaluationSplit | RandomImages = RandomImages(card, limit)
     if labelled:
@@ -122,7 +122,7 @@ def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, 
         _make_way(card, folder)
     report.save(folder)  # first, so that what an interruption leaves is known as an export's
     rows = list(report.rows)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if row.artefact not in paths or row.note == BY_DEFAULT:  # the Keras model, or a file that another row moves
             continue
         form, path = FORMATS[row.artefact], paths[row.artefact]
@@ -135,7 +135,7 @@ def _published(report: Report, paths: dict[str, pathlib.Path], card: ModelCard, 
                 part.replace(folder / name)
         else:
             target = published_as_next_version(path, folder) if row.within_limit else path.rename(folder / WITHHELD)
-            rows[place] = dataclasses.replace(row, file=target.name)
+            rows[index] = dataclasses.replace(row, file=target.name)
     report = dataclasses.replace(report, rows=tuple(rows))
     report.save(folder)
     card.save(folder / CARD_FILE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer.artefacts import keras_predictor
-from keras_mixer.artefacts.saved_model import check_card
+from keras_mixer.artefacts.saved_model import check_card_fits
 from keras_mixer.card import ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation import EvaluationSplit, measure, on_one_tensor
@@ -90,7 +90,7 @@ def push_to_hub(
     place = HubAddress.parse(address)
     if place.file is not None:
         raise ValueError(f"A model is pushed to a repository, hf://OWNER/REPO, but got {address!r}.")
-    check_card(on_one_tensor(model), card)
+    check_card_fits(on_one_tensor(model), card)
     values = {name: np.ascontiguousarray(array, "float32") for name, array in weight_values(model).items()}
     accuracy, results = "not measured", None
     if spec := dataset or card.dataset:

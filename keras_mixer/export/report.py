@@ -1,7 +1,6 @@
 """The size, time and accuracy of each artefact of an export, compared with the Keras model."""
 
 import dataclasses
-import importlib.metadata
 import json
 import pathlib
 import platform
@@ -14,12 +13,12 @@ from keras_mixer.cores import usable_cores
 from keras_mixer.evaluation import Accuracy, EvaluationSplit, Latency, measure, measure_latency
 from keras_mixer.evaluation.samples import RandomImages
 from keras_mixer.files import written_whole
+from keras_mixer.machine import processor, versions
 
 REPORT_FILE = "report.json"
 REFERENCE = "keras"
 NOT_RUN, BY_DEFAULT = "not run here", "default precision"
 _SHARED = ("top1", "top5", "agreement", "largest_score_difference", "largest_logit_difference", "not_finite")
-_RUNTIMES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnxruntime", "openvino")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Report:
         split: The dataset's split; None for random images.
         examples: Number of images measured.
         batch_size: Images per timed call.
-        machine: Processor type and versions of the runtimes.
+        machine: The processor, and the versions of Python and of the runtimes.
         rows: The Keras model, then each artefact.
     """
 
@@ -172,10 +171,5 @@ def _measured(row: Row, accuracy: Accuracy, reference: Accuracy, latency: Latenc
 
 
 def _machine() -> dict[str, str]:
-    versions = {"processor": platform.machine(), "python": platform.python_version()}
-    for package in _RUNTIMES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    runtimes = {"keras", "tensorflow", *(module for form in FORMATS.values() for module in form.needs)}
+    return {"processor": processor(), "python": platform.python_version(), **versions(runtimes)}

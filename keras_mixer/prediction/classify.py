@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from keras_mixer.artefacts import Predictor
+from keras_mixer.artefacts.predictor import in_batches
 from keras_mixer.card import ModelCard
 from keras_mixer.classes import best_classes
 from keras_mixer.data.arrays import in_order, preprocess, reader
@@ -39,7 +40,7 @@ def classify(
         card: Its class names and preprocessing.
         shards: The images.
         top: Classes per image, or all classes if there are fewer.
-        batch_size: Images per call of the classifier. The last call is padded to this number.
+        batch_size: Images per call of the classifier. The last call is filled up to this number.
         max_pixels: Largest number of pixels (height x width) of an image.
 
     Yields:
@@ -70,8 +71,8 @@ def classify(
             elif not np.isfinite(scores[index]).all():
                 yield Prediction(name, error=f"The model's scores of {name} are not finite.")
             else:
-                best = tuple(int(place) for place in classes[index])
-                labels = tuple(card.class_names[place] for place in best)
+                best = tuple(map(int, classes[index]))
+                labels = tuple(card.class_names[number] for number in best)
                 yield Prediction(name, best, labels, tuple(float(score) for score in scores[index]))
 
 
@@ -146,9 +147,8 @@ def _best(predictor: Predictor, images: np.ndarray, readable: np.ndarray, batch_
     """Returns indices and scores `(n, top)` of the best classes, see `best_classes`."""
     if not readable.any():
         return np.zeros((len(images), top), np.int32), np.zeros((len(images), top), np.float32)
-    # Batches are padded, because another batch size would make the model compile again.
-    filled = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.float32)])
-    scores = np.asarray(predictor.scores(filled))[: len(images)]
+    # Another batch size would make the model compile again.
+    scores = np.asarray(in_batches(predictor.scores, batch_size)(images))
     classes = best_classes(scores, top)
     return classes, np.take_along_axis(scores, classes, axis=1)
 

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
-from keras_mixer.extras import require
+from keras_mixer.extras import installed, require
 from keras_mixer.prediction.classify import Job, Part, predict_to_store
 from keras_mixer.prediction.shards import Shard, divided
 
@@ -108,16 +108,14 @@ class _Worker:
 
     def __init__(self, job: Job, files, cpus: float):
         import ray
-        import tensorflow as tf
 
         from keras_mixer.artefacts import open_classifier, unpacked
 
         threads = max(1, int(cpus))  # so that workers on one machine do not compete
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):  # otherwise the first worker takes all memory of the GPU
-            tf.config.experimental.set_memory_growth(gpu, True)
         self._job, self._failure = job, None
         try:
+            if installed("tensorflow"):
+                _share_machine(threads)
             with tempfile.TemporaryDirectory() as folder:
                 self._predictor, self._card = open_classifier(unpacked(ray.get(files), folder), threads=threads)
         except (OSError, ValueError, ImportError) as error:
@@ -133,6 +131,14 @@ class _Worker:
                 yield {"result": [pickle.dumps(part)]}
         except (OSError, ValueError, ImportError) as error:
             yield {"result": [pickle.dumps(error)]}
+
+
+def _share_machine(threads: int) -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    for gpu in tf.config.list_physical_devices("GPU"):  # otherwise the first worker takes all memory of the GPU
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 @contextlib.contextmanager

@@ -103,26 +103,26 @@ class PredictionStore:
         if new := new_tables(self.location.name, tables, known, self.done):
             manifest.write(_as_json({**values, TABLES: [*known, *new]}))
 
-    def done(self, *, retry_errors: bool = False) -> set[str]:
+    def done(self) -> set[str]:
         """Returns the names of the images that have a row.
-
-        Args:
-            retry_errors: Whether to first delete the rows of images that could not be read, to try these again.
 
         Raises:
             ValueError: If a part cannot be read.
         """
+        return set(self.read(["path"]).column("path").to_pylist())
+
+    def forget_errors(self) -> None:
+        """Deletes the rows of images that could not be read, so that a run tries these again."""
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        for part in self._parts() if retry_errors else ():
+        for part in self._parts():
             table = pq.read_table(part.path, filesystem=part.filesystem, schema=_schema())
             kept = table.filter(pc.is_null(table.column("error")))
             if not len(kept):
                 part.filesystem.rm_file(part.path)
             elif len(kept) < len(table):
                 self._write_table(part, kept)
-        return set(self.read(["path"]).column("path").to_pylist())
 
     def counts(self) -> tuple[int, int]:
         """Returns the number of rows, and the number of rows for images that could not be read."""

@@ -85,14 +85,17 @@ class PredictionTable:
         if new := new_tables(str(self.path), tables, known, self.done):
             self._write_manifest({**values, TABLES: [*known, *new]})
 
-    def done(self, *, retry_errors: bool = False) -> set[str]:
-        """Returns the names of the images that have a row, after deleting rows with errors if `retry_errors`."""
-        if retry_errors and self.counts()[1]:
+    def done(self) -> set[str]:
+        """Returns the names of the images that have a row."""
+        return {path for path, _, _ in self._rows()}
+
+    def forget_errors(self) -> None:
+        """Deletes the rows of images that could not be read, so that a run tries these again."""
+        if self.counts()[1]:
             good = [self._text(record) for record in self._records() if self._row(record)[2] is None]
             header = self._header(self._read_manifest()["top"])
             with written_whole(self.path) as partial:
                 partial.write_bytes((header + "".join(good)).encode())
-        return {path for path, _, _ in self._rows()}
 
     def counts(self) -> tuple[int, int]:
         """Returns the number of rows, and the number of rows for images that could not be read."""

@@ -5,7 +5,7 @@ import re
 # gRPC's status names, and the HTTP status under which TF Serving sends each.
 HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
-    "OUT_OF_RANGE": 400,
+    "CANCELLED": 499,
     "NOT_FOUND": 404,
     "FAILED_PRECONDITION": 400,
     "RESOURCE_EXHAUSTED": 429,
@@ -70,3 +70,7 @@ class ServingError(OSError):
         self.message = message
         self.code = code
         self.retry_after = retry_after
+
+
+class UnreachableError(ServingError):
+    """The error of a connection that is refused or lost, so that another try may succeed."""

@@ -1,4 +1,3 @@
-# Written by tools/stubs.py.
 from .attribution import influence_maps as influence_maps
 from .attribution import occlusion_saliency as occlusion_saliency
 from .gradients import grad_cam as grad_cam

@@ -1,4 +1,3 @@
-# Written by tools/stubs.py.
 from .loading import load as load
 from .loading import load_with_fresh_head as load_with_fresh_head
 from .loading import save_npz as save_npz

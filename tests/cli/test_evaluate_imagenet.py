@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+import keras_mixer
 from keras_mixer.cli.main import main
 from keras_mixer.data import evaluation_batches, load, load_model
 
@@ -96,7 +97,9 @@ def test_a_variant_is_measured_by_its_name(tmp_path, monkeypatch, capsys):
     with tfds.testing.mock_data(num_examples=3):
         labels = next(load("imagenet_v2", split="test").examples().batch(3).as_numpy_iterator())["label"]
         capsys.readouterr()
-        assert status("evaluate", "mixer_s32", "--dataset", "imagenet_v2", "--json") == 0
+        file = tmp_path / "untrained.weights.h5"
+        keras_mixer.MixerS32().save_weights(file)
+        assert status("evaluate", "mixer_s32", "--weights", file, "--dataset", "imagenet_v2", "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["model"], row["examples"]) == ("mixer_s32", 3)
     assert row["top1"] == row["top5"] == np.mean(labels == 0)

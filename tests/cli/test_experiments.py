@@ -321,6 +321,7 @@ def test_curves_that_cannot_be_drawn_are_printed_all_the_same(tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("fewshot", "mixer_nano", "--weights", "cifar10"), "The card names no dataset: give --dataset"),
         (("fewshot", "no_such_model"), "no_such_model.*Variants: mixer_s32"),
         (("visualize", "{run}", "--output", "{tmp}", "--block", "7"), "has 2 Mixer blocks"),
         (

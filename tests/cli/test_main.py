@@ -5,12 +5,13 @@ import io
 import os
 import sys
 
+import click
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from keras_mixer.cli import data
-from keras_mixer.cli.main import _run
+from keras_mixer.cli.main import _run, keras_mixer_command
 
 FULL = os.strerror(errno.ENOSPC)
 
@@ -56,3 +57,16 @@ def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path, monkeypatch):
     assert _run(["data", str(tmp_path)]) == 2  # too few images to train on, which it says after the table
     terminal.flush()
     assert r"caf\xe9" in terminal.buffer.getvalue().decode("ascii")
+
+
+def commands(command, name):
+    yield name, command
+    for inner in getattr(command, "commands", None) or getattr(command, "list_commands", lambda _: ())(None):
+        yield from commands(command.get_command(None, inner), f"{name} {inner}")
+
+
+def test_every_option_has_a_help():
+    found = dict(commands(keras_mixer_command, "keras-mixer"))
+    assert {"keras-mixer weights push", "keras-mixer invariance"} <= found.keys()
+    options = [(name, option) for name, command in found.items() for option in command.params]
+    assert not [(name, option.name) for name, option in options if isinstance(option, click.Option) and not option.help]

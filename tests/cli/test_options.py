@@ -1,9 +1,11 @@
 import os
+import re
 import stat
 
 import click
 import pytest
 
+from keras_mixer.cli import options
 from keras_mixer.cli.main import _run
 from keras_mixer.cli.options import PictureFile, precision_option
 from keras_mixer.engines import PRECISIONS
@@ -55,12 +57,43 @@ def test_another_suffix_is_an_error():
         converted("a.jpg")
 
 
+def test_a_path_comes_before_the_name_of_a_variant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert options.names_variant("mixer_nano", "cifar10")
+    (tmp_path / "mixer_nano").mkdir()
+    assert not options.names_variant("mixer_nano", None)
+    with pytest.raises(ValueError, match="a trained model has its own weights"):
+        options.names_variant("mixer_nano", "cifar10")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "--model", "mixer_nano", "photo.jpg"], "mixer_nano .* give its --weights, such as cifar10"),
+        (["predict", "--model", "mixer_nano", "--engine", "onnxruntime", "photo.jpg"], "such as cifar10"),
+        (["evaluate", "mixer_nano", "--dataset", "digits"], "such as cifar10"),
+        (["fewshot", "mixer_nano", "--dataset", "digits"], "such as cifar10"),
+        (["visualize", "mixer_b16", "--output", "pictures"], "--weights, such as imagenet1k"),
+        (["fewshot", "mixer_h14"], "--weights, such as a file of weights"),
+        (["weights", "push", "mixer_nano", "hf://owner/repo"], "A model is a run folder .* but got mixer_nano"),
+    ],
+)
+def test_a_variant_without_weights_is_refused(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _run(arguments) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_only_speed_is_measured_with_random_weights():
+    assert options.names_variant("mixer_nano", None, untrained=True)
+
+
 def test_precisions_are_those_of_the_engines():
     command = click.command()(precision_option(lambda precision: None))
     assert tuple(command.params[0].type.choices) == PRECISIONS
 
 
-@pytest.mark.parametrize("options", [["--engine", "jax"], ["--precision", "int8"], ["--weights", "imagenet1k"]])
-def test_what_is_measured_must_be_named(options, capsys):
-    assert _run(["benchmark", *options]) == 2
+@pytest.mark.parametrize("arguments", [["--engine", "jax"], ["--precision", "int8"], ["--weights", "imagenet1k"]])
+def test_what_is_measured_must_be_named(arguments, capsys):
+    assert _run(["benchmark", *arguments]) == 2
     assert "Name the MODEL to measure" in capsys.readouterr().err

@@ -18,12 +18,12 @@ import numpy as np
 import psutil
 import pytest
 
-from keras_mixer import engines, weights
+from keras_mixer import engines, machine, weights
 from keras_mixer.artefacts import export_litert, export_onnx
 from keras_mixer.artefacts.predictor import in_bfloat16
 from keras_mixer.data import evaluation_batches, load
-from keras_mixer.engines import backends, choosing, machine, worker
-from keras_mixer.engines.conversion import digest_of, folder, source_of
+from keras_mixer.engines import backends, choosing, worker
+from keras_mixer.engines.conversion import cache_folder, digest_of, source_of
 
 LOGITS = 1e-4  # as for the files that these engines run
 RUNTIMES = ("openvino", "litert", "onnxruntime")
@@ -187,12 +187,12 @@ def test_a_conversion_that_fails_leaves_no_folder(golden, monkeypatch):
         raise RuntimeError("no memory")
 
     source_of(golden)
-    before = set(folder().iterdir())
+    before = set(cache_folder().iterdir())
     monkeypatch.setattr(backends, "write", write)
     monkeypatch.setattr(machine, "versions", lambda modules: {"openvino": "another"})
     with pytest.raises(RuntimeError, match="no memory"):
         engines.open_engine(golden, "openvino")
-    assert set(folder().iterdir()) == before
+    assert set(cache_folder().iterdir()) == before
 
 
 def test_the_fastest_is_measured_once_and_remembered(golden, monkeypatch, caplog):
@@ -201,7 +201,7 @@ def test_the_fastest_is_measured_once_and_remembered(golden, monkeypatch, caplog
     caplog.set_level(logging.INFO, "keras_mixer")
     images, logits, _ = goldens.answers()
     predictor = engines.open_engine(golden, precision="float32")
-    (file,) = (folder() / "choices").iterdir()
+    (file,) = (cache_folder() / "choices").iterdir()
     entry = json.loads(file.read_text())
     rates = entry["images_per_second"]
     assert set(rates) == set(RUNTIMES)
@@ -218,7 +218,9 @@ def test_the_fastest_is_measured_once_and_remembered(golden, monkeypatch, caplog
 
 
 def memory_of(model, batch_size=8):
-    return choosing._Memory([engines.ENGINES[name] for name in RUNTIMES], source_of(model), "int8", batch_size)
+    return choosing._RememberedChoice(
+        [engines.ENGINES[name] for name in RUNTIMES], source_of(model), "int8", batch_size
+    )
 
 
 def test_a_change_of_the_machine_or_of_a_converter_is_measured_anew(golden, monkeypatch):
@@ -237,7 +239,7 @@ def test_a_damaged_memory_is_measured_anew(golden, monkeypatch, content):
     monkeypatch.setattr(choosing, "ENGINES", {name: engines.ENGINES[name] for name in ("openvino", "onnxruntime")})
     monkeypatch.setattr(choosing, "_SECONDS", 0.0)
     engines.open_engine(golden)
-    files = list((folder() / "choices").iterdir())
+    files = list((cache_folder() / "choices").iterdir())
     for file in files:
         file.write_text(content)
     assert engines.open_engine(golden).format in ("openvino", "onnxruntime")
@@ -259,7 +261,7 @@ def test_an_engine_that_fails_is_left_out(golden, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "keras_mixer")
     assert engines.open_engine(golden).format == "onnxruntime"
     assert "The engine broken is left out: no such processor" in caplog.messages
-    monkeypatch.setattr(choosing._Memory, "choice", lambda _: "broken")  # it worked when it was measured
+    monkeypatch.setattr(choosing._RememberedChoice, "choice", lambda _: "broken")  # it worked when it was measured
     assert engines.open_engine(golden).format == "onnxruntime"
     assert "The engine broken, the fastest when it was measured, fails: no such processor" in caplog.messages
     monkeypatch.setattr(choosing, "ENGINES", {"broken": broken, "too": dataclasses.replace(broken, name="too")})

@@ -1,9 +1,14 @@
 import dataclasses
 import json
+import pathlib
+import platform
+import re
 import shutil
 import sys
 
+import keras
 import numpy as np
+import onnxruntime
 import pytest
 
 from keras_mixer.data import DatasetSpec, ModelCard
@@ -11,6 +16,7 @@ from keras_mixer.evaluation import Predictor
 from keras_mixer.evaluation.samples import RandomImages
 from keras_mixer.export import FORMATS, export
 from keras_mixer.export import exporting as module
+from keras_mixer.export.report import _machine
 
 pytestmark = pytest.mark.usefixtures("litert_once")
 FEW = ("saved_model", "litert", "onnx")
@@ -46,10 +52,18 @@ def test_float_formats_agree_with_the_model_on_the_cards_split(report):
     assert report.breaches == []
 
 
+def test_the_report_names_the_processor_and_the_runtimes():
+    information = pathlib.Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.*)", information.read_text()) if information.is_file() else []
+    machine = _machine()
+    assert machine["processor"].startswith(tuple(models) or platform.processor())
+    assert (machine["keras"], machine["onnxruntime"]) == (keras.__version__, onnxruntime.__version__)
+
+
 def test_report_json_holds_the_same(report, base):
     written = json.loads((base / "report.json").read_text())
     assert written == json.loads(json.dumps(dataclasses.asdict(report)))
-    assert written["machine"]["keras"]
+    assert written["machine"] == _machine()
     assert [row["min_runtime"] for row in written["rows"]] == [None, None, "2.9.0", None]
 
 

@@ -8,7 +8,7 @@ from foreign import Example
 
 from keras_mixer import serving
 from keras_mixer.artefacts import keras_predictor
-from keras_mixer.cli.options import open_model
+from keras_mixer.cli.options import open_variant
 from keras_mixer.export import export
 
 PHOTOGRAPHS = pathlib.Path(__file__).parents[1] / "data" / "cifar10" / "test"
@@ -17,7 +17,7 @@ FORMATS = ("saved_model", "litert", "litert_dynamic_int8", "onnx")
 
 @pytest.fixture(scope="session")
 def example(tmp_path_factory):
-    model, card = open_model("mixer_nano", "cifar10")
+    model, card = open_variant("mixer_nano", "cifar10")
     folder = tmp_path_factory.mktemp("interop") / "nano"
     files = sorted(PHOTOGRAPHS.glob("*/*.jpg"))
     images = np.stack([card.preprocessing(file.read_bytes()) for file in files])

@@ -1,8 +1,12 @@
-"""How many workers a cluster takes; a whole run on one is in test_killed.py."""
+"""How many workers a cluster takes, and a worker without TensorFlow; a whole run on one is in test_killed.py."""
+
+import pickle
+import sys
+import types
 
 import pytest
 
-from keras_mixer.prediction.ray_engine import RayWorkers, _worker_count
+from keras_mixer.prediction.ray_engine import RayWorkers, _Worker, _worker_count
 
 NODES = [
     {"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}},
@@ -30,3 +34,19 @@ def test_workers_that_fit_on_the_living_nodes(workers, expected):
 def test_what_fits_nowhere_is_said_with_what_there_is(workers):
     with pytest.raises(ValueError, match=r"fits on a node of the cluster: 3 CPUs and 1 GPUs; 5 CPUs and 0 GPUs\.$"):
         _worker_count(NODES, workers)
+
+
+@pytest.mark.parametrize(
+    ("file", "error", "message"),
+    [
+        ("saved_model.pb", ImportError, "saved_model needs tensorflow, which is not installed"),
+        ("model.tflite", ValueError, r"model\.tflite cannot be opened as litert"),
+    ],
+)
+def test_a_worker_without_tensorflow_reports_what_a_model_needs(monkeypatch, file, error, message):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(get=lambda files: files))
+    worker = _Worker(None, {file: b""}, cpus=1.0)
+    (row,) = worker({"shard": []})
+    with pytest.raises(error, match=message):
+        raise pickle.loads(row["result"][0])

@@ -268,10 +268,10 @@ def test_a_bad_image_is_named_where_the_server_does_not(monkeypatch):
         client.predict([b"bad", b"good"])
 
 
-@pytest.mark.parametrize("code", [429, "RESOURCE_EXHAUSTED"])
-def test_a_busy_server_is_waited_for(monkeypatch, code):
-    client = serving.Client("http://localhost:1", model="m", retries=2)
-    answers = [serving.ServingError("Too many requests", code, 0.01)] * 2 + [[[0.0, 1.0]]]
+@pytest.mark.parametrize("code", [429, "RESOURCE_EXHAUSTED", 503, "UNAVAILABLE"])
+def test_a_busy_or_unavailable_server_is_asked_again_as_often_as_wished(monkeypatch, code):
+    client = serving.Client("http://localhost:1", model="m", retries=10)
+    answers = [serving.ServingError("Too many requests", code, 0.01)] * 10 + [[[0.0, 1.0]]]
 
     def predict(*_):
         answer = answers.pop(0)
@@ -281,9 +281,34 @@ def test_a_busy_server_is_waited_for(monkeypatch, code):
 
     monkeypatch.setattr(client._transport, "predict", predict)
     assert client.predict(np.zeros((8, 8, 3), np.float32), top=1) == [[("1", 1.0)]]
-    answers = [serving.ServingError("Too many requests", code, 0.01)] * 3
+    answers = [serving.ServingError("Too many requests", code, 0.01)] * 11
     with pytest.raises(serving.ServingError, match="Too many requests"):
         client.predict(np.zeros((8, 8, 3), np.float32))
+
+
+def test_a_lost_connection_is_tried_again():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        lost = 2
+
+        def do_GET(self):
+            if Handler.lost:
+                Handler.lost -= 1
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"model_version_status": []}')
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with serving.Client(f"http://127.0.0.1:{server.server_port}", model="m", retries=2) as client:
+            assert client.status() == []
+            Handler.lost = 3
+            with pytest.raises(serving.ServingError, match="cannot be reached"):
+                client.status()
+        server.shutdown()
 
 
 def test_images_of_every_kind(client, tmp_path):

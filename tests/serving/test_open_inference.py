@@ -132,6 +132,8 @@ def test_a_fault_of_the_request_is_told(infer, arrays, message):
 def test_an_unknown_output_or_model_is_told(infer, client):
     from tritonclient.utils import InferenceServerException
 
+    with pytest.raises(InferenceServerException, match=r"twice|a name of its own"):
+        infer(images=IMAGES, outputs=["scores", "scores"])
     with pytest.raises(InferenceServerException, match=r"asks for \['more'\]"):
         infer(images=IMAGES, outputs=["more"])
     with pytest.raises(InferenceServerException, match="Servable not found"):
@@ -272,7 +274,10 @@ def test_faults_in_binary_values_are_told(post):
         ("GET", "/v2/health/live", 200),
         ("GET", "/v2/health/ready", 200),
         ("GET", f"/v2/models/{NAME}/versions/1/ready", 200),
-        ("GET", f"/v2/models/{NAME}/versions/99999999999999999999", 400),
+        ("GET", f"/v2/models/{NAME}/versions/{2**63 - 1}", 404),
+        ("GET", f"/v2/models/{NAME}/versions/{2**63}", 400),
+        ("GET", f"/v1/models/{NAME}/versions/{2**63 - 1}", 404),
+        ("GET", f"/v1/models/{NAME}/versions/{2**63}", 400),
         ("GET", f"/v2/models/{NAME}/infer", 404),
         ("POST", f"/v2/models/{NAME}", 404),
         ("GET", "/v2/repository", 404),

@@ -49,7 +49,7 @@ def test_a_bare_stub_predicts_with_and_without_a_deadline(channel, deadline):
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_what_a_client_no_longer_waits_for_is_not_computed(bundle, monkeypatch, protocol):
+def test_what_a_client_no_longer_waits_for_is_not_computed(bundle, monkeypatch, caplog, protocol):
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -82,6 +82,7 @@ def test_what_a_client_no_longer_waits_for_is_not_computed(bundle, monkeypatch, 
         url = f"{server.url}/v1/models/{stand_in.NAME}:predict"
         requests.post(url, json={"inputs": images[:1].tolist()}, timeout=60).raise_for_status()
     assert len(sizes) < 50
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("service", ["", "PredictionService", "tensorflow.serving.PredictionService", "ModelService"])

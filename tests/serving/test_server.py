@@ -4,6 +4,8 @@ import base64
 import concurrent.futures
 import http.client
 import json
+import pathlib
+import re
 import shutil
 import socket
 import sys
@@ -37,6 +39,18 @@ def base_path(bundle, tmp_path):
 def test_a_precondition_that_fails_is_a_bad_request():
     """As `ToHTTPStatusCode` of TF Serving's `model_servers/http_server.cc` has it."""
     assert RequestError("FAILED_PRECONDITION", "not loaded").http_status == 400
+
+
+def test_every_code_of_the_package_has_a_status():
+    import grpc
+
+    code = re.compile(r'RequestError\(\s*"(\w+)"|"\w+Error": "(\w+)"|missing(?:: str)?\s*=\s*"(\w+)"')
+    files = pathlib.Path(serving.__file__).parent.rglob("*.py")
+    codes = {"".join(found) for file in files for found in code.findall(file.read_text(encoding="utf-8"))}
+    assert {"CANCELLED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"} <= codes
+    for each in codes:
+        assert RequestError(each, "").http_status >= 400
+        assert grpc.StatusCode[each]
 
 
 def test_a_grpc_tensor_may_not_declare_more_than_it_could_hold(embedded, grpc_stubs):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import keras_mixer
 from keras_mixer import weights
-from keras_mixer.cli.options import open_model
+from keras_mixer.cli.options import open_variant
 from keras_mixer.data import ModelCard, Preprocessing, load_model
 from keras_mixer.evaluation import open_classifier
 from keras_mixer.export import export
@@ -147,6 +147,12 @@ def test_unknown_variants_are_named():
 
 
 def test_the_command_line_opens_a_variant_by_name(shapes_only):
-    model, card = open_model("g_mlp_ti")
+    model, card = open_variant("g_mlp_ti")
     assert model.count_params() == 5_867_328
     assert card.preprocessing == Preprocessing(interpolation="bicubic")
+
+
+def test_a_variant_of_any_size_is_opened_at_the_size_of_its_preprocessing(shapes_only):
+    model, card = open_variant("conv_mixer_1024_20")
+    assert card.preprocessing == model.preprocessing
+    assert model.input_shape[1:] == card.preprocessing.input_shape == (224, 224, 3)

@@ -1,12 +1,11 @@
 """A client for TF Serving and the embedded server, which classifies images over REST or gRPC."""
 
-import itertools
 import os
 import re
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
@@ -16,7 +15,7 @@ from keras_mixer import wire
 from keras_mixer.classes import best_classes, checked_names
 from keras_mixer.images import as_png, as_upright_png, image_format, orientation, read_by_graphs
 from keras_mixer.images import upright as turned_upright
-from keras_mixer.serving.errors import ServingError, about_image
+from keras_mixer.serving.errors import ServingError, UnreachableError, about_image
 from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ Prediction = list[tuple[str, float]]
 _BYTES = (bytes, bytearray, memoryview)
 _SHORTEST = 0.1  # seconds for the last status request to a server that is not ready
 _BUSY = (429, "RESOURCE_EXHAUSTED")
+_PASSING = (*_BUSY, 502, 503, 504, "UNAVAILABLE")
 _BAD = (400, "INVALID_ARGUMENT")
 _LARGEST_FLOAT = 10  # the largest value that a published preprocessing produces is 2.7
 
@@ -97,7 +97,7 @@ class Client:
         else:
             from keras_mixer.serving.client.grpc import GrpcTransport as Transport  # type: ignore[assignment]
         secrets = {"headers": headers or {}, "credentials": credentials}
-        self._transport = Transport(url, model, version, label, timeout=timeout, retries=retries, **secrets)
+        self._transport = Transport(url, model, version, label, timeout=timeout, **secrets)
         self._batch_size, self._max_bytes = batch_size, max_request_bytes
         self._timeout, self._retries = timeout, retries
         self._upright = upright
@@ -144,11 +144,11 @@ class Client:
 
     def status(self) -> list[dict]:
         """Returns the model's versions in the server's order: `{"version": 1, "state": "AVAILABLE", "error": ""}`."""
-        return self._transport.status()
+        return self._call(self._transport.status)
 
     def metadata(self) -> dict:
         """Returns the signatures of the model, in the form of TF Serving's `/metadata`."""
-        return self._transport.metadata()
+        return self._call(self._transport.metadata)
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Waits until a version is available. Raises ServingError if that takes more than `timeout` seconds."""
@@ -210,26 +210,34 @@ class Client:
 
     def _ask(self, signature: str, name: str, batch: list, images: Sequence, first: int) -> Iterator:
         """Yields the outputs of a batch. If the server refuses its size or an image, sends the batch in halves."""
-        for attempt in itertools.count():
-            try:
-                value = np.stack(batch) if isinstance(batch[0], np.ndarray) else batch
-                outputs = self._transport.predict(signature, {name: value})
-            except ServingError as error:
-                too_large, bad = _is_about_size(error), name == wire.IMAGE_BYTES and _is_about_image(error)
-                if (too_large or bad) and len(batch) > 1:
-                    half = len(batch) // 2
-                    yield from self._ask(signature, name, batch[:half], images, first)
-                    yield from self._ask(signature, name, batch[half:], images, first + half)
-                    return
-                if bad or error.message.startswith("Image "):
-                    place = f" ({os.fspath(images[first])})" if isinstance(images[first], (str, os.PathLike)) else ""
-                    raise ServingError(about_image(f"Image {first}{place}", error.message), error.code) from None
-                if too_large or error.code not in _BUSY or attempt >= self._retries:
-                    raise
-                time.sleep(min(error.retry_after or 0.2 * 2**attempt, self._timeout))
-            else:
-                yield outputs
+        value = np.stack(batch) if isinstance(batch[0], np.ndarray) else batch
+        try:
+            outputs = self._call(self._transport.predict, signature, {name: value})
+        except ServingError as error:
+            too_large, bad = _is_about_size(error), name == wire.IMAGE_BYTES and _is_about_image(error)
+            if (too_large or bad) and len(batch) > 1:
+                half = len(batch) // 2
+                yield from self._ask(signature, name, batch[:half], images, first)
+                yield from self._ask(signature, name, batch[half:], images, first + half)
                 return
+            if bad or error.message.startswith("Image "):
+                path = f" ({os.fspath(images[first])})" if isinstance(images[first], (str, os.PathLike)) else ""
+                raise ServingError(about_image(f"Image {first}{path}", error.message), error.code) from None
+            raise
+        yield outputs
+
+    def _call(self, function: Callable, *arguments):
+        """Calls the server, and again after growing pauses if it is busy, unavailable or cannot be reached."""
+        left, pause = self._retries, 0.2
+        while True:
+            try:
+                return function(*arguments)
+            except ServingError as error:
+                passing = error.code in _PASSING or isinstance(error, UnreachableError)
+                if not passing or _is_about_size(error) or not left:
+                    raise
+                time.sleep(min(error.retry_after or pause, self._timeout))
+            left, pause = left - 1, 2 * pause
 
     def _names(self, classes: int) -> Sequence[str]:
         return (

@@ -1,6 +1,5 @@
 """The client's side of TF Serving's gRPC interface, with the official stubs."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,11 @@ from keras_mixer import wire
 from keras_mixer.extras import require
 from keras_mixer.serving.errors import ServingError
 
+_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
 
 class GrpcTransport:
-    """Calls one model at a gRPC address. The timeout of a call includes its retries, of which gRPC allows at most 4."""
+    """Calls one model at a gRPC address."""
 
     def __init__(
         self,
@@ -24,7 +25,6 @@ class GrpcTransport:
         label: str | None,
         *,
         timeout: float,
-        retries: int,
         headers: Mapping[str, str],
         credentials: Any,
     ):
@@ -45,9 +45,9 @@ class GrpcTransport:
         if isinstance(credentials, str | os.PathLike):
             credentials = grpc.ssl_channel_credentials(pathlib.Path(credentials).read_bytes())
         if credentials is None:
-            self._channel = grpc.insecure_channel(target, options=_options(retries))
+            self._channel = grpc.insecure_channel(target, options=_OPTIONS)
         else:
-            self._channel = grpc.secure_channel(target, credentials, options=_options(retries))
+            self._channel = grpc.secure_channel(target, credentials, options=_OPTIONS)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
@@ -105,21 +105,3 @@ class GrpcTransport:
     def close(self) -> None:
         """Closes the channel."""
         self._channel.close()
-
-
-def _options(retries: int) -> list[tuple[str, int | str]]:
-    options: dict[str, int | str] = {
-        "max_send_message_length": -1,
-        "max_receive_message_length": -1,
-        "enable_retries": int(retries > 0),
-    }
-    if retries:
-        policy = {
-            "maxAttempts": min(retries + 1, 5),
-            "initialBackoff": "0.2s",
-            "maxBackoff": "5s",
-            "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE"],
-        }
-        options["service_config"] = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
-    return [(f"grpc.{name}", value) for name, value in options.items()]

@@ -11,29 +11,12 @@ from urllib.parse import quote
 import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
 from keras_mixer import wire
-from keras_mixer.serving.errors import ServingError
+from keras_mixer.serving.errors import ServingError, UnreachableError
 
-# A prediction changes nothing on the server, so it may be sent again.
-_RETRIED = (502, 503, 504)
 _DIGITS = 14  # characters of the longest float32 and the comma after it
-
-
-class _Retry(Retry):
-    """Retries lost connections and unavailable servers, but not timeouts, because their time is used up."""
-
-    RETRY_AFTER_STATUS_CODES = frozenset({503})  # the client itself handles 413 and 429
-
-    def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
-        if isinstance(error, ReadTimeoutError):
-            raise error
-        # The error of a refused connection is a subclass of the timeout error.
-        if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
-            raise MaxRetryError(_pool, url, error)
-        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 class RestTransport:
@@ -47,7 +30,6 @@ class RestTransport:
         label: str | None,
         *,
         timeout: float,
-        retries: int,
         headers: Mapping[str, str],
         credentials: Any,
     ):
@@ -62,11 +44,8 @@ class RestTransport:
         if credentials is not None and not isinstance(credentials, str | os.PathLike):
             raise ValueError(f"Over REST, credentials is a file of certificates to trust, but got {credentials!r}.")
         self._verify = None if credentials is None else os.fspath(credentials)
-        retry = _Retry(
-            total=retries, backoff_factor=0.2, status_forcelist=_RETRIED, allowed_methods=None, raise_on_status=False
-        )
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=32))
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=32))
 
     @staticmethod
     def size(value: np.ndarray | bytes) -> int:
@@ -109,7 +88,9 @@ class RestTransport:
         except requests.Timeout:
             raise ServingError(f"{self._address} did not answer within {seconds:.3g} s.") from None
         except requests.RequestException as error:
-            raise ServingError(f"{self._address} cannot be reached: {error}") from None
+            lost = isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.SSLError)
+            kind = UnreachableError if lost else ServingError
+            raise kind(f"{self._address} cannot be reached: {error}") from None
         if response.request.method != method:  # most redirections turn a POST into a GET
             raise ServingError(
                 f"{self._address} is redirected to {response.url}: give the client an address that begins as that.",

@@ -20,7 +20,8 @@ class ModelConfig:
         base_path: A folder with numbered version folders, each a SavedModel.
         name: The name in the address, by default the folder's.
         versions: `"latest"` serves the highest version, `"all"` serves every version, a number serves that many of the
-            highest versions, and a sequence of numbers serves those versions.
+            highest versions, and a sequence of numbers serves those versions. `--versions 2` of `keras-mixer serve` is
+            the sequence `(2,)`.
         labels: Names for versions, such as `{"stable": 1}`. A version with a label is always served.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.server.open_inference import grpc as open_inference
 from keras_mixer.serving.server.servable import Signature
-from keras_mixer.serving.server.service import ModelSpec, PredictService
+from keras_mixer.serving.server.service import ModelSpec, PredictService, select_outputs
 from keras_mixer.serving.server.tensors import TensorSpec
 
 # Each request occupies a thread while it waits for its batch.
@@ -120,8 +120,8 @@ def _predict(service: PredictService, loop, request, context):
     response.model_spec.name = spec.name
     response.model_spec.version.value = version
     response.model_spec.signature_name = signature.name
-    for name in _filtered(request.output_filter, outputs):
-        response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
+    for name, array in select_outputs(outputs, request.output_filter).items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
     return response
 
 
@@ -137,14 +137,6 @@ def _wait(call, loop, context):
         raise RequestError("DEADLINE_EXCEEDED", "The request's deadline has passed.") from None
     except concurrent.futures.CancelledError:
         raise RequestError("CANCELLED", "The caller has gone.") from None
-
-
-def _filtered(names, outputs) -> list[str]:
-    if unknown := set(names) - set(outputs):
-        raise invalid(f"The outputs are {sorted(outputs)}, but output_filter asks for {sorted(unknown)}.")
-    if len(set(names)) != len(names):
-        raise invalid(f"output_filter asks for an output twice: {sorted(names)}.")
-    return list(names) or list(outputs)
 
 
 def _array(proto, spec: TensorSpec, limit: int) -> np.ndarray:

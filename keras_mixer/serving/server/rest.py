@@ -17,7 +17,7 @@ from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.server import front_page
 from keras_mixer.serving.server.open_inference import rest as open_inference
 from keras_mixer.serving.server.servable import Signature
-from keras_mixer.serving.server.service import ModelSpec, PredictService
+from keras_mixer.serving.server.service import ModelSpec, PredictService, version_number
 from keras_mixer.serving.server.tensors import from_json, parse_json, to_json
 
 _MODEL = wire.model_path(r"(?P<name>[^/:]+)") + r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -143,11 +143,8 @@ class RestHandler:
 
 
 def _model_spec(match: re.Match) -> ModelSpec:
-    version = match["version"]
-    if version and (len(version) > len(str(wire.MAX_VERSION)) or int(version) > wire.MAX_VERSION):
-        raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
-    label = match["label"]
-    return ModelSpec(unquote(match["name"]), int(version) if version else None, unquote(label) if label else None)
+    version = version_number(match["version"]) if match["version"] else None
+    return ModelSpec(unquote(match["name"]), version, unquote(match["label"]) if match["label"] else None)
 
 
 @contextmanager

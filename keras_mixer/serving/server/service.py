@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,22 @@ class ModelSpec(NamedTuple):
     name: str
     version: int | None = None
     label: str | None = None
+
+
+def version_number(digits: str) -> int:
+    """Returns the number of a version; raises RequestError if it does not fit in 64 bits."""
+    if len(digits) > len(str(wire.MAX_VERSION)) or int(digits) > wire.MAX_VERSION:
+        raise invalid(f"Failed to convert version: {digits[:40]} to numeric.")
+    return int(digits)
+
+
+def select_outputs(outputs: Mapping[str, np.ndarray], names: Collection[str]) -> dict[str, np.ndarray]:
+    """Returns the outputs that a request names, or all outputs if it names none."""
+    if unknown := set(names) - set(outputs):
+        raise invalid(f"The outputs are {sorted(outputs)}, but the request asks for {sorted(unknown)}.")
+    if len(set(names)) != len(names):
+        raise invalid(f"The request asks for an output twice: {sorted(names)}.")
+    return {name: outputs[name] for name in names or outputs}
 
 
 class PredictService:

@@ -11,12 +11,11 @@ from keras_mixer.serving.server.open_inference.protocol import (
     datatype_of,
     model_metadata,
     model_spec,
-    select_outputs,
     server_metadata,
     write_raw,
 )
 from keras_mixer.serving.server.servable import Signature
-from keras_mixer.serving.server.service import PredictService
+from keras_mixer.serving.server.service import PredictService, select_outputs
 
 # The field of InferTensorContents that holds values of each type. float16 comes only as raw bytes.
 _CONTENTS = {

@@ -3,14 +3,13 @@
 import importlib.metadata
 import math
 import struct
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_mixer.serving.errors import RequestError, invalid
 from keras_mixer.serving.server.servable import Servable
-from keras_mixer.serving.server.service import ModelSpec, PredictService
+from keras_mixer.serving.server.service import ModelSpec, PredictService, version_number
 from keras_mixer.serving.server.tensors import TensorSpec
 
 DATATYPES = {
@@ -96,21 +95,12 @@ def datatype_of(name: str, array: np.ndarray) -> str:
     return _NAMES[array.dtype]
 
 
-def select_outputs(outputs: Mapping[str, np.ndarray], names: Collection[str]) -> dict[str, np.ndarray]:
-    """Returns the outputs that a request names, or all outputs if it names none."""
-    if unknown := set(names) - set(outputs):
-        raise invalid(f"The outputs are {sorted(outputs)}, but the request asks for {sorted(unknown)}.")
-    return {name: outputs[name] for name in names or outputs}
-
-
 def model_spec(name: str, version: str) -> ModelSpec:
     """Returns the model that a request names. `version` is a number or a label; empty means the newest version."""
     if not version:
         return ModelSpec(name)
     if version.isascii() and version.isdigit():
-        if len(version) > 18:
-            raise invalid(f"There is no version {version[:40]}.")
-        return ModelSpec(name, int(version))
+        return ModelSpec(name, version_number(version))
     return ModelSpec(name, label=version)
 
 

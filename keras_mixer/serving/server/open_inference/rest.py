@@ -16,12 +16,11 @@ from keras_mixer.serving.server.open_inference.protocol import (
     datatype_of,
     model_metadata,
     model_spec,
-    select_outputs,
     server_metadata,
     write_raw,
 )
 from keras_mixer.serving.server.servable import Signature
-from keras_mixer.serving.server.service import ModelSpec, PredictService
+from keras_mixer.serving.server.service import ModelSpec, PredictService, select_outputs
 from keras_mixer.serving.server.tensors import TensorSpec, from_json, parse_json
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
