@@ -20,6 +20,13 @@ from keras_mixer.artefacts.web import WEB
 from keras_mixer.card import CARD_FILE, ModelCard, check_ended
 
 
+def _write_keras(model, path: pathlib.Path, card, _samples) -> pathlib.Path:
+    from keras_mixer.data import save_model
+
+    save_model(model, card, path.parent)
+    return path
+
+
 def _open_keras(path: pathlib.Path, _threads: int | None) -> Scores:
     from keras_mixer.data import load_model
 
@@ -27,7 +34,7 @@ def _open_keras(path: pathlib.Path, _threads: int | None) -> Scores:
 
 
 # The file that training writes. It is opened and measured like an export, but it is not an export format.
-KERAS_FILE = Format("keras", "model.keras", None, _open_keras, card="{stem}.json")  # type: ignore[arg-type]
+KERAS_FILE = Format("keras", "model.keras", _write_keras, _open_keras, card="{stem}.json")
 _EXPORTED = (SAVED_MODEL, *LITERT, ONNX, OPENVINO, OPENVINO_INT8, COREML, WEB)
 FORMATS: dict[str, Format] = {form.name: form for form in _EXPORTED}
 
