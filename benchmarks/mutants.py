@@ -151,31 +151,24 @@ class Coverage:
         self._data.read()
         self._known: dict[str, dict[int, list[str]]] = {}
 
-    def ranks(self, mutant: Mutant) -> dict[str, int]:
-        """Returns all tests, each with its rank for a mutant: tests of a lower rank run first.
+    def tests(self, mutant: Mutant) -> tuple[set[str], set[str]]:
+        """Returns the tests that execute a mutant's lines, and further tests that may notice it.
 
-        First come the tests of the file's own test file that execute the mutant's lines, then the others that execute
-        them, then the tests beside these, and then the rest, because more tests depend on a line than execute it: a
-        graph is traced once, and what a line makes at import stays.
+        Lines that run at import stand for all lines of their file, and any other test may use what they make.
         """
         path = str(ROOT / mutant.path)
         lines = self._known.setdefault(mutant.path, self._data.contexts_by_lineno(path))
         first, last = mutant.lines
         contexts = {context for line in range(first, last + 1) for context in lines.get(line, ())}
-        if contexts == {""}:  # it runs at import: the tests that use the file stand for those that execute the line
-            contexts = {context for line in lines.values() for context in line}
-        executing = {test_of(context) for context in contexts} - {""}
-        files = {file_of(test) for test in executing}
-        ranks = {}
-        for test in {test_of(context) for context in self._data.measured_contexts()} - {""}:
-            own = file_of(test).endswith(f"/test_{pathlib.Path(mutant.path).name}")
-            ranks[test] = int(not own) if test in executing else 2 if own or file_of(test) in files else 3
-        return ranks
+        if contexts != {""}:
+            return {test_of(context) for context in contexts if context}, set()
+        executing = {test_of(context) for line in lines.values() for context in line if context}
+        return executing, {test_of(context) for context in self._data.measured_contexts() if context} - executing
 
 
 def test_of(context: str) -> str:
-    """Returns the test of a context of the coverage, or "" if there is none."""
-    return context.rpartition("|")[0]  # behind it stands setup, run or teardown
+    """Returns the test of a context, behind which stands "|setup", "|run" or "|teardown"."""
+    return context.rpartition("|")[0]
 
 
 def file_of(test: str) -> str:
@@ -326,15 +319,16 @@ def _append(path: pathlib.Path, *rows) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def chosen(ranks: dict[str, int], passing: dict[str, float], seconds: float) -> list[str]:
-    """Returns tests of so many seconds together: those of the lowest rank first, and of one rank the fastest."""
-    spent, tests = 0.0, []
-    for test in sorted(ranks.keys() & passing.keys(), key=lambda test: (ranks[test], passing[test])):
+def chosen(mutant: Mutant, tests: set[str], passing: dict[str, float], seconds: float) -> list[str]:
+    """Returns tests of so many seconds together: those of the file's own test file first, and then the fastest."""
+    own = f"/test_{pathlib.Path(mutant.path).name}"
+    spent, selected = 0.0, []
+    for test in sorted(tests & passing.keys(), key=lambda test: (not file_of(test).endswith(own), passing[test])):
         spent += passing[test]
         if spent > seconds:
             break
-        tests.append(test)
-    return tests
+        selected.append(test)
+    return selected
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -353,24 +347,25 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
 
     folder.mkdir(parents=True, exist_ok=True)
     covered = Coverage(recorded)
-    ranks = {mutant: covered.ranks(mutant) for mutant in sample(count, seed)}
-    passing = measured(set().union(*ranks.values()), folder, jobs)
+    tests = {mutant: covered.tests(mutant) for mutant in sample(count, seed)}
+    passing = measured(set().union(*itertools.chain(*tests.values())), folder, jobs)
     known = folder / "outcomes.jsonl"
     earlier = {tuple(key): (outcome, number) for key, outcome, number in _lines(known)}
-    outcomes: dict[Mutant, tuple[str, int]] = {}
-    runs = []
-    for mutant in ranks:
-        outcome, number = earlier.get(mutant.key, ("", 0))
-        selected = chosen(ranks[mutant], passing, seconds)
-        if outcome not in ("", "survived") or not selected or (number >= len(selected) and not again):
-            outcomes[mutant] = outcome or "survived", number
-        else:
-            runs.append(Run(selected, 4 * seconds, folder / f"run{len(runs)}", mutant))
-    for run, status in finished(runs, jobs):
-        outcome, number = outcome_of(status), len(run.tests)
-        outcomes[run.mutant] = outcome, number
-        _append(known, [run.mutant.key, outcome, number])
-        click.echo(f"{len(outcomes)}/{len(ranks)} {outcome}, {number} tests: {run.mutant}")
+    outcomes = dict.fromkeys(tests, ("survived", 0))
+    for further in (0, 1):  # collecting further tests takes long, so that only survivors get them
+        runs: list[Run] = []
+        for mutant in [mutant for mutant, (outcome, _) in outcomes.items() if outcome == "survived"]:
+            selected = chosen(mutant, tests[mutant][further], passing, seconds)
+            outcome, number = earlier.get((*mutant.key, further), ("", 0))
+            if outcome and (outcome != "survived" or (number >= len(selected) and not again)):
+                outcomes[mutant] = outcome, outcomes[mutant][1] + number
+            elif selected:
+                runs.append(Run(selected, 4 * seconds, folder / f"run{len(runs)}", mutant))
+        for done, (run, status) in enumerate(finished(runs, jobs), 1):
+            outcome, number = outcome_of(status), len(run.tests)
+            outcomes[run.mutant] = outcome, outcomes[run.mutant][1] + number
+            _append(known, [(*run.mutant.key, further), outcome, number])
+            click.echo(f"{done}/{len(runs)} {outcome}, {number} tests: {run.mutant}")
     command = f"python -m benchmarks.mutants --count {count} --seed {seed} --seconds {seconds}"
     output.write_text(report(outcomes, command), encoding="utf-8")
     click.echo(f"Written to {output}.")
@@ -382,8 +377,8 @@ def report(outcomes: dict[Mutant, tuple[str, int]], command: str) -> str:
         "# Mutants",
         "",
         f"Made by `{command}`. A mutant is one changed place.",
-        "Tests of so many seconds together are run: first those that execute this place, then those beside them, then "
-        "the others, and of each kind the fastest first.",
+        "Tests that execute this place are run, of so many seconds together: those of the file's own test file first, "
+        "then the fastest. What survives and runs at import then meets as many seconds of other tests.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",
