@@ -357,7 +357,7 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
         for mutant in [mutant for mutant, (outcome, _) in outcomes.items() if outcome == "survived"]:
             selected = chosen(mutant, tests[mutant][further], passing, seconds)
             outcome, number = earlier.get((*mutant.key, further), ("", 0))
-            if outcome and (outcome != "survived" or (number >= len(selected) and not again)):
+            if outcome == "noticed" or (outcome and number >= len(selected) and not again):
                 outcomes[mutant] = outcome, outcomes[mutant][1] + number
             elif selected:
                 runs.append(Run(selected, 4 * seconds, folder / f"run{len(runs)}", mutant))
