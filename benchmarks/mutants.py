@@ -378,7 +378,8 @@ def report(outcomes: dict[Mutant, tuple[str, int]], command: str) -> str:
         "",
         f"Made by `{command}`. A mutant is one changed place.",
         "Tests that execute this place are run, of so many seconds together: those of the file's own test file first, "
-        "then the fastest. What survives and runs at import then meets as many seconds of other tests.",
+        "then the fastest. What survives and runs at import then meets as many seconds of other tests. Tests that take "
+        "four times as long count as failed.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",
