@@ -88,9 +88,10 @@ def start_keras() -> None:
 
 
 @contextlib.contextmanager
-def notes_shown() -> Iterator[None]:
+def notes_shown(line: str = "%(message)s") -> Iterator[None]:
     """Shows the package's informational log messages on standard error, not only its warnings."""
     log, handler = logging.getLogger("keras_mixer"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(line))
     level, propagate = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)

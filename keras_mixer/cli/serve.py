@@ -1,7 +1,6 @@
 """`keras-mixer serve`: a server with TF Serving's REST and gRPC interface, for development."""
 
 import functools
-import logging
 import os
 import signal
 import threading
@@ -12,7 +11,7 @@ import click
 
 from keras_mixer import wire
 from keras_mixer.cli.options import PositiveNumber, max_megapixels_option, repeated
-from keras_mixer.cli.output import start
+from keras_mixer.cli.output import notes_shown, start
 
 
 @click.command("serve")
@@ -37,6 +36,7 @@ from keras_mixer.cli.output import start
 )
 @click.option("--cors", metavar="ORIGIN", help="Origin of web pages that may read the answers, or * for all.")
 @click.option("--poll-seconds", type=PositiveNumber(), default=1.0, help="Seconds between looks for new versions.")
+@notes_shown("%(levelname)s %(message)s")
 def command(base_paths, **options):
     """Serve the SavedModels of BASE_PATH, such as saved_models/digits, over TF Serving's REST and gRPC interfaces.
 
@@ -49,8 +49,6 @@ def command(base_paths, **options):
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # our own message names a port that is in use
     from keras_mixer.serving import Limits, Server
 
-    logging.basicConfig(format="%(levelname)s %(message)s")
-    logging.getLogger("keras_mixer.serving").setLevel(logging.INFO)
     models, reread = _models(base_paths, options)
     server = Server(
         models,
