@@ -154,21 +154,24 @@ class Coverage:
     def tests(self, mutant: Mutant) -> tuple[set[str], set[str]]:
         """Returns the tests that execute a mutant's lines, and further tests that may notice it.
 
-        Lines that run at import stand for all lines of their file, and any other test may use what they make.
+        Further tests are the others of the same files: what a line makes may be kept, such as a compiled graph, and
+        used without executing the line again. Lines that run at import stand for all lines of their file, and any other
+        test may use what they make.
         """
         path = str(ROOT / mutant.path)
         lines = self._known.setdefault(mutant.path, self._data.contexts_by_lineno(path))
         first, last = mutant.lines
         contexts = {context for line in range(first, last + 1) for context in lines.get(line, ())}
-        if contexts != {""}:
-            return {test_of(context) for context in contexts if context}, set()
-        executing = {test_of(context) for line in lines.values() for context in line if context}
-        return executing, {test_of(context) for context in self._data.measured_contexts() if context} - executing
+        at_import = contexts == {""}
+        executing = _tests_of(itertools.chain(*lines.values()) if at_import else contexts)
+        files = {file_of(test) for test in executing}
+        everything = _tests_of(self._data.measured_contexts())
+        return executing, {test for test in everything - executing if at_import or file_of(test) in files}
 
 
-def test_of(context: str) -> str:
-    """Returns the test of a context, behind which stands "|setup", "|run" or "|teardown"."""
-    return context.rpartition("|")[0]
+def _tests_of(contexts: Iterable[str]) -> set[str]:
+    """Returns the tests of contexts, behind which stands "|setup", "|run" or "|teardown"."""
+    return {context.rpartition("|")[0] for context in contexts if context}
 
 
 def file_of(test: str) -> str:
@@ -378,8 +381,8 @@ def report(outcomes: dict[Mutant, tuple[str, int]], command: str) -> str:
         "",
         f"Made by `{command}`. A mutant is one changed place.",
         "Tests that execute this place are run, of so many seconds together: those of the file's own test file first, "
-        "then the fastest. What survives and runs at import then meets as many seconds of other tests. Tests that take "
-        "four times as long count as failed.",
+        "then the fastest. What survives then meets as many seconds of further tests: the others of the same files, or "
+        "any others if the place runs at import. Tests that take four times as long count as failed.",
         "",
         "| part | mutants | noticed | survived |",
         "|---|---:|---:|---:|",
