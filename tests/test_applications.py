@@ -134,6 +134,20 @@ def test_another_input_shape_goes_through_the_change_of_resolution(published):
         assert goldens.same(goldens.snapshot(direct), goldens.snapshot(weights.change_resolution(small, size)))
 
 
+@pytest.mark.parametrize("size", [(64, 32), (40, 24)])
+def test_the_smallest_variant_changes_its_resolution_too(size):
+    small = keras_mixer.MixerNano(weights="cifar10")
+    direct = keras_mixer.MixerNano(weights="cifar10", input_shape=(*size, 3))
+    assert goldens.same(goldens.snapshot(direct), goldens.snapshot(weights.change_resolution(small, size)))
+
+
+def test_as_many_tokens_as_a_square_has_may_lie_in_another_grid(tmp_path):
+    wide = keras_mixer.MixerNano(input_shape=(16, 64, 3))
+    weights.save_npz(wide, tmp_path / "wide.npz")
+    again = keras_mixer.MixerNano(weights=tmp_path / "wide.npz", input_shape=(16, 64, 3), classes=1000)
+    assert goldens.same(goldens.snapshot(again), goldens.snapshot(wide))
+
+
 @pytest.mark.parametrize("build", [keras_mixer.MixerNano, keras_mixer.GMLPTi, keras_mixer.CycleMLPB1])
 def test_a_tensor_of_another_shape_than_asked_for_is_refused(build):
     pixels = keras.Input((32, 32, 3))

@@ -45,6 +45,7 @@ def test_mixing_is_that_of_the_graph(chances):
     images, labels = random.random((6, 9, 12, 3), np.float32) * 255, np.eye(6, dtype=np.float32)
     for number in range(4):
         mixture = mixing.draw_jax((9, 12), **chances, key=jax.random.key(number))
+        assert mixture is not None
         ours = mixing.mix_jax(images, labels, mixture)
         theirs = mixing.mix(
             tf.constant(images),

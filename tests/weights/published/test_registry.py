@@ -24,9 +24,11 @@ def published():
     return [entry for entry in weights.available() if entry.url]
 
 
-@pytest.mark.parametrize("name", ["mixer.h5", "mixer.hdf5"])
-def test_a_file_of_another_kind_is_told_which_there_are(name):
-    with pytest.raises(ValueError, match=rf"{name} is not a checkpoint: .*\.weights\.h5"):
+@pytest.mark.parametrize(
+    ("name", "hint"), [("mixer.h5", r"$"), ("mixer.hdf5", r"$"), ("mixer.weights.json", r" Keras.*model\.load_weights")]
+)
+def test_a_file_of_another_kind_is_told_which_there_are(name, hint):
+    with pytest.raises(ValueError, match=rf"{name} is not a checkpoint: .*\.weights\.h5, \.keras\.{hint}"):
         keras_mixer.MixerNano(weights=name)
 
 
