@@ -24,7 +24,7 @@ class ModelCard(JsonRecord):
         dataset: The split that the model is evaluated on; None if there is none.
 
     Raises:
-        ValueError: If `class_names` is not a sequence of strings.
+        ValueError: If `class_names` is not a sequence of strings, or `preprocessing` is not a `Preprocessing`.
     """
 
     name: str
@@ -34,6 +34,11 @@ class ModelCard(JsonRecord):
 
     def __post_init__(self):
         object.__setattr__(self, "class_names", checked_names(self.class_names))
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise ValueError(
+                f"`preprocessing` of a card must be a `keras_mixer.data.Preprocessing`, but got "
+                f"{self.preprocessing!r}: say how an image becomes an input of the model."
+            )
 
     def for_others(self) -> "ModelCard":
         """Returns the card without paths of this machine."""

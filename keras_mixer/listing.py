@@ -130,11 +130,16 @@ def read_folder(path: str, above: frozenset[tuple[int, int]] = frozenset()) -> F
                         folder.folders[name].folders[entry.path] = inside
                     else:
                         folder.folders[name] = inside
-            elif is_image(entry.name) and (linked or entry.is_file()):
+            elif is_image(entry.name) and (_leads_to_file(entry.path) if linked else entry.is_file()):
                 folder.images.append(entry.path)
             else:
                 folder.others.append(entry.path)
     return folder
+
+
+def _leads_to_file(link: str) -> bool:
+    """Returns whether a link leads to a file, or to nothing. Reading what else it leads to, a pipe, may never end."""
+    return os.path.isfile(link) or not os.path.exists(link)
 
 
 def plural(count: int, noun: str) -> str:

@@ -101,9 +101,11 @@ class PatchEmbedding(ImageReader, PlainLayer):
             fits = [
                 max(1, round(side / patch)) * patch for side, patch in ((height, patch_height), (width, patch_width))
             ]
+            first = " If the channels are first here, put them last." if height in (1, 3) else ""
             raise ValueError(
                 f"The image size must be a multiple of the patch size, but {height} x {width} pixels cannot be divided "
-                f"into patches of {patch_height} x {patch_width}. The nearest size that works is {fits[0]} x {fits[1]}."
+                f"into patches of {patch_height} x {patch_width}. The nearest size that works is {fits[0]} x "
+                f"{fits[1]}.{first}"
             )
         return height // patch_height, width // patch_width
 

@@ -42,8 +42,11 @@ def invalid(message: str) -> RequestError:
 
 
 def tensorflow_message(text: str) -> str:
-    """Returns TensorFlow's own words of an error, without the call stack before them and the graph's nodes behind."""
-    lines = [line.strip() for line in re.split(r"\[\[| \[Op:", text)[0].splitlines() if line.strip()]
+    """Returns TensorFlow's own words of an error, without the call stack before them and the graph's nodes behind.
+
+    Its advice behind the error of a missing file, to load a model on another device, is left out too.
+    """
+    lines = [line.strip() for line in re.split(r"\[\[| \[Op:|\n You may be", text)[0].splitlines() if line.strip()]
     last = re.sub(r"^(\(\d+\) [A-Z_]+:|\{\{function_node .*?\}\})\s*", "", lines[-1]) if lines else ""
     return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", last)
 

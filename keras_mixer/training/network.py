@@ -23,6 +23,7 @@ from keras_mixer.training.distillation import Teacher
 from keras_mixer.training.recipe import RATES, ModelSpec, PreprocessingSpec, Recipe, is_local, is_trained_model
 from keras_mixer.weights import change_resolution, load_with_fresh_head
 from keras_mixer.weights.published.cache import set_of
+from keras_mixer.weights.reading.checkpoint import quantised_layer
 
 # Arguments of the builders that follow from the rest of a recipe.
 _DECIDED = (
@@ -208,6 +209,11 @@ def _from_trained_model(recipe: Recipe, classes: int) -> keras.Model:
         raise ValueError(
             f"{spec.weights} takes images of {card.preprocessing.channels} channels, but preprocessing.channels is "
             f"{wanted.channels}."
+        )
+    if found := quantised_layer(saved):
+        raise ValueError(
+            f"{spec.weights} is quantised ({found}), and quantised weights cannot be trained: name the model from "
+            f"before `model.quantize`."
         )
     if tuple(saved.input_shape[1:3]) != wanted.image_size:
         saved = change_resolution(saved, wanted.image_size)

@@ -96,6 +96,12 @@ def test_values_of_a_wrong_type(tmp_path, field, value, message):
         ModelCard.load(tmp_path / "model.json")
 
 
+def test_a_card_needs_a_preprocessing():
+    """`model.preprocessing` is None if it is unknown; the card could be written, and not be read again."""
+    with pytest.raises(ValueError, match="`preprocessing` of a card must be a"):
+        ModelCard("unknown", ("cat", "dog"), None)
+
+
 def test_a_flipped_byte(run):
     """In the weights, where the archive's own checksum finds it."""
     folder, model = run

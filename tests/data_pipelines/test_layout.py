@@ -126,10 +126,13 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "test" / "cat").symlink_to("../real/cat")
     (tmp_path / "real" / "cat" / "again").symlink_to(".")
     (tmp_path / "real" / "dog" / "gone.jpg").symlink_to("nowhere")  # an image that cannot be read, not one less
+    (tmp_path / "real" / "dog" / "circle.jpg").symlink_to("circle.jpg")
     os.mkfifo(tmp_path / "real" / "dog" / "pipe.jpg")
+    (tmp_path / "real" / "dog" / "endless.jpg").symlink_to("pipe.jpg")
     layout = scan(tmp_path)
     assert layout.class_names == ("cat", "dog")
-    assert len(layout.images["train", "dog"]) == 3
+    assert len(layout.images["train", "dog"]) == 4
+    assert {os.path.basename(path) for path in layout.others} == {"pipe.jpg", "endless.jpg"}
     assert layout.sizes["test"] == 2
 
 

@@ -49,3 +49,11 @@ def test_refuses_what_is_no_patch_size(patch_size):
 
 def test_an_array_is_a_pair_too():
     assert PatchEmbedding(4, np.array([3, 4])).get_config()["patch_size"] == (3, 4)
+
+
+def test_channels_in_the_first_place_are_told():
+    layer = PatchEmbedding(hidden_dim=4, patch_size=8)
+    with pytest.raises(ValueError, match="If the channels are first here, put them last"):
+        layer.build((None, 3, 16, 16))
+    with pytest.raises(ValueError, match=r"works is 16 x 16\.$"):
+        layer.build((None, 17, 16, 3))

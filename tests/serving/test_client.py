@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 
+import keras
 import numpy as np
 import photographs
 import pytest
@@ -327,6 +328,23 @@ def test_images_of_every_kind(client, tmp_path):
                 assert client.predict(given) == [expected]
     with path.open(encoding="latin-1") as file, pytest.raises(ValueError, match="open it with 'rb'"):
         client.predict(file)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_tensors_count_as_arrays(client, dtype):
+    images = (stand_in.images(3, 2) * 255).astype(dtype) if dtype == "uint8" else stand_in.images(3, 2)
+    tensors = keras.ops.convert_to_tensor(images, dtype)
+    assert client.predict(tensors) == client.predict(list(tensors)) == client.predict(images)
+    assert client.predict(tensors[0]) == client.predict(images[0])
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_any_time_to_wait_is_accepted(embedded, protocol, grpc_stubs):
+    url = embedded.url if protocol == "rest" else embedded.grpc_target
+    for timeout in (1e12, float("inf")):
+        with serving.Client(url, model=stand_in.NAME, protocol=protocol, timeout=timeout) as client:
+            client.wait_until_ready(timeout)
+            assert client.status()
 
 
 def test_a_photograph_that_graphs_do_not_read_is_sent_upright(client):

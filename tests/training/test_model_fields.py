@@ -159,6 +159,16 @@ def test_a_trained_model_gets_the_rates_of_a_new_one(tmp_path):
         assert found.get_layer(block).stochastic_depth == expected.get_layer(block).stochastic_depth
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`:UserWarning")  # such as the stem
+def test_a_quantised_model_is_not_trained(tmp_path):
+    model = keras_mixer.Mixer(**SIZES, input_shape=(8, 8, 1), classes=10)
+    model.quantize("int8")
+    save_model(model, ModelCard("digits", list("0123456789"), Preprocessing(8, channels=1)), tmp_path)
+    start = NO_SIZES | {"model.weights": str(tmp_path)}
+    with pytest.raises(ValueError, match=r"is quantised \(the layer .*int8\).*before `model.quantize`"):
+        initial_network(recipes.get("digits").override(start), 10)
+
+
 def test_a_frozen_body_leaves_the_head():
     network = initial_network(BASE, classes=3)
     freeze_body(network)

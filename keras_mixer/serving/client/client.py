@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Image: TypeAlias = "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | PillowImage | np.ndarray"
 Prediction = list[tuple[str, float]]
 _BYTES = (bytes, bytearray, memoryview)
+_LONGEST = 1e9  # seconds; requests and gRPC fail at much longer timeouts, such as infinity
 _SHORTEST = 0.1  # seconds for the last status request to a server that is not ready
 _BUSY = (429, "RESOURCE_EXHAUSTED")
 _PASSING = (*_BUSY, 502, 503, 504, "UNAVAILABLE")
@@ -96,7 +97,7 @@ class Client:
             from keras_mixer.serving.client.rest import RestTransport as Transport
         else:
             from keras_mixer.serving.client.grpc import GrpcTransport as Transport  # type: ignore[assignment]
-        secrets = {"headers": headers or {}, "credentials": credentials}
+        timeout, secrets = min(timeout, _LONGEST), {"headers": headers or {}, "credentials": credentials}
         self._transport = Transport(url, model, version, label, timeout=timeout, **secrets)
         self._batch_size, self._max_bytes = batch_size, max_request_bytes
         self._timeout, self._retries = timeout, retries
@@ -110,7 +111,8 @@ class Client:
             images: One image, a list of them, or an array with a batch axis. An image may be a path, the bytes of a
                 file, an open binary file, a Pillow image or a uint8 array `(height, width, channels)`. A list may mix
                 these, and the server decodes and preprocesses them. A file in a format that exported models cannot
-                read, such as HEIC, is sent as an upright PNG. Float arrays must already be preprocessed.
+                read, such as HEIC, is sent as an upright PNG. Float arrays must already be preprocessed. Tensors of
+                TensorFlow, JAX and PyTorch count as arrays.
             top: Number of classes to return for each image, at most as many as the server returns.
 
         Returns:
@@ -247,13 +249,24 @@ class Client:
 
 def _as_list(images) -> list:
     """Returns one image or several as a list. An array with a batch axis gives one image per row."""
-    if isinstance(images, (str, os.PathLike, *_BYTES)) or hasattr(images, "read") or _is_of_pillow(images):
+    images = _in_numpy(images)
+    if _is_file(images) or _is_of_pillow(images):
         return [images]
     if isinstance(images, np.ndarray):
         if images.ndim not in (3, 4):
             raise ValueError(f"An image array has shape (height, width, channels), but got {images.shape}.")
         return [images] if images.ndim == 3 else list(images)
-    return list(images)
+    return [_in_numpy(image) for image in images]
+
+
+def _in_numpy(images):
+    """Returns a tensor of a framework as a NumPy array, and anything else as it is."""
+    return np.asarray(images) if getattr(images, "ndim", 0) > 1 and not _is_file(images) else images
+
+
+def _is_file(image) -> bool:
+    """Returns whether an image is a path, the bytes of a file or an open file."""
+    return isinstance(image, (str, os.PathLike, *_BYTES)) or hasattr(image, "read")
 
 
 def _is_of_pillow(image) -> bool:
@@ -278,7 +291,7 @@ def _encoded(image: Image, upright: bool) -> bytes:
     """Returns an image as the bytes of a file that exported models read. Other formats and arrays become PNG."""
     if _is_of_pillow(image):
         return as_png(np.asarray(turned_upright(image, "RGB")))
-    if isinstance(image, (*_BYTES, str, os.PathLike)) or hasattr(image, "read"):
+    if _is_file(image):
         data = _read(image)
         if image_format(data) is None:
             return data  # the server says what is wrong with it

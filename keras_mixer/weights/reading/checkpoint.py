@@ -145,20 +145,24 @@ def _officially_named(arrays: Arrays) -> Arrays:
     return official
 
 
+def quantised_layer(model) -> str:
+    """Returns name and mode of a model's first quantised layer, for messages; an empty string if there is none."""
+    layers = (layer for layer in all_layers(model) if getattr(layer, "quantization_mode", None) and layer.weights)
+    return next((f"the layer {layer.name!r}: {layer.quantization_mode}" for layer in layers), "")
+
+
 def named_weights(model) -> dict:
     """Returns the model's variables by official name, which is "layer/sublayers/kernel", "/scale" or "/bias".
 
     LoRA matrices are left out, because `weight_values` merges them into the kernels. Raises ValueError if the model is
     quantised or has no weights.
     """
-    for layer in all_layers(model):
-        if getattr(layer, "quantization_mode", None) and layer.weights:
-            raise ValueError(
-                f"{model.name!r} is quantised (the layer {layer.name!r}: {layer.quantization_mode}), and quantised "
-                "weights have no official names. Load weights, change the resolution, permute or write a .npz before "
-                "`model.quantize`; save the quantised model with `model.save` and load it with "
-                "`keras.models.load_model`."
-            )
+    if found := quantised_layer(model):
+        raise ValueError(
+            f"{model.name!r} is quantised ({found}), and quantised weights have no official names. Load weights, "
+            "change the resolution, permute or write a .npz before `model.quantize`; save the quantised model with "
+            "`model.save` and load it with `keras.models.load_model`."
+        )
     adapters = {id(matrix) for layer in _with_lora(model) for matrix in (layer.lora_kernel_a, layer.lora_kernel_b)}
     weights: dict = {}
     for layer in model.layers:
