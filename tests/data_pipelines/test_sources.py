@@ -149,3 +149,8 @@ def test_another_label(tmp_path):
         assert all(example["label"] < 20 for example in source.examples())
         with pytest.raises(ValueError, match=r"set label_key to one of: .*coarse_label"):
             data.load("cifar100", data_dir=str(tmp_path), label_key="fine")
+
+
+def test_a_dataset_of_texts_is_refused(tmp_path):
+    with tfds.testing.mock_data(num_examples=3), pytest.raises(ValueError, match="no image feature 'text'; it has .*"):
+        data.load("imdb_reviews", data_dir=str(tmp_path))
