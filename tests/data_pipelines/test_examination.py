@@ -136,6 +136,13 @@ def test_headers_are_read_for_the_first_lines_of_a_run(photos):
     )
 
 
+def test_a_file_that_is_gone_has_an_unknown_header(tmp_path):
+    write(tmp_path / "cat/one.jpg", picture(70))
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog/two.jpg").symlink_to("gone.jpg")
+    assert headers(scan(tmp_path)) == "2 of 2 headers read: 1 JPEG, 1 unknown, 64 x 48 pixels."
+
+
 def test_a_contact_sheet_shows_every_class_upright(report, tmp_path, monkeypatch):
     import matplotlib.axes
 

@@ -201,6 +201,8 @@ def test_webp_is_read_by_a_graph_that_says_so():
         data = photographs.encoded(PHOTOGRAPH, "WEBP", **options)
         assert pixels.declared_size(tf.constant(data), webp=True).numpy().tolist() == [32, 48], name
         np.testing.assert_array_equal(pixels.decode(tf.constant(data), webp=True), images.decode(data))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="a format that is not supported"):
+            pixels.decode(tf.constant(data))
     clear = ZOO["clear.webp"]
     assert pixels.declared_size(tf.constant(clear), webp=True).numpy().tolist() == [32, 48]
     np.testing.assert_array_equal(pixels.decode(tf.constant(clear), webp=True), images.decode(clear))
