@@ -152,5 +152,5 @@ def test_another_label(tmp_path):
 
 
 def test_a_dataset_of_texts_is_refused(tmp_path):
-    with tfds.testing.mock_data(num_examples=3), pytest.raises(ValueError, match="no image feature 'text'; it has .*"):
+    with tfds.testing.mock_data(num_examples=3), pytest.raises(ValueError, match="has no image feature 'text'"):
         data.load("imdb_reviews", data_dir=str(tmp_path))
