@@ -360,7 +360,8 @@ def main(count, seed, seconds, jobs, again, recorded, folder, output):
         for mutant in [mutant for mutant, (outcome, _) in outcomes.items() if outcome == "survived"]:
             selected = chosen(mutant, tests[mutant][further], passing, seconds)
             outcome, number = earlier.get((*mutant.key, further), ("", 0))
-            if outcome == "noticed" or (outcome and number >= len(selected) and not again):
+            enough = number >= len(selected) and not (again and outcome == "survived")
+            if outcome == "noticed" or (outcome and enough):
                 outcomes[mutant] = outcome, outcomes[mutant][1] + number
             elif selected:
                 runs.append(Run(selected, 4 * seconds, folder / f"run{len(runs)}", mutant))
