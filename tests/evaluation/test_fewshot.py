@@ -84,8 +84,9 @@ def test_a_class_with_fewer_images_gives_all_it_has():
 def test_bad_arguments_are_named(splits):
     with pytest.raises(ValueError, match=r"no training images of the classes \[3, 4\] of 5"):
         fewshot.few_shot_probe(*splits, 5)
-    with pytest.raises(ValueError, match="`shots` are positive"):
-        fewshot.few_shot_probe(*splits, CLASSES, shots=[0])
+    for shots in (0, 1.5, "5"):
+        with pytest.raises(ValueError, match="`shots` must be a positive integer"):
+            fewshot.few_shot_probe(*splits, CLASSES, shots=[shots])
 
 
 def classifier(name):
