@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import pathlib
@@ -13,7 +12,7 @@ import keras
 
 from keras_mixer.data import CorruptImagesError, save_model
 from keras_mixer.extras import installed
-from keras_mixer.files import held_alone
+from keras_mixer.files import held_alone, strict_json
 from keras_mixer.training.defaults import choose_splits
 from keras_mixer.training.devices.distribution import Distribution, choose
 from keras_mixer.training.loop import run_folder
@@ -170,7 +169,7 @@ def _train(
             if test is not None:
                 scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"], "images": test_images}
                 measured = {"split": recipe.data.test_split, **scores}
-                (folder / run_folder.TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+                (folder / run_folder.TEST_FILE).write_text(strict_json(measured) + "\n", encoding="utf-8")
     kept = rows[-1] if recipe.early_stopping is None else rows[best_row(rows)]
     return TrainingResult(
         folder=folder,
