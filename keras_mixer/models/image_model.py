@@ -10,14 +10,16 @@ from keras_mixer.layers.inner import layers_on_path, replaced
 from keras_mixer.layers.patches import ImageReader
 from keras_mixer.preprocessing import Preprocessing
 
+_CLONED = "_keras_mixer_preprocessing"  # attribute of an output of a clone
+
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ImageModel(keras.Model):
     """A functional model of images with an attribute `preprocessing`, which copies and saved files keep.
 
-    `keras.models.clone_model` keeps it only if the layer that reads the images is one of this package's, such as
-    `PatchEmbedding`. The model has the dtype policy of its first layer with weights, or "mixed_float16" if any of them
-    has that, so that `compile` scales the loss.
+    The layer that reads the images holds the attribute if it is one of this package's, such as `PatchEmbedding`;
+    otherwise the model does. The model has the dtype policy of its first layer with weights, or "mixed_float16" if any
+    of them has that, so that `compile` scales the loss.
     """
 
     _preprocessing: Preprocessing | None = None
@@ -27,10 +29,20 @@ class ImageModel(keras.Model):
         super().__init__(inputs, outputs, name=name, **kwargs)
         if preprocessing is not None:
             self._preprocessing = fields.read(Preprocessing, preprocessing)
+        else:
+            self._preprocessing = getattr(keras.tree.flatten(outputs)[0], _CLONED, None)
         policies = [layer.dtype_policy for layer in self.layers if layer.weights]
         policies = [policy for policy in policies if policy.quantization_mode is None]
         if policies:
             self.dtype_policy = max(policies, key=lambda policy: policy.name == "mixed_float16")  # the first of equals
+
+    def _run_through_graph(self, *arguments, **options):
+        outputs = super()._run_through_graph(*arguments, **options)
+        # Private, because `keras.models.clone_model` makes the clone from its inputs, outputs and name alone. It calls
+        # this function for the outputs, and is the only caller that passes both functions.
+        if {"operation_fn", "call_fn"} <= options.keys():
+            setattr(keras.tree.flatten(outputs)[0], _CLONED, self._preprocessing)
+        return outputs
 
     def _keeper(self) -> keras.layers.Layer:
         """Returns the layer that holds the preprocessing, or else the model itself."""
