@@ -6,7 +6,7 @@ import json
 import keras
 
 from keras_mixer import fields
-from keras_mixer.layers.inner import layers_on_path, replaced
+from keras_mixer.inner import call_of, layers_on_path
 from keras_mixer.layers.patches import ImageReader
 from keras_mixer.preprocessing import Preprocessing
 
@@ -102,26 +102,10 @@ def feature_model(model: keras.Model, name: str) -> keras.Model:
         if isinstance(layer, keras.layers.InputLayer):
             output = layer.output
         else:
-            output, arguments, options = _call_of(layer, outer, arguments, options)
+            output, arguments, options = call_of(layer, outer, arguments, options)
     # Around another model, other layers may scale the images for it.
     reads = isinstance(model, ImageModel) or any(isinstance(layer, ImageReader) for layer in model.layers)
     features = (ImageModel if reads else keras.Model)(inputs, output, name=f"{model.name}_features")
     if isinstance(model, ImageModel):
         features.preprocessing = model.preprocessing
     return features
-
-
-def _call_of(layer: keras.layers.Layer, outer: keras.layers.Layer, arguments: tuple, options: dict):
-    """Calls `outer` on symbolic tensors; returns the output of `layer` inside it and the arguments of its call."""
-    calls = []
-
-    def recording(*arguments, **options):
-        calls.append((spec(*arguments, **options), arguments, options))
-        return calls[-1][0]
-
-    # A layer's own output may belong to another model. Keras asks for the output of every symbolic call here.
-    with replaced(layer, "compute_output_spec", recording) as spec:
-        outer.call(*arguments, **options)
-    if len(calls) != 1:
-        raise ValueError(f"{outer.name!r} calls its layer {layer.name!r} {len(calls)} times instead of once.")
-    return calls[0]
