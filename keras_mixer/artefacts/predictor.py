@@ -92,12 +92,9 @@ def _before_head(model: "keras.Model"):
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     if dense:
         return dense[-1].input
-    for inner in reversed(model.layers):
-        if (
-            isinstance(inner, keras.Model)
-            and getattr(inner, "inputs", None)
-            and (features := _before_head(inner)) is not None
-        ):
+    models = [layer for layer in model.layers if isinstance(layer, keras.Model) and getattr(layer, "inputs", None)]
+    for inner in reversed(models):
+        if (features := _before_head(inner)) is not None:
             _, arguments, options = call_of(inner, model, (model.inputs[0],), {})
             return keras.Model(inner.inputs[0], features)(*arguments, **options)
     return None
