@@ -2,11 +2,9 @@
 
 import dataclasses
 
-import numpy as np
-
 from keras_mixer.extras import require
+from keras_mixer.fields import check_types
 from keras_mixer.images import MAX_PIXELS
-from keras_mixer.shapes import integer, is_finite
 
 CROPS = ("inception", "pad", "none")
 
@@ -31,7 +29,7 @@ class Augmentation:
         cutmix: Parameter of CutMix's Beta distribution. If both are on, each batch uses one of them at random.
 
     Raises:
-        ValueError: If a value is out of range; the message names it.
+        ValueError: If a value has a wrong type or is out of range; the message names it.
 
     Example:
         >>> keras_mixer.data.Augmentation(randaugment_layers=2, randaugment_magnitude=15, mixup=0.5)
@@ -48,23 +46,16 @@ class Augmentation:
     cutmix: float = 0.0
 
     def __post_init__(self):
+        check_types(self)
         if self.crop not in CROPS:
             raise ValueError(f"`crop` is one of {', '.join(CROPS)}, but got {self.crop!r}.")
         for name, greatest in (("crop_area", 1.0), ("crop_ratio", float("inf"))):
-            given = getattr(self, name)
-            bounds = tuple(given) if np.iterable(given) else (given,)
-            if len(bounds) != 2 or not all(map(is_finite, bounds)) or not 0 < bounds[0] <= bounds[1] <= greatest:
-                raise ValueError(f"`{name}` is a pair 0 < least <= greatest <= {greatest:g}, but got {given!r}.")
-            object.__setattr__(self, name, tuple(map(float, bounds)))
-        for field in dataclasses.fields(self):
-            if field.type not in (int, float):
-                continue
-            value = getattr(self, field.name)
-            fits = is_finite(value) if field.type is float else integer(value) is not None
-            if not fits or value < 0:
-                kind = "a finite number" if field.type is float else "an integer"
-                raise ValueError(f"`{field.name}` is {kind} of at least 0, which turns it off, but got {value!r}.")
-            object.__setattr__(self, field.name, field.type(value))
+            least, most = getattr(self, name)
+            if not 0 < least <= most <= greatest:
+                raise ValueError(f"`{name}` is a pair 0 < least <= greatest <= {greatest:g}, but got {(least, most)}.")
+        for name in ("crop_padding", "randaugment_layers", "randaugment_magnitude", "mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` is at least 0, which turns it off, but got {getattr(self, name)}.")
 
     def augment(self, image, preprocessing, seed, max_pixels: int = MAX_PIXELS):
         """Applies all steps to one image. Needs TensorFlow.

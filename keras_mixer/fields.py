@@ -1,13 +1,24 @@
-"""Dataclasses that are saved as JSON. Reading checks all names and types."""
+"""The fields of dataclasses: their types are checked, and they are saved as JSON and read again."""
 
 import dataclasses
 import json
-import math
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Self
 
+import numpy as np
+
+from keras_mixer.shapes import integer, is_finite
+
 _EXAMPLES = {int: "[224, 224]", float: "[0.003, 0.01]", str: '["first", "second"]'}
+# Whether a value is of a kind: a float may be an integer, and True is no number.
+_KINDS: dict[type, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool | np.bool_),
+    int: lambda value: integer(value) is not None,
+    float: is_finite,
+    str: lambda value: isinstance(value, str),
+}
 
 
 class JsonRecord:
@@ -25,6 +36,18 @@ class JsonRecord:
             ValueError: If the text is not JSON, or a field is unknown, missing, of a wrong type or out of range.
         """
         return read(cls, json.loads(text))
+
+
+def check_types(record) -> None:
+    """Gives each field of a new frozen dataclass the type that it declares, as `read` does.
+
+    NumPy's values become Python's. A dataclass among the fields is checked too.
+
+    Raises:
+        ValueError: If a value has a wrong type. The message names the field.
+    """
+    for name, kind in typing.get_type_hints(type(record)).items():
+        object.__setattr__(record, name, _value(kind, getattr(record, name), name))
 
 
 def read(cls, values: Any, prefix: str = ""):
@@ -61,29 +84,30 @@ def _needed(field: dataclasses.Field) -> bool:
 
 def _value(kind, value, name: str):
     if dataclasses.is_dataclass(kind):
-        return read(kind, value, name + ".")
+        return read(kind, vars(value) if type(value) is kind else value, name + ".")
     if isinstance(kind, types.UnionType):
         return value if value is None and type(None) in kind.__args__ else _value(_member(kind, value), value, name)
     if typing.get_origin(kind) is tuple:
         kinds = typing.get_args(kind)
-        if not isinstance(value, (list, tuple)) or (kinds[-1] is not ... and len(value) != len(kinds)):
+        if not _is_list(value) or (kinds[-1] is not ... and len(value) != len(kinds)):
             raise ValueError(f"{name} must be a list such as {_EXAMPLES[kinds[0]]}, but got {value!r}.")
         return tuple(_value(kinds[0], item, name) for item in value)
     if typing.get_origin(kind) is dict:
         if not isinstance(value, dict):
             raise ValueError(f"{name} must be a JSON object, but got {value!r}.")
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} must be of type {kind.__name__}, but got {value!r}.")
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, but got {value!r}.")
-    return value
+    if not _KINDS[kind](value):
+        wanted = "a finite number" if kind is float else f"of type {kind.__name__}"
+        raise ValueError(f"{name} must be {wanted}, but got {value!r}.")
+    return kind(value)
 
 
 def _member(kind: types.UnionType, value):
     """Chooses the member of a union to read a value as: the tuple for a list, another member for anything else."""
     members = [member for member in kind.__args__ if member is not type(None)]
-    wanted = isinstance(value, (list, tuple))
+    wanted = _is_list(value)
     return next((one for one in members if wanted == (typing.get_origin(one) is tuple)), members[0])
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)

@@ -1,7 +1,8 @@
-"""Writes files and folders atomically, even if a process is killed while it writes."""
+"""Writes files and folders atomically, even if a process is killed while it writes; and JSON for other programs."""
 
 import contextlib
 import glob
+import json
 import os
 import pathlib
 import secrets
@@ -69,6 +70,15 @@ def held_alone(folder: str | os.PathLike) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def strict_json(value) -> str:
+    """Returns `value` as indented JSON for any program. NaN and infinity, which JSON lacks, become null.
+
+    NumPy's arrays become lists, and objects that JSON lacks become text.
+    """
+    text = json.dumps(value, default=lambda other: other.tolist() if hasattr(other, "tolist") else str(other))
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:

@@ -47,6 +47,22 @@ def positive_integer(name: str, value: int) -> int:
     return whole
 
 
+def bounded_integer(name: str, value: int, least: int = 0, greatest: int | None = None) -> int:
+    """Returns `value` as an int; raises ValueError unless it is an integer from `least` to `greatest`."""
+    whole = integer(value)
+    if whole is None or whole < least or (greatest is not None and whole > greatest):
+        bounds = f"of at least {least}" if greatest is None else f"from {least} to {greatest}"
+        raise ValueError(f"`{name}` must be an integer {bounds}, but got {value!r}.")
+    return whole
+
+
+def boolean(name: str, value: bool) -> bool:
+    """Returns `value` as a bool; raises ValueError unless it is True or False of Python or NumPy."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` must be True or False, but got {value!r}.")
+    return bool(value)
+
+
 def pair_of_positive_integers(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """Returns `value` as a pair (height, width); one integer stands for both."""
     pair = tuple(value) if np.iterable(value) and not isinstance(value, str) else (value, value)

@@ -16,6 +16,7 @@ from keras_mixer.artefacts.record import FLOAT_LIMIT, Format, check_suffix
 from keras_mixer.card import ModelCard
 from keras_mixer.extras import require
 from keras_mixer.files import written_whole
+from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -72,6 +73,7 @@ def export_litert(
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is one of {', '.join(PRECISIONS)}, but got {precision!r}.")
     check_suffix(path, ".tflite")
+    batch_size = None if batch_size is None else positive_integer("batch_size", batch_size)
     images = [image for batch in samples or () for image in np.asarray(batch, np.float32)]
     if precision == "int8" and not images:
         raise ValueError("Precision int8 needs `samples`: preprocessed images to measure the scales of activations on.")

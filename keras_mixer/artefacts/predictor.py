@@ -74,13 +74,30 @@ def on_one_tensor(model: "keras.Model") -> "keras.Model":
 
 
 def head_input(model: "keras.Model"):
-    """Returns the input of a model's head: the output of `pre_logits`, or else the input of the last Dense layer."""
+    """Returns the input of a model's head: the output of `pre_logits`, or else the input of the last Dense layer.
+
+    If the model has neither, they are looked for in the models inside it. Without any, it is the last layer's input.
+    """
+    features = _before_head(model)
+    return model.layers[-1].input if features is None else features
+
+
+def _before_head(model: "keras.Model"):
     import keras
+
+    from keras_mixer.inner import call_of
 
     if any(layer.name == "pre_logits" for layer in model.layers):
         return model.get_layer("pre_logits").output
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
-    return dense[-1].input if dense else model.layers[-1].input
+    if dense:
+        return dense[-1].input
+    models = [layer for layer in model.layers if isinstance(layer, keras.Model) and getattr(layer, "inputs", None)]
+    for inner in reversed(models):
+        if (features := _before_head(inner)) is not None:
+            _, arguments, options = call_of(inner, model, (model.inputs[0],), {})
+            return keras.Model(inner.inputs[0], features)(*arguments, **options)
+    return None
 
 
 def worth_compiling() -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json
 import logging
 import os
 import sys
@@ -11,18 +10,19 @@ from collections.abc import Iterator, Sequence
 import click
 
 from keras_mixer.extras import installed, require
+from keras_mixer.files import strict_json
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def show(rows: Sequence[dict], *, title: str | None = None, as_json: bool = False) -> None:
-    """Prints rows as a table, or as a JSON list with unformatted values.
+    """Prints rows as a table, or as a JSON list with unformatted values, where null stands for NaN and infinity.
 
     The table has a column for each key of any row. Cells are never wrapped or truncated, so that names can be copied.
     A table may be wider than the terminal.
     """
     if as_json:
-        click.echo(json.dumps(list(rows), indent=2, default=str))
+        click.echo(strict_json(list(rows)))
         return
     from rich.console import Console
     from rich.table import Table

@@ -1,13 +1,13 @@
 """`keras-mixer visualize`: what a Mixer has learned, as pictures."""
 
 import dataclasses
-import json
 import pathlib
 
 import click
 
 from keras_mixer.cli.options import model_help, open_model, repeated, weights_option
 from keras_mixer.cli.output import json_option, show
+from keras_mixer.files import strict_json
 
 EXAMPLES = 4
 BLOCKS = 3
@@ -58,7 +58,7 @@ def command(model, weights, output, blocks, images, tokens, suffix, as_json):
             fields = dataclasses.asdict(pairs)
             pairing[name] = {"pairs": fields.pop("units"), **fields}
         written.append(folder / "token_units.json")
-        written[-1].write_text(json.dumps(pairing, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+        written[-1].write_text(strict_json(pairing) + "\n", encoding="utf-8")
         save(visualization.draw_stem_units(visualization.stem_units(opened)), "stem_units")
 
     # If a block changes the number of tokens, its outputs no longer match patches of the photo.

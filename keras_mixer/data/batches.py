@@ -12,7 +12,7 @@ from keras_mixer.data.sources.base import Source
 from keras_mixer.extras import require
 from keras_mixer.listing import plural
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.shapes import positive_integer
+from keras_mixer.shapes import bounded_integer, positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -60,8 +60,8 @@ def training_batches(
         channels)`, and float32 `(batch_size / num_shards, classes)`, one-hot and possibly mixed.
 
     Raises:
-        ValueError: If a number is out of range, the shards do not divide the batch, or mixing finds a shard with an odd
-            number of examples.
+        ValueError: If a number is not an integer or is out of range, the shards do not divide the batch, or mixing
+            finds a shard with an odd number of examples.
         ImportError: If TensorFlow is not installed.
 
     Example:
@@ -71,9 +71,8 @@ def training_batches(
         >>> batches = keras_mixer.data.training_batches(source, preprocessing, augmentation, 64, seed=0)
         >>> model.fit(batches, steps_per_epoch=source.num_examples // 64, epochs=10, shuffle=False)
     """
-    for name, value in {"seed": seed, "start_step": start_step}.items():
-        if not 0 <= value < 2**31:
-            raise ValueError(f"`{name}` is a number from 0 to 2**31 - 1, but got {value!r}.")
+    seed = bounded_integer("seed", seed, 0, 2**31 - 1)
+    start_step = bounded_integer("start_step", start_step, 0, 2**31 - 1)
     corrupt = CorruptImages() if corrupt is None else corrupt
     local = local_batch(batch_size, num_shards, shard_index, augmentation)
     require("tensorflow", extra="tensorflow", purpose="Making training batches")
@@ -131,11 +130,10 @@ def training_batches(
 
 def local_batch(batch_size: int, num_shards: int, shard_index: int, augmentation: Augmentation) -> int:
     """Returns the examples of a batch that one shard makes; raises ValueError if the shards cannot share the batch."""
-    if batch_size < 1 or num_shards < 1 or batch_size % num_shards or not 0 <= shard_index < num_shards:
-        raise ValueError(
-            f"{num_shards} shards cannot share a batch of {batch_size} (this is shard {shard_index}): the shards must "
-            f"divide the batch, and are numbered from 0."
-        )
+    batch_size, num_shards = positive_integer("batch_size", batch_size), positive_integer("num_shards", num_shards)
+    bounded_integer("shard_index", shard_index, 0, num_shards - 1)
+    if batch_size % num_shards:
+        raise ValueError(f"{num_shards} shards cannot share a batch of {batch_size}: the shards must divide the batch.")
     if (augmentation.mixup or augmentation.cutmix) and batch_size // num_shards % 2:
         raise ValueError(
             f"Mixup and CutMix mix pairs, but each of {num_shards} shards has {batch_size // num_shards} examples of a "

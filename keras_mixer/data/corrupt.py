@@ -12,6 +12,7 @@ import numpy as np
 from keras_mixer.data.sources.base import Source
 from keras_mixer.images import MAX_PIXELS, problem
 from keras_mixer.listing import plural
+from keras_mixer.shapes import bounded_integer, positive_integer
 
 
 def _problem_of(path: str, max_pixels: int) -> str | None:
@@ -45,10 +46,8 @@ class CorruptImages:
     """
 
     def __init__(self, limit: int = 0, max_pixels: int = MAX_PIXELS):
-        if limit < 0:
-            raise ValueError(f"`limit` is a number of images, but got {limit!r}.")
-        self.limit = limit
-        self.max_pixels = max_pixels
+        self.limit = bounded_integer("limit", limit)
+        self.max_pixels = positive_integer("max_pixels", max_pixels)
         self.reason: str | None = None  # why the first one cannot be read
         self._found: dict[str, None] = {}  # a set in the order of finding
         self._lock = threading.Lock()

@@ -10,6 +10,7 @@ from keras_mixer.data.sources.layout import TEST, TRAIN, VALIDATION, in_role, ro
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.extras import require
 from keras_mixer.images import decode
+from keras_mixer.shapes import positive_integer
 
 SIDE = 1024  # pixels
 _PART = 10  # of this many images of a class, one is for validation and one for testing
@@ -41,6 +42,7 @@ def prepare(report: DatasetReport, output: str | os.PathLike, side: int = SIDE) 
         >>> keras_mixer.data.prepare(report, "./photos_clean")
         {'train': 240, 'validation': 30, 'test': 30}
     """
+    side = positive_integer("side", side)
     require("PIL", extra="pipelines", purpose="Writing images")
     if not DatasetSpec(report.name).is_folder:
         raise ValueError(f"{report.name} is not a folder of images: only such a folder can be prepared.")

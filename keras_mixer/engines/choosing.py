@@ -18,6 +18,7 @@ from keras_mixer.engines.conversion import StoredModel, cache_folder, converted,
 from keras_mixer.engines.table import ENGINES, PRECISIONS, Engine
 from keras_mixer.evaluation.throughput import fastest
 from keras_mixer.files import written_whole
+from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -75,8 +76,7 @@ def open_engine(
         raise ValueError(f"`precision` is one of {', '.join(PRECISIONS)}, but got {precision!r}.")
     if engine != AUTO and engine not in ENGINES:
         raise ValueError(f"`engine` is {AUTO} or one of {', '.join(ENGINES)}, but got {engine!r}.")
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` is a number of images, at least 1, but got {batch_size}.")
+    batch_size = positive_integer("batch_size", batch_size)
     source = source_of(model)
     samples = None if samples is None else np.asarray(samples, np.float32)
     if samples is not None and (samples.shape[1:] != source.input_shape or not len(samples)):

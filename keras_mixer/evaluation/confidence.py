@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_mixer.shapes import positive_integer
+
 TOLERANCE = 1e-3  # on the sum of an image's probabilities
 
 
@@ -78,7 +80,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 def binned_calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
     """Measures calibration from the probability of the predicted class `(n,)` and whether it is correct `(n,)`."""
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, positive_integer("bins", bins) + 1)
     bin_index = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(bin_index, minlength=bins)
     with np.errstate(invalid="ignore"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer.artefacts.predictor import head_input, worth_compiling
+from keras_mixer.shapes import bounded_integer, positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -101,6 +102,7 @@ def choose_shots(  # noqa: D417
     Raises:
         ValueError: If a class has no image.
     """
+    classes, shots = positive_integer("classes", classes), bounded_integer("shots", shots)
     by_class = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[by_class], np.arange(classes + 1))
     of_class = np.split(by_class, edges)[1:-1]  # labels outside 0 to classes - 1 are ignored
@@ -146,8 +148,7 @@ def few_shot_probe(
         >>> f"{100 * results[0].mean:.1f} +- {100 * results[0].spread:.1f} %"
     """
     (features, labels), (test_features, test_labels) = train, test
-    if min(shots, default=1) < 1:
-        raise ValueError(f"`shots` are positive numbers of images per class, but got {tuple(shots)}.")
+    classes, shots = positive_integer("classes", classes), [positive_integer("shots", count) for count in shots]
     if choices is None:
         choices = choose_shots(labels, classes, max(shots, default=0), seeds)
     accuracies: dict[tuple[int, float], list[float]] = {(n, penalty): [] for n in shots for penalty in penalties}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mixer.artefacts.predictor import worth_compiling
+from keras_mixer.shapes import pair_of_positive_integers, positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -47,7 +48,7 @@ def pixel_order(order: str, size: tuple[int, int], patch: tuple[int, int], seed:
     Raises:
         ValueError: If the order is unknown, or the patch does not divide the image.
     """
-    (height, width), (patch_height, patch_width) = size, patch
+    (height, width), (patch_height, patch_width) = size, pair_of_positive_integers("patch", patch)
     if order not in ORDERS:
         raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, but got {order!r}.")
     if height % patch_height or width % patch_width:
@@ -108,7 +109,7 @@ def invariance_experiment(
     import keras
 
     curves = []
-    steps = epochs * -(-len(train[0]) // batch_size)
+    steps = positive_integer("epochs", epochs) * -(-len(train[0]) // positive_integer("batch_size", batch_size))
     for name, build in builders.items():
         for order in ORDERS:
             keras.utils.set_random_seed(seed)

@@ -11,6 +11,7 @@ from keras_mixer.classes import checked_names
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation.confidence import are_probabilities
 from keras_mixer.extras import require
+from keras_mixer.shapes import positive_integer
 
 
 def class_subset(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
@@ -81,6 +82,7 @@ def real_label_sets(dataset: DatasetSpec, limit: int | None = None) -> list[np.n
     Raises:
         ImportError: If tensorflow-datasets is not installed.
     """
+    count = -1 if limit is None else positive_integer("limit", limit)
     require("tensorflow", "tensorflow_datasets", extra="tensorflow", purpose="Reading ReaL labels")
     import tensorflow_datasets as tfds
 
@@ -91,7 +93,7 @@ def real_label_sets(dataset: DatasetSpec, limit: int | None = None) -> list[np.n
         read_config=tfds.ReadConfig(try_autocache=False),
         shuffle_files=False,
     )
-    return [record["real_label"] for record in records.take(-1 if limit is None else limit).as_numpy_iterator()]
+    return [record["real_label"] for record in records.take(count).as_numpy_iterator()]
 
 
 def real_accuracy(predictions: np.ndarray, label_sets: Sequence[Sequence[int] | np.ndarray]) -> tuple[float, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from keras_mixer.card import ModelCard
 from keras_mixer.dataset import DatasetSpec
 from keras_mixer.images import MAX_PIXELS
+from keras_mixer.shapes import positive_integer
 
 PLACES, IMAGES_OF_A_PLACE = 20, 10
 RANDOM_IMAGES, BATCH = 64, 16
@@ -56,7 +57,7 @@ class RandomImages:
 
     def __init__(self, card: ModelCard, limit: int | None = None):
         self._preprocessing = card.preprocessing
-        self.num_examples = min(limit or RANDOM_IMAGES, RANDOM_IMAGES)
+        self.num_examples = RANDOM_IMAGES if limit is None else min(positive_integer("limit", limit), RANDOM_IMAGES)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields preprocessed images `(n, height, width, channels)` float32, and zeros in place of labels."""

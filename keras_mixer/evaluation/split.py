@@ -14,6 +14,7 @@ from keras_mixer.dataset import DatasetSpec
 from keras_mixer.evaluation.labels import class_subset
 from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import bounded_integer, positive_integer
 
 if TYPE_CHECKING:
     from keras_mixer.data import Source
@@ -68,7 +69,7 @@ def numbered_batches(
     from keras_mixer.data.batches import naming_all
     from keras_mixer.data.sources.base import warn_once
 
-    if limit is not None and limit < source.num_examples:
+    if limit is not None and bounded_integer("limit", limit) < source.num_examples:
         source = source.chosen(np.arange(limit))
     start = 0
     corrupt = CorruptImages(corrupt_limit, max_pixels)
@@ -151,7 +152,9 @@ class EvaluationSplit:
                 self.classes, self.class_names = places, names
             else:
                 self._labels = places
-        self.num_examples = min(self.source.num_examples, limit or self.source.num_examples)
+        self.num_examples = self.source.num_examples
+        if limit is not None:
+            self.num_examples = min(self.num_examples, positive_integer("limit", limit))
         self._reading: dict = {
             "batch_size": batch_size,
             "limit": self.num_examples,

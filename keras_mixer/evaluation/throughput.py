@@ -16,6 +16,7 @@ from keras_mixer.artefacts import Predictor
 from keras_mixer.artefacts.predictor import worth_compiling
 from keras_mixer.cores import usable_cores
 from keras_mixer.extras import require
+from keras_mixer.shapes import positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -145,7 +146,8 @@ def measure_predictor(
 
 def _rates(call, shape, batch_sizes, repetitions, max_seconds, full, clock) -> dict[int, float]:
     """Returns the images per second at rising batch sizes, up to the first that is too slow or raises an error."""
-    images = np.random.default_rng(0).uniform(-1, 1, size=(max(1, min(batch_sizes)), *shape)).astype("float32")
+    batch_sizes = [positive_integer("batch_sizes", size) for size in batch_sizes]
+    images = np.random.default_rng(0).uniform(-1, 1, size=(min(batch_sizes), *shape)).astype("float32")
     rates: dict[int, float] = {}
     for size in batch_sizes:
         if rates and size / list(rates.values())[-1] > max_seconds:
@@ -190,6 +192,7 @@ def measure_latency(
     Returns:
         The median times by name.
     """
+    repetitions = positive_integer("repetitions", repetitions)
     times: dict[str, list[float]] = {name: [] for name in predictors}
     for predictor in predictors.values():
         predictor.scores(images)
@@ -265,6 +268,7 @@ def fastest(
     call: Callable[[], object], repetitions: int, clock: Callable[[], float] = time.perf_counter, seconds: float = 0.0
 ) -> float:
     """Returns the seconds of the fastest of at least `repetitions` calls, which together take at least `seconds`."""
+    positive_integer("repetitions", repetitions)
     call()  # traces, and fills caches
     times: list[float] = []
     while len(times) < repetitions or sum(times) < seconds:

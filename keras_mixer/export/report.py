@@ -1,7 +1,6 @@
 """The size, time and accuracy of each artefact of an export, compared with the Keras model."""
 
 import dataclasses
-import json
 import pathlib
 import platform
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from keras_mixer.artefacts import FORMATS, Predictor
 from keras_mixer.cores import usable_cores
 from keras_mixer.evaluation import Accuracy, EvaluationSplit, Latency, measure, measure_latency
 from keras_mixer.evaluation.samples import RandomImages
-from keras_mixer.files import written_whole
+from keras_mixer.files import strict_json, written_whole
 from keras_mixer.machine import processor, versions
 
 REPORT_FILE = "report.json"
@@ -111,7 +110,7 @@ class Report:
         """Writes `report.json` into `folder`."""
         path = folder / REPORT_FILE
         with written_whole(path) as partial:
-            partial.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+            partial.write_text(strict_json(dataclasses.asdict(self)) + "\n", encoding="utf-8")
         return path
 
 

@@ -17,6 +17,7 @@ from keras_mixer.shapes import (
     TOKENS_IN,
     TOKENS_OUT,
     TokenAxes,
+    boolean,
     positive_integer,
     rate_below_one,
 )
@@ -180,7 +181,7 @@ class MixerBlock(CompositeLayer):
             )
         self.stochastic_depth = tuple(rate_below_one("stochastic_depth", rate) for rate in stochastic_depth)
         self.dropout = rate_below_one("dropout", dropout)
-        self.untied = bool(untied)
+        self.untied = boolean("untied", untied)
         self.channel_groups = positive_integer("channel_groups", channel_groups)
         self.grouping = grouping
         self.tokens = None if tokens is None else positive_integer("tokens", tokens)

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_mixer.layers.base import PlainLayer
 from keras_mixer.layers.elementwise import elementwise
+from keras_mixer.shapes import boolean
 
 LAYER_NORM_EPSILON = 1e-6  # of the published weights; Keras's default is 1e-3
 
@@ -78,7 +79,7 @@ class Affine(PlainLayer):
     def __init__(self, initial_scale: float = 1.0, use_bias: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.initial_scale = float(initial_scale)
-        self.use_bias = bool(use_bias)
+        self.use_bias = boolean("use_bias", use_bias)
 
     def build(self, input_shape):
         shape = (input_shape[-1],)

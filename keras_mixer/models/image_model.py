@@ -6,18 +6,20 @@ import json
 import keras
 
 from keras_mixer import fields
-from keras_mixer.layers.inner import layers_on_path, replaced
+from keras_mixer.inner import call_of, layers_on_path
 from keras_mixer.layers.patches import ImageReader
 from keras_mixer.preprocessing import Preprocessing
+
+_CLONED = "_keras_mixer_preprocessing"  # attribute of an output of a clone
 
 
 @keras.saving.register_keras_serializable(package="keras_mixer")
 class ImageModel(keras.Model):
     """A functional model of images with an attribute `preprocessing`, which copies and saved files keep.
 
-    `keras.models.clone_model` keeps it only if the layer that reads the images is one of this package's, such as
-    `PatchEmbedding`. The model has the dtype policy of its first layer with weights, or "mixed_float16" if any of them
-    has that, so that `compile` scales the loss.
+    The layer that reads the images holds the attribute if it is one of this package's, such as `PatchEmbedding`;
+    otherwise the model does. The model has the dtype policy of its first layer with weights, or "mixed_float16" if any
+    of them has that, so that `compile` scales the loss.
     """
 
     _preprocessing: Preprocessing | None = None
@@ -27,10 +29,20 @@ class ImageModel(keras.Model):
         super().__init__(inputs, outputs, name=name, **kwargs)
         if preprocessing is not None:
             self._preprocessing = fields.read(Preprocessing, preprocessing)
+        else:
+            self._preprocessing = getattr(keras.tree.flatten(outputs)[0], _CLONED, None)
         policies = [layer.dtype_policy for layer in self.layers if layer.weights]
         policies = [policy for policy in policies if policy.quantization_mode is None]
         if policies:
             self.dtype_policy = max(policies, key=lambda policy: policy.name == "mixed_float16")  # the first of equals
+
+    def _run_through_graph(self, *arguments, **options):
+        outputs = super()._run_through_graph(*arguments, **options)
+        # Private, because `keras.models.clone_model` makes the clone from its inputs, outputs and name alone. It calls
+        # this function for the outputs, and is the only caller that passes both functions.
+        if {"operation_fn", "call_fn"} <= options.keys():
+            setattr(keras.tree.flatten(outputs)[0], _CLONED, self._preprocessing)
+        return outputs
 
     def _keeper(self) -> keras.layers.Layer:
         """Returns the layer that holds the preprocessing, or else the model itself."""
@@ -90,26 +102,10 @@ def feature_model(model: keras.Model, name: str) -> keras.Model:
         if isinstance(layer, keras.layers.InputLayer):
             output = layer.output
         else:
-            output, arguments, options = _call_of(layer, outer, arguments, options)
+            output, arguments, options = call_of(layer, outer, arguments, options)
     # Around another model, other layers may scale the images for it.
     reads = isinstance(model, ImageModel) or any(isinstance(layer, ImageReader) for layer in model.layers)
     features = (ImageModel if reads else keras.Model)(inputs, output, name=f"{model.name}_features")
     if isinstance(model, ImageModel):
         features.preprocessing = model.preprocessing
     return features
-
-
-def _call_of(layer: keras.layers.Layer, outer: keras.layers.Layer, arguments: tuple, options: dict):
-    """Calls `outer` on symbolic tensors; returns the output of `layer` inside it and the arguments of its call."""
-    calls = []
-
-    def recording(*arguments, **options):
-        calls.append((spec(*arguments, **options), arguments, options))
-        return calls[-1][0]
-
-    # A layer's own output may belong to another model. Keras asks for the output of every symbolic call here.
-    with replaced(layer, "compute_output_spec", recording) as spec:
-        outer.call(*arguments, **options)
-    if len(calls) != 1:
-        raise ValueError(f"{outer.name!r} calls its layer {layer.name!r} {len(calls)} times instead of once.")
-    return calls[0]

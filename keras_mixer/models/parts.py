@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from keras_mixer.models.record import Rule
 from keras_mixer.preprocessing import Preprocessing
-from keras_mixer.shapes import integer, positive_integer, rate_below_one
+from keras_mixer.shapes import boolean, integer, positive_integer, rate_below_one
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +54,7 @@ def check_head(include_top: bool = True, classes=1, classifier_activation=None, 
 
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"`pooling` must be None, 'avg' or 'max', but got {pooling!r}.")
-    if include_top:
+    if boolean("include_top", include_top):
         positive_integer("classes", classes)
         keras.activations.get(classifier_activation)
 
@@ -167,6 +167,8 @@ def check_stages(layers: Sequence[int], **arguments: Sequence) -> None:
         raise ValueError("`layers` must list the blocks of at least one stage, but got none.")
     for count in layers:
         positive_integer("layers", count)
+    for transition in arguments["transitions"]:
+        boolean("transitions", transition)
     for name, values in arguments.items():
         if len(values) != len(layers):
             raise ValueError(

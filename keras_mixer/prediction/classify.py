@@ -49,7 +49,7 @@ def classify(
 
     Raises:
         OSError: If a parquet file can no longer be read.
-        ValueError: If a parquet file is damaged, or `top` is not a positive integer.
+        ValueError: If a parquet file is damaged, or `top` or `batch_size` is not a positive integer.
 
     Example:
         >>> predictor, card = keras_mixer.evaluation.open_classifier("saved_models/digits")
@@ -58,7 +58,7 @@ def classify(
     """
     top = min(positive_integer("top", top), len(card.class_names))
     names = itertools.chain.from_iterable(shard.names for shard in shards)
-    batch_size = min(batch_size, sum(len(shard.names) for shard in shards))
+    batch_size = min(positive_integer("batch_size", batch_size), sum(len(shard.names) for shard in shards))
     for images, readable, unread, errors in _batches(card, shards, batch_size, max_pixels):
         classes, scores = _best(predictor, images, readable, batch_size, top)
         for index in range(len(images)):
@@ -133,11 +133,12 @@ def predict_to_store(job: Job, predictor: Predictor, card: ModelCard, shards: Se
         >>> shards = left_over(find_images(["photographs"]), store.done())
         >>> images = sum(part.images for part in predict_to_store(Job(store), predictor, card, shards))
     """
+    part_size = positive_integer("part_size", job.part_size)
     worker = f"{socket.gethostname()}:{os.getpid()}"
     predictions = classify(predictor, card, shards, top=job.top, batch_size=job.batch_size, max_pixels=job.max_pixels)
     for shard in shards:
-        for start in range(0, len(shard.names), job.part_size):
-            size = min(job.part_size, len(shard.names) - start)
+        for start in range(0, len(shard.names), part_size):
+            size = min(part_size, len(shard.names) - start)
             rows = list(itertools.islice(predictions, size))
             job.store.write(rows)
             yield Part(len(rows), sum(row.error is not None for row in rows), worker)

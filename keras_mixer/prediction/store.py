@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from keras_mixer.files import PARTIAL
 from keras_mixer.prediction.locations import Location, locate
+from keras_mixer.prediction.manifest import Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # Readers of parquet folders skip names that start with an underscore or a dot.
 MANIFEST = "_manifest.json"
-TABLES = "tables"  # key in the manifest, beside those of `made_by`
 _PART, _SUFFIX = "part-", ".parquet"
 # Names of temporary files that `Location.write` leaves when its process is killed, and only those.
 _HALF_WRITTEN = re.compile(rf"{re.escape(PARTIAL)}\d+-({re.escape(MANIFEST)}|{_PART}[0-9a-f]+{re.escape(_SUFFIX)})")
@@ -59,6 +59,7 @@ class PredictionStore:
 
     def __init__(self, folder: str | os.PathLike):
         self.location: Location = locate(folder)
+        self._manifest = Manifest(self.location / MANIFEST, self.location.name)
 
     def open(self, made_by: dict, *, restart: bool = False) -> None:
         """Prepares the folder for a run.
@@ -73,20 +74,18 @@ class PredictionStore:
             OSError: If it cannot be read or written.
         """
         files = self._files()
-        manifest, known = self.location / MANIFEST, MANIFEST in files
+        known = MANIFEST in files
         resumed = known and not restart
         half_written = [file for name, file in files.items() if _HALF_WRITTEN.fullmatch(name)]
         if resumed:
-            before = _read_manifest(manifest)
-            before.pop(TABLES, None)
-            check_made_by(self.location.name, before, made_by)
+            self._manifest.check(made_by)
         elif not known and len(files) > len(half_written):
             raise ValueError(f"{self.location.name} holds files but no {MANIFEST}: choose a new or empty folder.")
         parts = [] if resumed else self._parts()
         for file in (*half_written, *parts):  # the half-written files come from a killed process
             file.filesystem.rm_file(file.path)
         if not resumed:
-            manifest.write(_as_json(made_by))
+            self._manifest.start(made_by)
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
         """Records the parquet files of a run in an open store, because two files may use the same names for images.
@@ -97,11 +96,7 @@ class PredictionStore:
         Raises:
             ValueError: If a new file holds a name that already has a row.
         """
-        manifest = self.location / MANIFEST
-        values = _read_manifest(manifest)
-        known = values.get(TABLES, [])
-        if new := new_tables(self.location.name, tables, known, self.done):
-            manifest.write(_as_json({**values, TABLES: [*known, *new]}))
+        self._manifest.admit(tables, self.done)
 
     def done(self) -> set[str]:
         """Returns the names of the images that have a row.
@@ -193,34 +188,6 @@ class PredictionStore:
         location.write(buffer.getvalue().to_pybytes())
 
 
-def check_made_by(output: str, before: dict, made_by: dict) -> None:
-    """Raises ValueError if the predictions in `output` were made with other settings than this run's."""
-    different = sorted(name for name in made_by | before if made_by.get(name) != before.get(name))
-    if different:
-        changes = (f"{name} {before.get(name)!r} then, {made_by.get(name)!r} now" for name in different)
-        raise ValueError(
-            f"{output} holds predictions that were made differently: {', '.join(changes)}. Choose another output, or "
-            f"pass --restart to delete them."
-        )
-
-
-def new_tables(
-    output: str, tables: Mapping[str, Sequence[str]], known: Sequence[str], done: Callable[[], set[str]]
-) -> list[str]:
-    """Returns the parquet files that are new in `output`; raises ValueError if one holds a name that has a row."""
-    new = sorted(tables.keys() - set(known))
-    names_done = done() if new else set()
-    for table in new:
-        same = [name for name in tables[table] if name in names_done]
-        if same:
-            raise ValueError(
-                f"{table} is new in {output}, but {len(same):,} of its images have names that are done, such as "
-                f"{same[0]!r}, so their predictions could not be told apart. Choose another output for it, or pass "
-                f"--restart and name a column of unique values for all tables with --id-column."
-            )
-    return new
-
-
 def _schema() -> "pa.Schema":
     import pyarrow as pa
 
@@ -233,15 +200,3 @@ def _schema() -> "pa.Schema":
             "error": pa.string(),
         }
     )
-
-
-def _as_json(values: dict) -> bytes:
-    return (json.dumps(values, indent=2) + "\n").encode()
-
-
-def _read_manifest(manifest: Location) -> dict:
-    try:
-        values = json.loads(manifest.read())
-    except ValueError as error:
-        raise ValueError(f"{manifest.name} is damaged ({error}): choose another folder or pass --restart.") from error
-    return values if isinstance(values, dict) else {}

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 from keras_mixer.files import written_whole
 from keras_mixer.prediction.locations import Location, locate
-from keras_mixer.prediction.store import TABLES, Prediction, check_made_by, new_tables
+from keras_mixer.prediction.manifest import Manifest
+from keras_mixer.prediction.store import Prediction
 
 CSV, JSON_LINES = (".csv",), (".jsonl", ".ndjson")
 _OTHER_FILES = (
@@ -59,31 +60,27 @@ class PredictionTable:
         if not self.location.is_local:
             raise ValueError(f"{path} is not on this machine, where rows can be appended: name a folder for parquet.")
         self.path = pathlib.Path(self.location.path)
-        self.manifest = self.path.with_name(self.path.name + _MANIFEST)
+        manifest = Location(self.location.filesystem, self.location.path + _MANIFEST)
+        self._manifest = Manifest(manifest, self.location.name)
         self._as_csv = self.path.suffix.lower() in CSV
 
     def open(self, made_by: dict, *, restart: bool = False) -> None:
         """Prepares the file for a run, as `PredictionStore.open` does."""
-        known = self.manifest.exists()
+        known = os.path.exists(self._manifest.file.path)
         if self.path.exists() and not known:
             raise ValueError(f"{self.path} is a file that this command did not write: choose another name.")
         if known and not restart:
-            before = self._read_manifest()
-            before.pop(TABLES, None)
-            check_made_by(str(self.path), before, made_by)
+            self._manifest.check(made_by)
             if self.path.exists():
                 self._cut()
         if restart or not self.path.exists():
-            self._write_manifest(made_by)
+            self._manifest.start(made_by)
             with written_whole(self.path) as partial:
                 partial.write_bytes(self._header(made_by["top"]).encode())
 
     def admit(self, tables: Mapping[str, Sequence[str]]) -> None:
         """Records the parquet files of a run, as `PredictionStore.admit` does."""
-        values = self._read_manifest()
-        known = values.get(TABLES, [])
-        if new := new_tables(str(self.path), tables, known, self.done):
-            self._write_manifest({**values, TABLES: [*known, *new]})
+        self._manifest.admit(tables, self.done)
 
     def done(self) -> set[str]:
         """Returns the names of the images that have a row."""
@@ -93,7 +90,7 @@ class PredictionTable:
         """Deletes the rows of images that could not be read, so that a run tries these again."""
         if self.counts()[1]:
             good = [self._text(record) for record in self._records() if self._row(record)[2] is None]
-            header = self._header(self._read_manifest()["top"])
+            header = self._header(self._manifest.made_by()["top"])
             with written_whole(self.path) as partial:
                 partial.write_bytes((header + "".join(good)).encode())
 
@@ -113,7 +110,7 @@ class PredictionTable:
 
     def write(self, predictions: Sequence[Prediction]) -> None:
         """Appends a row for each image."""
-        top = self._read_manifest()["top"]
+        top = self._manifest.made_by()["top"]
         text = "".join(self._line(prediction, top) for prediction in predictions)
         with self.path.open("ab") as file:
             file.write(text.encode())
@@ -170,7 +167,7 @@ class PredictionTable:
                     raise ValueError(f"a line holds {line.strip()[:80]}")
                 yield record
             return
-        header = self._header(self._read_manifest()["top"])
+        header = self._header(self._manifest.made_by()["top"])
         records = filter(any, csv.reader(lines))
         first = next(records, [])
         if self._text(first) != header:
@@ -194,13 +191,3 @@ class PredictionTable:
             pass
         if end < len(content):
             os.truncate(self.path, end)
-
-    def _read_manifest(self) -> dict:
-        try:
-            return dict(json.loads(self.manifest.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{self.manifest} is damaged ({error}): pass --restart or choose another name.") from error
-
-    def _write_manifest(self, values: dict) -> None:
-        with written_whole(self.manifest) as partial:
-            partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

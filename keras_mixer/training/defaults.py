@@ -137,8 +137,9 @@ def check_length(recipe: Recipe, images: int, steps: int) -> None:
     schedule, momentum = recipe.schedule, recipe.ema_momentum
     warmup, cooldown = schedule.warmup_steps, schedule.cooldown_steps
     if schedule.epochs is None:
-        length = f"the run has {plural(steps, 'update')}"
+        length, longer = f"the run has {plural(steps, 'update')}", "set schedule.steps higher"
     else:
+        longer = "train longer, or set batch_size lower"
         length = (
             f"{images:,} training images in batches of {recipe.batch_size} make {plural(steps, 'update')} in "
             f"{schedule.epochs:g} epoch{'' if schedule.epochs == 1 else 's'}"
@@ -146,18 +147,18 @@ def check_length(recipe: Recipe, images: int, steps: int) -> None:
     if cooldown and warmup + cooldown > steps:
         raise ValueError(
             f"schedule.warmup_steps and schedule.cooldown_steps are {warmup + cooldown:,} together, but {length}: set "
-            f"them lower, or train longer."
+            f"them lower, or {longer}."
         )
     if warmup >= steps:
         raise ValueError(
-            f"schedule.warmup_steps is {warmup:,}, but {length}: set it to {steps // 10}, or train longer, or set "
-            f"batch_size lower. `--recipe finetune` suits the number of images."
+            f"schedule.warmup_steps is {warmup:,}, but {length}: set it to {steps // 10}, or {longer}. "
+            f"`--recipe finetune` suits the number of images."
         )
     if momentum and 1 / (1 - momentum) > steps:
         raise ValueError(
             f"ema_momentum={momentum:g} averages the weights over about {round(1 / (1 - momentum)):,} updates, but "
-            f"{length}: set ema_momentum to {max(1 - 10 / steps, 0):.3g} or null, or train longer, or set batch_size "
-            f"lower. `--recipe finetune` suits the number of images."
+            f"{length}: set ema_momentum to {max(1 - 10 / steps, 0):.3g} or null, or {longer}. `--recipe finetune` "
+            f"suits the number of images."
         )
 
 

@@ -9,6 +9,7 @@ import math
 import keras
 from keras import ops
 
+from keras_mixer.shapes import bounded_integer, positive_integer
 from keras_mixer.training.recipe import OptimizerSpec
 
 
@@ -42,20 +43,21 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self, peak: float, total_steps: int, warmup_steps: int = 0, decay: str = "linear", cooldown_steps: int = 0
     ):
         super().__init__()
-        if total_steps < 1:
-            raise ValueError(f"`total_steps` must be at least 1, but got {total_steps}.")
-        if not 0 <= warmup_steps < total_steps:
+        total_steps = positive_integer("total_steps", total_steps)
+        warmup_steps = bounded_integer("warmup_steps", warmup_steps)
+        cooldown_steps = bounded_integer("cooldown_steps", cooldown_steps)
+        if warmup_steps >= total_steps:
             raise ValueError(
-                f"`warmup_steps` must be at least 0 and fewer than the run's {total_steps} steps, but got "
+                f"`warmup_steps` must be fewer than the run's {total_steps} steps, but got "
                 f"{warmup_steps}. Train longer or set schedule.warmup_steps lower."
             )
         if decay not in ("linear", "cosine", "constant"):
             raise ValueError(f"`decay` must be 'linear', 'cosine' or 'constant', but got {decay!r}.")
         if cooldown_steps and decay != "constant":
             raise ValueError(f"`cooldown_steps` ends a constant rate, but `decay` is {decay!r}: set one of them.")
-        if not 0 <= cooldown_steps <= total_steps - warmup_steps:
+        if cooldown_steps > total_steps - warmup_steps:
             raise ValueError(
-                f"`cooldown_steps` must be from 0 to the {total_steps - warmup_steps} steps after the warmup, but got "
+                f"`cooldown_steps` must be at most the {total_steps - warmup_steps} steps after the warmup, but got "
                 f"{cooldown_steps}."
             )
         self.peak = peak

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from keras_mixer.augmentation import Augmentation
 from keras_mixer.dataset import DatasetSpec
-from keras_mixer.fields import read
+from keras_mixer.fields import check_types, read
 from keras_mixer.hub import is_address
 from keras_mixer.images import MAX_PIXELS
 from keras_mixer.preprocessing import Preprocessing
@@ -249,6 +249,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        check_types(self)
         schedule, execution = self.schedule, self.execution
         if (schedule.epochs is None) == (schedule.steps is None):
             raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.shapes import positive_integer
 from keras_mixer.visualization.parts import displayable
 from keras_mixer.visualization.units import FeaturePCA, UnitPairs
 
@@ -26,10 +27,10 @@ def draw_token_units(units: Mapping[str, tuple[np.ndarray, UnitPairs]], pairs_sh
     """
     panels = {}
     for title, (maps, pairs) in units.items():
-        shown = _evenly(len(pairs.units), pairs_shown)
+        shown = _evenly(len(pairs.units), positive_integer("pairs_shown", pairs_shown))
         tiles = maps[pairs.units[shown].ravel()].astype("float64")
         largest = np.abs(tiles).max(axis=(1, 2), keepdims=True)
-        across = min(columns, len(shown))
+        across = min(positive_integer("columns", columns), len(shown))
         panels[title] = mosaic(tiles / np.where(largest > 0, largest, 1.0), columns=2 * across, paired=True)
     return _panels(panels, cmap="RdBu_r", vmin=-1, vmax=1)
 
@@ -45,7 +46,7 @@ def draw_stem_units(colours: np.ndarray, title: str = "stem", units_shown: int =
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    shown = _evenly(len(colours), units_shown)
+    shown = _evenly(len(colours), positive_integer("units_shown", units_shown))
     picture = mosaic(colours[shown], columns=math.ceil(math.sqrt(len(shown))))
     return _panels({title: np.nan_to_num(picture, nan=1.0)})
 

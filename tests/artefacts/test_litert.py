@@ -139,6 +139,7 @@ def test_calibration_takes_images_from_all_over_the_training_split(samples, card
         ("a.tflite", {"precision": "int4"}, "is one of float32, float16, dynamic_int8, int8, but got 'int4'"),
         ("a.lite", {}, "must end in .tflite"),
         ("a.tflite", {"precision": "int8"}, "needs `samples`"),
+        ("a.tflite", {"batch_size": 2.0}, "`batch_size` must be a positive integer, but got 2.0"),
     ],
 )
 def test_bad_arguments_are_errors(tmp_path, name, options, message):

@@ -68,6 +68,16 @@ def test_features_are_what_the_head_sees(loaded, model):
     )
 
 
+def test_features_are_what_a_head_in_another_model_sees(model, card, tmp_path):
+    images = keras.Input(model.input_shape[1:])
+    outer = keras.Model(images, model(keras.layers.Rescaling(0.5)(images)))
+    loaded = tf.saved_model.load(export_saved_model(outer, tmp_path, card))
+    pixels = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
+    features = loaded.signatures["features"](images=tf.constant(pixels))["features"].numpy()
+    kernel, bias = model.get_layer("head").get_weights()
+    np.testing.assert_allclose(tf.nn.softmax(features @ kernel + bias), outer.predict_on_batch(pixels), atol=1e-5)
+
+
 def test_bytes_give_the_best_classes_of_the_decoded_image(loaded, model, card):
     pixels = np.random.default_rng(4).integers(0, 256, (6, 8, 8), np.uint8)
     found = loaded.signatures["serving_bytes"](image_bytes=tf.constant([png(image) for image in pixels]))

@@ -1,5 +1,7 @@
 import json
+import pathlib
 
+import numpy as np
 import pytest
 
 from keras_mixer.cli.output import show
@@ -34,6 +36,18 @@ def test_json_leaves_values_untouched(capsys):
     rows = [{"name": name, "score": 1 / 3} for name in NAMES]
     show(rows, as_json=True)
     assert json.loads(capsys.readouterr().out) == rows
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_json_has_null_in_place_of_nan_and_infinity(capsys):
+    row = {"loss": float("nan"), "curve": (np.float64("inf"), 0.1), "by": {"a": -np.inf}, "map": np.array([np.nan, 1])}
+    show([row, {"name": "NaN", "path": pathlib.Path("a")}], as_json=True)
+    shown = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    expected = {"loss": None, "curve": [None, 0.1], "by": {"a": None}, "map": [None, 1.0]}
+    assert shown == [expected, {"name": "NaN", "path": "a"}]
 
 
 def test_a_long_name_stays_on_one_line_of_a_narrow_terminal(capsys, monkeypatch):

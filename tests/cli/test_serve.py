@@ -123,7 +123,7 @@ def test_a_bundle_serves_what_its_configuration_comes_to_say_until_sigint(base_p
         (["https://example.org/digits"], "copy https:/example.org/digits here"),
         (["absent", "--label", "stable"], "--label takes LABEL=VERSION"),
         (["absent", "--versions", "newest"], "--versions takes"),
-        (["absent", "--rest-port", "99999"], "between 0 and 65535"),
+        (["absent", "--rest-port", "99999"], "an integer from 0 to 65535"),
         (["absent", "--no-batching", "--max-batch-size", "8"], "cannot be used together"),
         (["absent", "--no-grpc", "--port", "0"], "cannot be used together"),
         (["absent", "--max-batch-size", "0"], "max_batch_size must be 1 or more"),

@@ -142,15 +142,17 @@ def test_the_seed_decides(photograph):
         ({"crop_area": (0.0, 1.0)}, "0 < least <= greatest <= 1"),
         ({"crop_area": (0.5, 1.1)}, "`crop_area`"),
         ({"crop_ratio": (2.0, 1.0)}, "`crop_ratio`"),
-        ({"crop_area": 0.5}, "`crop_area` is a pair .* but got 0.5"),
-        ({"crop_area": "01"}, "`crop_area` is a pair .* but got '01'"),
-        ({"crop_ratio": (1.0, float("inf"))}, "`crop_ratio` is a pair"),
-        ({"randaugment_layers": -1}, "`randaugment_layers` is an integer of at least 0"),
-        ({"randaugment_layers": 1.5}, "`randaugment_layers` is an integer of at least 0, .* but got 1.5"),
-        ({"crop_padding": True}, "`crop_padding` is an integer"),
-        ({"randaugment_magnitude": "10"}, "`randaugment_magnitude` is a finite number"),
-        ({"mixup": float("nan")}, "`mixup` is a finite number of at least 0"),
-        ({"cutmix": float("inf")}, "`cutmix` is a finite number of at least 0"),
+        ({"crop_area": 0.5}, "crop_area must be a list .* but got 0.5"),
+        ({"crop_area": "01"}, "crop_area must be a list .* but got '01'"),
+        ({"crop_ratio": (1.0, float("inf"))}, "crop_ratio must be a finite number"),
+        ({"randaugment_layers": -1}, "`randaugment_layers` is at least 0"),
+        ({"randaugment_layers": 1.5}, "randaugment_layers must be of type int, but got 1.5"),
+        ({"crop_padding": True}, "crop_padding must be of type int"),
+        ({"randaugment_magnitude": "10"}, "randaugment_magnitude must be a finite number"),
+        ({"mixup": float("nan")}, "mixup must be a finite number"),
+        ({"cutmix": float("inf")}, "cutmix must be a finite number"),
+        ({"flip": "no"}, "flip must be of type bool, but got 'no'"),
+        ({"flip": 1}, "flip must be of type bool, but got 1"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -159,9 +161,10 @@ def test_bad_arguments(arguments, message):
 
 
 def test_numbers_of_numpy_become_those_of_python():
-    made = Augmentation(crop_area=np.array([0.5, 1]), crop_padding=np.int64(2), mixup=np.float32(0.5))
-    assert made == Augmentation(crop_area=(0.5, 1.0), crop_padding=2, mixup=0.5)
-    assert [type(value) for value in (*made.crop_area, made.crop_padding, made.mixup)] == [float, float, int, float]
+    made = Augmentation(crop_area=np.array([0.5, 1]), crop_padding=np.int64(2), mixup=np.float32(0.5), flip=np.False_)
+    assert made == Augmentation(crop_area=(0.5, 1.0), crop_padding=2, mixup=0.5, flip=False)
+    values = (*made.crop_area, made.crop_padding, made.mixup, made.flip)
+    assert [type(value) for value in values] == [float, float, int, float, bool]
 
 
 def test_a_further_step_leaves_the_draws_of_the_others_alone(monkeypatch):

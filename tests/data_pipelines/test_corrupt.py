@@ -159,6 +159,7 @@ def test_other_errors_are_not_explained_away():
         raise tf.errors.InternalError(None, None, "another")
 
 
-def test_bad_limit():
-    with pytest.raises(ValueError, match="`limit` is a number of images"):
-        data.CorruptImages(limit=-1)
+@pytest.mark.parametrize("arguments", [{"limit": -1}, {"limit": 1.5}, {"limit": "3"}, {"max_pixels": 0}], ids=repr)
+def test_bad_limits(arguments):
+    with pytest.raises(ValueError, match=f"`{next(iter(arguments))}` must be"):
+        data.CorruptImages(**arguments)

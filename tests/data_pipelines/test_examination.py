@@ -121,6 +121,8 @@ def test_a_tfds_dataset_is_examined_like_a_folder(tmp_path):
     assert report.images[0].place == "example 0 of digits, split train"
     with pytest.raises(ValueError, match="digits is not a folder of images"):
         prepare(report, tmp_path / "clean")
+    with pytest.raises(ValueError, match="`side` must be a positive integer"):
+        prepare(report, tmp_path / "clean", side="1024")
 
 
 @pytest.mark.parametrize("held_out", ["validation", "test"])

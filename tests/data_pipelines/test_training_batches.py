@@ -217,11 +217,15 @@ def test_batches_reach_keras(digits):
     ("options", "message"),
     [
         ({"batch_size": 30, "num_shards": 4}, "4 shards cannot share a batch of 30"),
-        ({"num_shards": 2, "shard_index": 2}, "numbered from 0"),
+        ({"num_shards": 2, "shard_index": 2}, "`shard_index` must be an integer from 0 to 1, but got 2"),
+        ({"num_shards": 1.0}, "`num_shards` must be a positive integer, but got 1.0"),
         ({"batch_size": 6, "num_shards": 2, "augmentation": EVERYTHING}, "mix pairs.*Take an even number"),
-        ({"batch_size": 0}, "batch of 0"),
-        ({"seed": -1}, "`seed`"),
-        ({"start_step": -1}, "`start_step`"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer, but got 0"),
+        ({"batch_size": 2.0}, "`batch_size` must be a positive integer, but got 2.0"),
+        ({"seed": -1}, "`seed` must be an integer from 0 to 2147483647, but got -1"),
+        ({"seed": 1.5}, "`seed` must be an integer"),
+        ({"start_step": -1}, "`start_step` must be an integer"),
+        ({"start_step": "3"}, "`start_step` must be an integer .*, but got '3'"),
     ],
 )
 def test_bad_arguments(digits, options, message):

@@ -380,5 +380,5 @@ def test_a_cache_that_cannot_be_written_is_replaced_for_the_process(golden, monk
 
 
 def test_a_batch_of_no_images_is_refused(golden):
-    with pytest.raises(ValueError, match="`batch_size` is a number of images, at least 1, but got 0"):
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer, but got 0"):
         engines.open_engine(golden, batch_size=0)

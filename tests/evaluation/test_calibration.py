@@ -28,6 +28,8 @@ def test_a_calibrated_model_has_a_small_error_and_an_overconfident_one_a_large_o
 def test_logits_are_refused():
     with pytest.raises(ValueError, match="apply softmax"):
         calibration(np.array([[2.0, -1.0]]), np.array([0]))
+    with pytest.raises(ValueError, match="`bins` must be a positive integer"):
+        calibration(np.array([[0.5, 0.5]]), np.array([0]), bins=0)
 
 
 def test_confusion_matrix_is_that_of_scikit_learn():

@@ -84,8 +84,9 @@ def test_a_class_with_fewer_images_gives_all_it_has():
 def test_bad_arguments_are_named(splits):
     with pytest.raises(ValueError, match=r"no training images of the classes \[3, 4\] of 5"):
         fewshot.few_shot_probe(*splits, 5)
-    with pytest.raises(ValueError, match="`shots` are positive"):
-        fewshot.few_shot_probe(*splits, CLASSES, shots=[0])
+    for shots in (0, 1.5, "5"):
+        with pytest.raises(ValueError, match="`shots` must be a positive integer"):
+            fewshot.few_shot_probe(*splits, CLASSES, shots=[shots])
 
 
 def classifier(name):
@@ -104,6 +105,36 @@ def test_features_are_what_the_head_reads(name):
     kernel, bias = model.get_layer("head").get_weights()
     np.testing.assert_allclose(features @ kernel + bias, model.predict(images, verbose=0), rtol=1e-4, atol=1e-5)
     assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2]
+
+
+def in_sequential(model):
+    return keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Rescaling(0.5), model, keras.layers.Softmax()])
+
+
+def in_functional(model):
+    images = keras.Input((4, 4, 1))
+    return keras.Model(images, keras.layers.Softmax()(model(keras.layers.Rescaling(0.5)(images))))
+
+
+@pytest.mark.parametrize("name", ["pre_logits", "something"])
+@pytest.mark.parametrize("wrap", [in_sequential, in_functional, lambda model: in_functional(in_sequential(model))])
+def test_features_are_what_a_head_inside_another_model_reads(name, wrap):
+    model = classifier(name)
+    outer = wrap(model)
+    images = np.random.default_rng(0).normal(size=(7, 4, 4, 1)).astype("float32")
+    features = fewshot.feature_model(outer).predict(images, verbose=0)
+    kernel, bias = model.get_layer("head").get_weights()
+    scores = keras.ops.softmax(features @ kernel + bias)
+    if wrap not in (in_sequential, in_functional):
+        scores = keras.ops.softmax(scores)
+    np.testing.assert_allclose(scores, outer.predict(images, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_before_the_features_is_not_taken_for_a_head():
+    images = keras.Input((4, 4, 1))
+    body = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(5, 2)])
+    vectors = keras.layers.GlobalAveragePooling2D()(body(images))
+    assert fewshot.feature_model(keras.Model(images, keras.layers.Softmax()(vectors))).output_shape == (None, 5)
 
 
 def test_a_model_without_vectors_before_its_head_is_refused():

@@ -64,6 +64,10 @@ def test_seeds_decide(images):
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="Patches of 4 x 2 do not divide"):
         invariance.pixel_order("original", SIZE, (4, 2), 0)
+    with pytest.raises(ValueError, match="`patch` must be a positive integer"):
+        invariance.pixel_order("original", SIZE, (4.0, 4.0), 0)
+    with pytest.raises(ValueError, match="`epochs` must be a positive integer"):
+        invariance.invariance_experiment({}, (np.zeros(4), None), (np.zeros(4), None), PATCH, epochs="3")
     with pytest.raises(ValueError, match="`order` must be one of"):
         invariance.pixel_order("rows", SIZE, PATCH, 0)
 

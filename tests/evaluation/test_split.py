@@ -42,6 +42,12 @@ def test_a_card_without_a_dataset_needs_one(folder):
         EvaluationSplit(card)
 
 
+@pytest.mark.parametrize("limit", [0, 1.5, "9"])
+def test_a_limit_is_a_number_of_images(folder, limit):
+    with pytest.raises(ValueError, match="`limit` must be a positive integer"):
+        EvaluationSplit(digit_models.card(folder), limit=limit)
+
+
 def test_other_classes_are_an_error(folder):
     card = dataclasses.replace(digit_models.card(folder), class_names=("cat", "dog"))
     with pytest.raises(ValueError, match=r"10 \(0, 1, 2, ...\) instead of 2 \(cat, dog\)"):

@@ -90,6 +90,13 @@ def test_exponent_of_a_power_law(exponent):
     assert throughput.growth_exponent(sizes, [3.0 * size**exponent for size in sizes]) == pytest.approx(exponent)
 
 
+def test_numbers_that_are_not_integers():
+    predictor = Predictor("any", lambda images: images.reshape(len(images), -1))
+    for sizes, repetitions, name in (([2.5], 1, "batch_sizes"), ([0], 1, "batch_sizes"), ([2], 0, "repetitions")):
+        with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
+            throughput.measure_predictor(predictor, (2, 2, 1), sizes, repetitions=repetitions)
+
+
 def test_an_exponent_needs_two_sizes():
     with pytest.raises(ValueError, match="two sizes or more"):
         throughput.growth_exponent([4, 4], [1.0, 1.0])

@@ -16,7 +16,7 @@ from keras_mixer.evaluation import Predictor
 from keras_mixer.evaluation.samples import RandomImages
 from keras_mixer.export import FORMATS, export
 from keras_mixer.export import exporting as module
-from keras_mixer.export.report import _machine
+from keras_mixer.export.report import Report, Row, _machine
 
 pytestmark = pytest.mark.usefixtures("litert_once")
 FEW = ("saved_model", "litert", "onnx")
@@ -106,6 +106,12 @@ def test_scores_that_are_no_numbers_are_a_breach_at_any_accuracy(model, card, tm
     report = export(model, card, tmp_path, ["litert"], limit=1)
     assert report.rows[1].drop == 0
     assert report.breaches == ["model.tflite (litert) gives scores that are not finite for 1 of 1 images."]
+
+
+def test_a_report_has_null_in_place_of_infinity(tmp_path):
+    row = Row("litert", "model.tflite", 1, largest_score_difference=float("inf"))
+    text = Report("digits", None, None, 1, {}, (row,)).save(tmp_path).read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["rows"][0]["largest_score_difference"] is None
 
 
 @pytest.fixture

@@ -151,6 +151,7 @@ def test_kernels_keep_the_scale_of_their_sums(layer):
         (dict(channel_groups=0), "`channel_groups` must be a positive integer, but got 0"),
         (dict(channel_groups=2, grouping="sum"), "`grouping` must be one of concat, project, but got 'sum'"),
         (dict(channel_groups=2, untied=True), "`untied` and `channel_groups` cannot be used together"),
+        (dict(untied="no"), "`untied` must be True or False, but got 'no'"),
         (dict(tokens=0), "`tokens` must be a positive integer, but got 0"),
         (dict(stochastic_depth=0.1), "`stochastic_depth` of a block must be a pair of rates .* but got 0.1"),
         (dict(stochastic_depth=(0.1,)), r"must be a pair of rates .* but got \(0.1,\)"),

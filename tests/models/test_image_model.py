@@ -108,6 +108,8 @@ def test_a_model_with_another_stem_keeps_its_preprocessing_and_its_policy(tmp_pa
         "json": keras.models.model_from_json(model.to_json()),
         "pickled": pickle.loads(pickle.dumps(model)),
         "inner features": keras_mixer.feature_model(model, stem.name),
+        "clone": keras.models.clone_model(model),
+        "clone of a clone": keras.models.clone_model(keras.models.clone_model(model)),
     }
     for way, twin in copies.items():
         assert twin.preprocessing == model.preprocessing, way
@@ -242,5 +244,11 @@ def test_a_model_around_a_model_has_its_own_preprocessing():
     images = keras.Input((32, 32, 3))
     outer = ImageModel(images, inner(keras.layers.Rescaling(2.0)(images)))
     assert outer.preprocessing is None
+    assert keras.models.clone_model(outer).preprocessing is None
     outer.preprocessing = Preprocessing((32, 32), std=0.25)
     assert inner.preprocessing.std == 1.0
+    clone = keras.models.clone_model(outer, recursive=True)
+    assert clone.preprocessing == outer.preprocessing
+    assert clone.get_layer(inner.name).preprocessing == inner.preprocessing
+    assert ImageModel(images, keras.layers.Identity()(outer(images))).preprocessing is None
+    assert ImageModel(clone.input, keras.layers.Identity()(clone.output)).preprocessing is None

@@ -248,6 +248,7 @@ def test_lite_rt_needs_no_other_kernels(sibling, tmp_path):
         (dict(stochastic_depth=1.0), r"`stochastic_depth` is a probability.*1\.0"),
         (dict(dropout=1.0), r"`dropout` is a probability.*1\.0"),
         (dict(classes=0), r"`classes` must be a positive integer, but got 0"),
+        (dict(include_top="no"), r"`include_top` must be True or False, but got 'no'"),
     ],
 )
 def test_bad_arguments_are_named(sibling, change, message):

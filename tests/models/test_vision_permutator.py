@@ -27,6 +27,7 @@ def test_published_variants_have_maps_at_their_strides():
     [
         (dict(segment_dims=(8, 5)), r"`segment_dim` must divide the 32 channels, but got 5"),
         (dict(mlp_ratios=(3,)), r"`mlp_ratios` must have one entry for each of the 2 stages"),
+        (dict(transitions=("no", False)), r"`transitions` must be True or False, but got 'no'"),
         (dict(layers=()), r"at least one stage"),
         (dict(layers=(1, 0)), r"`layers` must be a positive integer, but got 0"),
         (dict(input_shape=(None, None, 3)), r"one static size"),

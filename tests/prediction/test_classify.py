@@ -54,6 +54,12 @@ def test_as_one_at_a_time(predictor, images, batch_size):
         assert prediction.scores == pytest.approx([score for _, score in expected], rel=1e-5)
 
 
+@pytest.mark.parametrize("numbers", [{"top": 0}, {"batch_size": 0}, {"batch_size": 2.0}], ids=repr)
+def test_numbers_that_are_not_positive_integers(predictor, images, numbers):
+    with pytest.raises(ValueError, match=f"`{next(iter(numbers))}` must be a positive integer"):
+        next(classify(predictor, CARD, find_images([str(images)]), **numbers))
+
+
 @pytest.mark.parametrize(("mode", "suffix"), [("RGB", "jpg"), ("RGBA", "png"), ("P", "png"), ("L", "jpg")])
 def test_any_size_and_colour_is_read(predictor, tmp_path, mode, suffix):
     path = tmp_path / f"image.{suffix}"

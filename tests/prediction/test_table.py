@@ -108,3 +108,13 @@ def test_a_file_that_another_program_changed_is_left_as_it_is(tmp_path, name, ch
     with pytest.raises(ValueError, match=rf"{name} was changed by another program .*: restore it, pass --restart"):
         opened(table.path)
     assert table.path.read_bytes() == content
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_a_damaged_manifest_is_named(tmp_path, text):
+    table = opened(tmp_path / "rows.csv")
+    (tmp_path / "rows.csv.manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=r"rows\.csv\.manifest\.json is damaged .* pass --restart"):
+        opened(table.path)
+    table.open(MADE_BY, restart=True)
+    assert opened(table.path).done() == set()

@@ -78,9 +78,16 @@ def test_features_take_float_images_only(client):
         client.features(np.zeros((8, 8, 3), np.uint8))
 
 
-@pytest.mark.parametrize("settings", [{"version": 1, "label": "a"}, {"protocol": "soap"}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"version": 1, "label": "a"}, {"version": "1"}, {"protocol": "soap"}, {"batch_size": 0}, {"batch_size": 2.0}),
+        *({"retries": -1}, {"retries": True}, {"max_request_bytes": "1"}, {"timeout": 0}),
+    ],
+    ids=repr,
+)
 def test_settings_that_cannot_be_used(settings):
-    with pytest.raises(ValueError, match=r"version|protocol|batch_size"):
+    with pytest.raises(ValueError, match=next(iter(settings))):
         serving.Client("http://127.0.0.1:1", model="m", **settings)
 
 

@@ -1,6 +1,8 @@
 """The page that the server shows at `/`. `interop/test_browser.py` uses it."""
 
 import random
+import shutil
+import subprocess
 
 import pytest
 import requests
@@ -34,6 +36,23 @@ def test_its_files_have_their_types(embedded, path, kind):
 
 def test_its_settings_name_the_models(embedded):
     assert requests.get(f"{embedded.url}/settings.json").json() == {"engine": "server", "models": [stand_in.NAME]}
+
+
+def test_it_says_that_scores_are_not_finite(tmp_path):
+    """The server writes NaN as TF Serving does, but a browser's JSON does not have it."""
+    node = shutil.which("node") or pytest.skip("node is not installed")
+    for name, content in page_files().items():
+        if name.endswith(".js"):
+            (tmp_path / name).write_bytes(content)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "visit.js").write_text(
+        "import { start } from './engine_server.js';\n"
+        'globalThis.fetch = async () => new Response(\'{"predictions": [{"labels": ["a"], "scores": [NaN]}]}\');\n'
+        "const photo = { bytes: new Uint8Array(4), bitmap: null };\n"
+        "(await start('any')).classify(photo).catch((error) => console.log(error.message));\n"
+    )
+    visit = subprocess.run([node, tmp_path / "visit.js"], capture_output=True, text=True, timeout=60)
+    assert visit.stdout.strip() == "The model's scores of this image are not finite numbers.", visit.stderr
 
 
 def test_thousand_odd_requests_are_refused(embedded):

@@ -15,6 +15,7 @@ def test_a_model_is_named_after_its_folder(tmp_path, monkeypatch):
     "settings",
     [
         *({"name": "a/b"}, {"name": "a:b"}, {"versions": "newest"}, {"versions": ("1",)}, {"versions": 0}),
+        *({"versions": True}, {"versions": 1.0}, {"versions": (-1,)}, {"versions": (True,)}),
         {"labels": {"not-a-label": 1}},
     ],
 )
@@ -31,6 +32,7 @@ def test_a_model_that_no_address_could_name(settings):
         {"num_batch_threads": 0},
         {"allowed_batch_sizes": (8, 4, 32)},
         {"allowed_batch_sizes": (1, 16)},
+        *({"max_batch_size": "32"}, {"max_batch_size": 32.0}, {"num_batch_threads": True}),
     ],
 )
 def test_batching_settings_out_of_range(settings):
@@ -41,6 +43,15 @@ def test_batching_settings_out_of_range(settings):
 def test_limits_must_be_positive():
     with pytest.raises(ValueError, match="max_body_bytes must be greater than 0, but got 0"):
         serving.Limits(max_body_bytes=0)
+    for settings in ({"max_body_bytes": 1.5}, {"max_image_pixels": "9"}, {"read_timeout": "20"}):
+        with pytest.raises(ValueError, match=f"{next(iter(settings))} must be .*, but got"):
+            serving.Limits(**settings)
+
+
+@pytest.mark.parametrize("ports", [{"port": 70000}, {"port": "8500"}, {"rest_port": -1}, {"rest_port": 1.0}], ids=repr)
+def test_ports_that_are_none(tmp_path, ports):
+    with pytest.raises(ValueError, match=f"`{next(iter(ports))}` must be an integer from 0 to 65535"):
+        serving.Server(tmp_path, **ports)
 
 
 def test_batching_parameters_of_tf_serving(tmp_path):

@@ -270,9 +270,15 @@ def test_what_is_set_is_not_chosen():
     [
         (
             {"batch_size": "512", "schedule.steps": "null", "schedule.epochs": "1", "schedule.warmup_steps": "100"},
-            "warmup_steps is 100, but 12 training images in batches of 512 make 1 update in 1 epoch: set it to 0, or",
+            "warmup_steps is 100, but 12 training images in batches of 512 make 1 update in 1 epoch: set it to 0, or "
+            r"train longer, or set batch_size lower\.",
         ),
-        ({"ema_momentum": "0.9995"}, "averages the weights over about 2,000 updates, but the run has 4 updates: set"),
+        (
+            {"ema_momentum": "0.9995"},
+            "averages the weights over about 2,000 updates, but the run has 4 updates: set ema_momentum to 0 or null, "
+            r"or set schedule\.steps higher\.",
+        ),
+        ({"schedule.warmup_steps": "4"}, r"but the run has 4 updates: set it to 0, or set schedule\.steps higher\."),
     ],
 )
 def test_a_run_that_is_too_short_says_what_to_set(tmp_path, changes, message):
@@ -330,6 +336,8 @@ def test_early_stopping_keeps_the_best_weights_and_a_stopped_run_stays(tmp_path)
     assert result.steps == 2 * len(losses) < 40
     assert result.loss == pytest.approx(min(losses))
     weights = load_model(result.folder)[0].get_weights()
+    assert train(recipe, tmp_path / "run") == result
+    (tmp_path / "run" / "result.json").unlink()  # then it is made again
     again = train(recipe, tmp_path / "run")
     assert (again.steps, again.loss) == (result.steps, result.loss)
     for ours, theirs in zip(load_model(again.folder)[0].get_weights(), weights, strict=True):

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from keras_mixer.card import ModelCard
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.training import Recipe, recipes
-from keras_mixer.training.recipe import ModelSpec, ScheduleSpec
+from keras_mixer.training.recipe import DataSpec, ModelSpec, OptimizerSpec, ScheduleSpec
 
 # Recipe: epochs, learning rate, weight decay, RandAugment's magnitude, mixup, stochastic depth.
 PRETRAINING = {
@@ -154,7 +155,7 @@ def test_names_of_version_0_1_and_arguments_of_any_builder_can_be_set():
         ({"model.frozen": "true"}, "set model.weights for the other layers"),
         ({"model.tokens": "[NaN]"}, "model.arguments must hold JSON values"),
         ({"preprocessing.mean": "[0.1, 0.2]"}, "`mean` is one number or one per channel"),
-        ({"augmentation.mixup": "-1"}, "`mixup` is a finite number of at least 0"),
+        ({"augmentation.mixup": "-1"}, "`mixup` is at least 0"),
         ({"optimizer.lr": "1"}, r"Unknown recipe field 'optimizer.lr'.*optimizer.learning_rate"),
         ({"optimizer": "1"}, "Unknown recipe field 'optimizer'"),
         ({"name.first": "1"}, "Unknown recipe field 'name.first'"),
@@ -206,6 +207,28 @@ def test_bad_overrides(changes, message):
 def test_bad_json(text, message):
     with pytest.raises(ValueError, match=message):
         Recipe.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1.5}, "seed must be of type int, but got 1.5"),
+        ({"batch_size": "256"}, "batch_size must be of type int, but got '256'"),
+        ({"schedule": ScheduleSpec(steps=9, warmup_steps=2.0)}, r"schedule\.warmup_steps must be of type int"),
+        ({"optimizer": OptimizerSpec(learning_rate="0.1")}, r"optimizer\.learning_rate must be a finite number"),
+        ({"model": ModelSpec(weights="imagenet1k", frozen="no")}, r"model\.frozen must be of type bool, but got 'no'"),
+        ({"data": DataSpec(corrupt_limit=True)}, r"data\.corrupt_limit must be of type int, but got True"),
+    ],
+)
+def test_fields_of_a_wrong_type_in_python(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(recipes.get("digits"), **changes)
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    made = dataclasses.replace(recipes.get("digits"), seed=np.int64(3), ema_momentum=np.float32(0.5))
+    assert Recipe.from_json(made.to_json()) == made
+    assert (type(made.seed), type(made.ema_momentum)) == (int, float)
 
 
 def test_an_unknown_recipe_names_the_known_ones():

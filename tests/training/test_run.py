@@ -125,13 +125,25 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(recipe, finish
     _same_run(result, finished)
 
 
-def test_a_finished_run_is_not_trained_further(recipe, finished):
-    before = _weights(finished.folder)
-    again = train(recipe, finished.folder)
+def test_a_finished_run_ends_at_once(recipe, finished, monkeypatch, caplog):
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patched, caplog.at_level("INFO", "keras_mixer"):
+        patched.setattr("keras_mixer.training.loop.run.initial_network", None)  # where the work would begin
+        assert train(recipe, finished.folder) == finished
+    assert f"The run in {finished.folder} has ended: there is nothing left to do." in caplog.messages
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("missing", ["result.json", "model.keras"])
+def test_the_end_of_a_run_is_made_up_for_without_further_training(recipe, finished, tmp_path, missing):
+    """As after a kill between the last checkpoint and the result."""
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / missing).unlink()
+    again = train(recipe, tmp_path)
     assert again.accuracy == finished.accuracy
     # A checkpoint falls on the end of the last period: it holds that period's row.
     assert again.history == finished.history
-    for got, expected in zip(_weights(finished.folder), before, strict=True):
+    for got, expected in zip(_weights(tmp_path), _weights(finished.folder), strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
@@ -301,7 +313,9 @@ def test_unreadable_images_are_left_out_up_to_a_limit_and_reported(recipe, tmp_p
         "ema_momentum": "0.5",
     }
     small = recipe.override({**data, "batch_size": "8", "eval_batch_size": "4", "schedule.warmup_steps": "0"})
-    train(small.override({"data.corrupt_limit": "2"}), tmp_path / "two")
+    made = train(small.override({"data.corrupt_limit": "2"}), tmp_path / "two")
+    assert made.images == 3
+    assert train(small.override({"data.corrupt_limit": "2"}), tmp_path / "two") == made  # nothing is read again
     (line,) = (record.getMessage() for record in caplog.records if record.name == "keras_mixer.training.loop.run")
     assert line.startswith("2 images could not be read and were left out: ")
     assert "train/a/4.png" in line

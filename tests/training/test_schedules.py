@@ -59,11 +59,13 @@ def test_config_round_trip():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"total_steps": 0}, "at least 1"),
+        ({"total_steps": 0}, "`total_steps` must be a positive integer"),
+        ({"total_steps": "5"}, "`total_steps` must be a positive integer"),
+        ({"total_steps": 5, "warmup_steps": 1.5}, "`warmup_steps` must be an integer of at least 0"),
         ({"total_steps": 5, "warmup_steps": 5}, "fewer than the run's 5 steps"),
         ({"total_steps": 5, "decay": "step"}, "'linear', 'cosine' or 'constant'"),
         ({"total_steps": 5, "decay": "linear", "cooldown_steps": 2}, "ends a constant rate, but `decay` is 'linear'"),
-        ({"total_steps": 5, "decay": "constant", "warmup_steps": 3, "cooldown_steps": 3}, "from 0 to the 2 steps"),
+        ({"total_steps": 5, "decay": "constant", "warmup_steps": 3, "cooldown_steps": 3}, "at most the 2 steps"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -100,6 +100,14 @@ def test_other_formats_are_named(tmp_path):
         visualization.save_figure(visualization.draw_token_units({"": units()}), tmp_path / "units.bmp")
 
 
+def test_numbers_of_units_that_are_not_integers_are_named():
+    for numbers in ({"pairs_shown": 0}, {"columns": 1.5}):
+        with pytest.raises(ValueError, match=f"`{next(iter(numbers))}` must be a positive integer"):
+            visualization.draw_token_units({"": units()}, **numbers)
+    with pytest.raises(ValueError, match="`units_shown` must be a positive integer"):
+        visualization.draw_stem_units(np.zeros((2, 4, 4, 3)), units_shown="2")
+
+
 def test_pictures_of_unequal_numbers_are_named():
     image = np.zeros((4, 4, 3))
     for tokens, maps in (([0], np.zeros((2, 2, 2))), ([], np.zeros((0, 2, 2)))):

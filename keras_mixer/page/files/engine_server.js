@@ -13,8 +13,10 @@ export async function start(name) {
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ signature_name: "serving_bytes", instances: [{ b64: base64(bytes) }] }),
       });
-      const answer = await response.json().catch(() => ({}));
-      if (!response.ok) throw new Error(answer.error ?? `The server answered ${response.status}.`);
+      // Scores that are not finite come as NaN or Infinity, as from TensorFlow Serving, which is not JSON.
+      const answer = await response.json().catch(() => null);
+      if (!response.ok) throw new Error(answer?.error ?? `The server answered ${response.status}.`);
+      if (!answer) throw new Error("The model's scores of this image are not finite numbers.");
       const [{ labels, scores }] = answer.predictions;
       return { classes: labels.map((name, index) => ({ name, score: scores[index] })), where: "on the server" };
     },

@@ -16,7 +16,7 @@ from keras_mixer.classes import best_classes, checked_names
 from keras_mixer.images import as_png, as_upright_png, image_format, orientation, read_by_graphs
 from keras_mixer.images import upright as turned_upright
 from keras_mixer.serving.errors import ServingError, UnreachableError, about_image
-from keras_mixer.shapes import positive_integer
+from keras_mixer.shapes import bounded_integer, positive_integer
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -86,11 +86,10 @@ class Client:
     ):
         if version is not None and label is not None:
             raise ValueError("Give a version or a label, not both.")
-        if min(batch_size, max_request_bytes) < 1 or retries < 0 or not timeout > 0:
-            raise ValueError(
-                f"batch_size and max_request_bytes must be 1 or more, retries 0 or more and timeout greater than 0, "
-                f"but got {batch_size}, {max_request_bytes}, {retries} and {timeout}."
-            )
+        if not timeout > 0:
+            raise ValueError(f"`timeout` must be greater than 0, but got {timeout}.")
+        if version is not None:
+            bounded_integer("version", version)
         if protocol not in ("rest", "grpc"):
             raise ValueError(f"protocol must be 'rest' or 'grpc', but got {protocol!r}.")
         if protocol == "rest":
@@ -99,8 +98,9 @@ class Client:
             from keras_mixer.serving.client.grpc import GrpcTransport as Transport  # type: ignore[assignment]
         timeout, secrets = min(timeout, _LONGEST), {"headers": headers or {}, "credentials": credentials}
         self._transport = Transport(url, model, version, label, timeout=timeout, **secrets)
-        self._batch_size, self._max_bytes = batch_size, max_request_bytes
-        self._timeout, self._retries = timeout, retries
+        self._batch_size = positive_integer("batch_size", batch_size)
+        self._max_bytes = positive_integer("max_request_bytes", max_request_bytes)
+        self._timeout, self._retries = timeout, bounded_integer("retries", retries)
         self._upright = upright
         self._labels = None if labels is None else checked_names(labels, argument="labels")
 

@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from keras_mixer import wire
 from keras_mixer.extras import require
+from keras_mixer.fields import check_types
 from keras_mixer.images import MAX_PIXELS
+from keras_mixer.shapes import integer, positive_integer
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class ModelConfig:
         object.__setattr__(self, "name", self.name or path.name)
         if not re.fullmatch(r"[^/:\s]+", self.name):
             raise ValueError(f"A model's name cannot hold '/', ':' or a space, but got {self.name!r}: choose another.")
-        if isinstance(self.versions, int):
-            if self.versions < 1:
-                raise ValueError(f"versions must be the number of versions, at least 1, but got {self.versions}.")
+        count = integer(self.versions)
+        if count is not None:
+            object.__setattr__(self, "versions", positive_integer("versions", count))
         elif self.versions not in ("latest", "all"):
-            if isinstance(self.versions, str) or not all(isinstance(v, int) and v >= 0 for v in self.versions):
+            numbers = tuple(map(integer, self.versions)) if isinstance(self.versions, Iterable) else (None,)
+            if any(number is None or number < 0 for number in numbers):
                 raise ValueError(f"versions must be 'latest', 'all' or version numbers, but got {self.versions!r}.")
-            object.__setattr__(self, "versions", tuple(self.versions))
+            object.__setattr__(self, "versions", numbers)
         for label in self.labels:
             if not re.fullmatch(r"[a-zA-Z0-9_]+", label):
                 raise ValueError(f"A version label is made of letters, digits and '_', but got {label!r}.")
@@ -77,13 +80,13 @@ class Batching:
     max_enqueued_batches: int = 100
 
     def __post_init__(self):
+        check_types(self)
         for name in ("max_batch_size", "num_batch_threads", "max_enqueued_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, but got {getattr(self, name)}.")
         if self.batch_timeout_micros < 0:
             raise ValueError(f"batch_timeout_micros must be 0 or more, but got {self.batch_timeout_micros}.")
-        sizes = tuple(self.allowed_batch_sizes)
-        object.__setattr__(self, "allowed_batch_sizes", sizes)
+        sizes = self.allowed_batch_sizes
         rising = sizes == tuple(sorted(set(sizes))) and all(size > 0 for size in sizes)
         if sizes and (not rising or sizes[-1] != self.max_batch_size):
             raise ValueError(
@@ -120,6 +123,7 @@ class Limits:
         return 8 * self.max_image_pixels
 
     def __post_init__(self):
+        check_types(self)
         for name, value in vars(self).items():
             if not value > 0:
                 raise ValueError(f"{name} must be greater than 0, but got {value}.")

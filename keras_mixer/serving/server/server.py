@@ -14,6 +14,7 @@ from pathlib import Path
 from keras_mixer import wire
 from keras_mixer.extras import require
 from keras_mixer.serving.server.config import Batching, Limits, ModelConfig
+from keras_mixer.shapes import bounded_integer
 
 _log = logging.getLogger("keras_mixer.serving")
 # Where aiohttp tells, with tracebacks, of clients that break off or do not speak HTTP. The server's own faults go to
@@ -71,9 +72,8 @@ class Server:
             raise ValueError("There is no model to serve: name at least one base path.")
         if not poll_seconds > 0:
             raise ValueError(f"poll_seconds must be greater than 0, but got {poll_seconds}.")
-        for number in (rest_port, port or 0):
-            if not 0 <= number <= 65535:
-                raise ValueError(f"A port is between 0 and 65535, but got {number}.")
+        for name, number in (("rest_port", rest_port), ("port", 0 if port is None else port)):
+            bounded_integer(name, number, 0, 65535)
         self.host, self.rest_port, self.port = host, rest_port, port
         self._batching, self._limits, self._poll_seconds = batching, limits, poll_seconds
         if cors is not None and not re.fullmatch(r"\*|https?://[^/\s]+", cors):

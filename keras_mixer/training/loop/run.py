@@ -13,7 +13,7 @@ import keras
 
 from keras_mixer.data import CorruptImagesError, save_model
 from keras_mixer.extras import installed
-from keras_mixer.files import held_alone
+from keras_mixer.files import held_alone, strict_json, written_whole
 from keras_mixer.training.defaults import choose_splits
 from keras_mixer.training.devices.distribution import Distribution, choose
 from keras_mixer.training.loop import run_folder
@@ -39,7 +39,7 @@ from keras_mixer.training.network import (
     initial_network,
     teacher_of,
 )
-from keras_mixer.training.recipe import DataSpec, Recipe
+from keras_mixer.training.recipe import DataSpec, Recipe, is_trained_model
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ def train(
     The output folder receives recipe.json, model.keras with its card model.json, history.csv, curves.png (if matplotlib
     is installed), TensorBoard logs and checkpoints. If there is a test split, test.json is added. If the dataset is a
     folder, files.json.gz lists its images: an image that is removed later is left out without changing the order, and a
-    new image is not used.
+    new image is not used. At the end, result.json receives what this function returns. The same call on a run that has
+    ended returns it at once.
 
     A killed run resumes from its last checkpoint with the same batches, dropout masks and learning rates. Ctrl-C and
     SIGTERM save a checkpoint first. In a cluster all processes do this together, within ten steps, or within one step
@@ -130,6 +131,12 @@ def _train(
     recipe, test = datasets.recipe, None
     distribution.check_batch("batch_size", recipe.batch_size, recipe.execution.micro_batches)
     run_folder.check(folder, recipe, restart)
+    ended = None if restart else _ended(datasets, folder)
+    in_all_processes = all(distribution.of_each_process(int(ended is not None)))
+    if ended is not None and in_all_processes:
+        if distribution.worker == 0:
+            _log.info("The run in %s has ended: there is nothing left to do.", folder)
+        return ended
     if restart or not (folder / run_folder.RECIPE_FILE).exists():
         datasets.check()
     if distribution.worker == 0:
@@ -170,9 +177,9 @@ def _train(
             if test is not None:
                 scores = {"accuracy": test["accuracy"], "loss": test["cross_entropy"], "images": test_images}
                 measured = {"split": recipe.data.test_split, **scores}
-                (folder / run_folder.TEST_FILE).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+                (folder / run_folder.TEST_FILE).write_text(strict_json(measured) + "\n", encoding="utf-8")
     kept = rows[-1] if recipe.early_stopping is None else rows[best_row(rows)]
-    return TrainingResult(
+    result = TrainingResult(
         folder=folder,
         steps=rows[-1]["step"],
         accuracy=kept["val_accuracy"],
@@ -185,6 +192,30 @@ def _train(
         images=datasets.readable(datasets.eval_source),
         test_images=test_images,
     )
+    if distribution.worker == 0:
+        stored = {**_made_by(datasets), "result": {**vars(result), "folder": None}}
+        with written_whole(folder / run_folder.RESULT_FILE) as partial:
+            partial.write_text(strict_json(stored) + "\n", encoding="utf-8")
+    return result
+
+
+def _ended(datasets: Datasets, folder: pathlib.Path) -> TrainingResult | None:
+    """Returns the result of a run that has ended; None if something is left to do for this recipe and data."""
+    try:
+        stored = json.loads((folder / run_folder.RESULT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    made_by = _made_by(datasets)
+    if any(stored.get(name) != value for name, value in made_by.items()) or not is_trained_model(str(folder)):
+        return None
+    rows = tuple(stored["result"]["history"])
+    if rows[-1]["step"] < datasets.total_steps and not is_over(rows, datasets.recipe.early_stopping):
+        return None  # a callback stopped it
+    return TrainingResult(**{**stored["result"], "folder": folder, "history": rows})
+
+
+def _made_by(datasets: Datasets) -> dict:
+    return {"recipe": json.loads(datasets.recipe.to_json()), "data": datasets.fingerprint}
 
 
 def _fit(

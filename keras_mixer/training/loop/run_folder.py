@@ -17,10 +17,13 @@ from keras_mixer.files import remove_partial_files, written_whole
 from keras_mixer.fonts import drawable
 from keras_mixer.training.recipe import Recipe, is_local, is_trained_model
 
-TEST_FILE, HISTORY_FILE, CURVES_FILE = "test.json", "history.csv", "curves.png"
+RESULT_FILE, TEST_FILE, HISTORY_FILE, CURVES_FILE = "result.json", "test.json", "history.csv", "curves.png"
 LOGS, CHECKPOINTS, BEST = "logs", "checkpoints", "best"
 # In the order in which `--restart` deletes them.
-_PARTS = (CHECKPOINTS, BEST, LOGS, HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, FILES_FILE, RECIPE_FILE)
+_PARTS = (
+    *(RESULT_FILE, CHECKPOINTS, BEST, LOGS, HISTORY_FILE, CURVES_FILE, TEST_FILE, MODEL_FILE, CARD_FILE, FILES_FILE),
+    RECIPE_FILE,
+)
 COLUMNS = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 
 

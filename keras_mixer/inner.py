@@ -1,4 +1,4 @@
-"""Finds the layers inside layers and models, and replaces a function of one of them for a while."""
+"""Finds the layers inside layers and models and how they are called, and replaces a function of one for a while."""
 
 import contextlib
 import threading
@@ -54,3 +54,19 @@ def replaced(holder, name: str, function: Callable) -> Iterator[Callable]:
                 setattr(holder, name, before)
             else:
                 delattr(holder, name)
+
+
+def call_of(layer: keras.layers.Layer, outer: keras.layers.Layer, arguments: tuple, options: dict):
+    """Calls `outer` on symbolic tensors; returns the output of `layer` inside it and the arguments of its call."""
+    calls = []
+
+    def recording(*arguments, **options):
+        calls.append((spec(*arguments, **options), arguments, options))
+        return calls[-1][0]
+
+    # A layer's own output may belong to another model. Keras asks for the output of every symbolic call here.
+    with replaced(layer, "compute_output_spec", recording) as spec:
+        outer.call(*arguments, **options)
+    if len(calls) != 1:
+        raise ValueError(f"{outer.name!r} calls its layer {layer.name!r} {len(calls)} times instead of once.")
+    return calls[0]
