@@ -36,7 +36,10 @@ def integer(value) -> int | None:
 
 def is_finite(value) -> bool:
     """Returns whether `value` is a finite real number of Python or NumPy; True and False are not."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def positive_integer(name: str, value: int) -> int:
@@ -57,8 +60,8 @@ def bounded_integer(name: str, value: int, least: int = 0, greatest: int | None 
 
 
 def boolean(name: str, value: bool) -> bool:
-    """Returns `value` as a bool; raises ValueError unless it is True or False of Python or NumPy."""
-    if not isinstance(value, bool | np.bool_):
+    """Returns `value` as a bool; raises ValueError unless it is True, False, 1 or 0 of Python or NumPy."""
+    if not isinstance(value, bool | np.bool_) and integer(value) not in (0, 1):
         raise ValueError(f"`{name}` must be True or False, but got {value!r}.")
     return bool(value)
 

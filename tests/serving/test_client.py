@@ -348,7 +348,7 @@ def test_tensors_count_as_arrays(client, dtype):
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 def test_any_time_to_wait_is_accepted(embedded, protocol, grpc_stubs):
     url = embedded.url if protocol == "rest" else embedded.grpc_target
-    for timeout in (1e12, float("inf")):
+    for timeout in (1e12, float("inf"), None):
         with serving.Client(url, model=stand_in.NAME, protocol=protocol, timeout=timeout) as client:
             client.wait_until_ready(timeout)
             assert client.status()

@@ -41,7 +41,7 @@ class Client:
         protocol: "rest" needs only `requests`; "grpc" needs TensorFlow and tensorflow-serving-api.
         version: The number of the version to use; by default the server's highest.
         label: The label of the version, such as "stable", instead of its number.
-        timeout: Seconds for one request.
+        timeout: Seconds for one request; None waits as long as it takes.
         retries: How often a request is repeated, after growing pauses, if the server cannot be reached or says that it
             is unavailable or busy.
         batch_size: The largest number of images in a request. Longer lists are sent in several requests.
@@ -75,7 +75,7 @@ class Client:
         protocol: Literal["rest", "grpc"] = "rest",
         version: int | None = None,
         label: str | None = None,
-        timeout: float = 30.0,
+        timeout: float | None = 30.0,
         retries: int = 3,
         batch_size: int = 32,
         max_request_bytes: int = wire.MAX_BODY_BYTES,
@@ -86,6 +86,7 @@ class Client:
     ):
         if version is not None and label is not None:
             raise ValueError("Give a version or a label, not both.")
+        timeout = _LONGEST if timeout is None else min(timeout, _LONGEST)
         if not timeout > 0:
             raise ValueError(f"`timeout` must be greater than 0, but got {timeout}.")
         if version is not None:
@@ -96,7 +97,7 @@ class Client:
             from keras_mixer.serving.client.rest import RestTransport as Transport
         else:
             from keras_mixer.serving.client.grpc import GrpcTransport as Transport  # type: ignore[assignment]
-        timeout, secrets = min(timeout, _LONGEST), {"headers": headers or {}, "credentials": credentials}
+        secrets = {"headers": headers or {}, "credentials": credentials}
         self._transport = Transport(url, model, version, label, timeout=timeout, **secrets)
         self._batch_size = positive_integer("batch_size", batch_size)
         self._max_bytes = positive_integer("max_request_bytes", max_request_bytes)
@@ -152,8 +153,9 @@ class Client:
         """Returns the signatures of the model, in the form of TF Serving's `/metadata`."""
         return self._call(self._transport.metadata)
 
-    def wait_until_ready(self, timeout: float = 60.0) -> None:
+    def wait_until_ready(self, timeout: float | None = 60.0) -> None:
         """Waits until a version is available. Raises ServingError if that takes more than `timeout` seconds."""
+        timeout = _LONGEST if timeout is None else timeout
         end = time.monotonic() + timeout
         while True:
             try:
