@@ -132,6 +132,21 @@ def test_splits_that_hold_images_out_are_kept(tmp_path, held_out):
     assert prepare(examine(tmp_path / "photos"), tmp_path / "clean") == {"train": 2, held_out: 2}
 
 
+def test_a_tenth_of_each_class_is_held_out_for_each_purpose(tmp_path):
+    for label, count in {"cat": 30, "dog": 3}.items():
+        for number in range(count):
+            write(tmp_path / "photos" / label / f"{number:02}.jpg", picture(100 + count + number))
+    counts = prepare(examine(tmp_path / "photos"), tmp_path / "clean")
+    assert counts == {"train": 24 + 1, "validation": 3 + 1, "test": 3 + 1}
+
+    def names(place):
+        return sorted(path.stem for path in (tmp_path / "clean" / place).iterdir())
+
+    assert names("validation/cat") == ["05", "15", "25"]
+    assert names("test/cat") == ["09", "19", "29"]
+    assert (names("validation/dog"), names("test/dog")) == (["01"], ["02"])
+
+
 def test_headers_are_read_for_the_first_lines_of_a_run(photos):
     assert headers(scan(photos)) == (
         "20 of 20 headers read: 18 JPEG, 1 unknown, 1 PNG, 48 x 36 to 120 x 90 pixels, 1 stored turned."
