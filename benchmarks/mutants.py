@@ -235,6 +235,7 @@ class Run:
 
     def start(self) -> int:
         """Returns the process's number, which is also that of a session of its own."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # that of a killed run
         self.folder.mkdir(parents=True)
         child = os.fork()
         if child == 0:

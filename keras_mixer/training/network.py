@@ -15,6 +15,7 @@ from keras_mixer.applications import CONSTRUCTORS
 from keras_mixer.data.trained_model import load_card, load_model
 from keras_mixer.hub import is_address
 from keras_mixer.layers import MixerBlock
+from keras_mixer.listing import plural
 from keras_mixer.models import find_architecture, find_variant
 from keras_mixer.models.catalogue import at_shape, preprocessing_of
 from keras_mixer.models.parts import dtype_policy
@@ -67,6 +68,14 @@ def initial_network(recipe: Recipe, classes: int) -> keras.Model:
     builder, sizes = find_builder(spec)
     if builder is None:
         network = _from_trained_model(recipe, classes)
+        if frozen := [layer.name for layer in network.layers if layer.weights and not layer.trainable]:
+            _log.warning(
+                "%s stays partly frozen, as it was saved (%s, such as %r). To train all of it, set the layers' "
+                "`trainable` and save the model again.",
+                spec.weights,
+                plural(len(frozen), "layer"),
+                frozen[0],
+            )
     else:
         shape = recipe.preprocessing.input_shape
         decided = {"input_shape": shape, "classes": classes, "classifier_activation": None, "name": recipe.name}

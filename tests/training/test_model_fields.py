@@ -169,6 +169,17 @@ def test_a_quantised_model_is_not_trained(tmp_path):
         initial_network(recipes.get("digits").override(start), 10)
 
 
+def test_frozen_layers_of_the_start_are_named(tmp_path, caplog):
+    model = keras_mixer.Mixer(**SIZES, input_shape=(8, 8, 1), classes=10)
+    model.get_layer("stem").trainable = False
+    save_model(model, ModelCard("digits", list("0123456789"), Preprocessing(8, channels=1)), tmp_path)
+    network = initial_network(recipes.get("digits").override(NO_SIZES | {"model.weights": str(tmp_path)}), 10)
+    assert not network.get_layer("stem").trainable
+    (record,) = caplog.records
+    assert "1 layer" in record.getMessage()
+    assert "'stem'" in record.getMessage()
+
+
 def test_a_frozen_body_leaves_the_head():
     network = initial_network(BASE, classes=3)
     freeze_body(network)
