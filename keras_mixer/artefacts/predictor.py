@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_mixer.sublayers import all_layers
+from keras_mixer.sublayers import all_layers, call_of
 
 if TYPE_CHECKING:
     import keras
@@ -84,8 +84,6 @@ def head_input(model: "keras.Model"):
 
 def _before_head(model: "keras.Model"):
     import keras
-
-    from keras_mixer.inner import call_of
 
     if any(layer.name == "pre_logits" for layer in model.layers):
         return model.get_layer("pre_logits").output

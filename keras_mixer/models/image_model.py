@@ -6,9 +6,9 @@ import json
 import keras
 
 from keras_mixer import fields
-from keras_mixer.inner import call_of, layers_on_path
 from keras_mixer.layers.patches import ImageReader
 from keras_mixer.preprocessing import Preprocessing
+from keras_mixer.sublayers import call_of, layers_on_path
 
 _CLONED = "_keras_mixer_preprocessing"  # attribute of an output of a clone
 

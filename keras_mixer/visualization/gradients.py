@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mixer.inner import layers_on_path, replaced
 from keras_mixer.preprocessing import Preprocessing
 from keras_mixer.shapes import positive_integer
+from keras_mixer.sublayers import layers_on_path, replaced
 from keras_mixer.visualization.parts import all_parts, checked_class, finite, mid_grey, patch_grid, several_images
 
 
