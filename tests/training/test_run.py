@@ -134,6 +134,39 @@ def test_a_finished_run_ends_at_once(recipe, finished, monkeypatch, caplog):
     assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
 
 
+# Trains twice: with JAX's default settings, and with all those that a user may set and that Keras fails with, or that
+# draw other random numbers.
+TWICE_ON_JAX = """
+import sys
+import jax
+from keras_mixer.training import Recipe, train
+
+recipe = Recipe.from_json(sys.argv[1])
+train(recipe, sys.argv[2])
+jax.config.update("jax_default_prng_impl", "rbg")
+jax.config.update("jax_legacy_prng_key", "error")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_threefry_partitionable", False)
+train(recipe, sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("pipeline", ["device", "host"])
+def test_settings_of_jax_change_nothing(recipe, tmp_path, pipeline):
+    everything = {
+        "augmentation.crop": "inception",
+        "augmentation.randaugment_layers": "1",
+        "augmentation.cutmix": "0.3",
+    }
+    other = recipe.override({**everything, "execution.pipeline": pipeline})
+    folders = [tmp_path / "usual", tmp_path / "other"]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", TWICE_ON_JAX, other.to_json(), *folders], env=environment, check=True)
+    for one, another in zip(*map(_weights, folders), strict=True):
+        np.testing.assert_array_equal(one, another)
+
+
 @pytest.mark.parametrize("missing", ["result.json", "model.keras"])
 def test_the_end_of_a_run_is_made_up_for_without_further_training(recipe, finished, tmp_path, missing):
     """As after a kill between the last checkpoint and the result."""

@@ -21,7 +21,27 @@ STRATEGIES = {
     "tensorflow": ("auto", "default", "mirrored", "multi_worker", "tpu"),
     "jax": ("auto", "default", "data_parallel"),
 }
+# Settings of JAX that the environment may change. Keras fails with others, or other random numbers are drawn.
+_JAX_SETTINGS = {
+    "default_prng_impl": "threefry2x32",
+    "threefry_partitionable": True,
+    "legacy_prng_key": "allow",
+    "numpy_rank_promotion": "allow",
+    "numpy_dtype_promotion": "standard",
+}
 _TRAINING = ("chief", "worker")  # the tasks that train; TensorFlow counts the chief as worker 0
+
+
+@contextlib.contextmanager
+def default_settings() -> Iterator[None]:
+    """Gives the JAX backend the settings that it has by default, for this thread and as long as the context lasts."""
+    with contextlib.ExitStack() as stack:
+        if keras.backend.backend() == "jax":
+            import jax
+
+            for name, value in _JAX_SETTINGS.items():
+                stack.enter_context(getattr(jax, name)(value))
+        yield
 
 
 @dataclasses.dataclass(frozen=True)

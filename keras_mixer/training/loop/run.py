@@ -15,7 +15,7 @@ from keras_mixer.data import CorruptImagesError, save_model
 from keras_mixer.extras import installed
 from keras_mixer.files import held_alone, strict_json, written_whole
 from keras_mixer.training.defaults import choose_splits
-from keras_mixer.training.devices.distribution import Distribution, choose
+from keras_mixer.training.devices.distribution import Distribution, choose, default_settings
 from keras_mixer.training.loop import run_folder
 from keras_mixer.training.loop.callbacks import (
     Checkpointing,
@@ -110,7 +110,7 @@ def train(
     folder = pathlib.Path(os.path.expanduser(output))
     find_builder(recipe.model)  # reports a wrong argument before data is read
     distribution = choose(recipe.execution.strategy)
-    with distribution.watched():
+    with distribution.watched(), default_settings():
         result = _train(recipe, distribution, folder, restart, progress, callbacks)
         distribution.anywhere(False)  # all processes stay until the first has written everything
     return result

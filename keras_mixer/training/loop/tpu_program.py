@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from jax.experimental import topologies
 
-from keras_mixer.training.devices.distribution import Distribution, hide_from_tensorflow
+from keras_mixer.training.devices.distribution import Distribution, default_settings, hide_from_tensorflow
 from keras_mixer.training.loop.step import training_model
 from keras_mixer.training.network import dtype_policy, freeze_body, initial_network
 from keras_mixer.training.recipe import Recipe, is_trained_model
@@ -23,7 +23,8 @@ def main() -> None:
     """Prints the result, `{"error": ...}` for bad input, or `{"missing": ...}` if a library has another version."""
     asked = json.load(sys.stdin)
     try:
-        result = compile_step(Recipe.from_json(asked["recipe"]), asked["topology"], asked["classes"])
+        with default_settings():
+            result = compile_step(Recipe.from_json(asked["recipe"]), asked["topology"], asked["classes"])
     except ValueError as error:
         result = {"error": str(error)}
     except ImportError as error:
